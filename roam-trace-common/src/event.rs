@@ -1,0 +1,318 @@
+//! Probe arguments, and the keys and values of the kernel maps.
+//!
+//! Every probe has the provider [`PROVIDER`] and the name of its event. All
+//! arguments are `u64`; argument 0 is the record's serial.
+//!
+//! | probe | 1 | 2 | 3 | 4 | 5 |
+//! | --- | --- | --- | --- | --- | --- |
+//! | `request_start` | connection serial | request id | method id | [`pack_request`] | request payload bytes |
+//! | `request_phase` | [`Phase`] | [`Mark`]s | response payload bytes | | |
+//! | `request_end` | [`Outcome`] | response payload bytes | | | |
+//! | `channel_open` | connection serial | channel id | request serial or 0 | [`pack_channel`] | receive budget, bytes |
+//! | `channel_data` | [`ChannelDirection`] | payload bytes | receive budget, bytes | | |
+//! | `channel_close` | | | | | |
+//! | `connection_open` | link's serial | wire connection id | [`Role`] | | |
+//! | `connection_close` | | | | | |
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// USDT provider of every probe.
+pub const PROVIDER: &str = "roam";
+
+/// Probe names, in the order of the table above.
+pub const PROBES: [&str; 8] = [
+    "request_start",
+    "request_phase",
+    "request_end",
+    "channel_open",
+    "channel_data",
+    "channel_close",
+    "connection_open",
+    "connection_close",
+];
+
+/// Declares an enum whose codes are part of the contract.
+macro_rules! codes {
+    ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $code:literal,)* }) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[repr(u32)]
+        pub enum $name { $($(#[$variant_meta])* $variant = $code,)* }
+
+        impl $name {
+            /// Every value, in the order of their codes.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The number that stands for it in records and probe arguments.
+            pub const fn code(self) -> u32 {
+                self as u32
+            }
+
+            /// The value behind a number, if there is one.
+            pub const fn from_code(code: u32) -> Option<Self> {
+                match code {
+                    $($code => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    /// Which way a request goes, seen from the traced process.
+    Direction {
+        /// The process is the caller.
+        Outgoing = 1,
+        /// The process is the one called.
+        Incoming = 2,
+    }
+}
+
+codes! {
+    /// What a request row stands for.
+    RequestKind {
+        /// A method call.
+        Call = 1,
+        /// The opening of a virtual connection, waiting for Accept or Reject.
+        Connect = 2,
+    }
+}
+
+codes! {
+    /// How far a request got.
+    Phase {
+        /// Outgoing: waiting for a place in the driver's queue.
+        Queued = 1,
+        /// Outgoing: in the driver's queue.
+        HandedOver = 2,
+        /// Outgoing: written to the transport.
+        Sent = 3,
+        /// Outgoing: the response has arrived, the caller has not read it.
+        Responded = 4,
+        /// Incoming: taken from the transport, its handler was not polled yet.
+        Received = 5,
+        /// Incoming: the handler runs.
+        Running = 6,
+        /// Incoming: the response waits for the driver's queue or the transport.
+        Responding = 7,
+    }
+}
+
+codes! {
+    /// Why a row stays although nothing can come of it any more.
+    Mark {
+        /// The handler runs on after its connection closed or its caller left.
+        Orphaned = 1,
+        /// The handler is gone and never answered: it panicked, or its response did not serialize.
+        EndedWithoutAnswer = 2,
+    }
+}
+
+codes! {
+    /// How a request ended.
+    Outcome {
+        /// Answered with a value.
+        Ok = 1,
+        /// Answered with the method's own error.
+        UserError = 2,
+        /// The callee has no such method.
+        UnknownMethod = 3,
+        /// The callee could not decode the arguments.
+        InvalidPayload = 4,
+        /// Cancelled by the caller or the callee.
+        Cancelled = 5,
+        /// The caller dropped its future.
+        Dropped = 6,
+        /// The connection closed first.
+        ConnectionClosed = 7,
+        /// Cancelled or connection closed, where the two cannot be told apart.
+        Aborted = 8,
+        /// The handler was gone without an answer when its connection closed.
+        NoAnswer = 9,
+    }
+}
+
+codes! {
+    /// Which way a channel's data goes, seen from the traced process.
+    ChannelDirection {
+        /// The process sends.
+        Tx = 1,
+        /// The process receives.
+        Rx = 2,
+    }
+}
+
+codes! {
+    /// Which of a connection's two channel registries a channel belongs to.
+    ChannelSide {
+        /// Channels of calls this process made.
+        Client = 1,
+        /// Channels of calls this process serves.
+        Server = 2,
+    }
+}
+
+codes! {
+    /// Which end of a link the process is.
+    Role {
+        /// It opened the link.
+        Initiator = 1,
+        /// It accepted the link.
+        Acceptor = 2,
+    }
+}
+
+codes! {
+    /// What a connection row is doing.
+    ConnectionState {
+        /// Ready for calls.
+        Open = 1,
+        /// Closed, but calls that came over it are still running.
+        Closed = 2,
+        /// A client is connecting.
+        Connecting = 3,
+        /// A client waits before it tries again.
+        BackingOff = 4,
+        /// No connection of its own: groups what a `DiagnosticState` was told directly.
+        Grouping = 5,
+    }
+}
+
+/// Argument 4 of `request_start`.
+pub const fn pack_request(direction: Direction, phase: Phase, kind: RequestKind) -> u64 {
+    direction.code() as u64 | (phase.code() as u64) << 8 | (kind.code() as u64) << 16
+}
+
+/// Direction, phase and kind codes out of argument 4 of `request_start`.
+pub const fn unpack_request(packed: u64) -> (u32, u32, u32) {
+    (
+        (packed & 0xff) as u32,
+        (packed >> 8 & 0xff) as u32,
+        (packed >> 16 & 0xff) as u32,
+    )
+}
+
+/// Argument 4 of `channel_open`. `type_index` is a type's slot plus one, 0 where it is unknown.
+pub const fn pack_channel(direction: ChannelDirection, side: ChannelSide, type_index: u32) -> u64 {
+    direction.code() as u64 | (side.code() as u64) << 8 | (type_index as u64) << 32
+}
+
+/// Direction and side codes and type index out of argument 4 of `channel_open`.
+pub const fn unpack_channel(packed: u64) -> (u32, u32, u32) {
+    (
+        (packed & 0xff) as u32,
+        (packed >> 8 & 0xff) as u32,
+        (packed >> 32) as u32,
+    )
+}
+
+/// Names a record in the kernel maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RecordKey {
+    /// The record's serial.
+    pub serial: u64,
+    /// Thread group id in the initial pid namespace.
+    pub tgid: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// An in-flight request, as the probes told it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RequestValue {
+    /// Serial of the connection.
+    pub connection: u64,
+    /// The request's id on the wire.
+    pub request_id: u64,
+    /// The method's id on the wire.
+    pub method_id: u64,
+    /// When it started, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace.
+    pub started_ns: u64,
+    /// When `phase` was reached, same clock.
+    pub phase_ns: u64,
+    /// Payload bytes of the request.
+    pub request_bytes: u64,
+    /// Payload bytes of the response, 0 until it is known.
+    pub response_bytes: u64,
+    /// [`Direction`] code.
+    pub direction: u32,
+    /// [`Phase`] code.
+    pub phase: u32,
+    /// [`RequestKind`] code.
+    pub kind: u32,
+    /// [`Mark`] code, or 0.
+    pub mark: u32,
+    /// 1 where the tracer put the row in from the registry, 0 where a probe did.
+    pub seeded: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// An open channel, as the probes told it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ChannelValue {
+    /// Serial of the connection.
+    pub connection: u64,
+    /// The channel's id on the wire.
+    pub channel_id: u64,
+    /// Serial of the request that opened it, or 0.
+    pub request: u64,
+    /// When it was opened, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace.
+    pub opened_ns: u64,
+    /// When data last moved, same clock, 0 for never.
+    pub last_activity_ns: u64,
+    /// Payload bytes sent.
+    pub bytes_sent: u64,
+    /// Items sent.
+    pub items_sent: u64,
+    /// Payload bytes received.
+    pub bytes_received: u64,
+    /// Items received.
+    pub items_received: u64,
+    /// Payload bytes the peer may still send, `u64::MAX` where there is no limit or it is unknown.
+    pub receive_budget_bytes: u64,
+    /// [`ChannelDirection`] code.
+    pub direction: u32,
+    /// [`ChannelSide`] code.
+    pub side: u32,
+    /// Slot of the element type's name plus one, or 0.
+    pub type_index: u32,
+    /// 1 where the tracer put the row in from the registry, 0 where a probe did.
+    pub seeded: u32,
+}
+
+/// An open connection, as the probes told it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConnectionValue {
+    /// Serial of the link's root connection.
+    pub link: u64,
+    /// The connection's id on the wire.
+    pub conn_id: u64,
+    /// When it was opened, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace.
+    pub opened_ns: u64,
+    /// [`Role`] code.
+    pub role: u32,
+    /// 1 where the tracer put the row in from the registry, 0 where a probe did.
+    pub seeded: u32,
+}
+
+/// Requests that started and ended on one connection while it was watched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TrafficValue {
+    /// Requests that started.
+    pub started: u64,
+    /// Requests that ended.
+    pub ended: u64,
+}
+
+const _: () = assert!(size_of::<RecordKey>() == 16);
+const _: () = assert!(size_of::<RequestValue>() == 80);
+const _: () = assert!(size_of::<ChannelValue>() == 96);
+const _: () = assert!(size_of::<ConnectionValue>() == 32);
+const _: () = assert!(size_of::<TrafficValue>() == 16);

@@ -1,0 +1,13 @@
+//! What the traced program, the kernel side and the tracer agree on.
+//!
+//! Owns the memory layout of the registry, the arguments of the probes, the
+//! keys and values of the kernel maps, and every limit that two sides share.
+//! Never does I/O and never decides anything.
+#![no_std]
+
+pub mod event;
+pub mod limits;
+pub mod registry;
+pub mod serial;
+
+pub use serial::Serial;

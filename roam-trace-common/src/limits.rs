@@ -1,0 +1,32 @@
+//! Limits that more than one side relies on.
+
+/// Bits of a [`Serial`](crate::Serial) that hold the slot.
+pub const SERIAL_SLOT_BITS: u32 = 24;
+
+/// The slot of serials that name no row.
+pub const UNSLOTTED: u32 = (1 << SERIAL_SLOT_BITS) - 1;
+
+/// Slots a table may have at the most.
+pub const MAX_CAPACITY: u32 = UNSLOTTED;
+
+/// Connection rows of a registry.
+pub const CONNECTIONS: u32 = 4_096;
+/// Request rows of a registry unless `ROAM_DIAGNOSTIC_REQUESTS` says otherwise.
+pub const REQUESTS: u32 = 131_072;
+/// Channel rows of a registry.
+pub const CHANNELS: u32 = 65_536;
+/// Method names of a registry.
+pub const METHODS: u32 = 16_384;
+/// Element type names of a registry.
+pub const TYPES: u32 = 4_096;
+
+/// Characters of a request's arguments that are kept.
+pub const ARGUMENTS_CHARS: usize = 64;
+/// Bytes that hold them, at four bytes a character.
+pub const ARGUMENTS_BYTES: usize = 4 * ARGUMENTS_CHARS;
+/// Bytes of a connection's name.
+pub const CONNECTION_NAME_BYTES: usize = 112;
+/// Bytes of a method's name.
+pub const METHOD_NAME_BYTES: usize = 232;
+/// Bytes of an element type's name.
+pub const TYPE_NAME_BYTES: usize = 240;

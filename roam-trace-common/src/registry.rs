@@ -1,0 +1,378 @@
+//! Memory layout of the registry: one header page, then one table after the
+//! other, each on a page boundary.
+//!
+//! A slot's `sequence` is odd while it is being written. It grows by two with
+//! every claim, release and rename, so a row is whole when its sequence was the
+//! same even number before and after it was read, and live when its `serial`
+//! is not 0.
+
+use core::mem::offset_of;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::limits::{ARGUMENTS_BYTES, CONNECTION_NAME_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES};
+
+/// Name of the memory file; `/proc/PID/maps` shows it as `/memfd:roam-diagnostic`.
+pub const REGION_NAME: &str = "roam-diagnostic";
+
+/// First eight bytes of a region whose header is complete.
+pub const MAGIC: u64 = u64::from_le_bytes(*b"roamdiag");
+
+/// Version of everything in this file.
+pub const ABI_VERSION: u32 = 1;
+
+/// Bytes in front of the first table.
+pub const HEADER_BYTES: usize = 4_096;
+
+/// Header flag: the process records the arguments of its calls (`ROAM_DEBUG`).
+pub const FLAG_ARGUMENTS: u32 = 1;
+
+/// Connection flag: the driver tells when a request was written to the transport.
+pub const FLAG_OBSERVES_WRITES: u32 = 1;
+
+/// The tables, in the order of their entries in the header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum Table {
+    /// [`ConnectionRecord`]s.
+    Connections,
+    /// [`RequestRecord`]s.
+    Requests,
+    /// [`ArgumentsRecord`]s, one for every request slot.
+    Arguments,
+    /// [`ChannelRecord`]s.
+    Channels,
+    /// [`MethodRecord`]s, appended and never released.
+    Methods,
+    /// [`TypeRecord`]s, appended and never released.
+    Types,
+}
+
+impl Table {
+    /// Every table, in header order.
+    pub const ALL: [Self; 6] = [
+        Self::Connections,
+        Self::Requests,
+        Self::Arguments,
+        Self::Channels,
+        Self::Methods,
+        Self::Types,
+    ];
+
+    /// Bytes of one of its slots.
+    pub const fn slot_bytes(self) -> usize {
+        match self {
+            Self::Connections => size_of::<ConnectionRecord>(),
+            Self::Requests => size_of::<RequestRecord>(),
+            Self::Arguments => size_of::<ArgumentsRecord>(),
+            Self::Channels => size_of::<ChannelRecord>(),
+            Self::Methods => size_of::<MethodRecord>(),
+            Self::Types => size_of::<TypeRecord>(),
+        }
+    }
+}
+
+/// Where a table lies and how full it is.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TableRecord {
+    /// Bytes from the start of the region.
+    pub offset: u64,
+    /// Events that found the table full.
+    pub lost: u64,
+    /// Slots.
+    pub capacity: u32,
+    /// Bytes of a slot.
+    pub slot_bytes: u32,
+    /// Slots that were ever in use: none at or beyond this index was.
+    pub high_water: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// Start of the region. `magic` is written last.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct HeaderRecord {
+    /// [`MAGIC`].
+    pub magic: u64,
+    /// [`ABI_VERSION`].
+    pub abi_version: u32,
+    /// [`HEADER_BYTES`].
+    pub header_bytes: u32,
+    /// The writer's pid in its own pid namespace.
+    pub process_id: u32,
+    /// Header flags.
+    pub flags: u32,
+    /// Field 22 of the writer's own `/proc/self/stat`: clock ticks since boot.
+    pub process_start_ticks: u64,
+    /// When the region was made, `CLOCK_MONOTONIC` nanoseconds.
+    pub created_ns: u64,
+    /// The tables, in the order of [`Table::ALL`].
+    pub tables: [TableRecord; 6],
+}
+
+/// One connection, root or virtual. All times are `CLOCK_MONOTONIC` nanoseconds
+/// of the writer's time namespace, taken from the coarse clock.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ConnectionRecord {
+    /// See the module's text.
+    pub sequence: u64,
+    /// Own serial, 0 in a free slot.
+    pub serial: u64,
+    /// Serial of the link's root connection; a root names itself.
+    pub link: u64,
+    /// The connection's id on the wire.
+    pub conn_id: u64,
+    /// Serial of the grouping row of its `DiagnosticState`, or 0.
+    pub group: u64,
+    /// When it was opened.
+    pub opened_ns: u64,
+    /// Messages handed to the transport.
+    pub messages_sent: u64,
+    /// Their payload bytes.
+    pub bytes_sent: u64,
+    /// Messages taken from the transport.
+    pub messages_received: u64,
+    /// Their payload bytes.
+    pub bytes_received: u64,
+    /// When the last message was sent, 0 for never.
+    pub last_sent_ns: u64,
+    /// When the last message was received, 0 for never.
+    pub last_received_ns: u64,
+    /// Channel id that the driver waits to deliver to; meaningful while `delivering_since_ns` is not 0.
+    pub delivering_channel: u64,
+    /// Since when it waits, 0 while it does not.
+    pub delivering_since_ns: u64,
+    /// `Role` code.
+    pub role: u32,
+    /// `ConnectionState` code.
+    pub state: u32,
+    /// Connection flags.
+    pub flags: u32,
+    /// Attempts to connect that failed so far.
+    pub attempts: u32,
+    /// When `state` was reached.
+    pub state_ns: u64,
+    /// Bytes of `name`.
+    pub name_bytes: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Name, UTF-8.
+    pub name: [u8; CONNECTION_NAME_BYTES],
+}
+
+/// One request in flight.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct RequestRecord {
+    /// See the module's text.
+    pub sequence: u64,
+    /// Own serial, 0 in a free slot.
+    pub serial: u64,
+    /// Serial of the connection.
+    pub connection: u64,
+    /// The request's id on the wire.
+    pub request_id: u64,
+    /// The method's id on the wire.
+    pub method_id: u64,
+    /// When it started, `CLOCK_MONOTONIC` nanoseconds.
+    pub started_ns: u64,
+    /// A [`PhaseWord`].
+    pub phase: u64,
+    /// A [`ResponseWord`].
+    pub response: u64,
+    /// Payload bytes of the request.
+    pub request_bytes: u64,
+    /// `Direction` code.
+    pub direction: u32,
+    /// `RequestKind` code.
+    pub kind: u32,
+    /// Bytes of its slot in the arguments table that are in use.
+    pub arguments_bytes: u32,
+    /// Always 0.
+    pub reserved: [u32; 11],
+}
+
+/// What a request was called with, for people. Belongs to the request slot of the same index.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ArgumentsRecord {
+    /// UTF-8; the request row tells how many bytes.
+    pub text: [u8; ARGUMENTS_BYTES],
+}
+
+/// One open channel.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct ChannelRecord {
+    /// See the module's text.
+    pub sequence: u64,
+    /// Own serial, 0 in a free slot.
+    pub serial: u64,
+    /// Serial of the connection.
+    pub connection: u64,
+    /// Serial of the request that opened it, or 0.
+    pub request: u64,
+    /// The channel's id on the wire.
+    pub channel_id: u64,
+    /// When it was opened, `CLOCK_MONOTONIC` nanoseconds.
+    pub opened_ns: u64,
+    /// When data last moved, 0 for never.
+    pub last_activity_ns: u64,
+    /// Payload bytes sent.
+    pub bytes_sent: u64,
+    /// Items sent.
+    pub items_sent: u64,
+    /// Payload bytes received.
+    pub bytes_received: u64,
+    /// Items received.
+    pub items_received: u64,
+    /// Received items that the program has read.
+    pub items_read: u64,
+    /// Payload bytes the peer may still send, `u64::MAX` where there is no limit or it is unknown.
+    pub receive_budget_bytes: u64,
+    /// `ChannelDirection` code.
+    pub direction: u32,
+    /// `ChannelSide` code.
+    pub side: u32,
+    /// Slot of the element type's name plus one, or 0.
+    pub type_index: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// Always 0.
+    pub reserved2: u64,
+}
+
+/// The name of a method. Complete once `sequence` is 2.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct MethodRecord {
+    /// See the module's text.
+    pub sequence: u64,
+    /// The method's id on the wire.
+    pub method_id: u64,
+    /// Bytes of `name`.
+    pub name_bytes: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// `Service.method`, UTF-8.
+    pub name: [u8; METHOD_NAME_BYTES],
+}
+
+/// The name of a channel's element type. Complete once `sequence` is 2.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct TypeRecord {
+    /// See the module's text.
+    pub sequence: u64,
+    /// Bytes of `name`.
+    pub name_bytes: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// As Rust writes it, UTF-8.
+    pub name: [u8; TYPE_NAME_BYTES],
+}
+
+const GENERATION_BITS: u32 = 14;
+const MARK_BITS: u32 = 2;
+const PHASE_BITS: u32 = 4;
+const ELAPSED_BITS: u32 = 64 - GENERATION_BITS - MARK_BITS - PHASE_BITS;
+const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
+
+/// How far a request got and when, in the one word that its writers compare and
+/// swap: low bits of the slot's generation, mark, phase, microseconds since the
+/// request started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PhaseWord(pub u64);
+
+impl PhaseWord {
+    /// Microseconds at which the word is full: 203 days.
+    pub const MAX_ELAPSED_US: u64 = (1 << ELAPSED_BITS) - 1;
+
+    /// Packs its parts; `elapsed_us` beyond [`Self::MAX_ELAPSED_US`] is cut to it.
+    pub const fn new(generation: u64, mark: u32, phase: u32, elapsed_us: u64) -> Self {
+        let elapsed_us = if elapsed_us > Self::MAX_ELAPSED_US {
+            Self::MAX_ELAPSED_US
+        } else {
+            elapsed_us
+        };
+        Self(
+            (generation & GENERATION_MASK) << (64 - GENERATION_BITS)
+                | (mark as u64) << (PHASE_BITS + ELAPSED_BITS)
+                | (phase as u64) << ELAPSED_BITS
+                | elapsed_us,
+        )
+    }
+
+    /// Whether the word can belong to that generation of its slot.
+    pub const fn is_of(self, generation: u64) -> bool {
+        self.0 >> (64 - GENERATION_BITS) == generation & GENERATION_MASK
+    }
+
+    /// `Mark` code, or 0.
+    pub const fn mark(self) -> u32 {
+        (self.0 >> (PHASE_BITS + ELAPSED_BITS) & ((1 << MARK_BITS) - 1)) as u32
+    }
+
+    /// `Phase` code.
+    pub const fn phase(self) -> u32 {
+        (self.0 >> ELAPSED_BITS & ((1 << PHASE_BITS) - 1)) as u32
+    }
+
+    /// Microseconds from the request's start to the phase.
+    pub const fn elapsed_us(self) -> u64 {
+        self.0 & Self::MAX_ELAPSED_US
+    }
+}
+
+/// The size of a response and how the request ends with it, in one word: low
+/// bits of the slot's generation, `Outcome` code, payload bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseWord(pub u64);
+
+impl ResponseWord {
+    const OUTCOME_BITS: u32 = 8;
+    const BYTES_BITS: u32 = 64 - GENERATION_BITS - Self::OUTCOME_BITS;
+    const BYTES_MASK: u64 = (1 << Self::BYTES_BITS) - 1;
+
+    /// Packs its parts; `bytes` beyond 2^42 - 1 is cut to that.
+    pub const fn new(generation: u64, outcome: u32, bytes: u64) -> Self {
+        let bytes = if bytes > Self::BYTES_MASK {
+            Self::BYTES_MASK
+        } else {
+            bytes
+        };
+        Self(
+            (generation & GENERATION_MASK) << (64 - GENERATION_BITS)
+                | (outcome as u64) << Self::BYTES_BITS
+                | bytes,
+        )
+    }
+
+    /// `Outcome` code, 0 while there is no response.
+    pub const fn outcome(self) -> u32 {
+        (self.0 >> Self::BYTES_BITS & ((1 << Self::OUTCOME_BITS) - 1)) as u32
+    }
+
+    /// Payload bytes of the response.
+    pub const fn bytes(self) -> u64 {
+        self.0 & Self::BYTES_MASK
+    }
+}
+
+const _: () = assert!(size_of::<TableRecord>() == 32);
+const _: () = assert!(size_of::<HeaderRecord>() == 40 + 6 * 32);
+const _: () = assert!(size_of::<HeaderRecord>() <= HEADER_BYTES);
+const _: () = assert!(offset_of!(HeaderRecord, tables) == 40);
+const _: () = assert!(size_of::<ConnectionRecord>() == 256);
+const _: () = assert!(offset_of!(ConnectionRecord, role) == 112);
+const _: () = assert!(offset_of!(ConnectionRecord, name) == 144);
+const _: () = assert!(size_of::<RequestRecord>() == 128);
+const _: () = assert!(offset_of!(RequestRecord, direction) == 72);
+const _: () = assert!(size_of::<ArgumentsRecord>() == 256);
+const _: () = assert!(size_of::<ChannelRecord>() == 128);
+const _: () = assert!(offset_of!(ChannelRecord, direction) == 104);
+const _: () = assert!(size_of::<MethodRecord>() == 256);
+const _: () = assert!(size_of::<TypeRecord>() == 256);

@@ -1,0 +1,46 @@
+//! The name of one record: never reused within a process.
+
+use crate::limits::{SERIAL_SLOT_BITS, UNSLOTTED};
+
+/// Identifies one record of one table for as long as the process lives.
+///
+/// The low 24 bits are the slot, the rest is the slot's generation, which
+/// counts from 1. Request and channel ids may be reused, a serial may not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Serial(pub u64);
+
+impl Serial {
+    /// No record.
+    pub const NONE: Self = Self(0);
+
+    /// The serial of `slot` in its `generation`-th use.
+    pub const fn new(slot: u32, generation: u64) -> Self {
+        Self(generation << SERIAL_SLOT_BITS | slot as u64)
+    }
+
+    /// The serial of an event that found its table full. It names no row, but
+    /// probes still need to tell one such event from another.
+    pub const fn unslotted(ordinal: u64) -> Self {
+        Self::new(UNSLOTTED, ordinal)
+    }
+
+    /// Index into the table.
+    pub const fn slot(self) -> u32 {
+        (self.0 & ((1 << SERIAL_SLOT_BITS) - 1)) as u32
+    }
+
+    /// How many times the slot was claimed up to and including this record.
+    pub const fn generation(self) -> u64 {
+        self.0 >> SERIAL_SLOT_BITS
+    }
+
+    /// Whether this names no record.
+    pub const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether there is a row behind it.
+    pub const fn is_slotted(self) -> bool {
+        self.0 != 0 && self.slot() != UNSLOTTED
+    }
+}
