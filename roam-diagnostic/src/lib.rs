@@ -1,1 +1,13 @@
+//! What a roam program knows of its own requests and channels, kept where a
+//! tracer can read it.
+//!
+//! The program reports events through [`registry`]; each is one row changed in
+//! shared memory and one USDT probe. The crate knows neither a session nor the
+//! kernel side.
 
+pub mod clock;
+mod names;
+pub mod probe;
+mod region;
+pub mod registry;
+mod slab;

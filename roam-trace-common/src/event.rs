@@ -36,6 +36,11 @@ macro_rules! codes {
     ($(#[$meta:meta])* $name:ident { $($(#[$variant_meta:meta])* $variant:ident = $code:literal,)* }) => {
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(
+            feature = "serde",
+            derive(serde::Serialize, serde::Deserialize),
+            serde(rename_all = "snake_case")
+        )]
         #[repr(u32)]
         pub enum $name { $($(#[$variant_meta])* $variant = $code,)* }
 
@@ -220,7 +225,9 @@ pub struct RecordKey {
 }
 
 /// An in-flight request, as the probes told it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct RequestValue {
     /// Serial of the connection.
@@ -252,7 +259,9 @@ pub struct RequestValue {
 }
 
 /// An open channel, as the probes told it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ChannelValue {
     /// Serial of the connection.
@@ -286,7 +295,9 @@ pub struct ChannelValue {
 }
 
 /// An open connection, as the probes told it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct ConnectionValue {
     /// Serial of the link's root connection.
@@ -302,7 +313,9 @@ pub struct ConnectionValue {
 }
 
 /// Requests that started and ended on one connection while it was watched.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct TrafficValue {
     /// Requests that started.

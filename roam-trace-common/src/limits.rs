@@ -3,11 +3,8 @@
 /// Bits of a [`Serial`](crate::Serial) that hold the slot.
 pub const SERIAL_SLOT_BITS: u32 = 24;
 
-/// The slot of serials that name no row.
-pub const UNSLOTTED: u32 = (1 << SERIAL_SLOT_BITS) - 1;
-
 /// Slots a table may have at the most.
-pub const MAX_CAPACITY: u32 = UNSLOTTED;
+pub const MAX_CAPACITY: u32 = 1 << SERIAL_SLOT_BITS;
 
 /// Connection rows of a registry.
 pub const CONNECTIONS: u32 = 4_096;

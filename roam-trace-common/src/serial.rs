@@ -1,6 +1,6 @@
 //! The name of one record: never reused within a process.
 
-use crate::limits::{SERIAL_SLOT_BITS, UNSLOTTED};
+use crate::limits::SERIAL_SLOT_BITS;
 
 /// Identifies one record of one table for as long as the process lives.
 ///
@@ -18,12 +18,6 @@ impl Serial {
         Self(generation << SERIAL_SLOT_BITS | slot as u64)
     }
 
-    /// The serial of an event that found its table full. It names no row, but
-    /// probes still need to tell one such event from another.
-    pub const fn unslotted(ordinal: u64) -> Self {
-        Self::new(UNSLOTTED, ordinal)
-    }
-
     /// Index into the table.
     pub const fn slot(self) -> u32 {
         (self.0 & ((1 << SERIAL_SLOT_BITS) - 1)) as u32
@@ -37,10 +31,5 @@ impl Serial {
     /// Whether this names no record.
     pub const fn is_none(self) -> bool {
         self.0 == 0
-    }
-
-    /// Whether there is a row behind it.
-    pub const fn is_slotted(self) -> bool {
-        self.0 != 0 && self.slot() != UNSLOTTED
     }
 }

@@ -1,0 +1,78 @@
+//! Names of methods and element types. Rare, so a lock guards which are known;
+//! readers look at the tables, never at the lock.
+
+use std::collections::HashMap;
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock};
+
+use roam_trace_common::limits::{METHOD_NAME_BYTES, TYPE_NAME_BYTES};
+use roam_trace_common::registry::{MethodRecord, Table, TypeRecord};
+
+use crate::region::Region;
+
+/// Which names stand in which slot.
+#[derive(Default)]
+pub(crate) struct Names {
+    methods: Mutex<HashMap<u64, u32>>,
+    types: RwLock<HashMap<usize, u32>>,
+    methods_dumped: AtomicUsize,
+    types_dumped: AtomicUsize,
+}
+
+impl Names {
+    pub(crate) fn register_method(&self, region: &Region, method_id: u64, name: &str) {
+        let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
+        if methods.contains_key(&method_id) {
+            return;
+        }
+        let index = methods.len() as u32;
+        let Some(slot) = region.slots::<MethodRecord>(Table::Methods).get(index) else {
+            region.count_lost(Table::Methods);
+            return;
+        };
+        methods.insert(method_id, index);
+        region.publish_high_water(Table::Methods, index + 1, &self.methods_dumped);
+        slot.u64(offset_of!(MethodRecord, method_id))
+            .store(method_id, Ordering::Relaxed);
+        let bytes = slot.store_text(offset_of!(MethodRecord, name), METHOD_NAME_BYTES, name);
+        slot.u32(offset_of!(MethodRecord, name_bytes))
+            .store(bytes, Ordering::Relaxed);
+        slot.u64(offset_of!(MethodRecord, sequence))
+            .store(2, Ordering::Release);
+    }
+
+    pub(crate) fn register_type(
+        &self,
+        region: &Region,
+        key: usize,
+        name: impl FnOnce() -> String,
+    ) -> u32 {
+        if let Some(&index) = self
+            .types
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&key)
+        {
+            return index;
+        }
+        let name = name();
+        let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(&index) = types.get(&key) {
+            return index;
+        }
+        let slot_index = types.len() as u32;
+        let Some(slot) = region.slots::<TypeRecord>(Table::Types).get(slot_index) else {
+            region.count_lost(Table::Types);
+            return 0;
+        };
+        types.insert(key, slot_index + 1);
+        region.publish_high_water(Table::Types, slot_index + 1, &self.types_dumped);
+        let bytes = slot.store_text(offset_of!(TypeRecord, name), TYPE_NAME_BYTES, &name);
+        slot.u32(offset_of!(TypeRecord, name_bytes))
+            .store(bytes, Ordering::Relaxed);
+        slot.u64(offset_of!(TypeRecord, sequence))
+            .store(2, Ordering::Release);
+        slot_index + 1
+    }
+}

@@ -1,0 +1,376 @@
+//! The memory behind the registry: a sealed memory file that other processes can
+//! find and read, mapped once and kept until the process ends. Owns every raw
+//! pointer of the crate; knows nothing of what the tables mean.
+#![allow(unsafe_code)]
+
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+
+use roam_trace_common::registry::{
+    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
+};
+
+/// Bytes of a table that become part of core dumps at a time.
+const DUMP_STEP_BYTES: usize = 1 << 20;
+
+/// One mapped region.
+pub(crate) struct Region {
+    base: NonNull<u8>,
+    bytes: usize,
+    tables: [Extent; Table::ALL.len()],
+    /// 1 in the process that made the region, 0 in its forked children.
+    owner: NonNull<u32>,
+}
+
+/// Where one table lies, kept privately so that nothing in shared memory can move it.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
+    offset: usize,
+    capacity: u32,
+}
+
+// SAFETY: the mapping lives as long as the process, and is only accessed atomically.
+unsafe impl Send for Region {}
+// SAFETY: as above.
+unsafe impl Sync for Region {}
+
+/// What the header says about the process.
+pub(crate) struct Identity {
+    pub(crate) process_id: u32,
+    pub(crate) process_start_ticks: u64,
+    pub(crate) created_ns: u64,
+    pub(crate) flags: u32,
+}
+
+impl Region {
+    /// Lays out the tables and maps them: from a memory file where the system
+    /// allows one, else from private memory, which only this process can read.
+    ///
+    /// `capacities` are in the order of [`Table::ALL`]. Returns `None` where even
+    /// private memory is refused.
+    pub(crate) fn create(capacities: [u32; Table::ALL.len()], identity: &Identity) -> Option<Self> {
+        let mut end = HEADER_BYTES;
+        let tables = std::array::from_fn(|index| {
+            let offset = end;
+            let bytes = capacities[index] as usize * Table::ALL[index].slot_bytes();
+            end = (offset + bytes).next_multiple_of(HEADER_BYTES);
+            Extent {
+                offset,
+                capacity: capacities[index],
+            }
+        });
+        let bytes = end;
+        let base = system::map_shared(bytes).or_else(|_| system::map_private(bytes));
+        let region = Self {
+            base: base.ok()?,
+            bytes,
+            tables,
+            owner: system::owner_page().ok()?,
+        };
+        region.write_header(identity);
+        Some(region)
+    }
+
+    fn write_header(&self, identity: &Identity) {
+        let header = HeaderRecord {
+            magic: 0,
+            abi_version: ABI_VERSION,
+            header_bytes: HEADER_BYTES as u32,
+            process_id: identity.process_id,
+            flags: identity.flags,
+            process_start_ticks: identity.process_start_ticks,
+            created_ns: identity.created_ns,
+            tables: std::array::from_fn(|index| TableRecord {
+                offset: self.tables[index].offset as u64,
+                lost: 0,
+                capacity: self.tables[index].capacity,
+                slot_bytes: Table::ALL[index].slot_bytes() as u32,
+                high_water: 0,
+                reserved: 0,
+            }),
+        };
+        // SAFETY: the mapping is page-aligned, larger than the header, and not shared with
+        // another thread yet; readers wait for the magic.
+        unsafe { self.base.cast::<HeaderRecord>().write(header) };
+        self.header_u64(std::mem::offset_of!(HeaderRecord, magic))
+            .store(MAGIC, Ordering::Release);
+    }
+
+    /// Whether this process made the region. A forked child must not write to it.
+    #[inline]
+    pub(crate) fn is_owner(&self) -> bool {
+        // SAFETY: the page is mapped for the life of the process and only read from here on.
+        unsafe { self.owner.read_volatile() == 1 }
+    }
+
+    /// The slots of one table.
+    pub(crate) fn slots<R>(&self, table: Table) -> Slots<'_, R> {
+        assert_eq!(size_of::<R>(), table.slot_bytes());
+        let extent = self.tables[table as usize];
+        Slots {
+            // SAFETY: `create` laid the table out inside the mapping.
+            base: unsafe { self.base.add(extent.offset) },
+            capacity: extent.capacity,
+            region: PhantomData,
+        }
+    }
+
+    /// Counts an event that found the table full.
+    pub(crate) fn count_lost(&self, table: Table) {
+        self.header_u64(table_field(table, std::mem::offset_of!(TableRecord, lost)))
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Makes the slots below `high_water` known to readers and to core dumps.
+    pub(crate) fn publish_high_water(&self, table: Table, high_water: u32, dumped: &AtomicUsize) {
+        let extent = self.tables[table as usize];
+        let used = extent.offset + high_water as usize * table.slot_bytes();
+        let before = dumped.load(Ordering::Relaxed).max(extent.offset);
+        if used > before {
+            let end = (used.next_multiple_of(DUMP_STEP_BYTES)).min(self.bytes);
+            dumped.fetch_max(end, Ordering::Relaxed);
+            let start = before / HEADER_BYTES * HEADER_BYTES;
+            // SAFETY: the range is page-aligned and inside the mapping.
+            unsafe { system::include_in_core(self.base.add(start), end - start) };
+        }
+        self.header_u32(table_field(
+            table,
+            std::mem::offset_of!(TableRecord, high_water),
+        ))
+        .fetch_max(high_water, Ordering::Release);
+    }
+
+    /// Copies what the region holds at `offset`, as its own reader does.
+    ///
+    /// Returns how many bytes there were.
+    pub(crate) fn copy_to(&self, offset: u64, buffer: &mut [u8]) -> usize {
+        let Ok(offset) = usize::try_from(offset) else {
+            return 0;
+        };
+        let bytes = self.bytes.saturating_sub(offset).min(buffer.len()) / 8 * 8;
+        for (index, word) in buffer[..bytes].chunks_exact_mut(8).enumerate() {
+            // SAFETY: inside the mapping by the line above; `offset` is a multiple of eight in
+            // every caller, asserted here, and all writers use atomics.
+            let value = unsafe {
+                let address = self.base.add(offset + index * 8);
+                assert!(address.as_ptr() as usize % 8 == 0);
+                AtomicU64::from_ptr(address.cast().as_ptr()).load(Ordering::Acquire)
+            };
+            word.copy_from_slice(&value.to_ne_bytes());
+        }
+        bytes
+    }
+
+    /// Bytes of the region.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes as u64
+    }
+
+    fn header_u64(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset % 8 == 0 && offset + 8 <= HEADER_BYTES);
+        // SAFETY: aligned and inside the header page.
+        unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
+    }
+
+    fn header_u32(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset % 4 == 0 && offset + 4 <= HEADER_BYTES);
+        // SAFETY: aligned and inside the header page.
+        unsafe { AtomicU32::from_ptr(self.base.add(offset).cast().as_ptr()) }
+    }
+}
+
+fn table_field(table: Table, offset: usize) -> usize {
+    std::mem::offset_of!(HeaderRecord, tables) + table as usize * size_of::<TableRecord>() + offset
+}
+
+/// The slots of one table.
+pub(crate) struct Slots<'a, R> {
+    base: NonNull<u8>,
+    capacity: u32,
+    region: PhantomData<(&'a Region, R)>,
+}
+
+impl<'a, R> Slots<'a, R> {
+    /// One slot, or `None` beyond the capacity.
+    #[inline]
+    pub(crate) fn get(self, slot: u32) -> Option<Slot<'a, R>> {
+        (slot < self.capacity).then(|| Slot {
+            // SAFETY: below the capacity, hence inside the table.
+            base: unsafe { self.base.add(slot as usize * size_of::<R>()) },
+            region: PhantomData,
+        })
+    }
+}
+
+impl<R> Clone for Slot<'_, R> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<R> Copy for Slot<'_, R> {}
+
+/// One slot, whose fields are reached by their offset in `R`.
+pub(crate) struct Slot<'a, R> {
+    base: NonNull<u8>,
+    region: PhantomData<(&'a Region, R)>,
+}
+
+impl<'a, R> Slot<'a, R> {
+    /// The eight-byte field at `offset`.
+    #[inline]
+    pub(crate) fn u64(self, offset: usize) -> &'a AtomicU64 {
+        assert!(offset % 8 == 0 && offset + 8 <= size_of::<R>());
+        // SAFETY: aligned, inside the slot, and every access is atomic.
+        unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
+    }
+
+    /// The four-byte field at `offset`.
+    #[inline]
+    pub(crate) fn u32(self, offset: usize) -> &'a AtomicU32 {
+        assert!(offset % 4 == 0 && offset + 4 <= size_of::<R>());
+        // SAFETY: aligned, inside the slot, and every access is atomic.
+        unsafe { AtomicU32::from_ptr(self.base.add(offset).cast().as_ptr()) }
+    }
+
+    /// Stores text in the field of `capacity` bytes at `offset`, cut at a character boundary.
+    ///
+    /// Returns the bytes stored.
+    pub(crate) fn store_text(self, offset: usize, capacity: usize, text: &str) -> u32 {
+        assert!(offset % 8 == 0 && capacity % 8 == 0);
+        let text = &text.as_bytes()[..text.floor_char_boundary(capacity)];
+        for (index, chunk) in text.chunks(8).enumerate() {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.u64(offset + index * 8)
+                .store(u64::from_ne_bytes(word), Ordering::Relaxed);
+        }
+        text.len() as u32
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod system {
+    //! What the region asks of the kernel.
+
+    use std::ffi::c_void;
+    use std::mem::ManuallyDrop;
+    use std::ptr::{NonNull, null_mut};
+
+    use roam_trace_common::registry::REGION_NAME;
+    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
+    use rustix::io::Errno;
+    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
+    use rustix::process::{Resource, getrlimit};
+
+    /// Maps a sealed memory file whose descriptor stays open for readers.
+    pub(super) fn map_shared(bytes: usize) -> Result<NonNull<u8>, Errno> {
+        // Growing a file past this limit ends the process with SIGXFSZ.
+        if getrlimit(Resource::Fsize)
+            .current
+            .is_some_and(|limit| limit < bytes as u64)
+        {
+            return Err(Errno::FBIG);
+        }
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        // Linux before 6.3 does not know NOEXEC_SEAL.
+        let file =
+            memfd_create(REGION_NAME, flags | MemfdFlags::NOEXEC_SEAL).or_else(
+                |error| match error {
+                    Errno::INVAL => memfd_create(REGION_NAME, flags),
+                    error => Err(error),
+                },
+            )?;
+        ftruncate(&file, bytes as u64)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        // SAFETY: a fresh mapping at an address that the kernel chooses.
+        let base = unsafe {
+            mmap(
+                null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                &file,
+                0,
+            )
+        }?;
+        // Readers that may not look into the mappings open the file by this descriptor.
+        let _open = ManuallyDrop::new(file);
+        prepare(base, bytes)
+    }
+
+    /// Maps memory that only this process can read.
+    pub(super) fn map_private(bytes: usize) -> Result<NonNull<u8>, Errno> {
+        // SAFETY: as above.
+        let base = unsafe {
+            mmap_anonymous(
+                null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        }?;
+        prepare(base, bytes)
+    }
+
+    /// Keeps the unused rest of a fresh mapping out of core dumps.
+    fn prepare(base: *mut c_void, bytes: usize) -> Result<NonNull<u8>, Errno> {
+        // A core dump that is larger than needed is no reason to go without a registry.
+        // SAFETY: the range was just mapped.
+        let _ = unsafe {
+            madvise(base, bytes, Advice::LinuxDontDump)
+                .and_then(|()| madvise(base, super::HEADER_BYTES, Advice::LinuxDoDump))
+        };
+        NonNull::new(base.cast()).ok_or(Errno::NOMEM)
+    }
+
+    /// # Safety
+    ///
+    /// The range must be page-aligned and mapped.
+    pub(super) unsafe fn include_in_core(start: NonNull<u8>, bytes: usize) {
+        // SAFETY: by the caller's promise; a failure only costs rows in a core dump.
+        let _ = unsafe { madvise(start.as_ptr().cast(), bytes, Advice::LinuxDoDump) };
+    }
+
+    /// A page that holds 1 here and 0 in every forked child.
+    pub(super) fn owner_page() -> Result<NonNull<u32>, Errno> {
+        let bytes = super::HEADER_BYTES;
+        // SAFETY: a fresh mapping; the advice applies to all of it.
+        let page = unsafe {
+            let page = mmap_anonymous(
+                null_mut(),
+                bytes,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )?;
+            madvise(page, bytes, Advice::LinuxWipeOnFork)?;
+            page
+        };
+        let page = NonNull::new(page.cast::<u32>()).ok_or(Errno::NOMEM)?;
+        // SAFETY: mapped, aligned, and not shared yet.
+        unsafe { page.write(1) };
+        Ok(page)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod system {
+    //! Without memory files there is no registry.
+
+    use std::ptr::NonNull;
+
+    pub(super) fn map_shared(_bytes: usize) -> Result<NonNull<u8>, ()> {
+        Err(())
+    }
+
+    pub(super) fn map_private(_bytes: usize) -> Result<NonNull<u8>, ()> {
+        Err(())
+    }
+
+    pub(super) unsafe fn include_in_core(_start: NonNull<u8>, _bytes: usize) {}
+
+    pub(super) fn owner_page() -> Result<NonNull<u32>, ()> {
+        Err(())
+    }
+}

@@ -1,0 +1,209 @@
+//! Connections. Whoever releases a connection must be its last user.
+
+use std::mem::offset_of;
+use std::sync::atomic::{Ordering, fence};
+
+use roam_trace_common::Serial;
+use roam_trace_common::event::{ConnectionState, Role};
+use roam_trace_common::limits::CONNECTION_NAME_BYTES;
+use roam_trace_common::registry::{ConnectionRecord, FLAG_OBSERVES_WRITES, Table};
+
+use super::{Registry, record, registry};
+use crate::region::Slot;
+use crate::slab::Slab;
+use crate::{clock, probe};
+
+record!(ConnectionRecord, Connections, connections);
+
+/// A connection that was reported. Copies name the same row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Connection(Serial);
+
+/// What is known of a connection when it is opened.
+#[derive(Debug, Clone, Copy)]
+pub struct ConnectionOpen<'a> {
+    /// The link's root connection, [`Connection::NONE`] for a root itself.
+    pub link: Connection,
+    /// Its id on the wire.
+    pub conn_id: u64,
+    /// The grouping row of its `DiagnosticState`, or [`Connection::NONE`].
+    pub group: Connection,
+    /// Which end of the link this process is.
+    pub role: Role,
+    /// What it is doing.
+    pub state: ConnectionState,
+    /// Whether its driver tells when a request was written to the transport.
+    pub observes_writes: bool,
+    /// Its name; kept up to 112 bytes.
+    pub name: &'a str,
+}
+
+impl Connection {
+    /// No connection: every method does nothing.
+    pub const NONE: Self = Self(Serial::NONE);
+
+    /// Reports a connection.
+    pub fn open(open: &ConnectionOpen<'_>) -> Self {
+        let Some(registry) = registry() else {
+            return Self::NONE;
+        };
+        let now_ns = clock::now_ns();
+        let mut link = open.link.0;
+        let claimed = registry.claim::<ConnectionRecord>(|slot, serial| {
+            if link.is_none() {
+                link = serial;
+            }
+            let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
+            store(offset_of!(ConnectionRecord, link), link.0);
+            store(offset_of!(ConnectionRecord, conn_id), open.conn_id);
+            store(offset_of!(ConnectionRecord, group), open.group.0.0);
+            store(offset_of!(ConnectionRecord, opened_ns), now_ns);
+            store(offset_of!(ConnectionRecord, messages_sent), 0);
+            store(offset_of!(ConnectionRecord, bytes_sent), 0);
+            store(offset_of!(ConnectionRecord, messages_received), 0);
+            store(offset_of!(ConnectionRecord, bytes_received), 0);
+            store(offset_of!(ConnectionRecord, last_sent_ns), 0);
+            store(offset_of!(ConnectionRecord, last_received_ns), 0);
+            store(offset_of!(ConnectionRecord, delivering_channel), 0);
+            store(offset_of!(ConnectionRecord, delivering_since_ns), 0);
+            store(offset_of!(ConnectionRecord, state_ns), now_ns);
+            let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
+            store(offset_of!(ConnectionRecord, role), open.role.code());
+            store(offset_of!(ConnectionRecord, state), open.state.code());
+            store(
+                offset_of!(ConnectionRecord, flags),
+                if open.observes_writes {
+                    FLAG_OBSERVES_WRITES
+                } else {
+                    0
+                },
+            );
+            store(offset_of!(ConnectionRecord, attempts), 0);
+            store_name(slot, open.name);
+        });
+        let Some(serial) = claimed else {
+            return Self::NONE;
+        };
+        if open.state != ConnectionState::Grouping {
+            probe::connection_open(serial.0, link.0, open.conn_id, open.role.code().into());
+        }
+        Self(serial)
+    }
+
+    /// The row's name, [`Serial::NONE`] where nothing is recorded.
+    pub fn serial(self) -> Serial {
+        self.0
+    }
+
+    /// Renames it. Two renames of one connection must not run at the same time.
+    pub fn set_name(self, name: &str) {
+        self.with_row(|slot| {
+            let sequence = slot.u64(offset_of!(ConnectionRecord, sequence));
+            let before = sequence.load(Ordering::Relaxed);
+            sequence.store(before + 1, Ordering::Relaxed);
+            fence(Ordering::Release);
+            store_name(slot, name);
+            sequence.store(before + 2, Ordering::Release);
+        });
+    }
+
+    /// Reports what the connection is doing and how many attempts to connect have failed.
+    pub fn set_state(self, state: ConnectionState, attempts: u32) {
+        self.with_row(|slot| {
+            let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
+            store(offset_of!(ConnectionRecord, state), state.code());
+            store(offset_of!(ConnectionRecord, attempts), attempts);
+            slot.u64(offset_of!(ConnectionRecord, state_ns))
+                .store(clock::now_ns(), Ordering::Relaxed);
+        });
+    }
+
+    /// Reports a message handed to the transport.
+    #[inline]
+    pub fn message_sent(self, payload_bytes: u64) {
+        self.count(
+            offset_of!(ConnectionRecord, messages_sent),
+            offset_of!(ConnectionRecord, bytes_sent),
+            offset_of!(ConnectionRecord, last_sent_ns),
+            payload_bytes,
+        );
+    }
+
+    /// Reports a message taken from the transport.
+    #[inline]
+    pub fn message_received(self, payload_bytes: u64) {
+        self.count(
+            offset_of!(ConnectionRecord, messages_received),
+            offset_of!(ConnectionRecord, bytes_received),
+            offset_of!(ConnectionRecord, last_received_ns),
+            payload_bytes,
+        );
+    }
+
+    /// Reports that the driver waits to deliver to a channel, or with `None` that it no longer does.
+    pub fn set_delivering(self, channel_id: Option<u64>) {
+        self.with_row(|slot| {
+            if let Some(channel_id) = channel_id {
+                slot.u64(offset_of!(ConnectionRecord, delivering_channel))
+                    .store(channel_id, Ordering::Relaxed);
+            }
+            slot.u64(offset_of!(ConnectionRecord, delivering_since_ns))
+                .store(
+                    if channel_id.is_some() {
+                        clock::now_ns()
+                    } else {
+                        0
+                    },
+                    Ordering::Release,
+                );
+        });
+    }
+
+    /// Reports that the connection is closed. Its row stays until [`Self::release`].
+    pub fn close(self) {
+        self.set_state(ConnectionState::Closed, 0);
+        self.set_delivering(None);
+        if !self.0.is_none() && registry().is_some() {
+            probe::connection_close(self.0.0);
+        }
+    }
+
+    /// Gives the row up. No method may be called afterwards, nor at the same time.
+    pub fn release(self) {
+        self.with_row(|slot| {
+            let sequence = slot
+                .u64(offset_of!(ConnectionRecord, sequence))
+                .load(Ordering::Relaxed);
+            registry().and_then(|registry| {
+                registry.release::<ConnectionRecord, _>(self.0, sequence, |_| ())
+            })
+        });
+    }
+
+    #[inline]
+    fn count(self, messages: usize, bytes: usize, last_ns: usize, payload_bytes: u64) {
+        self.with_row(|slot| {
+            slot.u64(messages).fetch_add(1, Ordering::Relaxed);
+            slot.u64(bytes).fetch_add(payload_bytes, Ordering::Relaxed);
+            slot.u64(last_ns).store(clock::now_ns(), Ordering::Relaxed);
+        });
+    }
+
+    #[inline]
+    fn with_row<T>(self, act: impl FnOnce(Slot<'static, ConnectionRecord>) -> T) -> Option<T> {
+        if self.0.is_none() {
+            return None;
+        }
+        registry()?.slots().get(self.0.slot()).map(act)
+    }
+}
+
+fn store_name(slot: Slot<'_, ConnectionRecord>, name: &str) {
+    let bytes = slot.store_text(
+        offset_of!(ConnectionRecord, name),
+        CONNECTION_NAME_BYTES,
+        name,
+    );
+    slot.u32(offset_of!(ConnectionRecord, name_bytes))
+        .store(bytes, Ordering::Relaxed);
+}

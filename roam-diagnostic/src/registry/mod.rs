@@ -1,0 +1,214 @@
+//! The registry's writer: one value a connection, request or channel, whose
+//! methods change its row and fire its probe. Nothing here blocks, and nothing
+//! fails: an event that finds its table full is counted, and what it returns
+//! does nothing.
+//!
+//! `ROAM_DIAGNOSTIC=off` in the environment switches rows and probes off. A
+//! forked child that does not exec reports nothing.
+
+mod channel;
+mod connection;
+mod request;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{Ordering, fence};
+
+use roam_trace_common::Serial;
+use roam_trace_common::limits;
+use roam_trace_common::registry::{FLAG_ARGUMENTS, Table};
+
+pub use channel::{Channel, ChannelOpen};
+pub use connection::{Connection, ConnectionOpen};
+pub use request::{Request, RequestStart};
+pub use roam_trace_common::event::{
+    ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Outcome, Phase, RequestKind,
+    Role,
+};
+
+use crate::clock;
+use crate::names::Names;
+use crate::region::{Identity, Region, Slot, Slots};
+use crate::slab::Slab;
+
+/// The process's tables and who may write where.
+pub(crate) struct Registry {
+    pub(crate) region: Region,
+    connections: Slab,
+    requests: Slab,
+    channels: Slab,
+    pub(crate) names: Names,
+}
+
+static REGISTRY: OnceLock<Option<Registry>> = OnceLock::new();
+
+/// The registry, made at the first call, or `None` where nothing is to be reported.
+#[inline]
+pub(crate) fn registry() -> Option<&'static Registry> {
+    existing(REGISTRY.get_or_init(Registry::create))
+}
+
+/// The registry, if anything was reported yet.
+pub(crate) fn existing_registry() -> Option<&'static Registry> {
+    existing(REGISTRY.get()?)
+}
+
+#[inline]
+fn existing(registry: &'static Option<Registry>) -> Option<&'static Registry> {
+    registry
+        .as_ref()
+        .filter(|registry| registry.region.is_owner())
+}
+
+/// Whether `ROAM_DEBUG` asks for the arguments of calls. Read once.
+pub fn arguments_enabled() -> bool {
+    static ENABLED: OnceLock<bool> = OnceLock::new();
+    *ENABLED.get_or_init(|| std::env::var_os("ROAM_DEBUG").is_some())
+}
+
+/// Makes `name` known as the name of a method, `Service.method`.
+pub fn register_method(method_id: u64, name: &str) {
+    if let Some(registry) = registry() {
+        registry
+            .names
+            .register_method(&registry.region, method_id, name);
+    }
+}
+
+/// The index under which `ChannelOpen` takes the name of an element type: its slot plus one, 0 where
+/// there is no room left. `key` stands for the type, so that its name is rendered once.
+pub fn register_type(key: usize, name: impl FnOnce() -> String) -> u32 {
+    registry().map_or(0, |registry| {
+        registry.names.register_type(&registry.region, key, name)
+    })
+}
+
+impl Registry {
+    fn create() -> Option<Self> {
+        if std::env::var_os("ROAM_DIAGNOSTIC").is_some_and(|value| value == "off") {
+            return None;
+        }
+        let requests = std::env::var("ROAM_DIAGNOSTIC_REQUESTS")
+            .ok()
+            .and_then(|value| value.parse().ok())
+            .unwrap_or(limits::REQUESTS)
+            .clamp(1, limits::MAX_CAPACITY);
+        let region = Region::create(
+            [
+                limits::CONNECTIONS,
+                requests,
+                requests,
+                limits::CHANNELS,
+                limits::METHODS,
+                limits::TYPES,
+            ],
+            &Identity {
+                process_id: std::process::id(),
+                process_start_ticks: own_start_ticks(),
+                created_ns: clock::now_ns(),
+                flags: if arguments_enabled() {
+                    FLAG_ARGUMENTS
+                } else {
+                    0
+                },
+            },
+        )?;
+        Some(Self {
+            region,
+            connections: Slab::new(Table::Connections, limits::CONNECTIONS),
+            requests: Slab::new(Table::Requests, requests),
+            channels: Slab::new(Table::Channels, limits::CHANNELS),
+            names: Names::default(),
+        })
+    }
+}
+
+/// Field 22 of `/proc/self/stat`, or 0 where there is no `/proc`.
+fn own_start_ticks() -> u64 {
+    std::fs::read_to_string("/proc/self/stat")
+        .ok()
+        .and_then(|stat| {
+            let (_, fields) = stat.rsplit_once(')')?;
+            fields.split_ascii_whitespace().nth(19)?.parse().ok()
+        })
+        .unwrap_or(0)
+}
+
+/// A table's records, as far as claiming and releasing goes.
+trait Record: Sized {
+    const TABLE: Table;
+    const SEQUENCE: usize;
+    const SERIAL: usize;
+
+    fn slab(registry: &Registry) -> &Slab;
+}
+
+/// Declares where a record keeps its sequence and serial.
+macro_rules! record {
+    ($record:ty, $table:ident, $slab:ident) => {
+        impl crate::registry::Record for $record {
+            const TABLE: Table = Table::$table;
+            const SEQUENCE: usize = std::mem::offset_of!($record, sequence);
+            const SERIAL: usize = std::mem::offset_of!($record, serial);
+
+            fn slab(registry: &Registry) -> &Slab {
+                &registry.$slab
+            }
+        }
+    };
+}
+use record;
+
+impl Registry {
+    fn slots<R: Record>(&self) -> Slots<'_, R> {
+        self.region.slots(R::TABLE)
+    }
+
+    /// Claims a slot and lets `fill` write the row between the two halves of its sequence.
+    #[inline]
+    fn claim<R: Record>(&self, fill: impl FnOnce(Slot<'_, R>, Serial)) -> Option<Serial> {
+        let index = R::slab(self).claim(&self.region)?;
+        let slot = self.slots::<R>().get(index)?;
+        let sequence = slot.u64(R::SEQUENCE);
+        // Only the claimer writes the sequence of a free slot.
+        let free = sequence.load(Ordering::Relaxed) & !1;
+        let serial = Serial::new(index, free / 2 + 1);
+        sequence.store(free + 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        fill(slot, serial);
+        slot.u64(R::SERIAL).store(serial.0, Ordering::Relaxed);
+        sequence.store(free + 2, Ordering::Release);
+        Some(serial)
+    }
+
+    /// Releases the row of `serial`, after `last` had a look at it. Returns what `last` returned, or
+    /// `None` where the row was released before.
+    #[inline]
+    fn release<R: Record, T>(
+        &self,
+        serial: Serial,
+        sequence_now: u64,
+        last: impl FnOnce(Slot<'_, R>) -> T,
+    ) -> Option<T> {
+        let slot = self.slots::<R>().get(serial.slot())?;
+        let sequence = slot.u64(R::SEQUENCE);
+        sequence
+            .compare_exchange(
+                sequence_now,
+                sequence_now + 1,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            )
+            .ok()?;
+        fence(Ordering::Release);
+        let result = last(slot);
+        slot.u64(R::SERIAL).store(0, Ordering::Relaxed);
+        sequence.store(sequence_now + 2, Ordering::Release);
+        R::slab(self).release(serial.slot());
+        Some(result)
+    }
+}
+
+/// The sequence of a row that was claimed and neither renamed nor released since.
+fn live_sequence(serial: Serial) -> u64 {
+    serial.generation() * 2
+}

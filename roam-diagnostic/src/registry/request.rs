@@ -1,0 +1,307 @@
+//! Requests in flight.
+//!
+//! Caller, driver and dispatcher may all hold a copy of one [`Request`] and
+//! report what they see. Whoever is late does nothing: the row's phase is one
+//! word that names the generation it belongs to.
+
+use std::mem::offset_of;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use roam_trace_common::Serial;
+use roam_trace_common::event::{Direction, Mark, Outcome, Phase, RequestKind, pack_request};
+use roam_trace_common::limits::ARGUMENTS_BYTES;
+use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, ResponseWord, Table};
+
+use super::{Connection, Registry, live_sequence, record, registry};
+use crate::region::Slot;
+use crate::slab::Slab;
+use crate::{clock, probe};
+
+record!(RequestRecord, Requests, requests);
+
+/// A request that was reported. Copies name the same row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Request(Serial);
+
+/// What is known of a request when it starts.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestStart<'a> {
+    /// The connection it goes over.
+    pub connection: Connection,
+    /// Its id on the wire.
+    pub request_id: u64,
+    /// Its method's id on the wire.
+    pub method_id: u64,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// How far it is.
+    pub phase: Phase,
+    /// What it is.
+    pub kind: RequestKind,
+    /// Payload bytes.
+    pub payload_bytes: u64,
+    /// Its arguments for people; kept up to 64 characters.
+    pub arguments: Option<&'a str>,
+}
+
+impl Request {
+    /// No request: every method does nothing.
+    pub const NONE: Self = Self(Serial::NONE);
+
+    /// Reports a request.
+    #[inline]
+    pub fn start(start: &RequestStart<'_>) -> Self {
+        let Some(registry) = registry() else {
+            return Self::NONE;
+        };
+        let started_ns = clock::now_ns();
+        let claimed = registry.claim::<RequestRecord>(|slot, serial| {
+            let generation = serial.generation();
+            let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
+            store(
+                offset_of!(RequestRecord, connection),
+                start.connection.serial().0,
+            );
+            store(offset_of!(RequestRecord, request_id), start.request_id);
+            store(offset_of!(RequestRecord, method_id), start.method_id);
+            store(offset_of!(RequestRecord, started_ns), started_ns);
+            store(
+                offset_of!(RequestRecord, phase),
+                PhaseWord::new(generation, 0, start.phase.code(), 0).0,
+            );
+            store(
+                offset_of!(RequestRecord, response),
+                ResponseWord::new(generation, 0, 0).0,
+            );
+            store(
+                offset_of!(RequestRecord, request_bytes),
+                start.payload_bytes,
+            );
+            let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
+            store(offset_of!(RequestRecord, direction), start.direction.code());
+            store(offset_of!(RequestRecord, kind), start.kind.code());
+            store(
+                offset_of!(RequestRecord, arguments_bytes),
+                start
+                    .arguments
+                    .map_or(0, |arguments| store_arguments(registry, serial, arguments)),
+            );
+        });
+        let Some(serial) = claimed else {
+            return Self::NONE;
+        };
+        probe::request_start(
+            serial.0,
+            start.connection.serial().0,
+            start.request_id,
+            start.method_id,
+            pack_request(start.direction, start.phase, start.kind),
+            start.payload_bytes,
+        );
+        Self(serial)
+    }
+
+    /// The row's name, [`Serial::NONE`] where nothing is recorded.
+    pub fn serial(self) -> Serial {
+        self.0
+    }
+
+    /// Whether it has not ended.
+    pub fn is_live(self) -> bool {
+        self.with_row(|_, slot| {
+            slot.u64(offset_of!(RequestRecord, sequence))
+                .load(Ordering::Acquire)
+        }) == Some(live_sequence(self.0))
+    }
+
+    /// Reports that the request got to `phase`. Phases only go forward: the caller that learns last that
+    /// its call was handed over does not undo that it was sent.
+    #[inline]
+    pub fn advance(self, phase: Phase) {
+        let changed = self.with_row(|_, slot| {
+            self.update_phase(slot, |word, elapsed_us| {
+                (word.phase() < phase.code()).then(|| {
+                    PhaseWord::new(self.0.generation(), word.mark(), phase.code(), elapsed_us)
+                })
+            })
+        });
+        if let Some(Some(word)) = changed {
+            probe::request_phase(self.0.0, phase.code().into(), word.mark().into(), 0);
+        }
+    }
+
+    /// Reports the response: how the request will end with it, its payload bytes, and that it got to
+    /// `phase` by it.
+    #[inline]
+    pub fn respond(self, phase: Phase, outcome: Outcome, payload_bytes: u64) {
+        let generation = self.0.generation();
+        let changed = self.with_row(|_, slot| {
+            let response = slot.u64(offset_of!(RequestRecord, response));
+            let before = response.load(Ordering::Relaxed);
+            let word = self.update_phase(slot, |word, elapsed_us| {
+                Some(PhaseWord::new(
+                    generation,
+                    word.mark(),
+                    phase.code().max(word.phase()),
+                    elapsed_us,
+                ))
+            })?;
+            // Fails only where the slot was reused in between: the row is not ours then.
+            let _ = response.compare_exchange(
+                before,
+                ResponseWord::new(generation, outcome.code(), payload_bytes).0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            Some(word)
+        });
+        if let Some(Some(word)) = changed {
+            probe::request_phase(
+                self.0.0,
+                word.phase().into(),
+                word.mark().into(),
+                payload_bytes,
+            );
+        }
+    }
+
+    /// Says why the row stays although nothing can come of it any more.
+    pub fn mark(self, mark: Mark) {
+        let changed = self.with_row(|_, slot| {
+            self.update_phase(slot, |word, _| {
+                (word.mark() != mark.code()).then(|| {
+                    PhaseWord::new(
+                        self.0.generation(),
+                        mark.code(),
+                        word.phase(),
+                        word.elapsed_us(),
+                    )
+                })
+            })
+        });
+        if let Some(Some(word)) = changed {
+            probe::request_phase(self.0.0, word.phase().into(), mark.code().into(), 0);
+        }
+    }
+
+    /// Moves the request to the connection it turned out to belong to.
+    pub fn set_connection(self, connection: Connection) {
+        if self.is_live() {
+            self.with_row(|_, slot| {
+                slot.u64(offset_of!(RequestRecord, connection))
+                    .store(connection.serial().0, Ordering::Relaxed);
+            });
+        }
+    }
+
+    /// Reports the end. Returns whether this call ended it.
+    #[inline]
+    pub fn end(self, outcome: Outcome) -> bool {
+        self.end_with(|_| outcome)
+    }
+
+    /// Reports the end with the outcome that [`Self::respond`] gave, or `otherwise` where there was no
+    /// response. Returns whether this call ended it.
+    pub fn end_as_responded(self, otherwise: Outcome) -> bool {
+        self.end_with(|response| Outcome::from_code(response.outcome()).unwrap_or(otherwise))
+    }
+
+    #[inline]
+    fn end_with(self, outcome: impl FnOnce(ResponseWord) -> Outcome) -> bool {
+        if self.0.is_none() {
+            return false;
+        }
+        let Some(registry) = registry() else {
+            return false;
+        };
+        let response =
+            registry.release::<RequestRecord, _>(self.0, live_sequence(self.0), |slot| {
+                slot.u64(offset_of!(RequestRecord, phase))
+                    .store(0, Ordering::Relaxed);
+                ResponseWord(
+                    slot.u64(offset_of!(RequestRecord, response))
+                        .load(Ordering::Relaxed),
+                )
+            });
+        let Some(response) = response else {
+            return false;
+        };
+        probe::request_end(self.0.0, outcome(response).code().into(), response.bytes());
+        true
+    }
+
+    #[inline]
+    fn with_row<T>(
+        self,
+        act: impl FnOnce(&'static Registry, Slot<'static, RequestRecord>) -> T,
+    ) -> Option<T> {
+        if self.0.is_none() {
+            return None;
+        }
+        let registry = registry()?;
+        registry
+            .slots()
+            .get(self.0.slot())
+            .map(|slot| act(registry, slot))
+    }
+
+    /// Replaces the phase word of this very request; `None` where it ended or `change` wants no change.
+    #[inline]
+    fn update_phase(
+        self,
+        slot: Slot<'_, RequestRecord>,
+        change: impl Fn(PhaseWord, u64) -> Option<PhaseWord>,
+    ) -> Option<PhaseWord> {
+        let phase: &AtomicU64 = slot.u64(offset_of!(RequestRecord, phase));
+        let started_ns = slot
+            .u64(offset_of!(RequestRecord, started_ns))
+            .load(Ordering::Relaxed);
+        let elapsed_us = clock::now_ns().saturating_sub(started_ns) / 1_000;
+        let mut current = phase.load(Ordering::Acquire);
+        loop {
+            // Between this look at the sequence and the exchange the slot may be released and
+            // claimed again; the exchange fails then, because the word has changed.
+            let sequence = slot
+                .u64(offset_of!(RequestRecord, sequence))
+                .load(Ordering::Acquire);
+            if sequence != live_sequence(self.0) || !PhaseWord(current).is_of(self.0.generation()) {
+                return None;
+            }
+            let changed = change(PhaseWord(current), elapsed_us)?;
+            match phase.compare_exchange_weak(
+                current,
+                changed.0,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Some(changed),
+                Err(seen) => current = seen,
+            }
+        }
+    }
+}
+
+/// Keeps the arguments beside the request's slot. Returns their bytes.
+fn store_arguments(registry: &Registry, serial: Serial, arguments: &str) -> u32 {
+    let Some(slot) = registry
+        .region
+        .slots::<ArgumentsRecord>(Table::Arguments)
+        .get(serial.slot())
+    else {
+        return 0;
+    };
+    slot.store_text(
+        offset_of!(ArgumentsRecord, text),
+        ARGUMENTS_BYTES,
+        cut(arguments),
+    )
+}
+
+/// The first characters of a request's arguments; the last one kept is an ellipsis where some are left out.
+fn cut(arguments: &str) -> &str {
+    let limit = roam_trace_common::limits::ARGUMENTS_CHARS;
+    match arguments.char_indices().nth(limit) {
+        Some((end, _)) => &arguments[..end],
+        None => arguments,
+    }
+}
