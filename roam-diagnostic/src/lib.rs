@@ -8,6 +8,8 @@
 pub mod clock;
 mod names;
 pub mod probe;
+pub mod read;
 mod region;
 pub mod registry;
 mod slab;
+pub mod snapshot;

@@ -1,0 +1,456 @@
+//! Reads a registry, this process's own or another's, into records.
+//!
+//! Everything read is hostile until checked: offsets, lengths and codes come
+//! from memory that another program wrote. Nothing here interprets a row.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io;
+
+use roam_trace_common::Serial;
+use roam_trace_common::limits::{ARGUMENTS_BYTES, MAX_CAPACITY};
+use roam_trace_common::registry::{
+    ABI_VERSION, ArgumentsRecord, ChannelRecord, ConnectionRecord, HEADER_BYTES, HeaderRecord,
+    MAGIC, MethodRecord, RequestRecord, Table, TypeRecord,
+};
+use thiserror::Error;
+use zerocopy::FromBytes;
+
+use crate::registry::existing_registry;
+
+/// Bytes read at a time.
+const CHUNK_BYTES: usize = 1 << 19;
+/// Looks at a row that keeps changing before it is given up.
+const ATTEMPTS: u32 = 16;
+
+/// Memory that holds a registry.
+pub trait RegionMemory {
+    /// Bytes there are.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn bytes(&self) -> io::Result<u64>;
+
+    /// Reads into `buffer` from `offset`, which is a multiple of eight, and returns how many bytes there were.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Where at or after `offset` memory in use begins; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        Ok(Some(offset))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl RegionMemory for File {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        std::os::unix::fs::FileExt::read_at(self, buffer, offset)
+    }
+
+    fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
+        use rustix::fs::{SeekFrom, seek};
+        match seek(self, SeekFrom::Data(offset)) {
+            Ok(start) => Ok(Some(start)),
+            Err(rustix::io::Errno::NXIO) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// A region whose bytes are at hand, such as a recorded one.
+impl RegionMemory for [u8] {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let start = usize::try_from(offset).map_or(self.len(), |offset| offset.min(self.len()));
+        let bytes = buffer.len().min(self.len() - start);
+        buffer[..bytes].copy_from_slice(&self[start..start + bytes]);
+        Ok(bytes)
+    }
+}
+
+/// This process's own registry, read through its mapping: works with every descriptor closed.
+struct OwnRegion(&'static crate::region::Region);
+
+impl RegionMemory for OwnRegion {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.0.bytes())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(self.0.copy_to(offset, buffer))
+    }
+}
+
+/// Why a region could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The memory could not be read.
+    #[error("cannot read the registry: {0}")]
+    Io(#[from] io::Error),
+    /// The first bytes are not those of a registry.
+    #[error("this is no registry: it does not begin with \"roamdiag\"")]
+    NotARegistry,
+    /// The registry was written by another version.
+    #[error(
+        "the registry has ABI version {found}, this tracer reads version {ABI_VERSION}: use the roam-trace that belongs to the program's roam-diagnostic"
+    )]
+    AbiVersion {
+        /// The version it has.
+        found: u32,
+    },
+    /// The header contradicts itself.
+    #[error("the registry's header is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// What a registry held.
+#[derive(Debug, Clone)]
+pub struct Image {
+    /// Its header, checked.
+    pub header: HeaderRecord,
+    /// Connection rows, by serial.
+    pub connections: BTreeMap<u64, ConnectionRecord>,
+    /// Request rows and their arguments.
+    pub requests: Vec<(RequestRecord, Option<Vec<u8>>)>,
+    /// Channel rows.
+    pub channels: Vec<ChannelRecord>,
+    /// Method names by method id, as bytes.
+    pub methods: HashMap<u64, Vec<u8>>,
+    /// Element type names by slot, as bytes.
+    pub types: Vec<Vec<u8>>,
+    /// Rows that kept changing while they were read.
+    pub torn: u64,
+    /// Rows whose content contradicts their place.
+    pub refused: u64,
+}
+
+impl Image {
+    /// Events that found a table full.
+    pub fn lost(&self, table: Table) -> u64 {
+        self.header.tables[table as usize].lost
+    }
+}
+
+/// Reads this process's own registry, `None` where nothing was reported yet or reporting is off.
+///
+/// Takes no lock.
+///
+/// # Errors
+///
+/// As [`read`]; not expected of one's own memory.
+pub fn read_own() -> Option<Result<Image, ReadError>> {
+    existing_registry().map(|registry| read(&OwnRegion(&registry.region)))
+}
+
+/// Reads a registry.
+///
+/// # Errors
+///
+/// [`ReadError`] where the memory is unreadable or its header makes no sense. Rows that make no sense are
+/// counted in the [`Image`].
+pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
+    let header = read_header(memory)?;
+    let mut reader = Reader {
+        memory,
+        header,
+        torn: 0,
+        refused: 0,
+    };
+    // A connection outlives its requests, but one may open while requests are read and
+    // another may close: look before and after.
+    let mut connections = BTreeMap::new();
+    reader.read_connections(&mut connections)?;
+    let requests = reader.read_requests()?;
+    let mut channels = Vec::new();
+    reader.for_each_row::<ChannelRecord>(Table::Channels, |row| channels.push(*row))?;
+    reader.read_connections(&mut connections)?;
+    let methods = reader
+        .read_names::<MethodRecord>(Table::Methods)?
+        .into_iter()
+        .map(|row| (row.method_id, text(&row.name, row.name_bytes)))
+        .collect();
+    let types = reader
+        .read_names::<TypeRecord>(Table::Types)?
+        .into_iter()
+        .map(|row| text(&row.name, row.name_bytes))
+        .collect();
+    Ok(Image {
+        // The losses as they are now that the rows are read.
+        header: read_header(memory)?,
+        connections,
+        requests,
+        channels,
+        methods,
+        types,
+        torn: reader.torn,
+        refused: reader.refused,
+    })
+}
+
+fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord, ReadError> {
+    let mut bytes = [0; size_of::<HeaderRecord>()];
+    let got = read_full(memory, &mut bytes, 0)?;
+    let header = HeaderRecord::read_from_bytes(&bytes).map_err(|_| ReadError::NotARegistry)?;
+    if got < bytes.len() || header.magic != MAGIC {
+        return Err(ReadError::NotARegistry);
+    }
+    if header.abi_version != ABI_VERSION {
+        return Err(ReadError::AbiVersion {
+            found: header.abi_version,
+        });
+    }
+    let end = memory.bytes()?;
+    for (table, record) in Table::ALL.into_iter().zip(header.tables) {
+        let slot_bytes = table.slot_bytes() as u64;
+        if u64::from(record.slot_bytes) != slot_bytes {
+            return Err(ReadError::Damaged("a table has slots of another size"));
+        }
+        if record.capacity > MAX_CAPACITY || record.high_water > record.capacity {
+            return Err(ReadError::Damaged(
+                "a table claims more slots than it can have",
+            ));
+        }
+        let table_end = record
+            .offset
+            .checked_add(u64::from(record.capacity) * slot_bytes);
+        if record.offset < HEADER_BYTES as u64
+            || record.offset % 8 != 0
+            || table_end.is_none_or(|table_end| table_end > end)
+        {
+            return Err(ReadError::Damaged("a table lies outside the region"));
+        }
+    }
+    Ok(header)
+}
+
+fn read_full<M: RegionMemory + ?Sized>(
+    memory: &M,
+    buffer: &mut [u8],
+    offset: u64,
+) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match memory.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(bytes) => done += bytes,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// The part of a name field that is in use.
+fn text(field: &[u8], bytes: u32) -> Vec<u8> {
+    field[..field.len().min(bytes as usize)].to_vec()
+}
+
+/// A row whose sequence and serial the reader checks.
+trait Row: FromBytes + Copy {
+    fn sequence(&self) -> u64;
+    fn serial(&self) -> u64;
+}
+
+macro_rules! rows {
+    ($($record:ty),*) => {$(
+        impl Row for $record {
+            fn sequence(&self) -> u64 {
+                self.sequence
+            }
+
+            fn serial(&self) -> u64 {
+                self.serial
+            }
+        }
+    )*};
+}
+
+rows!(ConnectionRecord, RequestRecord, ChannelRecord);
+
+struct Reader<'a, M: ?Sized> {
+    memory: &'a M,
+    header: HeaderRecord,
+    torn: u64,
+    refused: u64,
+}
+
+impl<M: RegionMemory + ?Sized> Reader<'_, M> {
+    fn read_connections(
+        &mut self,
+        connections: &mut BTreeMap<u64, ConnectionRecord>,
+    ) -> io::Result<()> {
+        self.for_each_row::<ConnectionRecord>(Table::Connections, |row| {
+            connections.insert(row.serial, *row);
+        })
+    }
+
+    fn read_requests(&mut self) -> io::Result<Vec<(RequestRecord, Option<Vec<u8>>)>> {
+        let mut rows = Vec::new();
+        self.for_each_row::<RequestRecord>(Table::Requests, |row| rows.push(*row))?;
+        rows.into_iter()
+            .map(|row| Ok((row, self.read_arguments(&row)?)))
+            .collect()
+    }
+
+    /// The arguments of a request, unless the row was released since it was read.
+    fn read_arguments(&self, row: &RequestRecord) -> io::Result<Option<Vec<u8>>> {
+        let bytes = row.arguments_bytes as usize;
+        if bytes == 0 || bytes > ARGUMENTS_BYTES {
+            return Ok(None);
+        }
+        let slot = u64::from(Serial(row.serial).slot());
+        let table = self.header.tables[Table::Arguments as usize];
+        if slot >= u64::from(table.capacity) {
+            return Ok(None);
+        }
+        let mut buffer = [0; size_of::<ArgumentsRecord>()];
+        read_full(
+            self.memory,
+            &mut buffer,
+            table.offset + slot * size_of::<ArgumentsRecord>() as u64,
+        )?;
+        let now = self.slot::<RequestRecord>(Table::Requests, slot as u32)?;
+        Ok(now
+            .is_some_and(|now| now.sequence == row.sequence)
+            .then(|| buffer[..bytes].to_vec()))
+    }
+
+    /// Calls `visit` with every live row of a table.
+    fn for_each_row<R: Row>(&mut self, table: Table, mut visit: impl FnMut(&R)) -> io::Result<()> {
+        let slot_bytes = size_of::<R>();
+        let per_chunk = CHUNK_BYTES / slot_bytes;
+        let (offset, slots) = self.extent(table);
+        let mut first = 0;
+        // The pass before, the rows, and the pass after: a copy that carries its own
+        // sequence says nothing about when the rest of it was copied.
+        let mut passes = [const { Vec::new() }; 3];
+        while first < slots {
+            let start = offset + (first * slot_bytes) as u64;
+            let Some(data) = self.memory.next_data(start)? else {
+                break;
+            };
+            first += usize::try_from(data.saturating_sub(start)).unwrap_or(usize::MAX) / slot_bytes;
+            if first >= slots {
+                break;
+            }
+            let count = per_chunk.min(slots - first);
+            let start = offset + (first * slot_bytes) as u64;
+            let mut complete = count;
+            for pass in &mut passes {
+                pass.resize(count * slot_bytes, 0);
+                complete = complete.min(read_full(self.memory, pass, start)? / slot_bytes);
+                if !pass[..complete * slot_bytes]
+                    .chunks_exact(slot_bytes)
+                    .any(|slot| parse::<R>(slot).is_some_and(|row| row.sequence() != 0))
+                {
+                    complete = 0;
+                    break;
+                }
+            }
+            for index in 0..complete {
+                let bytes = index * slot_bytes..(index + 1) * slot_bytes;
+                let [before, row, after] =
+                    [0, 1, 2].map(|pass| parse::<R>(&passes[pass][bytes.clone()]));
+                let slot = (first + index) as u32;
+                let row = match (before, row, after) {
+                    (Some(before), Some(row), Some(after)) if whole(&before, &after) => Some(row),
+                    _ => self.retry(table, slot)?,
+                };
+                if let Some(row) = row
+                    && row.serial() != 0
+                {
+                    if Serial(row.serial()).slot() == slot {
+                        visit(&row);
+                    } else {
+                        self.refused += 1;
+                    }
+                }
+            }
+            first += count;
+        }
+        Ok(())
+    }
+
+    /// Looks again at a row that changed while it was read.
+    fn retry<R: Row>(&mut self, table: Table, slot: u32) -> io::Result<Option<R>> {
+        for _ in 0..ATTEMPTS {
+            let before = self.slot::<R>(table, slot)?;
+            let row = self.slot::<R>(table, slot)?;
+            let after = self.slot::<R>(table, slot)?;
+            if let (Some(before), Some(row), Some(after)) = (before, row, after)
+                && whole(&before, &after)
+            {
+                return Ok(Some(row));
+            }
+        }
+        self.torn += 1;
+        Ok(None)
+    }
+
+    fn slot<R: FromBytes>(&self, table: Table, slot: u32) -> io::Result<Option<R>> {
+        let mut buffer = [0; 256];
+        let buffer = &mut buffer[..size_of::<R>()];
+        let offset =
+            self.header.tables[table as usize].offset + u64::from(slot) * buffer.len() as u64;
+        let got = read_full(self.memory, buffer, offset)?;
+        Ok((got == buffer.len()).then(|| parse(buffer)).flatten())
+    }
+
+    /// The complete rows of a table whose rows are never released.
+    fn read_names<R: FromBytes + Name>(&self, table: Table) -> io::Result<Vec<R>> {
+        let (offset, slots) = self.extent(table);
+        let mut buffer = vec![0; slots * size_of::<R>()];
+        let got = read_full(self.memory, &mut buffer, offset)?;
+        Ok(buffer[..got]
+            .chunks_exact(size_of::<R>())
+            .map_while(parse::<R>)
+            .take_while(Name::is_complete)
+            .collect())
+    }
+
+    /// Where a table begins and how many of its slots were ever used.
+    fn extent(&self, table: Table) -> (u64, usize) {
+        let record = self.header.tables[table as usize];
+        (record.offset, record.high_water as usize)
+    }
+}
+
+/// A row that is complete once its sequence says so.
+trait Name {
+    fn is_complete(&self) -> bool;
+}
+
+impl Name for MethodRecord {
+    fn is_complete(&self) -> bool {
+        self.sequence == 2
+    }
+}
+
+impl Name for TypeRecord {
+    fn is_complete(&self) -> bool {
+        self.sequence == 2
+    }
+}
+
+fn parse<R: FromBytes>(bytes: &[u8]) -> Option<R> {
+    R::read_from_bytes(bytes).ok()
+}
+
+fn whole<R: Row>(before: &R, after: &R) -> bool {
+    before.sequence() == after.sequence() && before.sequence() % 2 == 0
+}
