@@ -11,5 +11,9 @@ pub mod probe;
 pub mod read;
 mod region;
 pub mod registry;
+pub mod render;
+#[cfg(target_os = "linux")]
+pub mod sigusr1;
 mod slab;
 pub mod snapshot;
+pub mod state;

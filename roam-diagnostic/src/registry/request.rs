@@ -4,12 +4,13 @@
 //! report what they see. Whoever is late does nothing: the row's phase is one
 //! word that names the generation it belongs to.
 
+use std::borrow::Cow;
 use std::mem::offset_of;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use roam_trace_common::Serial;
 use roam_trace_common::event::{Direction, Mark, Outcome, Phase, RequestKind, pack_request};
-use roam_trace_common::limits::ARGUMENTS_BYTES;
+use roam_trace_common::limits::{ARGUMENTS_BYTES, ARGUMENTS_CHARS};
 use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, ResponseWord, Table};
 
 use super::{Connection, Registry, live_sequence, record, registry};
@@ -112,6 +113,17 @@ impl Request {
             slot.u64(offset_of!(RequestRecord, sequence))
                 .load(Ordering::Acquire)
         }) == Some(live_sequence(self.0))
+    }
+
+    /// How far it got, unless it has ended.
+    pub fn phase(self) -> Option<Phase> {
+        let word = self.with_row(|_, slot| {
+            PhaseWord(
+                slot.u64(offset_of!(RequestRecord, phase))
+                    .load(Ordering::Acquire),
+            )
+        })?;
+        self.is_live().then(|| Phase::from_code(word.phase()))?
     }
 
     /// Reports that the request got to `phase`. Phases only go forward: the caller that learns last that
@@ -293,15 +305,20 @@ fn store_arguments(registry: &Registry, serial: Serial, arguments: &str) -> u32 
     slot.store_text(
         offset_of!(ArgumentsRecord, text),
         ARGUMENTS_BYTES,
-        cut(arguments),
+        &cut(arguments),
     )
 }
 
-/// The first characters of a request's arguments; the last one kept is an ellipsis where some are left out.
-fn cut(arguments: &str) -> &str {
-    let limit = roam_trace_common::limits::ARGUMENTS_CHARS;
-    match arguments.char_indices().nth(limit) {
-        Some((end, _)) => &arguments[..end],
-        None => arguments,
+/// The arguments as far as they are kept; an ellipsis stands for what is left out.
+fn cut(arguments: &str) -> Cow<'_, str> {
+    match arguments.char_indices().nth(ARGUMENTS_CHARS) {
+        None => Cow::Borrowed(arguments),
+        Some(_) => Cow::Owned(
+            arguments
+                .chars()
+                .take(ARGUMENTS_CHARS - 1)
+                .chain(['…'])
+                .collect(),
+        ),
     }
 }

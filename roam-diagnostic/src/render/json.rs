@@ -1,0 +1,15 @@
+//! The dump as JSON: the fields of [`crate::snapshot`] in their order.
+
+use std::io;
+
+use crate::snapshot::Dump;
+
+/// Writes the dump as one JSON object and a line break.
+///
+/// # Errors
+///
+/// What the writer returns.
+pub fn render(out: &mut impl io::Write, dump: &Dump) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, dump)?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,5 @@
+//! Turns a [`Dump`](crate::snapshot::Dump) into what people and programs read.
+//! Never sees a raw byte of a target.
+
+pub mod json;
+pub mod text;

@@ -1,0 +1,499 @@
+//! The diagnostic API of the published `roam_session::diagnostic`, on top of the
+//! registry. What is recorded here is a row like any other; a dump reads the
+//! registry and never waits for a lock.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
+use std::time::Instant;
+
+use roam_trace_common::event::{
+    ChannelDirection as Way, ChannelSide, ConnectionState, Direction, Mark, Outcome, Phase,
+    RequestKind, Role,
+};
+
+use crate::clock;
+use crate::read::{Image, read_own};
+use crate::registry::{
+    self, Channel, ChannelOpen, Connection, ConnectionOpen, Request, RequestStart,
+};
+use crate::snapshot::{self, Process, Snapshot};
+
+/// Appends what a program wants to add to a dump.
+pub type DiagnosticCallback = Box<dyn Fn(&mut String) + Send + Sync>;
+
+static STATES: RwLock<Vec<Weak<DiagnosticState>>> = RwLock::new(Vec::new());
+static METHOD_NAMES: RwLock<BTreeMap<u64, &'static str>> = RwLock::new(BTreeMap::new());
+
+thread_local! {
+    /// The incoming request that this thread recorded last and no dispatcher has taken yet.
+    static UNADOPTED: Cell<Option<(u64, u64, Request)>> = const { Cell::new(None) };
+}
+
+/// Whether arguments are recorded: `ROAM_DEBUG` was set when the program started.
+pub fn debug_enabled() -> bool {
+    registry::arguments_enabled()
+}
+
+/// Makes a method's name known to dumps.
+pub fn register_method_name(method_id: u64, name: &'static str) {
+    METHOD_NAMES
+        .write()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(method_id, name);
+    registry::register_method(method_id, name);
+}
+
+/// The name a method was registered with.
+pub fn get_method_name(method_id: u64) -> Option<&'static str> {
+    METHOD_NAMES
+        .read()
+        .unwrap_or_else(PoisonError::into_inner)
+        .get(&method_id)
+        .copied()
+}
+
+/// Lets dumps run the state's callbacks for as long as the state lives.
+pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
+    let mut states = STATES.write().unwrap_or_else(PoisonError::into_inner);
+    states.retain(|state| state.strong_count() > 0);
+    states.push(Arc::downgrade(state));
+}
+
+/// Which way a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RequestDirection {
+    /// This process waits for the response.
+    Outgoing,
+    /// This process owes the response.
+    Incoming,
+}
+
+/// A request, as the published crate describes it.
+#[derive(Debug, Clone)]
+pub struct InFlightRequest {
+    /// Id on the wire.
+    pub request_id: u64,
+    /// Method id on the wire.
+    pub method_id: u64,
+    /// When it started.
+    pub started: Instant,
+    /// Which way it goes.
+    pub direction: RequestDirection,
+    /// Its arguments by name, where they were recorded.
+    pub args: Option<HashMap<String, String>>,
+}
+
+/// Which way a channel's data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelDirection {
+    /// This process sends.
+    Tx,
+    /// This process receives.
+    Rx,
+}
+
+/// A channel, as the published crate describes it.
+#[derive(Debug, Clone)]
+pub struct OpenChannel {
+    /// Id on the wire.
+    pub channel_id: u64,
+    /// When it was opened.
+    pub started: Instant,
+    /// Which way data goes.
+    pub direction: ChannelDirection,
+    /// Id of the request that opened it, where that is known.
+    pub request_id: Option<u64>,
+}
+
+/// The name and the callbacks of one connection, and what was recorded by hand.
+///
+/// Connections of our session record by themselves; other drivers, such as the
+/// shared-memory one, call the `record_` methods.
+pub struct DiagnosticState {
+    /// The connection's name in dumps.
+    pub name: String,
+    group: OnceLock<Connection>,
+    requests: Mutex<Vec<(u64, Request)>>,
+    channels: Mutex<Vec<(u64, Channel)>>,
+    callbacks: RwLock<Vec<DiagnosticCallback>>,
+}
+
+impl DiagnosticState {
+    /// A state without records.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self {
+            name: name.into(),
+            group: OnceLock::new(),
+            requests: Mutex::default(),
+            channels: Mutex::default(),
+            callbacks: RwLock::default(),
+        }
+    }
+
+    /// The row that groups the connections and records of this state.
+    pub fn group(&self) -> Connection {
+        *self.group.get_or_init(|| {
+            Connection::open(&ConnectionOpen {
+                link: Connection::NONE,
+                conn_id: 0,
+                group: Connection::NONE,
+                role: Role::Initiator,
+                state: ConnectionState::Grouping,
+                observes_writes: false,
+                name: &self.name,
+            })
+        })
+    }
+
+    /// Records a call to the peer.
+    pub fn record_outgoing_request(
+        &self,
+        request_id: u64,
+        method_id: u64,
+        args: Option<HashMap<String, String>>,
+    ) {
+        self.record_request(
+            request_id,
+            method_id,
+            Direction::Outgoing,
+            Phase::HandedOver,
+            args,
+        );
+    }
+
+    /// Records a call from the peer.
+    pub fn record_incoming_request(
+        &self,
+        request_id: u64,
+        method_id: u64,
+        args: Option<HashMap<String, String>>,
+    ) {
+        let request = self.record_request(
+            request_id,
+            method_id,
+            Direction::Incoming,
+            Phase::Received,
+            args,
+        );
+        UNADOPTED.set(Some((request_id, method_id, request)));
+    }
+
+    fn record_request(
+        &self,
+        request_id: u64,
+        method_id: u64,
+        direction: Direction,
+        phase: Phase,
+        args: Option<HashMap<String, String>>,
+    ) -> Request {
+        let arguments = args.map(|args| arguments_text(&args));
+        let request = Request::start(&RequestStart {
+            connection: self.group(),
+            request_id,
+            method_id,
+            direction,
+            phase,
+            kind: RequestKind::Call,
+            payload_bytes: 0,
+            arguments: arguments.as_deref(),
+        });
+        let mut requests = self.lock_requests();
+        if requests.len() == requests.capacity() {
+            requests.retain(|(_, request)| request.is_live());
+        }
+        requests.push((request_id, request));
+        request
+    }
+
+    /// Ends a recorded request. Where virtual connections share the state and the id, it is the one whose
+    /// response is on its way.
+    pub fn complete_request(&self, request_id: u64) {
+        let mut requests = self.lock_requests();
+        requests.retain(|(_, request)| request.is_live());
+        let candidate = |wanted: fn(Request) -> bool| {
+            requests
+                .iter()
+                .position(|&(id, request)| id == request_id && wanted(request))
+        };
+        let completed = candidate(|request| request.phase() == Some(Phase::Responding))
+            .or_else(|| candidate(|_| true));
+        if let Some(index) = completed {
+            let (_, request) = requests.remove(index);
+            request.end_as_responded(Outcome::Aborted);
+        }
+    }
+
+    /// Records an open channel.
+    pub fn record_channel_open(
+        &self,
+        channel_id: u64,
+        direction: ChannelDirection,
+        request_id: Option<u64>,
+    ) {
+        let request = request_id.map_or(Request::NONE, |request_id| self.find_request(request_id));
+        let channel = Channel::open(&ChannelOpen {
+            connection: self.group(),
+            channel_id,
+            request,
+            direction: match direction {
+                ChannelDirection::Tx => Way::Tx,
+                ChannelDirection::Rx => Way::Rx,
+            },
+            side: ChannelSide::Client,
+            type_index: 0,
+            receive_budget_bytes: u64::MAX,
+        });
+        let replaced = {
+            let mut channels = self.lock_channels();
+            let replaced = take_channel(&mut channels, channel_id);
+            channels.push((channel_id, channel));
+            replaced
+        };
+        if let Some(channel) = replaced {
+            channel.close();
+        }
+    }
+
+    /// Ends a recorded channel.
+    pub fn record_channel_close(&self, channel_id: u64) {
+        let channel = take_channel(&mut self.lock_channels(), channel_id);
+        if let Some(channel) = channel {
+            channel.close();
+        }
+    }
+
+    /// Names the request that recorded channels belong to.
+    pub fn associate_channels_with_request(&self, channel_ids: &[u64], request_id: u64) {
+        let request = self.find_request(request_id);
+        for (channel_id, channel) in self.lock_channels().iter() {
+            if channel_ids.contains(channel_id) {
+                channel.set_request(request);
+            }
+        }
+    }
+
+    /// Adds something to every dump of this state.
+    pub fn add_custom_diagnostic<F>(&self, callback: F)
+    where
+        F: Fn(&mut String) + Send + Sync + 'static,
+    {
+        self.callbacks
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(callback));
+    }
+
+    /// What is in flight on this state's connections: a summary line, then a line a request. `None`
+    /// where there is nothing to say.
+    pub fn dump_if_nonempty(&self) -> Option<String> {
+        let mut text = String::new();
+        if let (Some(&group), Some(Ok(image))) = (self.group.get(), read_own()) {
+            let members = |connection: u64| {
+                connection == group.serial().0
+                    || image
+                        .connections
+                        .get(&connection)
+                        .is_some_and(|row| row.group == group.serial().0)
+            };
+            text = compact(&own_snapshot(&image), members);
+        }
+        self.run_callbacks(&mut text);
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// Appends what the callbacks have to say.
+    pub(crate) fn run_callbacks(&self, text: &mut String) {
+        let callbacks = match self.callbacks.try_read() {
+            Ok(callbacks) => callbacks,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => {
+                text.push_str("\n(callbacks skipped: one is being added)");
+                return;
+            }
+        };
+        for callback in callbacks.iter() {
+            callback(text);
+        }
+    }
+
+    fn find_request(&self, request_id: u64) -> Request {
+        self.lock_requests()
+            .iter()
+            .rev()
+            .find(|&&(id, request)| id == request_id && request.is_live())
+            .map_or(Request::NONE, |&(_, request)| request)
+    }
+
+    fn lock_requests(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Request)>> {
+        self.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_channels(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Channel)>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for DiagnosticState {
+    fn drop(&mut self) {
+        for (_, request) in self.lock_requests().drain(..) {
+            // What got further belongs to a dispatcher, whose handler may still be running.
+            if matches!(request.phase(), Some(Phase::Received | Phase::HandedOver)) {
+                request.end(Outcome::Aborted);
+            }
+        }
+        for (_, channel) in self.lock_channels().drain(..) {
+            channel.close();
+        }
+        if let Some(group) = self.group.get() {
+            group.release();
+        }
+    }
+}
+
+impl fmt::Debug for DiagnosticState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DiagnosticState")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Takes the row that [`DiagnosticState::record_incoming_request`] made on this thread for the same
+/// request, so that a driver's record and its dispatcher's are one.
+pub fn adopt_incoming(request_id: u64, method_id: u64) -> Option<Request> {
+    match UNADOPTED.take() {
+        Some((id, method, request)) if (id, method) == (request_id, method_id) => {
+            request.is_live().then_some(request)
+        }
+        _ => None,
+    }
+}
+
+/// What is in flight in this process: a summary line for every connection name, then a line a request.
+/// Empty where nothing is.
+pub fn dump_all_diagnostics() -> String {
+    let mut output = String::new();
+    if let Some(Ok(image)) = read_own() {
+        let snapshot = own_snapshot(&image);
+        let mut names: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+        for (serial, name) in snapshot
+            .requests
+            .iter()
+            .map(|row| (row.connection, &row.connection_name))
+            .chain(
+                snapshot
+                    .channels
+                    .iter()
+                    .map(|row| (row.connection, &row.connection_name)),
+            )
+        {
+            names
+                .entry(name.as_deref().unwrap_or("?"))
+                .or_default()
+                .push(serial);
+        }
+        for (name, serials) in names {
+            let text = compact(&snapshot, |connection| serials.contains(&connection));
+            let _ = writeln!(output, "[{name}] {text}");
+        }
+    }
+    for state in registered_states() {
+        let mut text = String::new();
+        state.run_callbacks(&mut text);
+        if !text.is_empty() {
+            let _ = writeln!(output, "[{}] {}", state.name, text.trim_start());
+        }
+    }
+    output
+}
+
+/// The registered states that are still alive; none where one is being registered right now.
+pub(crate) fn registered_states() -> Vec<Arc<DiagnosticState>> {
+    let states = match STATES.try_read() {
+        Ok(states) => states,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return Vec::new(),
+    };
+    states.iter().filter_map(Weak::upgrade).collect()
+}
+
+/// The snapshot of this process by its own registry.
+pub(crate) fn own_snapshot(image: &Image) -> Snapshot {
+    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
+    let process = Process {
+        pid: std::process::id(),
+        name: snapshot::printable(name.trim_ascii_end()),
+    };
+    Snapshot::from_registry(process, image, clock::now_ns())
+}
+
+/// The requests and channels of some connections, in few lines.
+fn compact(snapshot: &Snapshot, members: impl Fn(u64) -> bool) -> String {
+    let requests: Vec<_> = snapshot
+        .requests
+        .iter()
+        .filter(|row| members(row.connection))
+        .collect();
+    let count_requests = |direction| {
+        requests
+            .iter()
+            .filter(|row| row.direction == direction)
+            .count()
+    };
+    let count_channels = |direction| {
+        snapshot
+            .channels
+            .iter()
+            .filter(|row| members(row.connection) && row.direction == direction)
+            .count()
+    };
+    let summary = [
+        (count_requests(Direction::Outgoing), "⬆"),
+        (count_requests(Direction::Incoming), "⬇"),
+        (count_channels(Way::Tx), "tx"),
+        (count_channels(Way::Rx), "rx"),
+    ]
+    .into_iter()
+    .filter(|&(count, _)| count > 0)
+    .map(|(count, what)| format!("{count}{what}"))
+    .collect::<Vec<_>>();
+    let mut text = summary.join(" ");
+    for request in requests {
+        let arrow = match request.direction {
+            Direction::Outgoing => "⬆",
+            Direction::Incoming => "⬇",
+        };
+        let _ = write!(
+            text,
+            "\n  {arrow}#{} {} {:.1}s",
+            request.request_id,
+            request.method.as_deref().unwrap_or("?"),
+            request.age_us as f64 / 1e6,
+        );
+        if let Some(arguments) = &request.arguments {
+            let _ = write!(text, " ({arguments})");
+        }
+        match request.mark {
+            Some(Mark::Orphaned) => text.push_str(" orphaned"),
+            Some(Mark::EndedWithoutAnswer) => text.push_str(" ended without answer"),
+            None => {}
+        }
+    }
+    text
+}
+
+fn arguments_text(args: &HashMap<String, String>) -> String {
+    let mut pairs: Vec<_> = args
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    pairs.sort();
+    pairs.join(", ")
+}
+
+fn take_channel(channels: &mut Vec<(u64, Channel)>, channel_id: u64) -> Option<Channel> {
+    let index = channels.iter().position(|&(id, _)| id == channel_id)?;
+    Some(channels.swap_remove(index).1)
+}
