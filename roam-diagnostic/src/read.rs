@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
+use std::time::Duration;
 
 use roam_trace_common::Serial;
 use roam_trace_common::limits::{ARGUMENTS_BYTES, MAX_CAPACITY};
@@ -21,7 +22,11 @@ use crate::registry::existing_registry;
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 19;
 /// Looks at a row that keeps changing before it is given up.
-const ATTEMPTS: u32 = 16;
+const ATTEMPTS: usize = 16;
+/// How long to wait for the writer of a half-written row between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Waits in all: a registry full of half-written rows must not hold the reader up.
+const PAUSES: u32 = 100;
 
 /// Memory that holds a registry.
 pub trait RegionMemory {
@@ -133,7 +138,7 @@ pub struct Image {
     pub methods: HashMap<u64, Vec<u8>>,
     /// Element type names by slot, as bytes.
     pub types: Vec<Vec<u8>>,
-    /// Rows that kept changing while they were read.
+    /// Rows that stayed half written while they were read.
     pub torn: u64,
     /// Rows whose content contradicts their place.
     pub refused: u64,
@@ -168,6 +173,7 @@ pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
     let mut reader = Reader {
         memory,
         header,
+        pauses: PAUSES,
         torn: 0,
         refused: 0,
     };
@@ -285,6 +291,8 @@ rows!(ConnectionRecord, RequestRecord, ChannelRecord);
 struct Reader<'a, M: ?Sized> {
     memory: &'a M,
     header: HeaderRecord,
+    /// Waits that are left.
+    pauses: u32,
     torn: u64,
     refused: u64,
 }
@@ -387,18 +395,30 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
     }
 
     /// Looks again at a row that changed while it was read.
+    ///
+    /// A row whose sequence keeps growing was released and claimed anew each time: what it held has
+    /// ended, and what it holds began after the reader did. A row that stays half written is torn.
     fn retry<R: Row>(&mut self, table: Table, slot: u32) -> io::Result<Option<R>> {
-        for _ in 0..ATTEMPTS {
+        let mut sequences = [0; ATTEMPTS];
+        for sequence in &mut sequences {
             let before = self.slot::<R>(table, slot)?;
             let row = self.slot::<R>(table, slot)?;
             let after = self.slot::<R>(table, slot)?;
-            if let (Some(before), Some(row), Some(after)) = (before, row, after)
-                && whole(&before, &after)
-            {
+            let (Some(before), Some(row), Some(after)) = (before, row, after) else {
+                break;
+            };
+            if whole(&before, &after) {
                 return Ok(Some(row));
             }
+            *sequence = after.sequence();
+            // Its writer may be waiting for a processor.
+            if self.pauses > 0 && before.sequence() == after.sequence() {
+                self.pauses -= 1;
+                std::thread::sleep(PAUSE);
+            }
         }
-        self.torn += 1;
+        let grew = sequences.windows(2).any(|pair| pair[1] > pair[0] + 1);
+        self.torn += u64::from(!grew);
         Ok(None)
     }
 
@@ -452,5 +472,5 @@ fn parse<R: FromBytes>(bytes: &[u8]) -> Option<R> {
 }
 
 fn whole<R: Row>(before: &R, after: &R) -> bool {
-    before.sequence() == after.sequence() && before.sequence() % 2 == 0
+    before.sequence() == after.sequence() && before.sequence().is_multiple_of(2)
 }

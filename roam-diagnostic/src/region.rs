@@ -154,7 +154,7 @@ impl Region {
             // every caller, asserted here, and all writers use atomics.
             let value = unsafe {
                 let address = self.base.add(offset + index * 8);
-                assert!(address.as_ptr() as usize % 8 == 0);
+                assert!((address.as_ptr() as usize).is_multiple_of(8));
                 AtomicU64::from_ptr(address.cast().as_ptr()).load(Ordering::Acquire)
             };
             word.copy_from_slice(&value.to_ne_bytes());
@@ -168,13 +168,13 @@ impl Region {
     }
 
     fn header_u64(&self, offset: usize) -> &AtomicU64 {
-        assert!(offset % 8 == 0 && offset + 8 <= HEADER_BYTES);
+        assert!(offset.is_multiple_of(8) && offset + 8 <= HEADER_BYTES);
         // SAFETY: aligned and inside the header page.
         unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
 
     fn header_u32(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset % 4 == 0 && offset + 4 <= HEADER_BYTES);
+        assert!(offset.is_multiple_of(4) && offset + 4 <= HEADER_BYTES);
         // SAFETY: aligned and inside the header page.
         unsafe { AtomicU32::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
@@ -221,7 +221,7 @@ impl<'a, R> Slot<'a, R> {
     /// The eight-byte field at `offset`.
     #[inline]
     pub(crate) fn u64(self, offset: usize) -> &'a AtomicU64 {
-        assert!(offset % 8 == 0 && offset + 8 <= size_of::<R>());
+        assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<R>());
         // SAFETY: aligned, inside the slot, and every access is atomic.
         unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
@@ -229,7 +229,7 @@ impl<'a, R> Slot<'a, R> {
     /// The four-byte field at `offset`.
     #[inline]
     pub(crate) fn u32(self, offset: usize) -> &'a AtomicU32 {
-        assert!(offset % 4 == 0 && offset + 4 <= size_of::<R>());
+        assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<R>());
         // SAFETY: aligned, inside the slot, and every access is atomic.
         unsafe { AtomicU32::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
@@ -238,7 +238,7 @@ impl<'a, R> Slot<'a, R> {
     ///
     /// Returns the bytes stored.
     pub(crate) fn store_text(self, offset: usize, capacity: usize, text: &str) -> u32 {
-        assert!(offset % 8 == 0 && capacity % 8 == 0);
+        assert!(offset.is_multiple_of(8) && capacity.is_multiple_of(8));
         let text = &text.as_bytes()[..text.floor_char_boundary(capacity)];
         for (index, chunk) in text.chunks(8).enumerate() {
             let mut word = [0; 8];

@@ -94,7 +94,7 @@ pub enum Gap {
         /// How many.
         count: u64,
     },
-    /// Rows that kept changing while they were read.
+    /// Rows that stayed half written while they were read.
     Torn {
         /// How many.
         count: u64,
@@ -117,7 +117,7 @@ impl fmt::Display for Gap {
             Self::TableFull { table, count } => {
                 write!(f, "{count} {table} lost (table full)")
             }
-            Self::Torn { count } => write!(f, "{count} rows changed while they were read"),
+            Self::Torn { count } => write!(f, "{count} rows stayed half written"),
             Self::Refused { count } => write!(f, "{count} rows make no sense"),
             Self::Other { text } => f.write_str(text),
         }
