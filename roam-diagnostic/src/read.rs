@@ -26,7 +26,7 @@ const ATTEMPTS: usize = 16;
 /// How long to wait for the writer of a half-written row between two looks.
 const PAUSE: Duration = Duration::from_millis(1);
 /// Waits in all: a registry full of half-written rows must not hold the reader up.
-const PAUSES: u32 = 100;
+const PAUSES: u32 = 20;
 
 /// Memory that holds a registry.
 pub trait RegionMemory {

@@ -117,8 +117,8 @@ impl fmt::Display for Gap {
             Self::TableFull { table, count } => {
                 write!(f, "{count} {table} lost (table full)")
             }
-            Self::Torn { count } => write!(f, "{count} rows stayed half written"),
-            Self::Refused { count } => write!(f, "{count} rows make no sense"),
+            Self::Torn { count } => write!(f, "rows that stayed half written: {count}"),
+            Self::Refused { count } => write!(f, "rows that make no sense: {count}"),
             Self::Other { text } => f.write_str(text),
         }
     }

@@ -1,0 +1,120 @@
+//! Regions that no registry wrote: reading them fails or leaves rows out, and never panics.
+
+use proptest::prelude::*;
+use roam_diagnostic::read::{ReadError, read};
+use roam_diagnostic::snapshot::{Process, Snapshot, printable};
+use roam_trace_common::registry::{
+    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
+};
+use zerocopy::IntoBytes;
+
+/// A header over tables of a few slots each, laid out as the writer does.
+fn header() -> HeaderRecord {
+    let mut offset = HEADER_BYTES as u64;
+    HeaderRecord {
+        magic: MAGIC,
+        abi_version: ABI_VERSION,
+        header_bytes: HEADER_BYTES as u32,
+        process_id: 1,
+        flags: 0,
+        process_start_ticks: 1,
+        created_ns: 1,
+        tables: Table::ALL.map(|table| {
+            let record = TableRecord {
+                offset,
+                lost: 0,
+                capacity: 4,
+                slot_bytes: table.slot_bytes() as u32,
+                high_water: 4,
+                reserved: 0,
+            };
+            offset += 4_096;
+            record
+        }),
+    }
+}
+
+fn region(header: HeaderRecord, fill: impl Fn(usize) -> u8) -> Vec<u8> {
+    let mut bytes: Vec<u8> = (0..HEADER_BYTES * 7).map(fill).collect();
+    bytes[..size_of::<HeaderRecord>()].copy_from_slice(header.as_bytes());
+    bytes
+}
+
+fn decode(bytes: &[u8]) -> Result<Snapshot, ReadError> {
+    let image = read(bytes)?;
+    let process = Process {
+        pid: 1,
+        name: "hostile".into(),
+    };
+    Ok(Snapshot::from_registry(process, &image, 1 << 40))
+}
+
+fn check(change: impl Fn(&mut HeaderRecord), expected: &str) {
+    let mut header = header();
+    change(&mut header);
+    let error = decode(&region(header, |_| 0)).unwrap_err().to_string();
+    assert!(error.contains(expected), "{error}");
+}
+
+#[test]
+fn an_empty_registry_is_an_empty_snapshot() {
+    let snapshot = decode(&region(header(), |_| 0)).unwrap();
+    assert!(snapshot.requests.is_empty() && snapshot.gaps.is_empty());
+}
+
+#[test]
+fn damaged_headers_are_refused() {
+    check(|header| header.magic = 1, "no registry");
+    check(|header| header.abi_version = 9, "ABI version 9");
+    check(|header| header.tables[1].slot_bytes = 64, "another size");
+    check(|header| header.tables[1].capacity = u32::MAX, "more slots");
+    check(|header| header.tables[1].high_water = 5, "more slots");
+    check(|header| header.tables[1].offset = u64::MAX - 7, "outside");
+    check(|header| header.tables[1].offset = 4_097, "outside");
+    check(|header| header.tables[1].offset = 0, "outside");
+    check(|header| header.tables[5].capacity = 1_000, "outside");
+    assert!(matches!(decode(b"short"), Err(ReadError::NotARegistry)));
+    assert!(matches!(decode(b""), Err(ReadError::NotARegistry)));
+}
+
+#[test]
+fn rows_that_make_no_sense_are_counted() {
+    // Every serial and sequence is the same even number, every code is out of range.
+    let snapshot = decode(&region(header(), |_| 0x42)).unwrap();
+    assert!(snapshot.requests.is_empty() && snapshot.channels.is_empty());
+    assert!(!snapshot.gaps.is_empty());
+}
+
+#[test]
+fn nothing_from_a_target_steers_a_terminal() {
+    for (bytes, expected) in [
+        (&b"plain name"[..], "plain name"),
+        (b"\x1b[2J", "\\u{1b}[2J"),
+        (b"a\nb\r", "a\\nb\\r"),
+        (b"\xc2\x9b31m", "\\u{9b}31m"),
+        ("\u{202e}gpj".as_bytes(), "\\u{202e}gpj"),
+        (b"\xff\"q\"", "\u{fffd}\"q\""),
+    ] {
+        assert_eq!(printable(bytes), expected);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn random_rows_never_panic(seed in proptest::collection::vec(any::<u8>(), 64..512)) {
+        let _ = decode(&region(header(), |index| seed[index * 31 % seed.len()]));
+    }
+
+    #[test]
+    fn random_headers_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..8_192)) {
+        let _ = decode(&bytes);
+        let mut with_magic = bytes;
+        if with_magic.len() >= 12 {
+            with_magic[..8].copy_from_slice(&MAGIC.to_le_bytes());
+            with_magic[8..12].copy_from_slice(&ABI_VERSION.to_le_bytes());
+        }
+        let _ = decode(&with_magic);
+    }
+}

@@ -1,0 +1,222 @@
+//! The dump as people and programs see it.
+
+use jiff::tz::TimeZone;
+use roam_diagnostic::registry::{
+    ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
+};
+use roam_diagnostic::render::{json, text};
+use roam_diagnostic::snapshot::{
+    Channel, Connection, Delivering, Dump, Gap, Process, Request, SCHEMA_VERSION, Snapshot, Source,
+    Traffic, Window, WindowTraffic,
+};
+
+const SECOND: u64 = 1_000_000;
+
+fn request(request_id: u64, method: &str, phase: Phase, age_us: u64) -> Request {
+    let direction = if phase < Phase::Received {
+        Direction::Outgoing
+    } else {
+        Direction::Incoming
+    };
+    Request {
+        serial: (1 << 60) + request_id,
+        source: Source::Registry,
+        direction,
+        kind: RequestKind::Call,
+        connection: 1,
+        connection_name: Some("cell-http".into()),
+        request_id,
+        method_id: 0x00ab_cdef_0123_4567,
+        method: (!method.is_empty()).then(|| method.into()),
+        arguments: None,
+        phase,
+        writes_observable: true,
+        mark: None,
+        age_us,
+        phase_age_us: age_us.saturating_sub(SECOND / 10),
+        request_bytes: 12,
+        response_bytes: None,
+    }
+}
+
+fn channel(channel_id: u64, direction: ChannelDirection) -> Channel {
+    Channel {
+        serial: channel_id,
+        source: Source::Registry,
+        connection: 1,
+        connection_name: Some("cell-http".into()),
+        channel_id,
+        request: Some(7),
+        request_id: Some(93),
+        direction,
+        side: ChannelSide::Client,
+        element_type: Some("Vec<u8>".into()),
+        age_us: 452 * SECOND / 10,
+        idle_us: None,
+        bytes_sent: 0,
+        items_sent: 0,
+        bytes_received: 0,
+        items_received: 0,
+        items_read: Some(0),
+        receive_budget_bytes: Some(65_536),
+    }
+}
+
+fn snapshot() -> Snapshot {
+    Snapshot {
+        process: Process {
+            pid: 4242,
+            name: "demo-host".into(),
+        },
+        source: Source::Registry,
+        gaps: Vec::new(),
+        requests: Vec::new(),
+        channels: Vec::new(),
+        connections: Vec::new(),
+        window: None,
+    }
+}
+
+fn dump(snapshot: Snapshot) -> Dump {
+    Dump {
+        schema_version: SCHEMA_VERSION,
+        taken_at: "2026-11-20T10:12:03.25Z".parse().unwrap(),
+        processes: vec![snapshot],
+    }
+}
+
+fn as_text(snapshot: Snapshot) -> String {
+    let mut out = Vec::new();
+    let options = text::Options {
+        color: false,
+        time_zone: TimeZone::UTC,
+    };
+    text::render(&mut out, &dump(snapshot), &options).unwrap();
+    String::from_utf8(out).unwrap()
+}
+
+/// The hung call of the document that the dump comes from.
+fn one_hung_call() -> Snapshot {
+    let mut snapshot = snapshot();
+    let mut find_content = request(
+        94,
+        "ContentService.find_content",
+        Phase::HandedOver,
+        121 * SECOND / 10,
+    );
+    find_content.connection_name = Some("cell-markdown".into());
+    find_content.arguments = Some("(\"/guide/debugging\")".into());
+    snapshot.requests = vec![
+        request(93, "TcpTunnel.open", Phase::Sent, 452 * SECOND / 10),
+        find_content,
+    ];
+    snapshot.channels = vec![
+        Channel {
+            bytes_sent: 1_234_567,
+            items_sent: 847,
+            idle_us: Some(449 * SECOND / 10),
+            receive_budget_bytes: None,
+            ..channel(370, ChannelDirection::Tx)
+        },
+        channel(372, ChannelDirection::Rx),
+    ];
+    snapshot
+}
+
+#[test]
+fn text_of_one_hung_call() {
+    insta::assert_snapshot!(as_text(one_hung_call()));
+}
+
+#[test]
+fn text_of_nothing_in_flight() {
+    insta::assert_snapshot!(as_text(snapshot()));
+}
+
+#[test]
+fn text_of_everything_that_can_be_odd() {
+    let mut snapshot = snapshot();
+    snapshot.source = Source::Both;
+    snapshot.gaps = vec![
+        Gap::TableFull {
+            table: "requests",
+            count: 3,
+        },
+        Gap::Torn { count: 1 },
+        Gap::Other {
+            text: "the probes could not be attached: CAP_BPF is missing".into(),
+        },
+    ];
+    let mut orphan = request(1, "", Phase::Running, 7_265 * SECOND);
+    orphan.mark = Some(Mark::Orphaned);
+    orphan.source = Source::Both;
+    let mut silent = request(2, "Http.get", Phase::Running, 40_000 * SECOND);
+    silent.mark = Some(Mark::EndedWithoutAnswer);
+    let mut foreign = request(3, "Http.get", Phase::HandedOver, 5);
+    foreign.writes_observable = false;
+    let mut connect = request(4, "", Phase::Sent, SECOND);
+    connect.kind = RequestKind::Connect;
+    snapshot.requests = vec![orphan, silent, foreign, connect];
+    snapshot.channels = vec![Channel {
+        request_id: None,
+        element_type: None,
+        side: ChannelSide::Server,
+        bytes_received: 2_048,
+        items_received: 1_025,
+        items_read: Some(1),
+        receive_budget_bytes: Some(1),
+        idle_us: Some(0),
+        ..channel(2, ChannelDirection::Rx)
+    }];
+    let traffic = |messages| Traffic {
+        messages,
+        payload_bytes: messages * 500,
+        idle_us: (messages > 0).then_some(SECOND),
+    };
+    let connection = |state, name: &str| Connection {
+        serial: 1,
+        source: Source::Both,
+        link: 1,
+        conn_id: 0,
+        name: name.into(),
+        role: Role::Initiator,
+        state,
+        state_age_us: 2 * SECOND,
+        attempts: 3,
+        age_us: 60 * SECOND,
+        sent: Some(traffic(1)),
+        received: Some(traffic(0)),
+        delivering: None,
+    };
+    snapshot.connections = vec![
+        Connection {
+            delivering: Some(Delivering {
+                channel_id: 2,
+                waiting_us: 3 * SECOND,
+            }),
+            ..connection(ConnectionState::Open, "cell-http")
+        },
+        connection(ConnectionState::Closed, "gone"),
+        connection(ConnectionState::Connecting, "dialing"),
+        connection(ConnectionState::BackingOff, "waiting"),
+    ];
+    snapshot.window = Some(Window {
+        duration_us: 5 * SECOND,
+        connections: vec![WindowTraffic {
+            connection: 1,
+            connection_name: Some("cell-http".into()),
+            started: 12,
+            ended: 11,
+        }],
+    });
+    insta::assert_snapshot!(as_text(snapshot));
+}
+
+#[test]
+fn json_has_the_documented_fields_in_order() {
+    let mut out = Vec::new();
+    let mut snapshot = one_hung_call();
+    snapshot.gaps = vec![Gap::Refused { count: 2 }];
+    json::render(&mut out, &dump(snapshot)).unwrap();
+    insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}

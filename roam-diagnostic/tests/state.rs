@@ -1,0 +1,81 @@
+//! The published diagnostic API on top of the registry.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use roam_diagnostic::registry::{Outcome, Phase};
+use roam_diagnostic::state::{
+    ChannelDirection, DiagnosticState, adopt_incoming, dump_all_diagnostics, get_method_name,
+    register_diagnostic_state, register_method_name,
+};
+
+#[test]
+fn both_directions_of_one_request_id_are_kept_apart() {
+    let state = DiagnosticState::new("both-directions");
+    state.record_outgoing_request(7, 1, None);
+    state.record_incoming_request(7, 1, None);
+    let dump = state.dump_if_nonempty().unwrap();
+    assert!(dump.starts_with("1⬆ 1⬇"), "{dump}");
+    assert_eq!(dump.matches("#7").count(), 2, "{dump}");
+}
+
+#[test]
+fn a_completed_state_has_nothing_to_say() {
+    let state = DiagnosticState::new("completed");
+    state.record_incoming_request(1, 1, None);
+    state.record_channel_open(3, ChannelDirection::Tx, Some(1));
+    assert!(state.dump_if_nonempty().unwrap().contains("1⬇ 1tx"));
+    state.complete_request(1);
+    state.record_channel_close(3);
+    assert_eq!(state.dump_if_nonempty(), None);
+}
+
+#[test]
+fn of_two_virtual_connections_the_one_that_responds_is_completed() {
+    let state = DiagnosticState::new("virtual");
+    state.record_incoming_request(5, 1, None);
+    let first = adopt_incoming(5, 1).unwrap();
+    state.record_incoming_request(5, 2, None);
+    let second = adopt_incoming(5, 2).unwrap();
+    assert_eq!(adopt_incoming(5, 2), None);
+    second.respond(Phase::Responding, Outcome::Ok, 1);
+    state.complete_request(5);
+    assert!(first.is_live() && !second.is_live());
+}
+
+#[test]
+fn another_requests_record_is_not_adopted() {
+    let state = DiagnosticState::new("adopt");
+    state.record_incoming_request(5, 1, None);
+    assert_eq!(adopt_incoming(5, 2), None);
+}
+
+#[test]
+fn a_dump_names_methods_and_arguments_and_runs_callbacks() {
+    register_method_name(77, "Tunnel.open");
+    assert_eq!(get_method_name(77), Some("Tunnel.open"));
+    let state = Arc::new(DiagnosticState::new("named"));
+    register_diagnostic_state(&state);
+    let args = HashMap::from([("path".to_string(), "\"/x\"".to_string())]);
+    state.record_outgoing_request(1, 77, Some(args));
+    state.add_custom_diagnostic(|text| text.push_str("\n  ring: 3 of 256"));
+    let dump = dump_all_diagnostics();
+    for expected in [
+        "[named]",
+        "⬆#1 Tunnel.open",
+        "(path=\"/x\")",
+        "ring: 3 of 256",
+    ] {
+        assert!(dump.contains(expected), "{expected} in {dump}");
+    }
+}
+
+#[test]
+fn records_do_not_pile_up() {
+    let state = DiagnosticState::new("pile");
+    for id in 0..1_000 {
+        state.record_incoming_request(id, 1, None);
+        adopt_incoming(id, 1).unwrap().end(Outcome::Ok);
+    }
+    assert_eq!(state.dump_if_nonempty(), None);
+}
