@@ -329,3 +329,39 @@ const _: () = assert!(size_of::<RequestValue>() == 80);
 const _: () = assert!(size_of::<ChannelValue>() == 96);
 const _: () = assert!(size_of::<ConnectionValue>() == 32);
 const _: () = assert!(size_of::<TrafficValue>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packed_arguments_come_apart_again() {
+        for &direction in Direction::ALL {
+            for &phase in Phase::ALL {
+                for &kind in RequestKind::ALL {
+                    assert_eq!(
+                        unpack_request(pack_request(direction, phase, kind)),
+                        (direction.code(), phase.code(), kind.code())
+                    );
+                }
+            }
+        }
+        assert_eq!(
+            unpack_channel(pack_channel(
+                ChannelDirection::Rx,
+                ChannelSide::Server,
+                u32::MAX
+            )),
+            (2, 2, u32::MAX)
+        );
+    }
+
+    #[test]
+    fn every_code_stands_for_one_value() {
+        for &outcome in Outcome::ALL {
+            assert_eq!(Outcome::from_code(outcome.code()), Some(outcome));
+        }
+        assert_eq!(Outcome::from_code(0), None);
+        assert_eq!(Phase::from_code(8), None);
+    }
+}

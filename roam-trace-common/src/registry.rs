@@ -376,3 +376,29 @@ const _: () = assert!(size_of::<ChannelRecord>() == 128);
 const _: () = assert!(offset_of!(ChannelRecord, direction) == 104);
 const _: () = assert!(size_of::<MethodRecord>() == 256);
 const _: () = assert!(size_of::<TypeRecord>() == 256);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_phase_word_keeps_its_parts() {
+        let word = PhaseWord::new(0x4001, 2, 7, 123_456_789);
+        assert!(word.is_of(1) && word.is_of(0x4001) && !word.is_of(2));
+        assert_eq!(
+            (word.mark(), word.phase(), word.elapsed_us()),
+            (2, 7, 123_456_789)
+        );
+        assert_eq!(
+            PhaseWord::new(0, 0, 0, u64::MAX).elapsed_us(),
+            PhaseWord::MAX_ELAPSED_US
+        );
+    }
+
+    #[test]
+    fn a_response_word_keeps_its_parts() {
+        let word = ResponseWord::new(9, 255, 1 << 41);
+        assert_eq!((word.outcome(), word.bytes()), (255, 1 << 41));
+        assert_eq!(ResponseWord::new(0, 1, u64::MAX).bytes(), (1 << 42) - 1);
+    }
+}

@@ -33,3 +33,15 @@ impl Serial {
         self.0 == 0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_serial_keeps_its_parts() {
+        let serial = Serial::new(0xff_ffff, 1 << 39);
+        assert_eq!((serial.slot(), serial.generation()), (0xff_ffff, 1 << 39));
+        assert!(Serial::NONE.is_none() && !Serial::new(0, 1).is_none());
+    }
+}
