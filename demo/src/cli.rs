@@ -62,6 +62,10 @@ pub struct HostOptions {
     /// Log the start and the end of every call to FILE.PID, in each process
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
+
+    /// Write the standard error of cell N to FILE.N instead of the host's
+    #[arg(long, value_name = "FILE")]
+    pub cell_stderr: Option<PathBuf>,
 }
 
 /// Ways to get stuck.

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::process::ChildStdin;
+use std::process::{ChildStdin, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::clock::monotonic_ns;
 use crate::control::{self, Order, Report};
 use crate::expect::{Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, Phase, Ready};
 use crate::hang::{self, Stuck};
-use crate::log::Witness;
+use crate::log::{self, Witness, create};
 use crate::process::{Group, block_workers};
 use crate::serve::{HostServices, UNKNOWN_ROUTE, outgoing};
 use crate::service::{
@@ -131,7 +131,12 @@ impl Host {
         let between_cells = group.socket("cell-1-to-2");
         let linked = matches!(options.hang, Some(HangKind::Chain | HangKind::Forward));
         let forwarding = options.hang == Some(HangKind::Forward);
+        let stderr = match &options.cell_stderr {
+            Some(file) => create(&log::path(file, index))?.into(),
+            None => Stdio::inherit(),
+        };
         let started = group.start_cell(|command| {
+            command.stderr(stderr);
             command.arg("--index").arg(index.to_string());
             command.arg("--rate").arg(options.rate.to_string());
             command.arg("--listen").arg(&socket);

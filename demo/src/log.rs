@@ -51,11 +51,15 @@ pub enum Event {
     Dropped,
 }
 
-/// The file one process of a demo logs to.
-pub fn path(log: &Path, pid: u32) -> PathBuf {
+/// The file that one process of a demo logs to.
+pub fn path(log: &Path, process: u32) -> PathBuf {
     let mut name = log.as_os_str().to_owned();
-    name.push(format!(".{pid}"));
+    name.push(format!(".{process}"));
     name.into()
+}
+
+pub(crate) fn create(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// Hands out tags and writes the log, if one is wanted.
@@ -69,12 +73,7 @@ pub(crate) struct Witness {
 impl Witness {
     pub(crate) fn new(log: Option<&Path>) -> Result<Self> {
         let pid = std::process::id();
-        let file = log
-            .map(|log| {
-                let path = path(log, pid);
-                File::create(&path).with_context(|| format!("cannot create log {}", path.display()))
-            })
-            .transpose()?;
+        let file = log.map(|log| create(&path(log, pid))).transpose()?;
         Ok(Self {
             pid,
             calls: AtomicU64::new(0),
