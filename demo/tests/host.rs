@@ -362,17 +362,30 @@ fn flood_stays_in_flight() {
 }
 
 #[test]
-fn blocked_workers_sleep_and_the_demo_ends_all_the_same() {
+fn blocked_workers_keep_neither_dump_nor_end_from_coming() {
     let mut demo = Demo::start(&["--hang", "handler", "--workers", "3", "--block-workers"]);
-    let threads = fs::read_dir(format!("/proc/{}/task", demo.ready.host)).expect("threads");
-    let waits_in: Vec<_> = threads
-        .map(|thread| thread.expect("a thread").path())
-        .filter(|thread| {
-            fs::read_to_string(thread.join("comm")).expect("a name") == "demo-worker\n"
-        })
-        .map(|thread| fs::read_to_string(thread.join("wchan")).expect("a kernel function"))
-        .collect();
-    assert_eq!(waits_in, ["hrtimer_nanosleep"; 3]);
+    let waits_in = || -> Vec<_> {
+        let threads = fs::read_dir(format!("/proc/{}/task", demo.ready.host)).expect("threads");
+        let threads = threads.map(|thread| thread.expect("a thread").path());
+        let read = |thread: &Path, file| fs::read_to_string(thread.join(file)).expect("a line");
+        threads
+            .filter(|thread| read(thread, "comm") == "demo-worker\n")
+            .map(|thread| read(&thread, "wchan"))
+            .collect()
+    };
+    wait_until("every worker sleeps", || {
+        waits_in() == ["hrtimer_nanosleep"; 3]
+    });
+
+    demo.signal("USR1");
+    for process in [HOST, CELL_1, CELL_2] {
+        wait_until(&format!("process {process} dumped"), || {
+            let stderr = fs::read_to_string(stderr_path(demo.dir.path(), process));
+            // On the published session there is nothing that could be recorded.
+            stderr.expect("stderr").contains("nothing was recorded")
+        });
+    }
+
     demo.signal("TERM");
     assert!(demo.gone().success());
 }
