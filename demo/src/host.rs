@@ -8,7 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use rand::Rng;
 use roam::session::{CallError, ConnectionHandle};
 use roam_stream::{CobsFramed, HandshakeConfig, initiate_framed};
 use tokio::net::UnixStream;
@@ -22,12 +21,11 @@ use crate::expect::{Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, 
 use crate::hang::{self, Stuck};
 use crate::log::{self, Witness, create};
 use crate::process::{Group, block_workers};
-use crate::serve::{HostServices, UNKNOWN_ROUTE, outgoing};
+use crate::serve::{HostServices, outgoing};
 use crate::service::{
-    ArchiveClient, AssetsDispatcher, ContentServiceClient, Fate, MarkdownClient, TcpTunnelClient,
-    Ticket, method, register_names,
+    AssetsDispatcher, ContentServiceClient, Fate, Ticket, method, register_names,
 };
-use crate::traffic::Traffic;
+use crate::traffic::{Traffic, ordinary_call};
 use crate::{diagnostics, process};
 
 /// How long a cell may take for anything it is waited for.
@@ -412,96 +410,4 @@ fn cell_name(index: u32) -> String {
         2 => "cell-markdown".to_owned(),
         _ => format!("cell-{index}"),
     }
-}
-
-/// One short call of some kind; `archive` where the other end can forward to the archive.
-async fn ordinary_call(
-    witness: Arc<Witness>,
-    handle: ConnectionHandle,
-    archive: bool,
-) -> Result<()> {
-    let kind = rand::rng().random_range(0..if archive { 12 } else { 10 });
-    let ticket = witness.ticket(Fate::Answer);
-    match kind {
-        0..4 => {
-            let client = ContentServiceClient::new(handle);
-            witness
-                .call(method::FIND_CONTENT, ticket, |ticket| {
-                    client.find_content(ticket, "/guide".to_owned())
-                })
-                .await?;
-        }
-        4 | 5 => {
-            let client = ContentServiceClient::new(handle);
-            let route = if kind == 4 { "/guide" } else { UNKNOWN_ROUTE };
-            let result = witness
-                .call(method::COMPILE, ticket, |ticket| {
-                    client.compile(ticket, route.to_owned())
-                })
-                .await;
-            match result {
-                Ok(_) | Err(CallError::Roam(roam::session::RoamError::User(_))) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
-        6 | 7 => {
-            let client = MarkdownClient::new(handle);
-            witness
-                .call(method::CONVERT, ticket, |ticket| {
-                    client.convert(ticket, "*text*".to_owned())
-                })
-                .await?;
-        }
-        8 => tunnel(&witness, handle, ticket).await?,
-        9 => upload(&witness, handle, ticket).await?,
-        _ => {
-            let client = ArchiveClient::new(handle);
-            witness
-                .call(method::FETCH, ticket, |ticket| {
-                    client.fetch(ticket, "/guide@1".to_owned())
-                })
-                .await?;
-        }
-    }
-    Ok(())
-}
-
-/// A short tunnel: a few chunks there and back.
-async fn tunnel(witness: &Witness, handle: ConnectionHandle, ticket: Ticket) -> Result<()> {
-    let client = TcpTunnelClient::new(handle);
-    let (to_caller, mut echoes) = roam::channel::<Vec<u8>>();
-    let (chunks, to_callee) = roam::channel::<Vec<u8>>();
-    let send = async {
-        for length in [16, 256] {
-            chunks.send(&vec![0; length]).await?;
-        }
-        drop(chunks);
-        while echoes.recv().await?.is_some() {}
-        anyhow::Ok(())
-    };
-    let call = witness.call(method::OPEN, ticket, |ticket| {
-        client.open(ticket, to_caller, to_callee)
-    });
-    let (sent, answered) = tokio::join!(send, call);
-    answered?;
-    sent
-}
-
-/// A short upload.
-async fn upload(witness: &Witness, handle: ConnectionHandle, ticket: Ticket) -> Result<()> {
-    let client = TcpTunnelClient::new(handle);
-    let (items, to_callee) = roam::channel::<u8>();
-    let send = async {
-        for item in 0..20 {
-            items.send(&item).await?;
-        }
-        drop(items);
-        anyhow::Ok(())
-    };
-    let call = witness.call(method::UPLOAD, ticket, |ticket| {
-        client.upload(ticket, to_callee)
-    });
-    let (sent, answered) = tokio::join!(send, call);
-    answered?;
-    sent
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use roam::session::CallError;
+use roam::session::{CallError, RoamError};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::{Moment, monotonic_ns};
@@ -119,7 +119,7 @@ impl Witness {
         let result = call(ticket).await;
         span.end(match &result {
             Ok(_) => Event::Ok,
-            Err(CallError::Roam(roam::session::RoamError::User(_))) => Event::UserError,
+            Err(CallError::Roam(RoamError::User(_))) => Event::UserError,
             Err(_) => Event::Failed,
         });
         result

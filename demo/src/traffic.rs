@@ -6,7 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use rand::Rng;
+use roam::session::{CallError, ConnectionHandle, RoamError};
 use tokio::sync::{OnceCell, Semaphore, watch};
+
+use crate::log::Witness;
+use crate::serve::UNKNOWN_ROUTE;
+use crate::service::{
+    ArchiveClient, ContentServiceClient, Fate, MarkdownClient, TcpTunnelClient, Ticket, method,
+};
 
 /// Calls of one traffic in flight at the most.
 const CONCURRENCY: u32 = 16;
@@ -99,4 +106,96 @@ fn random_gap(calls_per_second: u32) -> Duration {
 pub(crate) async fn small_work() {
     let work = rand::rng().random_range(0..=LONGEST_WORK_MS);
     tokio::time::sleep(Duration::from_millis(work)).await;
+}
+
+/// One short call to a cell, of some kind; `archive` where the other end can forward to the archive.
+pub(crate) async fn ordinary_call(
+    witness: Arc<Witness>,
+    handle: ConnectionHandle,
+    archive: bool,
+) -> Result<()> {
+    let kind = rand::rng().random_range(0..if archive { 12 } else { 10 });
+    let ticket = witness.ticket(Fate::Answer);
+    match kind {
+        0..4 => {
+            let client = ContentServiceClient::new(handle);
+            witness
+                .call(method::FIND_CONTENT, ticket, |ticket| {
+                    client.find_content(ticket, "/guide".to_owned())
+                })
+                .await?;
+        }
+        4 | 5 => {
+            let client = ContentServiceClient::new(handle);
+            let route = if kind == 4 { "/guide" } else { UNKNOWN_ROUTE };
+            let result = witness
+                .call(method::COMPILE, ticket, |ticket| {
+                    client.compile(ticket, route.to_owned())
+                })
+                .await;
+            match result {
+                Ok(_) | Err(CallError::Roam(RoamError::User(_))) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        6 | 7 => {
+            let client = MarkdownClient::new(handle);
+            witness
+                .call(method::CONVERT, ticket, |ticket| {
+                    client.convert(ticket, "*text*".to_owned())
+                })
+                .await?;
+        }
+        8 => tunnel(&witness, handle, ticket).await?,
+        9 => upload(&witness, handle, ticket).await?,
+        _ => {
+            let client = ArchiveClient::new(handle);
+            witness
+                .call(method::FETCH, ticket, |ticket| {
+                    client.fetch(ticket, "/guide@1".to_owned())
+                })
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// A short tunnel: a few chunks there and back.
+async fn tunnel(witness: &Witness, handle: ConnectionHandle, ticket: Ticket) -> Result<()> {
+    let client = TcpTunnelClient::new(handle);
+    let (to_caller, mut echoes) = roam::channel::<Vec<u8>>();
+    let (chunks, to_callee) = roam::channel::<Vec<u8>>();
+    let send = async {
+        for length in [16, 256] {
+            chunks.send(&vec![0; length]).await?;
+        }
+        drop(chunks);
+        while echoes.recv().await?.is_some() {}
+        anyhow::Ok(())
+    };
+    let call = witness.call(method::OPEN, ticket, |ticket| {
+        client.open(ticket, to_caller, to_callee)
+    });
+    let (sent, answered) = tokio::join!(send, call);
+    answered?;
+    sent
+}
+
+/// A short upload.
+async fn upload(witness: &Witness, handle: ConnectionHandle, ticket: Ticket) -> Result<()> {
+    let client = TcpTunnelClient::new(handle);
+    let (items, to_callee) = roam::channel::<u8>();
+    let send = async {
+        for item in 0..20 {
+            items.send(&item).await?;
+        }
+        drop(items);
+        anyhow::Ok(())
+    };
+    let call = witness.call(method::UPLOAD, ticket, |ticket| {
+        client.upload(ticket, to_callee)
+    });
+    let (sent, answered) = tokio::join!(send, call);
+    answered?;
+    sent
 }
