@@ -1,0 +1,304 @@
+//! A cell process: it serves the host and perhaps another cell, calls the host
+//! now and then, and does what the host orders.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use roam::session::{ConnectionHandle, ForwardingDispatcher, RoutedDispatcher};
+use roam_stream::{Connector, HandshakeConfig, NoDispatcher, ServiceDispatcher};
+use rustix::io::ioctl_fionread;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
+
+use crate::cli::{CellOptions, NamedSocket};
+use crate::control::{self, Order, Report};
+use crate::expect::Phase;
+use crate::log::Witness;
+use crate::serve::{CellServices, CellState, Peer, outgoing};
+use crate::service::{
+    ArchiveDispatcher, AssetsClient, ContentServiceDispatcher, Fate, MarkdownDispatcher,
+    TcpTunnelDispatcher, method, register_names,
+};
+use crate::traffic::Traffic;
+use crate::{diagnostics, process};
+
+/// How often a condition is looked at.
+const POLL: Duration = Duration::from_millis(5);
+/// How often in a row the unread bytes must be the same before they are reported.
+const UNCHANGED_POLLS: u32 = 20;
+/// How long a condition may take.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+type Services = RoutedDispatcher<
+    ContentServiceDispatcher<CellServices>,
+    RoutedDispatcher<MarkdownDispatcher<CellServices>, TcpTunnelDispatcher<CellServices>>,
+>;
+
+/// Runs a cell until its host is gone.
+pub fn run(options: &CellOptions) -> Result<()> {
+    process::set_name(&format!("demo-cell-{}", options.index))?;
+    process::end_with_parent()?;
+    diagnostics::install()?;
+    register_names();
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?
+        .block_on(async {
+            let Err(error) = serve(options).await;
+            fail(&error);
+            // The host ends this process; until then its links must not add errors of their own.
+            std::future::pending().await
+        })
+}
+
+async fn serve(options: &CellOptions) -> Result<Infallible> {
+    let orders = orders()?;
+    let next = match &options.connect {
+        Some(socket) => Some(connect(socket).await?),
+        None => None,
+    };
+    let cell = Arc::new(CellState {
+        witness: Witness::new(options.log.as_deref())?,
+        report: Box::new(report),
+        next: next.clone(),
+        released: watch::Sender::new(false),
+        watchers: AtomicU32::new(0),
+    });
+
+    let from_host = listen(&options.listen)?;
+    let from_cell = match &options.accept {
+        Some(socket) => Some((listen(&socket.path)?, &socket.name)),
+        None => None,
+    };
+    report(&Report::Listening);
+
+    let upstream = next.filter(|_| options.forward);
+    let (host, unread) = match upstream {
+        Some(upstream) => {
+            let forwarder = ForwardingDispatcher::new(upstream.handle);
+            let services = RoutedDispatcher::new(services(&cell, "host"), forwarder);
+            accept(&from_host, "host", services).await?
+        }
+        None => accept(&from_host, "host", services(&cell, "host")).await?,
+    };
+    if let Some((listener, name)) = from_cell {
+        let archive = ArchiveDispatcher::new(CellServices {
+            cell: cell.clone(),
+            connection: name.as_str().into(),
+        });
+        let services = RoutedDispatcher::new(services(&cell, name), archive);
+        let name = name.clone();
+        tokio::spawn(async move {
+            if let Err(error) = accept(&listener, &name, services).await {
+                fail(&error);
+            }
+        });
+    }
+    obey(orders, &cell, &host, &unread, options.rate).await
+}
+
+/// Does what the host says, and otherwise calls it now and then.
+async fn obey(
+    mut orders: mpsc::UnboundedReceiver<Order>,
+    cell: &Arc<CellState>,
+    host: &ConnectionHandle,
+    unread: &OwnedFd,
+    calls_per_second: u32,
+) -> Result<Infallible> {
+    let traffic = traffic(cell, host, calls_per_second);
+    traffic.flowing().await?;
+    report(&Report::TrafficFlows);
+    loop {
+        let order = orders.recv().await;
+        match order.context("the thread that reads orders is gone")? {
+            Order::PauseTraffic => {
+                traffic.pause().await?;
+                report(&Report::TrafficPaused);
+            }
+            Order::CountUnread => {
+                let bytes = settled_bytes(unread).await?;
+                report(&Report::Unread { bytes });
+            }
+            Order::QueueBehindBlockedDriver => queue_behind_blocked_driver(cell, host).await?,
+        }
+    }
+}
+
+/// Orders of the host; the cell ends when there can be no more.
+fn orders() -> Result<mpsc::UnboundedReceiver<Order>> {
+    let (sender, orders) = mpsc::unbounded_channel();
+    std::thread::Builder::new()
+        .name("demo-orders".to_owned())
+        .spawn(move || {
+            let result = control::read(std::io::stdin().lock(), |order| {
+                // Nobody listens any more where the cell failed and is about to end.
+                let _ = sender.send(order);
+            });
+            if let Err(error) = result {
+                eprintln!("roam-demo: cannot read the host's orders: {error}");
+            }
+            std::process::exit(0);
+        })
+        .context("cannot start a thread")?;
+    Ok(orders)
+}
+
+fn report(report: &Report) {
+    // A host that no longer listens is gone, and the cell ends with it.
+    let _ = control::write(std::io::stdout().lock(), report);
+}
+
+fn fail(error: &anyhow::Error) {
+    report(&Report::Failed {
+        error: format!("{error:#}"),
+    });
+}
+
+fn listen(path: &Path) -> Result<UnixListener> {
+    UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
+}
+
+fn services(cell: &Arc<CellState>, connection: &str) -> Services {
+    let handlers = CellServices {
+        cell: cell.clone(),
+        connection: connection.into(),
+    };
+    RoutedDispatcher::new(
+        ContentServiceDispatcher::new(handlers.clone()),
+        RoutedDispatcher::new(
+            MarkdownDispatcher::new(handlers.clone()),
+            TcpTunnelDispatcher::new(handlers),
+        ),
+    )
+}
+
+/// Accepts one link; the descriptor is its socket's, to see what is unread.
+async fn accept(
+    listener: &UnixListener,
+    name: &str,
+    services: impl ServiceDispatcher + 'static,
+) -> Result<(ConnectionHandle, OwnedFd)> {
+    let (stream, _) = listener.accept().await.context("cannot accept a link")?;
+    let unread = stream.as_fd().try_clone_to_owned()?;
+    let (handle, _no_virtual_connections, driver) =
+        roam_stream::accept(stream, HandshakeConfig::default(), services)
+            .await
+            .with_context(|| format!("no handshake with {name}"))?;
+    diagnostics::name_connection(&handle, name);
+    let peer = name.to_owned();
+    tokio::spawn(async move {
+        let result = driver.run().await;
+        fail(&anyhow!("link to {peer} ended: {result:?}"));
+    });
+    Ok((handle, unread))
+}
+
+struct CellConnector(std::path::PathBuf);
+
+impl Connector for CellConnector {
+    type Transport = UnixStream;
+
+    async fn connect(&self) -> std::io::Result<UnixStream> {
+        UnixStream::connect(&self.0).await
+    }
+}
+
+async fn connect(socket: &NamedSocket) -> Result<Peer> {
+    let connector = CellConnector(socket.path.clone());
+    let handle = roam_stream::connect(connector, HandshakeConfig::default(), NoDispatcher)
+        .handle()
+        .await
+        .with_context(|| format!("cannot connect to {}", socket.name))?;
+    diagnostics::name_connection(&handle, &socket.name);
+    Ok(Peer {
+        name: socket.name.clone(),
+        handle,
+    })
+}
+
+fn traffic(cell: &Arc<CellState>, host: &ConnectionHandle, calls_per_second: u32) -> Traffic {
+    let cell = cell.clone();
+    let client = AssetsClient::new(host.clone());
+    let call = move || {
+        let (cell, client) = (cell.clone(), client.clone());
+        async move {
+            let ticket = cell.witness.ticket(Fate::Answer);
+            cell.witness
+                .call(method::RESOLVE, ticket, |ticket| {
+                    client.resolve(ticket, "main.css".to_owned())
+                })
+                .await?;
+            Ok(())
+        }
+    };
+    Traffic::start(calls_per_second, call, |error| fail(&error))
+}
+
+/// Waits until the number of unread bytes stays as it is.
+async fn settled_bytes(socket: &OwnedFd) -> Result<usize> {
+    let (mut bytes, mut unchanged) = (0, 0);
+    while unchanged < UNCHANGED_POLLS {
+        sleep(POLL).await;
+        let now = usize::try_from(ioctl_fionread(socket)?)?;
+        unchanged = if now == bytes { unchanged + 1 } else { 0 };
+        bytes = now;
+    }
+    Ok(bytes)
+}
+
+/// Puts an answer and a call into the queue of a driver that takes neither.
+async fn queue_behind_blocked_driver(cell: &Arc<CellState>, host: &ConnectionHandle) -> Result<()> {
+    cell.released.send_replace(true);
+    await_queued(host, 1).await.context("no answer is queued")?;
+
+    let ticket = cell.witness.ticket(Fate::Answer);
+    let request = outgoing(
+        &cell.witness,
+        "host",
+        method::RESOLVE,
+        ticket,
+        Phase::HandedOver,
+    );
+    let client = AssetsClient::new(host.clone());
+    let caller = cell.clone();
+    tokio::spawn(async move {
+        let result = caller
+            .witness
+            .call(method::RESOLVE, ticket, |ticket| {
+                client.resolve(ticket, "late.css".to_owned())
+            })
+            .await;
+        fail(&anyhow!("{} ended: {result:?}", method::RESOLVE));
+    });
+    await_queued(host, 2).await.context("no call is queued")?;
+    report(&Report::Stuck {
+        request,
+        channels: Vec::new(),
+    });
+    Ok(())
+}
+
+/// Waits until the driver of that link has as many messages before it.
+async fn await_queued(link: &ConnectionHandle, messages: usize) -> Result<()> {
+    let queue = link.driver_tx();
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let queued = queue.max_capacity() - queue.capacity();
+        if queued == messages {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{queued} messages wait for the driver, expected {messages}"
+        );
+        sleep(POLL).await;
+    }
+}

@@ -1,0 +1,146 @@
+//! What the command line may say; types only.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A roam host and its cells, with ordinary traffic and hangs to order.
+#[derive(Debug, Parser)]
+#[command(name = "roam-demo", version)]
+pub struct Cli {
+    /// What this process is to be.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The two kinds of process.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start a host and its cells, make traffic, get stuck if told to
+    ///
+    /// Once everything runs, and is stuck where that was asked for, one JSON
+    /// line on standard output names the processes and every request that a
+    /// truthful dump must show. Host and cells end at SIGTERM or SIGINT.
+    Host(HostOptions),
+    /// Be a cell (the host starts these)
+    #[command(hide = true)]
+    Cell(CellOptions),
+}
+
+/// Options of `roam-demo host`.
+#[derive(Debug, Args)]
+pub struct HostOptions {
+    /// Cell processes to start; `chain` and `forward` need two
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub cells: u32,
+
+    /// Background calls per second, per cell and direction; 0 for none
+    #[arg(long, value_name = "CALLS", default_value_t = 20)]
+    pub rate: u32,
+
+    /// How to get stuck
+    #[arg(long, value_name = "KIND", value_enum)]
+    pub hang: Option<HangKind>,
+
+    /// How long to run well before getting stuck, such as 3s
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "hang")]
+    pub hang_after: Option<Duration>,
+
+    /// Start N calls that never finish, spread over the cells
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub flood: u32,
+
+    /// Worker threads of the host's runtime [default: one per CPU]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: Option<u32>,
+
+    /// Block every worker thread of the host once it is stuck
+    #[arg(long)]
+    pub block_workers: bool,
+
+    /// Log the start and the end of every call to FILE.PID, in each process
+    #[arg(long, value_name = "FILE")]
+    pub log: Option<PathBuf>,
+
+    /// Write the standard error of cell N to FILE.N instead of the host's
+    #[arg(long, value_name = "FILE")]
+    pub cell_stderr: Option<PathBuf>,
+}
+
+/// Ways to get stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HangKind {
+    /// A handler of cell 1 never answers; two channels stay open
+    Handler,
+    /// The host waits for cell 1, which waits for cell 2, which never answers
+    Chain,
+    /// Cell 1 stops reading a stream: its driver blocks, and every call on that link with it
+    Reader,
+    /// Callers time out and drop their futures; the handlers run on
+    Dropped,
+    /// Cell 1 forwards a call to cell 2, which never answers
+    Forward,
+}
+
+/// Options of `roam-demo cell`.
+#[derive(Debug, Args)]
+pub struct CellOptions {
+    /// Number of this cell, from 1
+    #[arg(long)]
+    pub index: u32,
+    /// Background calls per second to the host
+    #[arg(long)]
+    pub rate: u32,
+    /// Socket on which the host connects
+    #[arg(long)]
+    pub listen: PathBuf,
+    /// Socket on which another cell connects, and its name
+    #[arg(long, value_name = "NAME=SOCKET", value_parser = named_socket)]
+    pub accept: Option<NamedSocket>,
+    /// Socket of another cell to connect to, and its name
+    #[arg(long, value_name = "NAME=SOCKET", value_parser = named_socket)]
+    pub connect: Option<NamedSocket>,
+    /// Forward what this cell does not serve to the cell it connects to
+    #[arg(long, requires = "connect")]
+    pub forward: bool,
+    /// Log the start and the end of every call to FILE.PID
+    #[arg(long)]
+    pub log: Option<PathBuf>,
+}
+
+/// A peer's name and the socket to reach it by.
+#[derive(Debug, Clone)]
+pub struct NamedSocket {
+    /// What the connection is called in a dump.
+    pub name: String,
+    /// The socket's path.
+    pub path: PathBuf,
+}
+
+fn named_socket(argument: &str) -> Result<NamedSocket, String> {
+    let (name, path) = argument.split_once('=').ok_or("expected NAME=SOCKET")?;
+    Ok(NamedSocket {
+        name: name.to_owned(),
+        path: path.into(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn help_of_host() {
+        let mut command = Cli::command();
+        let host = command.find_subcommand_mut("host").expect("host exists");
+        insta::assert_snapshot!(host.render_long_help());
+    }
+
+    #[test]
+    fn arguments_are_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,72 @@
+//! What host and cells say to each other beside roam, as JSON lines on a cell's
+//! standard input and output: a hung link carries nothing, and no dump is to
+//! show the demo's own bookkeeping.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::expect::{ExpectedChannel, ExpectedRequest};
+
+/// What the host tells a cell to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// Make no more background calls, and report when the last one has ended.
+    PauseTraffic,
+    /// Report how many bytes of the host's link are unread, once that no longer changes.
+    CountUnread,
+    /// Let the calls that are held answer, and call the host, over a link whose driver is blocked.
+    QueueBehindBlockedDriver,
+}
+
+/// What a cell tells the host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Report {
+    /// Its sockets accept connections, its signal handlers are installed.
+    Listening,
+    /// Background calls to the host are answered.
+    TrafficFlows,
+    /// No background call of this cell is in flight.
+    TrafficPaused,
+    /// A request of this cell got where it stays.
+    Stuck {
+        /// The request.
+        request: ExpectedRequest,
+        /// Its channels.
+        channels: Vec<ExpectedChannel>,
+    },
+    /// Bytes that arrived on the host's link and stay unread.
+    Unread {
+        /// How many.
+        bytes: usize,
+    },
+    /// As many watchers wait as were announced.
+    Watched,
+    /// Something that stops the demo.
+    Failed {
+        /// What it was.
+        error: String,
+    },
+}
+
+/// Writes one message.
+pub(crate) fn write(mut to: impl Write, message: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    to.write_all(&line)?;
+    to.flush()
+}
+
+/// Hands every message to `handle` until the other end is gone.
+pub(crate) fn read<M: DeserializeOwned>(
+    from: impl Read,
+    mut handle: impl FnMut(M),
+) -> io::Result<()> {
+    for line in BufReader::new(from).lines() {
+        handle(serde_json::from_str(&line?)?);
+    }
+    Ok(())
+}

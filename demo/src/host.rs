@@ -1,0 +1,413 @@
+//! The host process: it starts the cells, makes traffic, gets stuck as told, says
+//! so on standard output, and stays until it is told to end.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::process::{ChildStdin, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use roam::session::{CallError, ConnectionHandle};
+use roam_stream::{CobsFramed, HandshakeConfig, initiate_framed};
+use tokio::net::UnixStream;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::timeout;
+
+use crate::cli::{HangKind, HostOptions};
+use crate::clock::monotonic_ns;
+use crate::control::{self, Order, Report};
+use crate::expect::{Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, Phase, Ready};
+use crate::hang::{self, Stuck};
+use crate::log::{self, Witness, create};
+use crate::process::{Group, block_workers};
+use crate::serve::{HostServices, outgoing};
+use crate::service::{
+    AssetsDispatcher, ContentServiceClient, Fate, Ticket, method, register_names,
+};
+use crate::traffic::{Traffic, ordinary_call};
+use crate::{diagnostics, process};
+
+/// How long a cell may take for anything it is waited for.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Runs a host until a signal ends it.
+pub fn run(options: &HostOptions) -> Result<()> {
+    let two_cells = matches!(options.hang, Some(HangKind::Chain | HangKind::Forward));
+    ensure!(
+        options.cells >= 2 || !two_cells,
+        "this hang needs --cells 2 or more"
+    );
+    process::set_name("demo-host")?;
+    diagnostics::install()?;
+    register_names();
+    let group = Group::new()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = options.workers {
+        runtime.worker_threads(workers as usize);
+    }
+    let runtime = runtime
+        .thread_name("demo-worker")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(play(options, &group));
+    group.end();
+    result
+}
+
+async fn play(options: &HostOptions, group: &Group) -> Result<()> {
+    let (failed, mut failures) = unbounded_channel();
+    let story = async {
+        let host = Host::start(options, group, failed).await?;
+        let still = host.get_stuck(options).await?;
+        control::write(std::io::stdout().lock(), &still.ready)
+            .context("cannot write to standard output")?;
+        // Links and channels stay open for as long as somebody owns them.
+        std::future::pending().await
+    };
+    tokio::select! {
+        Some(failure) = failures.recv() => Err(failure),
+        result = story => result,
+    }
+}
+
+/// The host with everything it runs on.
+pub(crate) struct Host {
+    pub(crate) witness: Arc<Witness>,
+    pub(crate) cells: Vec<Cell>,
+    failed: UnboundedSender<anyhow::Error>,
+}
+
+/// What the host has of a cell.
+pub(crate) struct Cell {
+    pub(crate) pid: u32,
+    /// What the host calls its link to this cell.
+    pub(crate) name: String,
+    pub(crate) handle: ConnectionHandle,
+    pub(crate) traffic: Traffic,
+    orders: Mutex<ChildStdin>,
+    reports: tokio::sync::Mutex<Reports>,
+}
+
+/// What a cell reported, and of it what nobody asked for yet.
+struct Reports {
+    incoming: UnboundedReceiver<Report>,
+    unclaimed: VecDeque<Report>,
+}
+
+/// A host that got where it stays.
+struct Still {
+    ready: Ready,
+    _held: Vec<Box<dyn Any + Send>>,
+}
+
+impl Host {
+    async fn start(
+        options: &HostOptions,
+        group: &Group,
+        failed: UnboundedSender<anyhow::Error>,
+    ) -> Result<Self> {
+        let witness = Arc::new(Witness::new(options.log.as_deref())?);
+        let mut host = Self {
+            witness,
+            cells: Vec::new(),
+            failed,
+        };
+        // The last one first: cell 1 connects to cell 2, which has to listen by then.
+        for index in (1..=options.cells).rev() {
+            let cell = host.start_cell(options, group, index).await?;
+            host.cells.insert(0, cell);
+        }
+        group.remove_sockets()?;
+        Ok(host)
+    }
+
+    async fn start_cell(&self, options: &HostOptions, group: &Group, index: u32) -> Result<Cell> {
+        let name = cell_name(index);
+        let socket = group.socket(&format!("cell-{index}"));
+        let between_cells = group.socket("cell-1-to-2");
+        let linked = matches!(options.hang, Some(HangKind::Chain | HangKind::Forward));
+        let forwarding = options.hang == Some(HangKind::Forward);
+        let stderr = match &options.cell_stderr {
+            Some(file) => create(&log::path(file, index))?.into(),
+            None => Stdio::inherit(),
+        };
+        let started = group.start_cell(|command| {
+            command.stderr(stderr);
+            command.arg("--index").arg(index.to_string());
+            command.arg("--rate").arg(options.rate.to_string());
+            command.arg("--listen").arg(&socket);
+            let peer = |index| format!("{}={}", cell_name(index), between_cells.display());
+            match index {
+                1 if linked => command.arg("--connect").arg(peer(2)),
+                2 if linked => command.arg("--accept").arg(peer(1)),
+                _ => command,
+            };
+            if forwarding && index == 1 {
+                command.arg("--forward");
+            }
+            if let Some(log) = &options.log {
+                command.arg("--log").arg(log);
+            }
+        })?;
+        let mut reports = Reports {
+            incoming: self.read_reports(started.reports, &name)?,
+            unclaimed: VecDeque::new(),
+        };
+        reports
+            .take(&name, |report| (*report == Report::Listening).then_some(()))
+            .await?;
+        diagnostics::forward_to(started.pid)?;
+        let handle = self.connect(&socket, &name).await?;
+        let archive = forwarding && index == 1;
+        Ok(Cell {
+            pid: started.pid,
+            traffic: self.traffic(options.rate, &handle, archive),
+            name,
+            handle,
+            orders: Mutex::new(started.orders),
+            reports: tokio::sync::Mutex::new(reports),
+        })
+    }
+
+    /// Reads on a thread of its own, which blocked workers do not hold up.
+    fn read_reports(
+        &self,
+        from: std::process::ChildStdout,
+        name: &str,
+    ) -> Result<UnboundedReceiver<Report>> {
+        let (sender, reports) = unbounded_channel();
+        let failed = self.failed.clone();
+        let name = name.to_owned();
+        std::thread::Builder::new()
+            .name("demo-reports".to_owned())
+            .spawn(move || {
+                let result = control::read(from, |report| {
+                    // Nobody receives any more where the host is about to end.
+                    let _ = match report {
+                        Report::Failed { error } => failed.send(anyhow!("{name}: {error}")).is_ok(),
+                        report => sender.send(report).is_ok(),
+                    };
+                });
+                let _ = failed.send(match result {
+                    Ok(()) => anyhow!("{name} ended"),
+                    Err(error) => anyhow!(error).context(format!("cannot read from {name}")),
+                });
+            })
+            .context("cannot start a thread")?;
+        Ok(reports)
+    }
+
+    async fn connect(&self, socket: &std::path::Path, name: &str) -> Result<ConnectionHandle> {
+        let stream = UnixStream::connect(socket)
+            .await
+            .with_context(|| format!("cannot connect to {name}"))?;
+        let services = AssetsDispatcher::new(HostServices {
+            witness: self.witness.clone(),
+        });
+        let (handle, _no_virtual_connections, driver) = initiate_framed(
+            CobsFramed::new(stream),
+            HandshakeConfig::default(),
+            services,
+        )
+        .await
+        .with_context(|| format!("no handshake with {name}"))?;
+        diagnostics::name_connection(&handle, name);
+        let (failed, name) = (self.failed.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let result = driver.run().await;
+            let _ = failed.send(anyhow!("link to {name} ended: {result:?}"));
+        });
+        Ok(handle)
+    }
+
+    fn traffic(&self, calls_per_second: u32, handle: &ConnectionHandle, archive: bool) -> Traffic {
+        let (witness, handle) = (self.witness.clone(), handle.clone());
+        let failed = self.failed.clone();
+        Traffic::start(
+            calls_per_second,
+            move || ordinary_call(witness.clone(), handle.clone(), archive),
+            move |error| {
+                let _ = failed.send(error);
+            },
+        )
+    }
+
+    /// Runs well for as long as it is told to, then gets stuck.
+    async fn get_stuck(&self, options: &HostOptions) -> Result<Still> {
+        for cell in &self.cells {
+            cell.traffic.flowing().await?;
+            cell.wait_for(|report| (*report == Report::TrafficFlows).then_some(()))
+                .await?;
+        }
+        let flood = match options.flood {
+            0 => None,
+            calls => Some(self.flood(calls).await?),
+        };
+        let stuck = match options.hang {
+            None => Stuck::default(),
+            Some(kind) => {
+                tokio::time::sleep(options.hang_after.unwrap_or_default()).await;
+                hang::start(kind, self).await?
+            }
+        };
+        if options.block_workers {
+            // A background call would be stuck too, without anybody expecting it.
+            for cell in &self.cells {
+                cell.pause_traffic().await?;
+            }
+            block_workers().await?;
+        }
+        Ok(Still {
+            ready: Ready {
+                ready: true,
+                host: self.witness.pid,
+                cells: self.cells.iter().map(|cell| cell.pid).collect(),
+                expect: stuck.requests,
+                expect_channels: stuck.channels,
+                expect_delivering: stuck.delivering,
+                flood,
+            },
+            _held: stuck.held,
+        })
+    }
+
+    /// Issues a call that is never to end.
+    pub(crate) fn issue<C, F, T, E>(
+        &self,
+        cell: &Cell,
+        method: &'static str,
+        fate: Fate,
+        call: C,
+    ) -> ExpectedRequest
+    where
+        C: FnOnce(Ticket) -> F + Send + 'static,
+        F: IntoFuture<Output = Result<T, CallError<E>>>,
+        F::IntoFuture: Send,
+        F: Send,
+        T: Send,
+        E: Send,
+    {
+        let ticket = self.witness.ticket(fate);
+        let (witness, failed) = (self.witness.clone(), self.failed.clone());
+        let expected = outgoing(&self.witness, &cell.name, method, ticket, Phase::Sent);
+        tokio::spawn(async move {
+            let result = witness.call(method, ticket, call).await;
+            let outcome = result.map_or("failed", |_| "was answered");
+            let _ = failed.send(anyhow!("{method} {outcome}, but it was to hang"));
+        });
+        expected
+    }
+
+    async fn flood(&self, calls: u32) -> Result<ExpectedFlood> {
+        let since_monotonic_ns = monotonic_ns();
+        let cells = self.cells.len() as u32;
+        let calls_per_cell: Vec<u32> = (0..cells)
+            .map(|index| calls / cells + u32::from(index < calls % cells))
+            .collect();
+        for (cell, &watchers) in self.cells.iter().zip(&calls_per_cell) {
+            let client = ContentServiceClient::new(cell.handle.clone());
+            for _ in 0..watchers {
+                let client = client.clone();
+                self.issue(cell, method::WATCH, Fate::Stall, move |ticket| {
+                    client.watch(ticket, watchers)
+                });
+            }
+        }
+        for (cell, &watchers) in self.cells.iter().zip(&calls_per_cell) {
+            if watchers > 0 {
+                cell.wait_for(|report| (*report == Report::Watched).then_some(()))
+                    .await?;
+            }
+        }
+        Ok(ExpectedFlood {
+            method: method::WATCH.to_owned(),
+            calls,
+            calls_per_cell,
+            since_monotonic_ns,
+        })
+    }
+}
+
+impl Cell {
+    /// Waits for a request of this cell to get where it stays.
+    pub(crate) async fn stuck(
+        &self,
+        direction: Direction,
+        method: &str,
+    ) -> Result<(ExpectedRequest, Vec<ExpectedChannel>)> {
+        self.wait_for(|report| match report {
+            Report::Stuck { request, channels }
+                if request.direction == direction && request.method == method =>
+            {
+                Some((request.clone(), channels.clone()))
+            }
+            _ => None,
+        })
+        .await
+        .with_context(|| format!("{method} does not get stuck"))
+    }
+
+    /// How many bytes stay unread at this cell's end of the link.
+    pub(crate) async fn unread(&self) -> Result<usize> {
+        self.order(&Order::CountUnread)?;
+        self.wait_for(|report| match report {
+            Report::Unread { bytes } => Some(*bytes),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Stops background calls in both directions, without leaving one in flight.
+    pub(crate) async fn pause_traffic(&self) -> Result<()> {
+        self.traffic.pause().await?;
+        self.order(&Order::PauseTraffic)?;
+        self.wait_for(|report| (*report == Report::TrafficPaused).then_some(()))
+            .await
+    }
+
+    pub(crate) fn order(&self, order: &Order) -> Result<()> {
+        let mut orders = self.orders.lock().unwrap_or_else(PoisonError::into_inner);
+        control::write(&mut *orders, order)
+            .with_context(|| format!("cannot give {} an order", self.name))
+    }
+
+    async fn wait_for<T>(&self, pick: impl Fn(&Report) -> Option<T>) -> Result<T> {
+        self.reports.lock().await.take(&self.name, pick).await
+    }
+}
+
+impl Reports {
+    async fn take<T>(&mut self, cell: &str, pick: impl Fn(&Report) -> Option<T>) -> Result<T> {
+        for index in 0..self.unclaimed.len() {
+            if let Some(picked) = pick(&self.unclaimed[index]) {
+                self.unclaimed.remove(index);
+                return Ok(picked);
+            }
+        }
+        let wait = async {
+            while let Some(report) = self.incoming.recv().await {
+                match pick(&report) {
+                    Some(picked) => return Ok(picked),
+                    None => self.unclaimed.push_back(report),
+                }
+            }
+            // Whoever reads the cell's output reports why it ended; that is the better message.
+            std::future::pending().await
+        };
+        match timeout(DEADLINE, wait).await {
+            Ok(result) => result,
+            Err(_) => bail!("{cell} did not report for {DEADLINE:?}"),
+        }
+    }
+}
+
+/// What the host calls its link to a cell.
+fn cell_name(index: u32) -> String {
+    match index {
+        1 => "cell-http".to_owned(),
+        2 => "cell-markdown".to_owned(),
+        _ => format!("cell-{index}"),
+    }
+}

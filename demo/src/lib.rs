@@ -1,0 +1,22 @@
+//! A roam program to try a tracer on: a host and its cells on the published
+//! roam 0.6 crates, with ordinary traffic, that get stuck on request and say
+//! exactly what a truthful dump must show then.
+//!
+//! The binary `roam-demo` is this library behind a `main`. Tests use [`expect`]
+//! to read what the binary prints.
+
+#![deny(unsafe_code)]
+
+pub mod cell;
+pub mod cli;
+mod clock;
+mod control;
+mod diagnostics;
+pub mod expect;
+mod hang;
+pub mod host;
+pub mod log;
+mod process;
+mod serve;
+pub mod service;
+mod traffic;

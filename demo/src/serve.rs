@@ -1,0 +1,329 @@
+//! What the handlers do: a little work and an answer, or whatever the ticket says.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use roam::session::ConnectionHandle;
+use roam::{Context, Rx, Tx};
+use tokio::sync::watch;
+
+use crate::clock::Moment;
+use crate::control::Report;
+use crate::expect::{ChannelDirection, Direction, ExpectedChannel, ExpectedRequest, Phase};
+use crate::log::{Event, Span, Witness};
+use crate::service::{
+    Archive, Assets, ContentError, ContentService, Fate, Markdown, MarkdownClient, TcpTunnel,
+    Ticket, method,
+};
+use crate::traffic::small_work;
+
+/// Chunks that a tunnel sends back before it stalls.
+pub(crate) const TUNNEL_STALLS_AFTER: u64 = 5;
+/// Items that an upload reads before it stalls.
+pub(crate) const UPLOAD_STALLS_AFTER: u64 = 3;
+/// A route that no cell knows.
+pub(crate) const UNKNOWN_ROUTE: &str = "/missing";
+
+/// What the handlers of one cell share.
+pub(crate) struct CellState {
+    pub(crate) witness: Witness,
+    /// Tells the host something.
+    pub(crate) report: Box<dyn Fn(&Report) + Send + Sync>,
+    /// The cell this one can ask.
+    pub(crate) next: Option<Peer>,
+    /// True once calls that are held may answer.
+    pub(crate) released: watch::Sender<bool>,
+    pub(crate) watchers: AtomicU32,
+}
+
+/// A link to another process, and what it is called.
+#[derive(Clone)]
+pub(crate) struct Peer {
+    pub(crate) name: String,
+    pub(crate) handle: ConnectionHandle,
+}
+
+/// An outgoing call of this process that stays where `phase` says.
+pub(crate) fn outgoing(
+    witness: &Witness,
+    connection: &str,
+    method: &str,
+    ticket: Ticket,
+    phase: Phase,
+) -> ExpectedRequest {
+    let since = Moment::now();
+    ExpectedRequest {
+        pid: witness.pid,
+        direction: Direction::Outgoing,
+        method: method.to_owned(),
+        phase,
+        connection: Some(connection.to_owned()),
+        request_id: None,
+        tag: ticket.tag,
+        since_monotonic_ns: since.monotonic_ns,
+        since_unix_ms: since.unix_ms,
+    }
+}
+
+/// The handlers of a cell, for one connection.
+#[derive(Clone)]
+pub(crate) struct CellServices {
+    pub(crate) cell: Arc<CellState>,
+    pub(crate) connection: Arc<str>,
+}
+
+/// A call that reached its handler.
+struct Visit<'a> {
+    services: &'a CellServices,
+    ticket: Ticket,
+    method: &'static str,
+    request_id: u64,
+    span: Span<'a>,
+}
+
+impl CellServices {
+    fn enter(&self, cx: &Context, method: &'static str, ticket: Ticket) -> Visit<'_> {
+        Visit {
+            services: self,
+            ticket,
+            method,
+            request_id: cx.request_id().raw(),
+            span: self
+                .cell
+                .witness
+                .span(Direction::Incoming, method, ticket.tag),
+        }
+    }
+}
+
+impl Visit<'_> {
+    /// Does what the ticket says, with a little work if it says nothing special.
+    async fn work(&self) {
+        let cell = &self.services.cell;
+        match self.ticket.fate {
+            Fate::Answer => small_work().await,
+            Fate::Stall => self.stall(Vec::new()).await,
+            Fate::Relay => self.relay().await,
+            Fate::Hold => {
+                self.report_stuck(Vec::new());
+                // The sender lives in the state that the handler borrows.
+                let _ = cell
+                    .released
+                    .subscribe()
+                    .wait_for(|released| *released)
+                    .await;
+            }
+        }
+    }
+
+    async fn stall(&self, channels: Vec<ExpectedChannel>) -> ! {
+        self.report_stuck(channels);
+        std::future::pending::<()>().await;
+        unreachable!("a pending future is never ready")
+    }
+
+    async fn relay(&self) {
+        let cell = &self.services.cell;
+        let Some(next) = &cell.next else {
+            return (cell.report)(&Report::Failed {
+                error: "asked to relay a call, but there is no next cell".to_owned(),
+            });
+        };
+        self.report_stuck(Vec::new());
+        let ticket = cell.witness.ticket(Fate::Stall);
+        (cell.report)(&Report::Stuck {
+            request: outgoing(
+                &cell.witness,
+                &next.name,
+                method::CONVERT,
+                ticket,
+                Phase::Sent,
+            ),
+            channels: Vec::new(),
+        });
+        let client = MarkdownClient::new(next.handle.clone());
+        let result = cell
+            .witness
+            .call(method::CONVERT, ticket, |ticket| {
+                client.convert(ticket, "# Title".to_owned())
+            })
+            .await;
+        (cell.report)(&Report::Failed {
+            error: format!("{} ended: {result:?}", method::CONVERT),
+        });
+    }
+
+    fn report_stuck(&self, channels: Vec<ExpectedChannel>) {
+        let cell = &self.services.cell;
+        (cell.report)(&Report::Stuck {
+            request: ExpectedRequest {
+                pid: cell.witness.pid,
+                direction: Direction::Incoming,
+                method: self.method.to_owned(),
+                phase: Phase::Running,
+                connection: Some(self.services.connection.to_string()),
+                request_id: Some(self.request_id),
+                tag: self.ticket.tag,
+                since_monotonic_ns: self.span.started.monotonic_ns,
+                since_unix_ms: self.span.started.unix_ms,
+            },
+            channels,
+        });
+    }
+
+    /// A channel of this call that stays open.
+    fn channel(
+        &self,
+        channel_id: u64,
+        direction: ChannelDirection,
+        element: &str,
+    ) -> ExpectedChannel {
+        ExpectedChannel {
+            pid: self.services.cell.witness.pid,
+            channel_id,
+            direction,
+            element: element.to_owned(),
+            method: self.method.to_owned(),
+            connection: self.services.connection.to_string(),
+            request_id: self.request_id,
+            items: None,
+            payload_bytes: None,
+        }
+    }
+}
+
+impl ContentService for CellServices {
+    async fn find_content(&self, cx: &Context, ticket: Ticket, route: String) -> String {
+        let visit = self.enter(cx, method::FIND_CONTENT, ticket);
+        visit.work().await;
+        visit.span.end(Event::Ok);
+        format!("content{route}.md")
+    }
+
+    async fn compile(
+        &self,
+        cx: &Context,
+        ticket: Ticket,
+        route: String,
+    ) -> Result<Vec<u8>, ContentError> {
+        let visit = self.enter(cx, method::COMPILE, ticket);
+        visit.work().await;
+        if route == UNKNOWN_ROUTE {
+            visit.span.end(Event::UserError);
+            return Err(ContentError::NotFound);
+        }
+        visit.span.end(Event::Ok);
+        Ok(route.into_bytes().repeat(16))
+    }
+
+    async fn watch(&self, cx: &Context, ticket: Ticket, watchers: u32) -> u64 {
+        let _visit = self.enter(cx, method::WATCH, ticket);
+        if self.cell.watchers.fetch_add(1, Ordering::Relaxed) + 1 == watchers {
+            (self.cell.report)(&Report::Watched);
+        }
+        std::future::pending().await
+    }
+}
+
+impl Markdown for CellServices {
+    async fn convert(&self, cx: &Context, ticket: Ticket, source: String) -> String {
+        let visit = self.enter(cx, method::CONVERT, ticket);
+        visit.work().await;
+        visit.span.end(Event::Ok);
+        format!("<p>{source}</p>")
+    }
+}
+
+impl TcpTunnel for CellServices {
+    async fn open(
+        &self,
+        cx: &Context,
+        ticket: Ticket,
+        outbound: Tx<Vec<u8>>,
+        mut inbound: Rx<Vec<u8>>,
+    ) -> u64 {
+        let visit = self.enter(cx, method::OPEN, ticket);
+        let (mut chunks, mut bytes, mut payload_bytes) = (0, 0, 0);
+        while let Ok(Some(chunk)) = inbound.recv().await {
+            // The caller may have stopped listening; what it sent counts all the same.
+            let _ = outbound.send(&chunk).await;
+            chunks += 1;
+            bytes += chunk.len() as u64;
+            payload_bytes += postcard_bytes(&chunk);
+            if ticket.fate == Fate::Stall && chunks == TUNNEL_STALLS_AFTER {
+                let both = [
+                    (outbound.channel_id(), ChannelDirection::Tx),
+                    (inbound.channel_id(), ChannelDirection::Rx),
+                ];
+                let channels = both.map(|(id, direction)| ExpectedChannel {
+                    items: Some(chunks),
+                    payload_bytes: Some(payload_bytes),
+                    ..visit.channel(id, direction, "Vec<u8>")
+                });
+                visit.stall(channels.to_vec()).await;
+            }
+        }
+        visit.span.end(Event::Ok);
+        bytes
+    }
+
+    async fn upload(&self, cx: &Context, ticket: Ticket, mut items: Rx<u8>) -> u64 {
+        let visit = self.enter(cx, method::UPLOAD, ticket);
+        let mut count = 0;
+        while let Ok(Some(_)) = items.recv().await {
+            count += 1;
+            if ticket.fate == Fate::Stall && count == UPLOAD_STALLS_AFTER {
+                let channel = visit.channel(items.channel_id(), ChannelDirection::Rx, "u8");
+                visit.stall(vec![channel]).await;
+            }
+        }
+        visit.span.end(Event::Ok);
+        count
+    }
+}
+
+impl Archive for CellServices {
+    async fn fetch(&self, cx: &Context, ticket: Ticket, route: String) -> Vec<u8> {
+        let visit = self.enter(cx, method::FETCH, ticket);
+        visit.work().await;
+        visit.span.end(Event::Ok);
+        route.into_bytes()
+    }
+}
+
+/// Serialized size of a chunk: its length as a variable-length integer, and its bytes.
+fn postcard_bytes(chunk: &[u8]) -> u64 {
+    let length_bits = usize::BITS - chunk.len().leading_zeros();
+    u64::from(length_bits.div_ceil(7).max(1)) + chunk.len() as u64
+}
+
+/// The handlers of the host.
+#[derive(Clone)]
+pub(crate) struct HostServices {
+    pub(crate) witness: Arc<Witness>,
+}
+
+impl Assets for HostServices {
+    async fn resolve(&self, _cx: &Context, ticket: Ticket, name: String) -> String {
+        let span = self
+            .witness
+            .span(Direction::Incoming, method::RESOLVE, ticket.tag);
+        small_work().await;
+        span.end(Event::Ok);
+        format!("/static/{name}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn payload_bytes_are_those_of_postcard() {
+        for length in [0, 1, 127, 128, 200, 16_383, 16_384] {
+            let chunk = vec![7; length];
+            let serialized = roam::__private::facet_postcard::to_vec(&chunk).expect("serializes");
+            assert_eq!(postcard_bytes(&chunk), serialized.len() as u64, "{length}");
+        }
+    }
+}
