@@ -362,7 +362,9 @@ pub struct TrafficValue {
 }
 
 /// A process that is traced. Its key is the tgid.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 #[repr(C)]
 pub struct TargetValue {
     /// When it ended for the tracer, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace,
