@@ -69,13 +69,21 @@ pub(crate) fn record_key(ctx: &ProbeContext) -> Option<RecordKey> {
     if unsafe { (*target).seen } == 0 {
         // SAFETY: As above. Two threads may both get here; then the line is logged twice.
         unsafe { (*target).seen = 1 };
-        info!(ctx, "first event of process {}", tgid);
+        log_first_event(ctx, tgid);
     }
     Some(RecordKey {
         serial: ctx.arg(0)?,
         tgid,
         reserved: 0,
     })
+}
+
+/// Out of line, so that the probes' programs stay short, and with a name of its own: the compiler's
+/// would contain a hash of the directory it was built in.
+#[unsafe(no_mangle)]
+#[inline(never)]
+fn log_first_event(ctx: &ProbeContext, tgid: u32) {
+    info!(ctx, "first event of process {}", tgid);
 }
 
 /// Notes that a process ended for the tracer.
