@@ -23,12 +23,13 @@ const LINKER_VERSION: &str = "0.13.0";
 const LLVM_VERSION: &str = "22";
 
 /// Debian's compiler, its prebuilt `core` for BPF, and what bpf-linker is built with.
-const PACKAGES: [&str; 5] = [
+const PACKAGES: [&str; 6] = [
     "rustc-web",
     "libstd-rust-web-dev-bpf",
-    "llvm-22",
     "llvm-22-dev",
+    "libpolly-22-dev",
     "libzstd-dev",
+    "build-essential",
 ];
 
 /// Arguments of `cargo xtask build-ebpf`.
@@ -40,6 +41,9 @@ pub(crate) struct Args {
     /// Install what is needed for it first (Debian, as root).
     #[arg(long)]
     pub(crate) install: bool,
+    /// The compiler to use, where there are several [default: Debian's if it is there].
+    #[arg(long, value_enum)]
+    pub(crate) compiler: Option<CompilerKind>,
 }
 
 /// Builds the object; writes it, or compares it with the committed one.
@@ -47,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     if args.install {
         install()?;
     }
-    let toolchain = Toolchain::find()?;
+    let toolchain = Toolchain::find(args.compiler)?;
     eprintln!("build-ebpf: {toolchain}");
     let built = toolchain.build()?;
     if args.check {
@@ -77,7 +81,7 @@ pub(crate) fn install_hint() -> String {
 
 /// Installs the Debian toolchain, as far as it is missing. Needs root and the network.
 pub(crate) fn install() -> Result<()> {
-    if Toolchain::find().is_ok() {
+    if Toolchain::find(None).is_ok() {
         return Ok(());
     }
     ensure!(
@@ -101,7 +105,7 @@ pub(crate) fn install() -> Result<()> {
         eprintln!("build-ebpf: building bpf-linker {LINKER_VERSION}, which takes some minutes");
         execute(Command::new("env").args(linker_install()))?;
     }
-    Toolchain::find().map(|_| ())
+    Toolchain::find(None).map(|_| ())
 }
 
 /// The command that builds bpf-linker with Debian's LLVM, as words for env(1).
@@ -125,8 +129,12 @@ struct Toolchain {
 impl Toolchain {
     /// The one on this machine: Debian's if it is there, since its version is the recorded one
     /// more often than a nightly is.
-    fn find() -> Result<Self> {
-        let compiler = Compiler::debian().or_else(Compiler::nightly);
+    fn find(kind: Option<CompilerKind>) -> Result<Self> {
+        let compiler = match kind {
+            Some(CompilerKind::Debian) => Compiler::debian(),
+            Some(CompilerKind::Nightly) => Compiler::nightly(),
+            None => Compiler::debian().or_else(Compiler::nightly),
+        };
         let linker = Linker::find();
         let strip = llvm_tool("llvm-objcopy");
         match (compiler, linker, strip) {
@@ -234,7 +242,8 @@ struct Compiler {
     version: String,
 }
 
-enum CompilerKind {
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub(crate) enum CompilerKind {
     /// Debian's, with a prebuilt `core`.
     Debian,
     /// Rustup's nightly, which builds `core` from its source.
@@ -338,7 +347,11 @@ fn check(toolchain: &Toolchain, built: &Path) -> Result<()> {
         return Ok(());
     }
     eprintln!("build-ebpf: the committed object was built with another toolchain:\n{recorded}");
-    ensure!(disassemble(&committed)? == disassemble(built)?, "{advice}");
+    ensure!(
+        disassemble(&committed)? == disassemble(built)?,
+        "{advice}; if the source is unchanged, the two compilers differ, and only the recorded \
+         toolchain can tell"
+    );
     eprintln!("build-ebpf: {OBJECT} is up to date, by disassembly");
     Ok(())
 }
