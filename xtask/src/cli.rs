@@ -18,6 +18,22 @@ pub(crate) struct Cli {
 pub(crate) enum Task {
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session
     Conformance(Judged),
+    /// Compare the drop-in's public API with the published one: additions only
+    Api(Judged),
+    /// Compile every published crate that depends on roam-session against the drop-in
+    Dependents(Judged),
+    /// Let a process on the published and one on the drop-in roam-session talk, in every pairing
+    Interop(Peers),
+    /// Compare the method ids of both builds of the interop peer
+    MethodIds(Peers),
+}
+
+/// Which builds of `interop` are compared.
+#[derive(Args)]
+pub(crate) struct Peers {
+    /// Compare the published build with itself: a judge that fails then is wrong
+    #[arg(long)]
+    pub(crate) published: bool,
 }
 
 /// Which roam-session is judged: the one in this repository unless said otherwise.

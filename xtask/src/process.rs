@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, PipeReader, pipe};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -126,23 +126,17 @@ impl Process {
         bail!("`{}` ended before it was ready", self.name)
     }
 
-    /// All lines that are left; an exit status other than zero is an error.
-    pub(crate) fn rest(mut self, within: Duration) -> Result<Vec<String>> {
-        drop(self.stdin());
+    /// Closes its standard input and reads what is left of its output.
+    pub(crate) fn finish(mut self, within: Duration) -> Result<Finished> {
+        drop(self.child.stdin.take());
         let deadline = Instant::now() + within;
-        let mut lines = Vec::new();
+        let mut text = String::new();
         while let Some(line) = self.next_line(deadline)? {
-            lines.push(line);
+            text.push_str(&line);
+            text.push('\n');
         }
-        let status = self.child.wait()?;
-        if !status.success() {
-            bail!("`{}` ended with {status}:\n{}", self.name, lines.join("\n"));
-        }
-        Ok(lines)
-    }
-
-    fn stdin(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
+        let success = self.child.wait()?.success();
+        Ok(Finished { success, text })
     }
 
     /// Asks it to end with SIGTERM, so that it can end its own children, and waits.
