@@ -1,0 +1,61 @@
+//! The arguments of `cargo xtask`, and nothing else.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::build_ebpf;
+use crate::scratch::Session;
+
+/// The project's own tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) task: Task,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session
+    Conformance(Judged),
+    /// Compare the drop-in's public API with the published one: additions only
+    Api(Judged),
+    /// Compile every published crate that depends on roam-session against the drop-in
+    Dependents(Judged),
+    /// Let a process on the published and one on the drop-in roam-session talk, in every pairing
+    Interop(Peers),
+    /// Build the kernel programs, or compare a build with the committed object
+    BuildEbpf(build_ebpf::Args),
+    /// Compare the method ids of both builds of the interop peer
+    MethodIds(Peers),
+}
+
+/// Which builds of `interop` are compared.
+#[derive(Args)]
+pub(crate) struct Peers {
+    /// Compare the published build with itself: a judge that fails then is wrong
+    #[arg(long)]
+    pub(crate) published: bool,
+}
+
+/// Which roam-session is judged: the one in this repository unless said otherwise.
+#[derive(Args)]
+pub(crate) struct Judged {
+    /// Judge the crate at this path
+    #[arg(long, value_name = "PATH", conflicts_with = "published")]
+    session: Option<PathBuf>,
+    /// Judge the published roam-session itself: a judge that fails on it is wrong
+    #[arg(long)]
+    published: bool,
+}
+
+impl Judged {
+    pub(crate) fn session(self) -> Session {
+        match self.session {
+            Some(path) => Session::DropIn(path),
+            None if self.published => Session::Published,
+            None => Session::ours(),
+        }
+    }
+}

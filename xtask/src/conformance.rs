@@ -1,0 +1,134 @@
+//! Runs the test suites that roam-stream and roam-shm publish on a drop-in roam-session. Keeps nothing
+//! of the published crates: they are copied from cargo's own cache into the scratch directory.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use toml_edit::{Array, DocumentMut, Item, value};
+
+use crate::process;
+use crate::scratch::{self, Session};
+use crate::tally::Tally;
+
+/// A published suite, as it has to be mended to run outside its own repository.
+struct Suite {
+    name: &'static str,
+    /// Passed by the published roam-session, doc tests left out.
+    expected: u64,
+    /// Development dependencies that the published manifest lacks.
+    dependencies: &'static [(&'static str, &'static str)],
+}
+
+const SUITES: [Suite; 2] = [
+    Suite {
+        name: "roam-stream",
+        expected: 12,
+        dependencies: &[("roam", "=0.6.0")],
+    },
+    Suite {
+        name: "roam-shm",
+        expected: 130,
+        dependencies: &[
+            ("roam", "=0.6.0"),
+            ("roam-tracing", "=0.6.0"),
+            ("facet-testhelpers", "0.43"),
+            ("tempfile", "3"),
+            ("tracing-subscriber", "0.3"),
+            ("futures", "0.3"),
+        ],
+    },
+];
+
+/// Needs a crate that is not published, in both suites.
+const BROKEN_TEST: &str = "virtual_connections";
+
+/// Runs both suites and compares with what the published roam-session passes.
+pub(crate) fn run(session: &Session) -> Result<Tally> {
+    let workspace = write_workspace(session)?;
+    let mut sum = Tally::default();
+    for suite in &SUITES {
+        let arguments = [
+            "test",
+            "--package",
+            suite.name,
+            "--lib",
+            "--tests",
+            "--bins",
+            "--no-fail-fast",
+        ];
+        let finished = process::capture(scratch::cargo_in(&workspace, &arguments))?;
+        let mut tally = Tally::of_cargo_test(&finished.text);
+        println!(
+            "{} {}: {tally} (published roam-session: {} passed)",
+            suite.name,
+            scratch::ROAM,
+            suite.expected
+        );
+        if !finished.success || tally.passed < suite.expected {
+            println!("{}", finished.tail(80));
+            // What did not even run has failed: a crate that does not build must not count as nothing.
+            tally.failed = tally
+                .failed
+                .max(suite.expected.saturating_sub(tally.passed))
+                .max(1);
+        }
+        sum += tally;
+    }
+    Ok(sum)
+}
+
+fn write_workspace(session: &Session) -> Result<std::path::PathBuf> {
+    let workspace = scratch::directory().join("conformance");
+    if workspace.exists() {
+        fs::remove_dir_all(&workspace)?;
+    }
+    let mut manifest: DocumentMut = "[workspace]\nresolver = \"2\"\n".parse()?;
+    let mut members = Array::new();
+    let names = SUITES.each_ref().map(|suite| suite.name);
+    for (published, suite) in scratch::published(&names)?.iter().zip(&SUITES) {
+        let member = workspace.join(suite.name);
+        copy_tree(&published.source, &member)?;
+        mend_manifest(&member.join("Cargo.toml"), suite)?;
+        members.push(suite.name);
+        scratch::patch(&mut manifest, suite.name, &member);
+    }
+    manifest["workspace"]["members"] = value(members);
+    session.select(&mut manifest)?;
+    fs::write(workspace.join("Cargo.toml"), manifest.to_string())?;
+    fs::copy(
+        scratch::root().join("Cargo.lock"),
+        workspace.join("Cargo.lock"),
+    )?;
+    Ok(workspace)
+}
+
+fn mend_manifest(path: &Path, suite: &Suite) -> Result<()> {
+    let mut manifest: DocumentMut = fs::read_to_string(path)?.parse()?;
+    if let Some(tests) = manifest
+        .get_mut("test")
+        .and_then(Item::as_array_of_tables_mut)
+    {
+        tests.retain(|test| test.get("name").and_then(Item::as_str) != Some(BROKEN_TEST));
+    }
+    let dependencies = manifest["dev-dependencies"].or_insert(toml_edit::table());
+    for (name, version) in suite.dependencies {
+        dependencies[name].or_insert(value(*version));
+    }
+    fs::write(path, manifest.to_string()).with_context(|| format!("writing {}", path.display()))
+}
+
+/// Copies sources; the published lock file would pin what the patch has to change.
+fn copy_tree(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from).with_context(|| format!("reading {}", from.display()))? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else if entry.file_name() != "Cargo.lock" {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,179 @@
+//! Starts other programs and reads what they print, with a deadline where one can hang. The only
+//! place that does; it never decides what an output means.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, PipeReader, pipe};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// What a program that ended left behind.
+pub(crate) struct Finished {
+    pub(crate) success: bool,
+    /// Standard output and standard error, in the order they were written.
+    pub(crate) text: String,
+}
+
+impl Finished {
+    /// The end of the output: where a build or a test says what went wrong.
+    pub(crate) fn tail(&self, lines: usize) -> String {
+        let all: Vec<_> = self.text.lines().collect();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// `cargo` with arguments. The proxy of rustup is meant, so that `+toolchain` works.
+pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
+    let mut command = Command::new("cargo");
+    command.args(arguments);
+    command
+}
+
+/// Runs to the end and hands back the output without showing it.
+pub(crate) fn capture(command: Command) -> Result<Finished> {
+    read_to_end(command, |_| ())
+}
+
+/// Runs to the end, showing every line as it comes.
+pub(crate) fn show(command: Command) -> Result<Finished> {
+    println!("$ {}", describe(&command));
+    read_to_end(command, |line| println!("{line}"))
+}
+
+/// [`show`], where only success will do.
+pub(crate) fn require(command: Command) -> Result<()> {
+    let name = describe(&command);
+    if show(command)?.success {
+        Ok(())
+    } else {
+        bail!("`{name}` failed")
+    }
+}
+
+fn read_to_end(command: Command, mut each: impl FnMut(&str)) -> Result<Finished> {
+    let mut process = Process::spawn(command, true)?;
+    let mut text = String::new();
+    for line in &process.lines {
+        each(&line);
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let success = process.child.wait()?.success();
+    Ok(Finished { success, text })
+}
+
+/// A program running beside this one. Dropping it kills it.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Process {
+    /// Starts with standard input piped and standard output read line by line.
+    pub(crate) fn start(mut command: Command) -> Result<Self> {
+        command.stdin(Stdio::piped());
+        Self::spawn(command, false)
+    }
+
+    fn spawn(mut command: Command, merge_stderr: bool) -> Result<Self> {
+        let name = describe(&command);
+        let (reader, writer) = pipe()?;
+        if merge_stderr {
+            command.stderr(writer.try_clone()?);
+        }
+        let child = command
+            .stdout(writer)
+            .spawn()
+            .with_context(|| format!("starting `{name}`"))?;
+        // The command owns the write ends: with it they close here, so that the child's end is the end.
+        drop(command);
+        Ok(Self {
+            name,
+            child,
+            lines: lines_of(reader),
+        })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line, or `None` at the end of the output.
+    pub(crate) fn next_line(&self, deadline: Instant) -> Result<Option<String>> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        match self.lines.recv_timeout(left) {
+            Ok(line) => Ok(Some(line)),
+            Err(RecvTimeoutError::Disconnected) => Ok(None),
+            Err(RecvTimeoutError::Timeout) => bail!("`{}` did not answer in time", self.name),
+        }
+    }
+
+    /// Reads until a line satisfies `wanted`.
+    pub(crate) fn wait_for(
+        &self,
+        within: Duration,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String> {
+        let deadline = Instant::now() + within;
+        while let Some(line) = self.next_line(deadline)? {
+            if wanted(&line) {
+                return Ok(line);
+            }
+        }
+        bail!("`{}` ended before it was ready", self.name)
+    }
+
+    /// Closes its standard input and reads what is left of its output.
+    pub(crate) fn finish(mut self, within: Duration) -> Result<Finished> {
+        drop(self.child.stdin.take());
+        let deadline = Instant::now() + within;
+        let mut text = String::new();
+        while let Some(line) = self.next_line(deadline)? {
+            text.push_str(&line);
+            text.push('\n');
+        }
+        let success = self.child.wait()?.success();
+        Ok(Finished { success, text })
+    }
+
+    /// Asks it to end with SIGTERM, so that it can end its own children, and waits.
+    pub(crate) fn terminate(mut self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
+            .with_context(|| format!("ending `{}`", self.name))?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail where it has ended already, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines_of(reader: PipeReader) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(reader).split(b'\n').map_while(Result::ok) {
+            let line = String::from_utf8_lossy(&line).into_owned();
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    lines
+}
+
+fn describe(command: &Command) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(OsStr::to_string_lossy)
+        .collect::<Vec<_>>()
+        .join(" ")
+}

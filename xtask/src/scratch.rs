@@ -1,0 +1,160 @@
+//! Cargo projects generated under `target/scratch`, and which roam-session they are built on. Never
+//! touches a tracked file.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use cargo_metadata::{Metadata, MetadataCommand};
+use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
+
+use crate::process;
+
+/// The version of the published roam family that the drop-in serves.
+pub(crate) const ROAM: &str = "0.6.0";
+
+/// The repository.
+pub(crate) fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("xtask lies in the workspace")
+}
+
+/// Where everything that the tasks generate goes.
+pub(crate) fn directory() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
+    target.join("scratch")
+}
+
+/// One target directory for all generated projects and both builds of `interop`, so that what they
+/// have in common is compiled once.
+pub(crate) fn target() -> PathBuf {
+    directory().join("target")
+}
+
+/// The roam-session that is judged.
+#[derive(Clone, Debug)]
+pub(crate) enum Session {
+    Published,
+    DropIn(PathBuf),
+}
+
+impl Session {
+    /// The crate in this repository.
+    pub(crate) fn ours() -> Self {
+        Self::DropIn(root().join("roam-session"))
+    }
+
+    /// Adds the `[patch.crates-io]` entry that selects it.
+    pub(crate) fn select(&self, manifest: &mut DocumentMut) -> Result<()> {
+        if let Self::DropIn(path) = self {
+            let path = path
+                .canonicalize()
+                .with_context(|| format!("no drop-in at {}", path.display()))?;
+            patch(manifest, "roam-session", &path);
+        }
+        Ok(())
+    }
+}
+
+/// Adds a path to `[patch.crates-io]`.
+pub(crate) fn patch(manifest: &mut DocumentMut, name: &str, path: &Path) {
+    let mut entry = InlineTable::new();
+    entry.insert("path", path.to_string_lossy().as_ref().into());
+    let registries = manifest["patch"].or_insert(implicit_table());
+    registries["crates-io"].or_insert(implicit_table())[name] =
+        Item::Value(Value::InlineTable(entry));
+}
+
+fn implicit_table() -> Item {
+    let mut table = Table::new();
+    table.set_implicit(true);
+    Item::Table(table)
+}
+
+/// An empty crate that depends on published crates, each with all of the features named.
+pub(crate) struct Crate {
+    directory: PathBuf,
+}
+
+impl Crate {
+    /// Writes it. The workspace's lock file is its start, so that the versions are the recorded ones.
+    pub(crate) fn write(
+        name: &str,
+        dependencies: &[(&str, &[String])],
+        session: &Session,
+    ) -> Result<Self> {
+        let directory = directory().join(name);
+        fs::create_dir_all(directory.join("src"))?;
+        fs::write(directory.join("src/lib.rs"), "")?;
+        let mut manifest: DocumentMut = format!(
+            "[package]\nname = \"{name}\"\nedition = \"2024\"\npublish = false\n\n[workspace]\n\n[dependencies]\n"
+        )
+        .parse()?;
+        for (dependency, features) in dependencies {
+            let mut entry = InlineTable::new();
+            entry.insert("version", format!("={ROAM}").into());
+            entry.insert("features", Value::Array(features.iter().collect()));
+            manifest["dependencies"][dependency] = Item::Value(Value::InlineTable(entry));
+        }
+        session.select(&mut manifest)?;
+        fs::write(directory.join("Cargo.toml"), manifest.to_string())?;
+        fs::copy(root().join("Cargo.lock"), directory.join("Cargo.lock"))?;
+        Ok(Self { directory })
+    }
+
+    /// `cargo` inside it.
+    pub(crate) fn cargo(&self, arguments: &[&str]) -> std::process::Command {
+        cargo_in(&self.directory, arguments)
+    }
+
+    /// What cargo resolves; sources that are missing are fetched into cargo's own cache.
+    pub(crate) fn metadata(&self) -> Result<Metadata> {
+        MetadataCommand::new()
+            .current_dir(&self.directory)
+            .exec()
+            .with_context(|| format!("resolving {}", self.directory.display()))
+    }
+}
+
+/// `cargo` in a directory, building into [`target`].
+pub(crate) fn cargo_in(directory: &Path, arguments: &[&str]) -> std::process::Command {
+    let mut command = process::cargo(arguments);
+    command
+        .current_dir(directory)
+        .env("CARGO_TARGET_DIR", target());
+    command
+}
+
+/// Resolves the published `names` and hands back, for each, its source in cargo's cache and its features.
+pub(crate) fn published(names: &[&str]) -> Result<Vec<Published>> {
+    let dependencies: Vec<(&str, &[String])> = names.iter().map(|name| (*name, &[][..])).collect();
+    let metadata = Crate::write("sources", &dependencies, &Session::Published)?.metadata()?;
+    names
+        .iter()
+        .map(|name| {
+            let package = metadata
+                .packages
+                .iter()
+                .find(|package| package.name == *name && package.version.to_string() == ROAM)
+                .with_context(|| format!("{name} {ROAM} is not among the resolved packages"))?;
+            let source = package
+                .manifest_path
+                .parent()
+                .context("a manifest without a directory")?;
+            Ok(Published {
+                name: (*name).to_owned(),
+                source: source.into(),
+                features: package.features.keys().cloned().collect(),
+            })
+        })
+        .collect()
+}
+
+/// A published crate of the roam family.
+pub(crate) struct Published {
+    pub(crate) name: String,
+    pub(crate) source: PathBuf,
+    pub(crate) features: Vec<String>,
+}
