@@ -189,6 +189,22 @@ impl Tracer {
     }
 }
 
+/// Loads the programs without attaching them: whether that works is what a kernel and a user must allow.
+///
+/// # Errors
+///
+/// [`AttachError`], as [`Tracer::attach`].
+pub fn check_kernel() -> Result<(), AttachError> {
+    let options = Options {
+        max_requests: 1,
+        max_channels: 1,
+        verbose: false,
+    };
+    let bpf = load(&[], options, &PidNamespace::of_tracer(&[])?)?;
+    Programs::load(OBJECT, &bpf, &ATTACH_ORDER)?.pid_filter()?;
+    Ok(())
+}
+
 /// Makes the maps, by aya, and loads what aya can load.
 fn load(
     object: &[u8],
@@ -202,13 +218,15 @@ fn load(
         true => aya_log::Level::Info as u8,
         false => LOG_NOTHING,
     };
-    let connections = limits::CONNECTIONS.saturating_mul(targets.len() as u32);
+    // A map without room cannot be made.
+    let targets_count = targets.len().max(1) as u32;
+    let connections = limits::CONNECTIONS.saturating_mul(targets_count);
     EbpfLoader::new()
         .map_max_entries("REQUESTS", options.max_requests.max(1))
         .map_max_entries("CHANNELS", options.max_channels.max(1))
         .map_max_entries("CONNECTIONS", connections)
         .map_max_entries("TRAFFIC", connections)
-        .map_max_entries("TARGETS", targets.len() as u32)
+        .map_max_entries("TARGETS", targets_count)
         .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("PID_NAMESPACE_DEV", &namespace.device, true)
         .override_global("PID_NAMESPACE_INO", &namespace.inode, true)
