@@ -7,8 +7,9 @@ use facet::Facet;
 use roam_wire::ConnectionId;
 
 use crate::dispatch::DispatchContext;
-use crate::record::ChannelLink;
-use crate::runtime::{self, Receiver, Sender};
+use crate::record::{ChannelEnd, ChannelLink};
+use crate::reflect::Half;
+use crate::runtime::{self, Receiver, Sender, TrySendError};
 use crate::slot::{DriverTxSlot, ReceiverSlot, SenderSlot};
 use crate::{ChannelId, DriverMessage, Rx, Tx};
 
@@ -33,8 +34,8 @@ pub fn channel<T: 'static>() -> (Tx<T>, Rx<T>) {
         None => (Tx::unbound(sender), Rx::unbound(receiver)),
     };
     let link = ChannelLink::default();
-    tx.sender.link = Some(Arc::clone(&link));
-    rx.receiver.link = Some(link);
+    tx.sender.end = Some(ChannelEnd::new(Half::Tx, Arc::clone(&link)));
+    rx.receiver.end = Some(ChannelEnd::new(Half::Rx, link));
     (tx, rx)
 }
 
@@ -138,20 +139,32 @@ impl<T: 'static> Drop for Tx<T> {
         let Some(driver_tx) = self.driver_tx.inner.take() else {
             return;
         };
-        if let Some(tracker) = self.driver_tx.tracker.take() {
+        let tracker = self.driver_tx.tracker.take();
+        if let Some(tracker) = &tracker {
             tracker.close();
         }
         let close = DriverMessage::Close {
             conn_id: self.conn_id,
             channel_id: self.channel_id,
         };
+        let enqueued = move || {
+            if let Some(tracker) = tracker {
+                tracker.enqueued();
+            }
+        };
         // Queued here and now where there is a place, so that the close goes before the response of a
         // handler that drops its `Tx`.
-        if let Err(runtime::TrySendError::Full(close)) = driver_tx.try_send(close) {
-            runtime::spawn(async move {
-                // Without a driver there is nobody to tell.
-                let _ = driver_tx.send(close).await;
-            });
+        match driver_tx.try_send(close) {
+            Ok(()) => enqueued(),
+            Err(TrySendError::Full(close)) => {
+                runtime::spawn(async move {
+                    if driver_tx.send(close).await.is_ok() {
+                        enqueued();
+                    }
+                });
+            }
+            // Without a driver there is nobody to tell.
+            Err(TrySendError::Closed(_)) => {}
         }
     }
 }
@@ -203,7 +216,7 @@ impl<T: 'static> Rx<T> {
         let Some(payload) = receiver.recv().await else {
             return Ok(None);
         };
-        if let Some(tracker) = self.receiver.link.as_ref().and_then(|link| link.get()) {
+        if let Some(tracker) = self.receiver.end.as_ref().and_then(ChannelEnd::tracker) {
             tracker.read();
         }
         facet_postcard::from_slice(&payload)

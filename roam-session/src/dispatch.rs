@@ -6,10 +6,12 @@ use std::sync::Arc;
 use facet::Facet;
 use roam_wire::{ConnectionId, Metadata, MethodId, RequestId};
 
-use crate::record::Incoming;
+use crate::record::{ChannelTracker, Incoming};
 use crate::reflect::collect_channel_ids;
 use crate::runtime::Sender;
-use crate::{ChannelIdAllocator, ChannelRegistry, DriverMessage, RoamError, patch_channel_ids};
+use crate::{
+    ChannelId, ChannelIdAllocator, ChannelRegistry, DriverMessage, RoamError, patch_channel_ids,
+};
 
 /// A handler at work.
 pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
@@ -147,6 +149,11 @@ impl Responder {
         &self.driver_tx
     }
 
+    /// Records a channel of the result.
+    pub(crate) fn open_outgoing(&self, channel_id: ChannelId) -> Option<Arc<ChannelTracker>> {
+        self.request.open_outgoing(channel_id)
+    }
+
     pub(crate) async fn respond(&self, payload: Vec<u8>, channels: Vec<u64>) {
         self.request.respond(&payload);
         let response = DriverMessage::Response {
@@ -156,7 +163,9 @@ impl Responder {
             payload,
         };
         // Without a driver there is nobody to answer.
-        let _ = self.driver_tx.send(response).await;
+        if self.driver_tx.send(response).await.is_ok() {
+            self.request.enqueued();
+        }
     }
 
     /// Answers with an error of roam's own.
@@ -255,10 +264,11 @@ where
     let serving = CONTEXT.scope(registry.dispatch_context(), async move {
         // Kept until the response is queued: a channel in it must not close before.
         let result = handler(args).await;
-        match answer(&result) {
-            Some((payload, channels)) => responder.respond(payload, channels).await,
-            None => debug!("a response did not serialize: its caller waits for ever"),
-        }
+        let Some((payload, channels)) = answer(&result) else {
+            debug!("a response did not serialize: its caller waits for ever");
+            return;
+        };
+        responder.respond(payload, channels).await;
     });
     request.watch(Box::pin(serving))
 }

@@ -43,7 +43,7 @@ impl Drain {
                     tracker.sent(payload_bytes);
                 }
             }
-            if let Some(tracker) = tracker {
+            if let Some(tracker) = &tracker {
                 tracker.close();
             }
             ended();
@@ -51,8 +51,11 @@ impl Drain {
                 conn_id,
                 channel_id,
             };
-            // Without a driver there is nobody to tell.
-            let _ = driver_tx.send(close).await;
+            if driver_tx.send(close).await.is_ok()
+                && let Some(tracker) = tracker
+            {
+                tracker.enqueued();
+            }
         });
     }
 }

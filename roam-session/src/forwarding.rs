@@ -92,7 +92,7 @@ async fn forward_unary(
                 conn_id: responder.conn_id(),
                 channel_id: downstream_id,
                 driver_tx: responder.driver_tx().clone(),
-                tracker: None,
+                tracker: responder.open_outgoing(downstream_id),
             };
             drain.spawn(items, move || close_all([received]));
             downstream_id

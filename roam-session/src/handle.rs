@@ -11,7 +11,8 @@ use roam_wire::{ConnectionId, Metadata, MetadataValue};
 use crate::diagnostic::DiagnosticState;
 use crate::drain::Drain;
 use crate::record::{
-    self, Announced, ChannelLink, ChannelTracker, ConnectionTracker, HandleSeat, Outgoing,
+    self, Announced, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker, HandleSeat,
+    Outgoing,
 };
 use crate::reflect::{Half, for_each_channel};
 use crate::registry::{RECEIVED_ITEMS, Routed};
@@ -475,18 +476,18 @@ impl ConnectionHandle {
             channel.set_id(channel_id);
             let end = match half {
                 Half::Rx => channel.with_field("receiver", |slot: &mut ReceiverSlot| {
-                    (slot.take().map(ArgumentEnd::Rx), slot.link.take())
+                    (slot.end.take(), slot.take().map(ArgumentEnd::Rx))
                 }),
                 Half::Tx => channel.with_field("sender", |slot: &mut SenderSlot| {
-                    (slot.take().map(ArgumentEnd::Tx), slot.link.take())
+                    (slot.end.take(), slot.take().map(ArgumentEnd::Tx))
                 }),
             };
-            if let Some((Some(end), kept)) = end {
+            if let Some((passed, Some(end))) = end {
                 channels.push(ArgumentChannel {
                     channel_id,
                     element: channel.element(),
                     end,
-                    kept,
+                    kept: passed.and_then(ChannelEnd::give_away),
                 });
             }
         });
@@ -500,19 +501,23 @@ impl ConnectionHandle {
         request: Request,
     ) -> Option<(Drain, Receiver<Vec<u8>>)> {
         let channel_id = channel.channel_id;
+        let tell_kept = |tracker: Option<&Arc<ChannelTracker>>| {
+            if let (Some(tracker), Some(kept)) = (tracker, &channel.kept) {
+                // Set before only where a pair was passed on twice: the first channel counts then.
+                let _ = kept.set(Arc::clone(tracker));
+            }
+        };
         match channel.end {
             ArgumentEnd::Tx(tx) => {
                 let tracker = self.open_incoming(channel_id, tx, channel.element, request);
-                if let (Some(tracker), Some(kept)) = (tracker, channel.kept) {
-                    // Set before only where a pair was passed on twice: the first channel counts then.
-                    let _ = kept.set(tracker);
-                }
+                tell_kept(tracker.as_ref());
                 None
             }
             ArgumentEnd::Rx(items) => {
                 let tracker = self.channels().for_request(request, |channels| {
                     channels.track(channel_id, ChannelDirection::Tx, channel.element, u64::MAX)
                 });
+                tell_kept(tracker.as_ref());
                 let drain = Drain {
                     conn_id: self.shared.conn_id,
                     channel_id,

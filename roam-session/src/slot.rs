@@ -6,7 +6,8 @@ use std::sync::Arc;
 use facet::Facet;
 
 use crate::DriverMessage;
-use crate::record::{ChannelLink, ChannelTracker};
+use crate::record::{ChannelEnd, ChannelTracker};
+use crate::reflect::Half;
 use crate::runtime::{Receiver, Sender};
 
 /// The sending end of a `Tx` whose items somebody else sends on, if it has one.
@@ -14,8 +15,7 @@ use crate::runtime::{Receiver, Sender};
 #[facet(opaque)]
 pub struct SenderSlot {
     pub(crate) inner: Option<Sender<Vec<u8>>>,
-    /// Tells the pair's other end where to count.
-    pub(crate) link: Option<ChannelLink>,
+    pub(crate) end: Option<ChannelEnd>,
 }
 
 impl SenderSlot {
@@ -23,7 +23,7 @@ impl SenderSlot {
     pub fn new(tx: Sender<Vec<u8>>) -> Self {
         Self {
             inner: Some(tx),
-            link: None,
+            end: None,
         }
     }
 
@@ -31,12 +31,13 @@ impl SenderSlot {
     pub fn empty() -> Self {
         Self {
             inner: None,
-            link: None,
+            end: None,
         }
     }
 
     /// Takes the sender out.
     pub fn take(&mut self) -> Option<Sender<Vec<u8>>> {
+        self.end.take().map(ChannelEnd::give_away);
         self.inner.take()
     }
 
@@ -112,8 +113,7 @@ impl DriverTxSlot {
 #[facet(opaque)]
 pub struct ReceiverSlot {
     pub(crate) inner: Option<Receiver<Vec<u8>>>,
-    /// Where items that were read are counted, once the channel is bound.
-    pub(crate) link: Option<ChannelLink>,
+    pub(crate) end: Option<ChannelEnd>,
 }
 
 impl ReceiverSlot {
@@ -121,7 +121,7 @@ impl ReceiverSlot {
     pub fn new(rx: Receiver<Vec<u8>>) -> Self {
         Self {
             inner: Some(rx),
-            link: None,
+            end: None,
         }
     }
 
@@ -129,12 +129,13 @@ impl ReceiverSlot {
     pub fn empty() -> Self {
         Self {
             inner: None,
-            link: None,
+            end: None,
         }
     }
 
     /// Takes the receiver out.
     pub fn take(&mut self) -> Option<Receiver<Vec<u8>>> {
+        self.end.take().map(ChannelEnd::give_away);
         self.inner.take()
     }
 
@@ -156,6 +157,6 @@ impl ReceiverSlot {
     /// Puts in the receiver of a channel that was just opened.
     pub(crate) fn bind(&mut self, rx: Receiver<Vec<u8>>, tracker: Option<Arc<ChannelTracker>>) {
         self.inner = Some(rx);
-        self.link = tracker.map(|tracker| Arc::new(tracker.into()));
+        self.end = tracker.map(|tracker| ChannelEnd::bound(Half::Rx, tracker));
     }
 }

@@ -137,8 +137,19 @@ impl<D: ServiceDispatcher> Link<D> {
         &self.root.handle
     }
 
+    /// The driver comes round its loop.
+    pub(super) fn handle_polled(&self) {
+        self.root.tracker.row().driver_polled();
+    }
+
+    /// A write to the transport begins or has ended.
+    pub(super) fn set_writing(&self, is_writing: bool) {
+        self.root.tracker.row().set_writing(is_writing);
+    }
+
     /// Somebody queued something to be sent.
     pub(super) fn handle_queued(&mut self, message: DriverMessage) -> Action {
+        self.root.tracker.row().dequeued();
         match message {
             DriverMessage::Call {
                 conn_id,
@@ -158,6 +169,7 @@ impl<D: ServiceDispatcher> Link<D> {
                 let (row, response_tx, raw) = match announced {
                     Some(row) => (row, response_tx, None),
                     None => {
+                        connection.tracker.enqueued();
                         let (raw, row, response_tx) = RawCall::start(
                             &connection.tracker,
                             request_id,

@@ -74,6 +74,7 @@ where
     /// When the transport fails or the peer breaks a rule of the protocol.
     pub async fn run(mut self) -> Result<(), ConnectionError> {
         loop {
+            self.link.handle_polled();
             let next = match self.next_event().await {
                 Event::Queued(message) => self.write_queued(message).await?,
                 Event::Answered(answer) => {
@@ -172,7 +173,9 @@ where
     }
 
     async fn send(&mut self, outbound: Outbound) -> io::Result<()> {
+        self.link.set_writing(true);
         self.io.send(&outbound.message).await?;
+        self.link.set_writing(false);
         self.link.handle_sent(outbound);
         Ok(())
     }

@@ -10,6 +10,7 @@ use roam_diagnostic::registry::{
 
 use super::ConnectionTracker;
 use crate::ChannelId;
+use crate::reflect::Half;
 
 /// Set in [`ChannelTracker::uses`] once the channel is closed.
 const CLOSED: u32 = 1 << 31;
@@ -28,6 +29,46 @@ pub(crate) struct ChannelTracker {
 /// Joins the two ends of a pair made by [`channel`](crate::channel): binding one of them to a connection
 /// tells the other which row it counts in.
 pub(crate) type ChannelLink = Arc<OnceLock<Arc<ChannelTracker>>>;
+
+/// One end of a channel, in the hands of the program. Dropped, it says which end is gone.
+pub(crate) struct ChannelEnd {
+    half: Half,
+    link: Option<ChannelLink>,
+}
+
+impl ChannelEnd {
+    pub(crate) fn new(half: Half, link: ChannelLink) -> Self {
+        Self {
+            half,
+            link: Some(link),
+        }
+    }
+
+    /// Of a channel that is bound already.
+    pub(crate) fn bound(half: Half, tracker: Arc<ChannelTracker>) -> Self {
+        Self::new(half, Arc::new(tracker.into()))
+    }
+
+    /// The program gave the end away: it is not gone.
+    pub(crate) fn give_away(mut self) -> Option<ChannelLink> {
+        self.link.take()
+    }
+
+    pub(crate) fn tracker(&self) -> Option<&ChannelTracker> {
+        Some(self.link.as_ref()?.get()?)
+    }
+}
+
+impl Drop for ChannelEnd {
+    fn drop(&mut self) {
+        if let Some(tracker) = self.tracker() {
+            tracker.with_row(match self.half {
+                Half::Tx => Channel::writer_gone,
+                Half::Rx => Channel::reader_gone,
+            });
+        }
+    }
+}
 
 impl ChannelTracker {
     /// `None` where the connection is closed or nothing is recorded.
@@ -63,8 +104,17 @@ impl ChannelTracker {
             .then_some(tracker)
     }
 
+    /// An item went into the driver's queue.
     pub(crate) fn sent(&self, payload_bytes: usize) {
         self.with_row(|row| row.sent(payload_bytes as u64));
+        self.enqueued();
+    }
+
+    /// Something about the channel went into the driver's queue.
+    pub(crate) fn enqueued(&self) {
+        if let Some(connection) = self.connection.upgrade() {
+            connection.enqueued();
+        }
     }
 
     pub(crate) fn received(&self, payload_bytes: usize, receive_budget_bytes: u32) {

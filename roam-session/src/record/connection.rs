@@ -15,6 +15,8 @@ use crate::diagnostic::DiagnosticState;
 /// one; the row goes with the last of them.
 pub(crate) struct ConnectionTracker {
     row: Connection,
+    /// The link's root, unless this is it. Its row outlives the others'.
+    link: Option<Arc<ConnectionTracker>>,
     served_here: bool,
     live: Mutex<Live>,
 }
@@ -28,7 +30,8 @@ struct Live {
     virtuals: Vec<(ConnectionId, Weak<ConnectionTracker>)>,
     channels: HashMap<u64, Weak<ChannelTracker>>,
     incoming: HashMap<u64, Weak<Incoming>>,
-    unanswered: Vec<Request>,
+    /// Requests without a handler whose end may never be told.
+    kept: Vec<Request>,
 }
 
 /// What is known of a connection when it is opened.
@@ -66,6 +69,7 @@ impl ConnectionTracker {
         });
         let tracker = Arc::new(Self {
             row,
+            link: opening.link.cloned(),
             served_here: opening.served_here,
             live: Mutex::new(Live {
                 is_open: true,
@@ -74,7 +78,7 @@ impl ConnectionTracker {
                 virtuals: Vec::new(),
                 channels: HashMap::new(),
                 incoming: HashMap::new(),
-                unanswered: Vec::new(),
+                kept: Vec::new(),
             }),
         });
         if let Some(link) = opening.link {
@@ -88,6 +92,14 @@ impl ConnectionTracker {
 
     pub(crate) fn row(&self) -> Connection {
         self.row
+    }
+
+    /// Reports a message put into the link's queue. Of a driver of another crate nobody knows when it takes
+    /// one out, so what goes in is not counted either.
+    pub(crate) fn enqueued(&self) {
+        if self.served_here {
+            self.link.as_deref().unwrap_or(self).row.enqueued();
+        }
     }
 
     /// Whether this crate's driver serves the connection.
@@ -118,7 +130,7 @@ impl ConnectionTracker {
 
     /// Closes the connection and its channels. Requests whose handlers run on keep the row.
     pub(crate) fn close(&self) {
-        let (channels, incoming, unanswered) = {
+        let (channels, incoming, kept) = {
             let mut live = self.live();
             if !std::mem::replace(&mut live.is_open, false) {
                 return;
@@ -126,7 +138,7 @@ impl ConnectionTracker {
             (
                 std::mem::take(&mut live.channels),
                 std::mem::take(&mut live.incoming),
-                std::mem::take(&mut live.unanswered),
+                std::mem::take(&mut live.kept),
             )
         };
         for channel in channels.into_values().filter_map(|gone| gone.upgrade()) {
@@ -135,8 +147,8 @@ impl ConnectionTracker {
         for request in incoming.into_values().filter_map(|gone| gone.upgrade()) {
             request.abandon(Outcome::ConnectionClosed);
         }
-        for request in unanswered {
-            request.end(Outcome::NoAnswer);
+        for request in kept {
+            request.end_as_responded(Outcome::NoAnswer);
         }
         self.row.close();
     }
@@ -162,14 +174,17 @@ impl ConnectionTracker {
         self.live().incoming.remove(&serial);
     }
 
-    /// Keeps the row of a request that nobody will answer until the connection closes.
-    pub(super) fn keep_unanswered(&self, request: Request) {
+    /// Ends the row of a request without a handler when the connection closes, if nobody does before.
+    pub(super) fn keep_request(&self, request: Request) {
         let mut live = self.live();
-        if live.is_open {
-            live.unanswered.push(request);
-        } else {
-            request.end(Outcome::NoAnswer);
+        if !live.is_open {
+            request.end_as_responded(Outcome::NoAnswer);
+            return;
         }
+        if live.kept.len() == live.kept.capacity() {
+            live.kept.retain(|request| request.is_live());
+        }
+        live.kept.push(request);
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

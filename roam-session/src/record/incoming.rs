@@ -6,19 +6,21 @@
 //! another crate nothing is offered: the helpers adopt the row that the
 //! connection's `DiagnosticState` was told in the same poll, or make one.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::Poll;
 
 use roam_diagnostic::registry::{
-    Connection, Direction, Mark, Outcome, Phase, Request, RequestKind, RequestStart,
+    ChannelDirection, ChannelSide, Connection, Direction, Mark, Outcome, Phase, Request,
+    RequestKind, RequestStart,
 };
+use roam_diagnostic::state::adopt_incoming;
 use roam_wire::ConnectionId;
 
-use super::{ConnectionTracker, outcome_of};
-use crate::{ChannelRegistry, Context, diagnostic};
+use super::{ChannelTracker, ConnectionTracker, outcome_of};
+use crate::{ChannelId, ChannelRegistry, Context};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
@@ -53,6 +55,15 @@ enum Ending {
 thread_local! {
     /// The request that the driver on this thread is calling a dispatcher with.
     static OFFERED: RefCell<Option<Arc<Incoming>>> = const { RefCell::new(None) };
+
+    /// The request whose handler this thread is polling.
+    static HANDLED: Cell<Request> = const { Cell::new(Request::NONE) };
+}
+
+/// The request whose handler makes the call that is being made, as far as that is known: what a handler
+/// spawns is on its own.
+pub(super) fn handled_request() -> Request {
+    HANDLED.get()
 }
 
 impl Incoming {
@@ -139,7 +150,7 @@ impl Incoming {
             return Self::new(Request::NONE, None, id, Ending::Handler);
         }
         let method_id = cx.method_id.raw();
-        let told = diagnostic::adopt_incoming(id.1, method_id);
+        let told = adopt_incoming(id.1, method_id);
         let at = connection
             .as_ref()
             .map_or(Connection::NONE, |connection| connection.row());
@@ -162,6 +173,19 @@ impl Incoming {
         request
     }
 
+    /// Records a channel that the handler sends on.
+    pub(crate) fn open_outgoing(&self, channel_id: ChannelId) -> Option<Arc<ChannelTracker>> {
+        ChannelTracker::open(
+            &Arc::downgrade(self.connection.as_ref()?),
+            channel_id,
+            ChannelSide::Server,
+            ChannelDirection::Tx,
+            None,
+            self.row,
+            u64::MAX,
+        )
+    }
+
     pub(crate) fn row(&self) -> Request {
         self.row
     }
@@ -174,9 +198,17 @@ impl Incoming {
             .respond(Phase::Responding, outcome_of(payload), bytes);
     }
 
-    /// The driver took the response: says what the dispatch helpers could not.
+    /// The response is in the driver's queue.
+    pub(crate) fn enqueued(&self) {
+        if let Some(connection) = &self.connection {
+            connection.enqueued();
+        }
+    }
+
+    /// The driver took the response. Where no dispatch helper made it, nobody has told of it.
     pub(crate) fn taken(&self, payload: &[u8]) {
         if !self.is_answered.load(Ordering::Relaxed) {
+            self.enqueued();
             self.respond(payload);
         }
     }
@@ -201,7 +233,7 @@ impl Incoming {
         self.is_kept.store(true, Ordering::Relaxed);
         self.row.mark(Mark::EndedWithoutAnswer);
         match &self.connection {
-            Some(connection) => connection.keep_unanswered(self.row),
+            Some(connection) => connection.keep_request(self.row),
             None => {
                 self.row.end(Outcome::NoAnswer);
             }
@@ -216,8 +248,11 @@ impl Incoming {
             self.end_without_answer();
         } else if self.ending == Ending::Handler {
             self.row.end_as_responded(Outcome::Aborted);
-        } else if self.ending == Ending::State {
+        } else if self.ending == Ending::State
+            && let Some(connection) = &self.connection
+        {
             self.is_kept.store(true, Ordering::Relaxed);
+            connection.keep_request(self.row);
         }
     }
 
@@ -260,6 +295,7 @@ fn start(connection: Connection, request_id: u64, method_id: u64, payload_bytes:
         kind: RequestKind::Call,
         payload_bytes,
         arguments: None,
+        parent: Request::NONE,
     })
 }
 
@@ -296,7 +332,9 @@ impl Future for Handler {
             self.request.row.advance(Phase::Running);
         }
         self.state = HandlerState::Polling;
+        let before = HANDLED.replace(self.request.row);
         let poll = self.future.as_mut().poll(cx);
+        HANDLED.set(before);
         if poll.is_ready() {
             self.state = HandlerState::Done;
             self.request.finish();
@@ -311,6 +349,7 @@ impl Drop for Handler {
     fn drop(&mut self) {
         // Still polling: the poll never returned.
         if self.state == HandlerState::Polling {
+            HANDLED.set(Request::NONE);
             self.request.panic();
         }
     }

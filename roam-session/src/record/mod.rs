@@ -13,7 +13,7 @@ mod outgoing;
 
 use roam_diagnostic::registry::{self, Outcome};
 
-pub(crate) use channel::{ChannelLink, ChannelTracker};
+pub(crate) use channel::{ChannelEnd, ChannelLink, ChannelTracker};
 pub(crate) use connection::{ConnectAttempt, ConnectionTracker, Opening};
 pub(crate) use foreign::{HandleSeat, OwnedConnection, join_handle, join_registry};
 pub(crate) use incoming::{Handler, Incoming};

@@ -10,6 +10,7 @@ use roam_diagnostic::registry::{
     self, Connection, Direction, Outcome, Phase, Request, RequestKind, RequestStart,
 };
 
+use super::incoming::handled_request;
 use super::{ConnectionTracker, outcome_of};
 use crate::runtime::{OneshotReceiver, OneshotSender, abandoned, oneshot};
 use crate::{ResponseData, TransportError};
@@ -39,8 +40,7 @@ pub(crate) struct Outgoing<'a> {
     row: Request,
     request_id: u64,
     announced: Option<&'a Announced>,
-    /// Keeps the row that this one names.
-    _connection: Option<Arc<ConnectionTracker>>,
+    connection: Option<Arc<ConnectionTracker>>,
 }
 
 impl<'a> Outgoing<'a> {
@@ -65,6 +65,7 @@ impl<'a> Outgoing<'a> {
             kind,
             payload_bytes: payload_bytes as u64,
             arguments,
+            parent: handled_request(),
         });
         if let Some(announced) = announced {
             announced.rows().insert(request_id, row);
@@ -73,7 +74,7 @@ impl<'a> Outgoing<'a> {
             row,
             request_id,
             announced,
-            _connection: connection,
+            connection,
         }
     }
 
@@ -85,6 +86,9 @@ impl<'a> Outgoing<'a> {
     pub(crate) fn handed_over(&mut self) {
         self.announced = None;
         self.row.advance(Phase::HandedOver);
+        if let Some(connection) = &self.connection {
+            connection.enqueued();
+        }
     }
 
     /// The caller has its answer.
@@ -146,6 +150,7 @@ impl RawCall {
             kind: RequestKind::Call,
             payload_bytes: payload_bytes as u64,
             arguments: None,
+            parent: Request::NONE,
         });
         let (to_watch, from_driver) = oneshot();
         let call = Self {
