@@ -1,14 +1,18 @@
 //! `cargo xtask`: the project's own tasks, one file each. This file only picks one.
 
 mod api;
+mod bench;
 mod cli;
 mod conformance;
+mod demo;
 mod dependents;
 mod interop;
+mod machine;
 mod method_ids;
 mod process;
 mod scratch;
 mod tally;
+mod test;
 
 use std::process::ExitCode;
 
@@ -19,6 +23,9 @@ use cli::{Cli, Task};
 
 fn main() -> Result<ExitCode> {
     let tally = match Cli::parse().task {
+        Task::Demo => return demo::run().map(|()| ExitCode::SUCCESS),
+        Task::Bench { subjects } => return bench::run(&subjects).map(|()| ExitCode::SUCCESS),
+        Task::Test { rootless } => test::run(rootless)?,
         Task::Conformance(judged) => conformance::run(&judged.session())?,
         Task::Api(judged) => api::run(&judged.session())?,
         Task::Dependents(judged) => dependents::run(&judged.session())?,
