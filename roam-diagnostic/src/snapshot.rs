@@ -12,8 +12,8 @@ use roam_trace_common::event::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
 };
 use roam_trace_common::registry::{
-    ChannelRecord, ConnectionRecord, FLAG_OBSERVES_WRITES, PhaseWord, RequestRecord, ResponseWord,
-    Table,
+    ChannelRecord, ConnectionRecord, FLAG_OBSERVES_WRITES, FLAG_READER_GONE, FLAG_WRITER_GONE,
+    PhaseWord, RequestRecord, ResponseWord, Table,
 };
 use serde::{Serialize, Serializer};
 
@@ -40,6 +40,9 @@ pub struct Snapshot {
     pub process: Process,
     /// Where the rows come from.
     pub source: Source,
+    /// The moment that ages count back from: `CLOCK_MONOTONIC` nanoseconds of the reader's time
+    /// namespace, so that times of several processes compare.
+    pub taken_ns: u64,
     /// What is missing; empty when the snapshot is complete.
     pub gaps: Vec<Gap>,
     /// Requests in flight, oldest first.
@@ -141,6 +144,9 @@ pub struct Request {
     pub connection: u64,
     /// Name of its connection.
     pub connection_name: Option<String>,
+    /// Serial of the incoming request whose handler made this call, where that is known.
+    #[serde(serialize_with = "optional_id")]
+    pub parent: Option<u64>,
     /// Id on the wire.
     #[serde(serialize_with = "id")]
     pub request_id: u64,
@@ -211,6 +217,10 @@ pub struct Channel {
     pub items_read: Option<u64>,
     /// Payload bytes the peer may still send; `null` for no limit.
     pub receive_budget_bytes: Option<u64>,
+    /// Whether the receiving end is known to be gone.
+    pub reader_gone: bool,
+    /// Whether the sending end is known to be gone.
+    pub writer_gone: bool,
 }
 
 /// A connection.
@@ -245,6 +255,21 @@ pub struct Connection {
     pub received: Option<Traffic>,
     /// The channel that the driver waits to deliver to, and nothing else moves meanwhile.
     pub delivering: Option<Delivering>,
+    /// The driver of the link, in the root's row; not known from probes, nor of drivers that do not tell.
+    pub driver: Option<Driver>,
+}
+
+/// What the driver of a link last told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Driver {
+    /// Microseconds since it came round its loop.
+    pub polled_age_us: u64,
+    /// Microseconds since it began the write to the transport that it is in.
+    pub writing_us: Option<u64>,
+    /// Messages put into its queue.
+    pub enqueued: u64,
+    /// Messages that it took out.
+    pub dequeued: u64,
 }
 
 /// Messages in one direction.
@@ -349,7 +374,8 @@ impl Names {
 }
 
 impl Snapshot {
-    /// The snapshot of a process by its registry, as of `now_ns` on the clock of the registry.
+    /// The snapshot of a process by its registry, as of `now_ns` on the clock of the registry. Where that
+    /// is another time namespace than the reader's, `taken_ns` is left for the reader to shift.
     ///
     /// Rows with codes that this version does not know are left out and counted.
     pub fn from_registry(process: Process, image: &Image, now_ns: u64) -> Self {
@@ -390,6 +416,7 @@ impl Snapshot {
         let mut snapshot = Self {
             process,
             source: Source::Registry,
+            taken_ns: now_ns,
             gaps: gaps(image, refused),
             requests,
             channels: channel_rows.into_iter().flatten().collect(),
@@ -468,6 +495,7 @@ impl Decoder<'_> {
             kind: RequestKind::from_code(row.kind)?,
             connection: row.connection,
             connection_name: self.names.connections.get(&row.connection).cloned(),
+            parent: (row.parent != 0).then_some(row.parent),
             request_id: row.request_id,
             method_id: row.method_id,
             method: self.names.methods.get(&row.method_id).cloned(),
@@ -506,6 +534,8 @@ impl Decoder<'_> {
             items_read: Some(row.items_read),
             receive_budget_bytes: (row.receive_budget_bytes != u64::MAX)
                 .then_some(row.receive_budget_bytes),
+            reader_gone: row.flags & FLAG_READER_GONE != 0,
+            writer_gone: row.flags & FLAG_WRITER_GONE != 0,
         })
     }
 
@@ -541,6 +571,14 @@ impl Decoder<'_> {
                 .map(|waiting_us| Delivering {
                     channel_id: row.delivering_channel,
                     waiting_us,
+                }),
+            driver: self
+                .since_some_us(row.polled_ns)
+                .map(|polled_age_us| Driver {
+                    polled_age_us,
+                    writing_us: self.since_some_us(row.writing_since_ns),
+                    enqueued: row.enqueued,
+                    dequeued: row.dequeued,
                 }),
         })
     }

@@ -198,6 +198,7 @@ impl DiagnosticState {
             kind: RequestKind::Call,
             payload_bytes: 0,
             arguments: arguments.as_deref(),
+            parent: Request::NONE,
         });
         let mut requests = self.lock_requests();
         if requests.len() == requests.capacity() {

@@ -40,6 +40,7 @@ fn own_binary() -> Vec<u8> {
         kind: RequestKind::Call,
         payload_bytes: 0,
         arguments: None,
+        parent: Request::NONE,
     });
     let channel = Channel::open(&ChannelOpen {
         connection: opened,

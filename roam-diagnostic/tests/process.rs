@@ -126,6 +126,7 @@ fn start_request() -> Request {
         kind: RequestKind::Call,
         payload_bytes: 0,
         arguments: Some("(\"x\")"),
+        parent: Request::NONE,
     })
 }
 

@@ -34,6 +34,7 @@ fn start(connection: Connection, request_id: u64) -> Request {
         kind: RequestKind::Call,
         payload_bytes: 10,
         arguments: None,
+        parent: Request::NONE,
     })
 }
 
@@ -120,11 +121,14 @@ fn a_channel_counts_what_moves() {
     channel.received(40, 60);
     channel.received(10, 50);
     channel.read();
-    let seen = snapshot()
-        .channels
-        .into_iter()
-        .find(|row| row.serial == channel.serial().0)
-        .unwrap();
+    let find = || {
+        snapshot()
+            .channels
+            .into_iter()
+            .find(|row| row.serial == channel.serial().0)
+            .unwrap()
+    };
+    let seen = find();
     assert_eq!(
         (seen.bytes_received, seen.items_received, seen.items_read),
         (50, 2, Some(1))
@@ -132,6 +136,11 @@ fn a_channel_counts_what_moves() {
     assert_eq!(seen.receive_budget_bytes, Some(50));
     assert_eq!(seen.element_type.as_deref(), Some("Vec<u8>"));
     assert_eq!(seen.request_id, Some(1));
+    assert_eq!((seen.reader_gone, seen.writer_gone), (false, false));
+    channel.writer_gone();
+    assert_eq!((find().reader_gone, find().writer_gone), (false, true));
+    channel.reader_gone();
+    assert_eq!((find().reader_gone, find().writer_gone), (true, true));
     channel.close();
     request.end(Outcome::Ok);
     assert!(
@@ -162,6 +171,54 @@ fn a_connection_is_renamed_closed_and_released() {
     assert_eq!(find().unwrap().state, ConnectionState::Closed);
     link.release();
     assert_eq!(find(), None);
+}
+
+#[test]
+fn a_driver_tells_of_its_loop_its_queue_and_its_writes() {
+    let link = connection("driver");
+    let driver = || {
+        snapshot()
+            .connections
+            .into_iter()
+            .find(|row| row.serial == link.serial().0)
+            .unwrap()
+            .driver
+    };
+    link.enqueued();
+    assert_eq!(driver(), None);
+    link.driver_polled();
+    link.enqueued();
+    link.dequeued();
+    let seen = driver().unwrap();
+    assert_eq!((seen.enqueued, seen.dequeued), (2, 1));
+    assert!(seen.polled_age_us < 10_000_000);
+    assert_eq!(seen.writing_us, None);
+    link.set_writing(true);
+    assert!(driver().unwrap().writing_us.is_some());
+    link.set_writing(false);
+    assert_eq!(driver().unwrap().writing_us, None);
+    link.release();
+}
+
+#[test]
+fn a_call_names_the_request_whose_handler_made_it() {
+    let link = connection("parent");
+    let handler = start(link, 1);
+    let call = Request::start(&RequestStart {
+        connection: link,
+        request_id: 2,
+        method_id: 14,
+        direction: Direction::Outgoing,
+        phase: Phase::Queued,
+        kind: RequestKind::Call,
+        payload_bytes: 10,
+        arguments: None,
+        parent: handler,
+    });
+    assert_eq!(row(handler).unwrap().parent, None);
+    assert_eq!(row(call).unwrap().parent, Some(handler.serial().0));
+    handler.end(Outcome::Ok);
+    call.end(Outcome::Ok);
 }
 
 #[test]

@@ -25,6 +25,7 @@ fn request(request_id: u64, method: &str, phase: Phase, age_us: u64) -> Request 
         kind: RequestKind::Call,
         connection: 1,
         connection_name: Some("cell-http".into()),
+        parent: None,
         request_id,
         method_id: 0x00ab_cdef_0123_4567,
         method: (!method.is_empty()).then(|| method.into()),
@@ -59,6 +60,8 @@ fn channel(channel_id: u64, direction: ChannelDirection) -> Channel {
         items_received: 0,
         items_read: Some(0),
         receive_budget_bytes: Some(65_536),
+        reader_gone: false,
+        writer_gone: false,
     }
 }
 
@@ -69,6 +72,7 @@ fn snapshot() -> Snapshot {
             name: "demo-host".into(),
         },
         source: Source::Registry,
+        taken_ns: 60 * 1_000_000_000,
         gaps: Vec::new(),
         requests: Vec::new(),
         channels: Vec::new(),
@@ -187,6 +191,7 @@ fn text_of_everything_that_can_be_odd() {
         sent: Some(traffic(1)),
         received: Some(traffic(0)),
         delivering: None,
+        driver: None,
     };
     snapshot.connections = vec![
         Connection {

@@ -184,6 +184,43 @@ codes! {
     }
 }
 
+codes! {
+    /// Why the kernel side stopped listening to a process.
+    TargetEnd {
+        /// It executed another program; its records went with the old one.
+        Exec = 1,
+        /// Its last thread exited.
+        Exit = 2,
+    }
+}
+
+codes! {
+    /// What the kernel side counts when its maps cannot be complete. The code is the counter's
+    /// index in the kernel map.
+    Loss {
+        /// A request started and its row could not be inserted.
+        RequestInsert = 0,
+        /// A channel opened and its row could not be inserted.
+        ChannelInsert = 1,
+        /// A connection opened and its row could not be inserted.
+        ConnectionInsert = 2,
+        /// A request started or ended and the traffic of its connection could not be counted.
+        TrafficInsert = 3,
+        /// A request ended that had no row although seeding was done.
+        RequestUnmatched = 4,
+        /// A channel closed that had no row although seeding was done.
+        ChannelUnmatched = 5,
+        /// A connection closed that had no row although seeding was done.
+        ConnectionUnmatched = 6,
+        /// A request ended and its row could not be removed.
+        RequestDelete = 7,
+        /// A channel closed and its row could not be removed.
+        ChannelDelete = 8,
+        /// A connection closed and its row could not be removed.
+        ConnectionDelete = 9,
+    }
+}
+
 /// Argument 4 of `request_start`.
 pub const fn pack_request(direction: Direction, phase: Phase, kind: RequestKind) -> u64 {
     direction.code() as u64 | (phase.code() as u64) << 8 | (kind.code() as u64) << 16
@@ -218,7 +255,7 @@ pub const fn unpack_channel(packed: u64) -> (u32, u32, u32) {
 pub struct RecordKey {
     /// The record's serial.
     pub serial: u64,
-    /// Thread group id in the initial pid namespace.
+    /// Thread group id as the tracer's pid namespace numbers it.
     pub tgid: u32,
     /// Always 0.
     pub reserved: u32,
@@ -324,11 +361,27 @@ pub struct TrafficValue {
     pub ended: u64,
 }
 
+/// A process that is traced. Its key is the tgid.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct TargetValue {
+    /// When it ended for the tracer, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace,
+    /// 0 while it has not. Its rows mean nothing from then on.
+    pub ended_ns: u64,
+    /// [`TargetEnd`] code, or 0.
+    pub end: u32,
+    /// 1 once a probe fired in it.
+    pub seen: u32,
+}
+
 const _: () = assert!(size_of::<RecordKey>() == 16);
 const _: () = assert!(size_of::<RequestValue>() == 80);
 const _: () = assert!(size_of::<ChannelValue>() == 96);
 const _: () = assert!(size_of::<ConnectionValue>() == 32);
 const _: () = assert!(size_of::<TrafficValue>() == 16);
+const _: () = assert!(size_of::<TargetValue>() == 16);
 
 #[cfg(test)]
 mod tests {

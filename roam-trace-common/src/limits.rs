@@ -22,7 +22,7 @@ pub const ARGUMENTS_CHARS: usize = 64;
 /// Bytes that hold them, at four bytes a character.
 pub const ARGUMENTS_BYTES: usize = 4 * ARGUMENTS_CHARS;
 /// Bytes of a connection's name.
-pub const CONNECTION_NAME_BYTES: usize = 112;
+pub const CONNECTION_NAME_BYTES: usize = 80;
 /// Bytes of a method's name.
 pub const METHOD_NAME_BYTES: usize = 232;
 /// Bytes of an element type's name.

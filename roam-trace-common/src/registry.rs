@@ -30,6 +30,11 @@ pub const FLAG_ARGUMENTS: u32 = 1;
 /// Connection flag: the driver tells when a request was written to the transport.
 pub const FLAG_OBSERVES_WRITES: u32 = 1;
 
+/// Channel flag: the receiving end was dropped, nobody reads what is sent.
+pub const FLAG_READER_GONE: u32 = 1;
+/// Channel flag: the sending end was closed or dropped, nothing more arrives.
+pub const FLAG_WRITER_GONE: u32 = 2;
+
 /// The tables, in the order of their entries in the header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
@@ -114,6 +119,9 @@ pub struct HeaderRecord {
 
 /// One connection, root or virtual. All times are `CLOCK_MONOTONIC` nanoseconds
 /// of the writer's time namespace, taken from the coarse clock.
+///
+/// What the driver writes stands in the first two cache lines. `enqueued`, which every caller
+/// writes, stands in the third.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct ConnectionRecord {
@@ -127,8 +135,9 @@ pub struct ConnectionRecord {
     pub conn_id: u64,
     /// Serial of the grouping row of its `DiagnosticState`, or 0.
     pub group: u64,
-    /// When it was opened.
-    pub opened_ns: u64,
+    /// Messages that the driver took from its queue. The queue is the link's, so this and the three
+    /// fields about the driver below stand in the root's row.
+    pub dequeued: u64,
     /// Messages handed to the transport.
     pub messages_sent: u64,
     /// Their payload bytes.
@@ -145,6 +154,14 @@ pub struct ConnectionRecord {
     pub delivering_channel: u64,
     /// Since when it waits, 0 while it does not.
     pub delivering_since_ns: u64,
+    /// When the driver last came round its loop, 0 where it does not tell.
+    pub polled_ns: u64,
+    /// Since when the driver is in a write to the transport, 0 while it is not.
+    pub writing_since_ns: u64,
+    /// Messages put into the driver's queue.
+    pub enqueued: u64,
+    /// When it was opened.
+    pub opened_ns: u64,
     /// `Role` code.
     pub role: u32,
     /// `ConnectionState` code.
@@ -185,6 +202,8 @@ pub struct RequestRecord {
     pub response: u64,
     /// Payload bytes of the request.
     pub request_bytes: u64,
+    /// Serial of the incoming request whose handler made this call, 0 where that is not known.
+    pub parent: u64,
     /// `Direction` code.
     pub direction: u32,
     /// `RequestKind` code.
@@ -192,7 +211,7 @@ pub struct RequestRecord {
     /// Bytes of its slot in the arguments table that are in use.
     pub arguments_bytes: u32,
     /// Always 0.
-    pub reserved: [u32; 11],
+    pub reserved: [u32; 9],
 }
 
 /// What a request was called with, for people. Belongs to the request slot of the same index.
@@ -239,10 +258,10 @@ pub struct ChannelRecord {
     pub side: u32,
     /// Slot of the element type's name plus one, or 0.
     pub type_index: u32,
+    /// Channel flags.
+    pub flags: u32,
     /// Always 0.
-    pub reserved: u32,
-    /// Always 0.
-    pub reserved2: u64,
+    pub reserved: u64,
 }
 
 /// The name of a method. Complete once `sequence` is 2.
@@ -367,10 +386,10 @@ const _: () = assert!(size_of::<HeaderRecord>() == 40 + 6 * 32);
 const _: () = assert!(size_of::<HeaderRecord>() <= HEADER_BYTES);
 const _: () = assert!(offset_of!(HeaderRecord, tables) == 40);
 const _: () = assert!(size_of::<ConnectionRecord>() == 256);
-const _: () = assert!(offset_of!(ConnectionRecord, role) == 112);
-const _: () = assert!(offset_of!(ConnectionRecord, name) == 144);
+const _: () = assert!(offset_of!(ConnectionRecord, enqueued) == 128);
+const _: () = assert!(offset_of!(ConnectionRecord, name) == 176);
 const _: () = assert!(size_of::<RequestRecord>() == 128);
-const _: () = assert!(offset_of!(RequestRecord, direction) == 72);
+const _: () = assert!(offset_of!(RequestRecord, direction) == 80);
 const _: () = assert!(size_of::<ArgumentsRecord>() == 256);
 const _: () = assert!(size_of::<ChannelRecord>() == 128);
 const _: () = assert!(offset_of!(ChannelRecord, direction) == 104);

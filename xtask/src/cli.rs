@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Subject;
+use crate::build_ebpf;
 use crate::scratch::Session;
 
 /// The project's own tasks.
@@ -41,6 +42,8 @@ pub(crate) enum Task {
     Interop(Peers),
     /// Compare the method ids of both builds of the interop peer
     MethodIds(Peers),
+    /// Build the kernel programs, or compare a build with the committed object
+    BuildEbpf(build_ebpf::Args),
 }
 
 /// Which builds of `interop` are compared.

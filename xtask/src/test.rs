@@ -3,12 +3,12 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 
 use crate::process;
 use crate::scratch::{self, Session};
 use crate::tally::Tally;
-use crate::{api, conformance, dependents, interop, machine, method_ids};
+use crate::{api, build_ebpf, conformance, dependents, interop, machine, method_ids};
 
 struct Part {
     name: &'static str,
@@ -152,11 +152,13 @@ fn cargo_test(arguments: &[&str]) -> Result<Tally> {
     Ok(tally)
 }
 
-/// A process of its own: what this task needs is installed by it.
 fn ebpf_object() -> Result<Tally> {
-    let mut command = Command::new(std::env::current_exe().context("finding this program")?);
-    command.args(["build-ebpf", "--install", "--check"]);
-    check(command)
+    let args = build_ebpf::Args {
+        check: true,
+        install: rustix::process::geteuid().is_root(),
+        compiler: None,
+    };
+    build_ebpf::run(&args).map(|()| Tally::one(true))
 }
 
 fn check(command: Command) -> Result<Tally> {

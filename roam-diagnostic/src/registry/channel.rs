@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use roam_trace_common::Serial;
 use roam_trace_common::event::{ChannelDirection, ChannelSide, pack_channel};
-use roam_trace_common::registry::{ChannelRecord, Table};
+use roam_trace_common::registry::{ChannelRecord, FLAG_READER_GONE, FLAG_WRITER_GONE, Table};
 
 use super::{Connection, Registry, Request, live_sequence, record, registry};
 use crate::region::Slot;
@@ -71,6 +71,7 @@ impl Channel {
             store(offset_of!(ChannelRecord, direction), open.direction.code());
             store(offset_of!(ChannelRecord, side), open.side.code());
             store(offset_of!(ChannelRecord, type_index), open.type_index);
+            store(offset_of!(ChannelRecord, flags), 0);
         });
         let Some(serial) = claimed else {
             return Self::NONE;
@@ -140,6 +141,16 @@ impl Channel {
         });
     }
 
+    /// Reports that the receiving end is gone, here or at the peer: nobody reads what is sent.
+    pub fn reader_gone(self) {
+        self.set_flag(FLAG_READER_GONE);
+    }
+
+    /// Reports that the sending end is gone, here or at the peer: nothing more arrives.
+    pub fn writer_gone(self) {
+        self.set_flag(FLAG_WRITER_GONE);
+    }
+
     /// Names the request that opened the channel, where it was made after the channel.
     pub fn set_request(self, request: Request) {
         self.with_row(|slot| {
@@ -167,6 +178,13 @@ impl Channel {
         if released.is_some() {
             probe::channel_close(self.0.0);
         }
+    }
+
+    fn set_flag(self, flag: u32) {
+        self.with_row(|slot| {
+            slot.u32(offset_of!(ChannelRecord, flags))
+                .fetch_or(flag, Ordering::Relaxed);
+        });
     }
 
     fn with_row<T>(self, act: impl FnOnce(Slot<'static, ChannelRecord>) -> T) -> Option<T> {

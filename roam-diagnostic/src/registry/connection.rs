@@ -34,7 +34,7 @@ pub struct ConnectionOpen<'a> {
     pub state: ConnectionState,
     /// Whether its driver tells when a request was written to the transport.
     pub observes_writes: bool,
-    /// Its name; kept up to 112 bytes.
+    /// Its name; kept up to 80 bytes.
     pub name: &'a str,
 }
 
@@ -66,6 +66,10 @@ impl Connection {
             store(offset_of!(ConnectionRecord, last_received_ns), 0);
             store(offset_of!(ConnectionRecord, delivering_channel), 0);
             store(offset_of!(ConnectionRecord, delivering_since_ns), 0);
+            store(offset_of!(ConnectionRecord, polled_ns), 0);
+            store(offset_of!(ConnectionRecord, writing_since_ns), 0);
+            store(offset_of!(ConnectionRecord, enqueued), 0);
+            store(offset_of!(ConnectionRecord, dequeued), 0);
             store(offset_of!(ConnectionRecord, state_ns), now_ns);
             let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
             store(offset_of!(ConnectionRecord, role), open.role.code());
@@ -159,10 +163,51 @@ impl Connection {
         });
     }
 
+    /// Reports that the driver came round its loop. This and the three methods below are for the row of
+    /// a link's root, whose driver serves all of its connections.
+    #[inline]
+    pub fn driver_polled(self) {
+        self.with_row(|slot| {
+            slot.u64(offset_of!(ConnectionRecord, polled_ns))
+                .store(clock::now_ns(), Ordering::Relaxed);
+        });
+    }
+
+    /// Reports that the driver begins, or has ended, a write to the transport.
+    #[inline]
+    pub fn set_writing(self, is_writing: bool) {
+        self.with_row(|slot| {
+            slot.u64(offset_of!(ConnectionRecord, writing_since_ns))
+                .store(
+                    if is_writing { clock::now_ns() } else { 0 },
+                    Ordering::Relaxed,
+                );
+        });
+    }
+
+    /// Reports a message put into the driver's queue.
+    #[inline]
+    pub fn enqueued(self) {
+        self.with_row(|slot| {
+            slot.u64(offset_of!(ConnectionRecord, enqueued))
+                .fetch_add(1, Ordering::Relaxed);
+        });
+    }
+
+    /// Reports a message that the driver took from its queue. Only the driver may call it.
+    #[inline]
+    pub fn dequeued(self) {
+        self.with_row(|slot| {
+            let dequeued = slot.u64(offset_of!(ConnectionRecord, dequeued));
+            dequeued.store(dequeued.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        });
+    }
+
     /// Reports that the connection is closed. Its row stays until [`Self::release`].
     pub fn close(self) {
         self.set_state(ConnectionState::Closed, 0);
         self.set_delivering(None);
+        self.set_writing(false);
         if !self.0.is_none() && registry().is_some() {
             probe::connection_close(self.0.0);
         }

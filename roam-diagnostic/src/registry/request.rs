@@ -43,6 +43,8 @@ pub struct RequestStart<'a> {
     pub payload_bytes: u64,
     /// Its arguments for people; kept up to 64 characters.
     pub arguments: Option<&'a str>,
+    /// The incoming request whose handler makes this call, [`Request::NONE`] where that is not known.
+    pub parent: Request,
 }
 
 impl Request {
@@ -78,6 +80,7 @@ impl Request {
                 offset_of!(RequestRecord, request_bytes),
                 start.payload_bytes,
             );
+            store(offset_of!(RequestRecord, parent), start.parent.0.0);
             let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
             store(offset_of!(RequestRecord, direction), start.direction.code());
             store(offset_of!(RequestRecord, kind), start.kind.code());

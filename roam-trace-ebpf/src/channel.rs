@@ -1,0 +1,71 @@
+//! Channels: a row from open to close, and what moved in between.
+
+use aya_ebpf::{bindings::BPF_ANY, macros::uprobe, programs::ProbeContext};
+use roam_trace_common::event::{ChannelDirection, ChannelValue, Loss, unpack_channel};
+
+use crate::{
+    maps::{CHANNELS, add, lost, now_ns, removed},
+    process::record_key,
+};
+
+#[uprobe]
+fn channel_open(ctx: ProbeContext) -> Option<()> {
+    let key = record_key(&ctx)?;
+    let (direction, side, type_index) = unpack_channel(ctx.arg(4)?);
+    let value = ChannelValue {
+        connection: ctx.arg(1)?,
+        channel_id: ctx.arg(2)?,
+        request: ctx.arg(3)?,
+        opened_ns: now_ns(),
+        last_activity_ns: 0,
+        bytes_sent: 0,
+        items_sent: 0,
+        bytes_received: 0,
+        items_received: 0,
+        receive_budget_bytes: ctx.arg(5)?,
+        direction,
+        side,
+        type_index,
+        seeded: 0,
+    };
+    if CHANNELS.insert(key, value, BPF_ANY.into()).is_err() {
+        lost(Loss::ChannelInsert);
+    }
+    Some(())
+}
+
+/// Several threads may send on one channel, so its counters are added to atomically. As
+/// with a request's phase, a channel that closes this very moment may leave its slot to
+/// another one.
+#[uprobe]
+fn channel_data(ctx: ProbeContext) -> Option<()> {
+    let key = record_key(&ctx)?;
+    let direction = ctx.arg::<u64>(1)? as u32;
+    let bytes = ctx.arg::<u64>(2)?;
+    let receive_budget_bytes = ctx.arg::<u64>(3)?;
+    let row = CHANNELS.get_ptr_mut(key)?;
+    // SAFETY: Just looked up; the writes stay inside the value.
+    unsafe {
+        if direction == ChannelDirection::Tx.code() {
+            add(&raw mut (*row).bytes_sent, bytes);
+            add(&raw mut (*row).items_sent, 1);
+        } else {
+            add(&raw mut (*row).bytes_received, bytes);
+            add(&raw mut (*row).items_received, 1);
+        }
+        (*row).receive_budget_bytes = receive_budget_bytes;
+        (*row).last_activity_ns = now_ns();
+    }
+    Some(())
+}
+
+#[uprobe]
+fn channel_close(ctx: ProbeContext) -> Option<()> {
+    let key = record_key(&ctx)?;
+    removed(
+        CHANNELS.remove(key),
+        Loss::ChannelUnmatched,
+        Loss::ChannelDelete,
+    );
+    Some(())
+}

@@ -1,0 +1,115 @@
+//! Requests: a row from its start to its end, its phase in between, and the
+//! traffic of its connection.
+
+use aya_ebpf::{
+    bindings::{BPF_ANY, BPF_NOEXIST},
+    macros::uprobe,
+    programs::ProbeContext,
+};
+use roam_trace_common::event::{Loss, RecordKey, RequestValue, TrafficValue, unpack_request};
+
+use crate::{
+    maps::{REQUESTS, TRAFFIC, add, lost, now_ns, removed},
+    process::record_key,
+};
+
+#[uprobe]
+fn request_start(ctx: ProbeContext) -> Option<()> {
+    let key = record_key(&ctx)?;
+    let now = now_ns();
+    let (direction, phase, kind) = unpack_request(ctx.arg(4)?);
+    let value = RequestValue {
+        connection: ctx.arg(1)?,
+        request_id: ctx.arg(2)?,
+        method_id: ctx.arg(3)?,
+        started_ns: now,
+        phase_ns: now,
+        request_bytes: ctx.arg(5)?,
+        response_bytes: 0,
+        direction,
+        phase,
+        kind,
+        mark: 0,
+        seeded: 0,
+        reserved: 0,
+    };
+    // A row of this serial can only be one that was seeded from the registry a moment
+    // ago; what the probe says is as good.
+    if REQUESTS.insert(key, value, BPF_ANY.into()).is_err() {
+        lost(Loss::RequestInsert);
+    }
+    match traffic(key.tgid, value.connection) {
+        // SAFETY: `traffic` looked it up in this run.
+        Some(traffic) => unsafe { add(&raw mut (*traffic).started, 1) },
+        None => lost(Loss::TrafficInsert),
+    }
+    Some(())
+}
+
+/// Changes the row in place. The map is preallocated, so if the request ends on another
+/// CPU between lookup and write, the write goes to whatever took the slot meanwhile. The
+/// comparison with the row's own phase leaves a few instructions for that to happen in;
+/// replacing the row instead would cost every event a copy and a lock.
+#[uprobe]
+fn request_phase(ctx: ProbeContext) -> Option<()> {
+    let key = record_key(&ctx)?;
+    let phase = ctx.arg::<u64>(1)? as u32;
+    let mark = ctx.arg::<u64>(2)? as u32;
+    let response_bytes = ctx.arg::<u64>(3)?;
+    let row = REQUESTS.get_ptr_mut(key)?;
+    // SAFETY: Just looked up; the writes stay inside the value.
+    unsafe {
+        // Threads that report phases of one request may get here in either order.
+        if phase > (*row).phase {
+            (*row).phase_ns = now_ns();
+            (*row).phase = phase;
+        }
+        if mark != 0 {
+            (*row).mark = mark;
+        }
+        if response_bytes != 0 {
+            (*row).response_bytes = response_bytes;
+        }
+    }
+    Some(())
+}
+
+#[uprobe]
+fn request_end(ctx: ProbeContext) -> Option<()> {
+    let key = record_key(&ctx)?;
+    // SAFETY: Only a word is copied, and it is not used unless the row was still there.
+    let connection = unsafe { REQUESTS.get(key) }.map(|row| row.connection);
+    let was_there = removed(
+        REQUESTS.remove(key),
+        Loss::RequestUnmatched,
+        Loss::RequestDelete,
+    );
+    if let (true, Some(connection)) = (was_there, connection) {
+        match traffic(key.tgid, connection) {
+            // SAFETY: `traffic` looked it up in this run.
+            Some(traffic) => unsafe { add(&raw mut (*traffic).ended, 1) },
+            None => lost(Loss::TrafficInsert),
+        }
+    }
+    Some(())
+}
+
+/// The traffic row of a connection, made if there is none. `None`: the map is full.
+#[inline(always)]
+fn traffic(tgid: u32, connection: u64) -> Option<*mut TrafficValue> {
+    let key = RecordKey {
+        serial: connection,
+        tgid,
+        reserved: 0,
+    };
+    if let Some(traffic) = TRAFFIC.get_ptr_mut(key) {
+        return Some(traffic);
+    }
+    let empty = TrafficValue {
+        started: 0,
+        ended: 0,
+    };
+    // Another CPU may have been first: then this fails, and the lookup finds its row.
+    let _ = TRAFFIC.insert(key, empty, BPF_NOEXIST.into());
+    TRAFFIC.get_ptr_mut(key)
+}
