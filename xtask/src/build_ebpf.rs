@@ -184,10 +184,12 @@ impl Toolchain {
 
         let linked = target_directory.join(TARGET).join("release/roam-trace");
         let object = target_directory.join("roam-trace.o");
-        // What the kernel wants to know of the source is in the BTF; DWARF is nine tenths of the file.
+        // DWARF is nine tenths of the file. Without the line numbers in BTF.ext, which only a log of the
+        // verifier would show, the object changes with the code and not with its comments.
         execute(
             Command::new(&self.strip)
                 .arg("--strip-debug")
+                .args(["--remove-section=.BTF.ext", "--remove-section=.rel.BTF.ext"])
                 .arg(&linked)
                 .arg(&object),
         )?;

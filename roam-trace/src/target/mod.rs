@@ -1,0 +1,3 @@
+//! Finding out what a process offers to a tracer.
+
+pub mod elf;
