@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::bench::Subject;
 use crate::build_ebpf;
 use crate::scratch::Session;
 
@@ -17,6 +18,20 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
+    /// Build everything, hang a demo program and show what roam-trace says of it
+    Demo,
+    /// Install what the tests need, then run all of them
+    Test {
+        /// Leave out what needs root
+        #[arg(long)]
+        rootless: bool,
+    },
+    /// Measure against the published roam-session; asserts nothing
+    Bench {
+        /// What to measure, if not everything
+        #[arg(value_enum)]
+        subjects: Vec<Subject>,
+    },
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session
     Conformance(Judged),
     /// Compare the drop-in's public API with the published one: additions only
@@ -25,10 +40,10 @@ pub(crate) enum Task {
     Dependents(Judged),
     /// Let a process on the published and one on the drop-in roam-session talk, in every pairing
     Interop(Peers),
-    /// Build the kernel programs, or compare a build with the committed object
-    BuildEbpf(build_ebpf::Args),
     /// Compare the method ids of both builds of the interop peer
     MethodIds(Peers),
+    /// Build the kernel programs, or compare a build with the committed object
+    BuildEbpf(build_ebpf::Args),
 }
 
 /// Which builds of `interop` are compared.

@@ -24,6 +24,15 @@ pub(crate) struct Build {
 impl Build {
     /// Builds `name` of `interop/KIND`.
     pub(crate) fn of(kind: &'static str, name: &str, release: bool) -> Result<Self> {
+        Self::with_features(kind, name, release, &[])
+    }
+
+    pub(crate) fn with_features(
+        kind: &'static str,
+        name: &str,
+        release: bool,
+        features: &[&str],
+    ) -> Result<Self> {
         let (profile, directory) = if release {
             ("release", "release")
         } else {
@@ -31,9 +40,18 @@ impl Build {
         };
         let binary = format!("{name}-{kind}");
         let project = scratch::root().join("interop").join(kind);
+        let features = features.join(",");
         process::require(scratch::cargo_in(
             &project,
-            &["build", "--profile", profile, "--bin", &binary],
+            &[
+                "build",
+                "--profile",
+                profile,
+                "--bin",
+                &binary,
+                "--features",
+                &features,
+            ],
         ))?;
         Ok(Self {
             kind,
@@ -54,6 +72,15 @@ impl Build {
 
     pub(crate) fn command(&self) -> Command {
         Command::new(&self.executable)
+    }
+
+    /// Runs it and reads one number from each line that it prints.
+    pub(crate) fn numbers(&self, arguments: &[&str]) -> Result<Vec<f64>> {
+        let mut command = self.command();
+        command.args(arguments);
+        let finished = process::capture(command)?;
+        let numbers: Result<_, _> = finished.text.lines().map(str::parse).collect();
+        numbers.with_context(|| format!("{} said:\n{}", self.executable.display(), finished.text))
     }
 }
 

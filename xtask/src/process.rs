@@ -97,10 +97,6 @@ impl Process {
         })
     }
 
-    pub(crate) fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The next line, or `None` at the end of the output.
     pub(crate) fn next_line(&self, deadline: Instant) -> Result<Option<String>> {
         let left = deadline.saturating_duration_since(Instant::now());

@@ -20,11 +20,14 @@ pub(crate) fn root() -> &'static Path {
         .expect("xtask lies in the workspace")
 }
 
+/// Where cargo builds the workspace.
+pub(crate) fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// Where everything that the tasks generate goes.
 pub(crate) fn directory() -> PathBuf {
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("scratch")
+    target_directory().join("scratch")
 }
 
 /// One target directory for all generated projects and both builds of `interop`, so that what they

@@ -1,0 +1,82 @@
+//! Measures what keeping track of one call costs, with as many threads as the argument says: the session's
+//! own sequence in the registry, then record and complete of the published `DiagnosticState`. Prints
+//! nanoseconds per call, one number per line.
+
+use std::sync::Barrier;
+use std::time::Instant;
+
+use roam_diagnostic::registry::{
+    Connection, ConnectionOpen, ConnectionState, Direction, Outcome, Phase, Request, RequestKind,
+    RequestStart, Role,
+};
+use roam_session::diagnostic::DiagnosticState;
+
+const CALLS: u64 = 1_000_000;
+const METHOD: u64 = 0x5eed;
+
+fn main() {
+    let threads = std::env::args()
+        .nth(1)
+        .and_then(|count| count.parse().ok())
+        .unwrap_or(1);
+    let connection = Connection::open(&ConnectionOpen {
+        link: Connection::NONE,
+        conn_id: 0,
+        group: Connection::NONE,
+        role: Role::Initiator,
+        state: ConnectionState::Open,
+        observes_writes: true,
+        name: "bench",
+    });
+    println!("{}", measure(threads, |id| in_registry(connection, id)));
+    let state = DiagnosticState::new("bench");
+    println!("{}", measure(threads, |id| in_state(&state, id)));
+}
+
+fn in_registry(connection: Connection, request_id: u64) {
+    let request = Request::start(&RequestStart {
+        connection,
+        request_id,
+        method_id: METHOD,
+        direction: Direction::Outgoing,
+        phase: Phase::Queued,
+        kind: RequestKind::Call,
+        payload_bytes: 64,
+        arguments: None,
+    });
+    request.advance(Phase::HandedOver);
+    request.advance(Phase::Sent);
+    request.respond(Phase::Responded, Outcome::Ok, 64);
+    assert!(
+        request.end_as_responded(Outcome::Dropped),
+        "the row was recorded"
+    );
+}
+
+fn in_state(state: &DiagnosticState, request_id: u64) {
+    state.record_outgoing_request(request_id, METHOD, None);
+    state.complete_request(request_id);
+}
+
+/// Nanoseconds that a thread needs per call while all of them work.
+fn measure(threads: u64, call: impl Fn(u64) + Sync) -> f64 {
+    let start = Barrier::new(threads as usize);
+    let (start, call) = (&start, &call);
+    let work = move |thread: u64| {
+        start.wait();
+        let began = Instant::now();
+        for index in 0..CALLS {
+            call(index * threads + thread);
+        }
+        began.elapsed().as_nanos() as f64 / CALLS as f64
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads)
+            .map(|thread| scope.spawn(move || work(thread)))
+            .collect();
+        let times = workers
+            .into_iter()
+            .map(|worker| worker.join().expect("the work does not panic"));
+        times.sum::<f64>() / threads as f64
+    })
+}

@@ -1,0 +1,34 @@
+//! Measures and prints; asserts nothing. Whatever is compared is measured in one run, in turns.
+
+mod calls;
+mod flood;
+mod sequence;
+mod spread;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+/// What can be measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Subject {
+    /// Keeping track of one call: the registry against the published `DiagnosticState`
+    Sequence,
+    /// Calls per second over a unix socket: the drop-in against the published roam-session
+    Calls,
+    /// `roam-trace -p` on a process with 100,000 requests in flight
+    Flood,
+}
+
+/// Runs the benches named, or all.
+pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
+    for subject in Subject::value_variants() {
+        if subjects.is_empty() || subjects.contains(subject) {
+            match subject {
+                Subject::Sequence => sequence::run()?,
+                Subject::Calls => calls::run()?,
+                Subject::Flood => flood::run()?,
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Shows the product at work: a demo program that hangs, and what `roam-trace` says of it. Also the place
+//! that knows how to start the demo.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+
+use crate::process::{self, Process};
+use crate::scratch;
+
+/// A host floods its cells with 100,000 calls in less.
+const READY: Duration = Duration::from_secs(60);
+
+/// Builds, starts a hung demo, shows the dumps, stops it.
+pub(crate) fn run() -> Result<()> {
+    let programs = Programs::build()?;
+    println!("\nStarting a host with two cells; a handler in one of them never answers.");
+    let demo = Demo::start(&programs, &["--hang", "handler"])?;
+    println!("host {}, cells {:?}", demo.host, demo.cells);
+
+    println!("\nWhat the host and its first cell wait for, from their registries:");
+    programs.show(&demo, &[])?;
+    if rustix::process::geteuid().is_root() {
+        println!("\nThe same with probes attached for two seconds:");
+        programs.show(&demo, &["-d", "2s"])?;
+    } else {
+        println!(
+            "\nProbes need root: run this as root to see what moves during two seconds (-d 2s)."
+        );
+    }
+    demo.stop()
+}
+
+/// The product's and the demo's executables.
+pub(crate) struct Programs {
+    directory: PathBuf,
+}
+
+impl Programs {
+    /// Builds them for release.
+    pub(crate) fn build() -> Result<Self> {
+        let mut build = process::cargo([
+            "build",
+            "--release",
+            "--package",
+            "demo",
+            "--package",
+            "roam-trace",
+        ]);
+        build.current_dir(scratch::root());
+        process::require(build)?;
+        Ok(Self {
+            directory: scratch::target_directory().join("release"),
+        })
+    }
+
+    pub(crate) fn trace(&self) -> Command {
+        Command::new(self.directory.join("roam-trace"))
+    }
+
+    fn show(&self, demo: &Demo, arguments: &[&str]) -> Result<()> {
+        let mut command = self.trace();
+        let cell = demo.cells.first().context("the demo has no cell")?;
+        command.args(["-p", &demo.host.to_string(), "-p", &cell.to_string()]);
+        command.args(arguments);
+        process::require(command)
+    }
+}
+
+/// A running demo.
+pub(crate) struct Demo {
+    pub(crate) host: u64,
+    cells: Vec<u64>,
+    process: Process,
+}
+
+impl Demo {
+    /// Starts a host with two cells and waits until it says that it is as it was ordered.
+    pub(crate) fn start(programs: &Programs, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(programs.directory.join("roam-demo"));
+        command.args(["host", "--cells", "2"]).args(arguments);
+        let process = Process::start(command)?;
+        let line = process.wait_for(READY, |line| line.starts_with('{'))?;
+        let ready: Value = serde_json::from_str(&line).context("the demo's ready line")?;
+        ensure!(ready["ready"] == true, "the demo is not ready: {line}");
+        let cells = ready["cells"]
+            .as_array()
+            .context("no cells in the ready line")?;
+        Ok(Self {
+            host: ready["host"]
+                .as_u64()
+                .context("no host in the ready line")?,
+            cells: cells.iter().filter_map(Value::as_u64).collect(),
+            process,
+        })
+    }
+
+    /// Ends the host, which ends its cells.
+    pub(crate) fn stop(self) -> Result<()> {
+        self.process.terminate()
+    }
+}

@@ -1,0 +1,24 @@
+//! Runs the task that was picked. Knows each task's entry and nothing of what it does.
+
+use anyhow::Result;
+
+use crate::cli::Task;
+use crate::tally::Tally;
+use crate::{api, bench, build_ebpf, conformance, demo, dependents, interop, method_ids, test};
+
+impl Task {
+    /// The tests that ran, where the task is one that tests.
+    pub(crate) fn run(self) -> Result<Option<Tally>> {
+        match self {
+            Self::Demo => demo::run().map(|()| None),
+            Self::Bench { subjects } => bench::run(&subjects).map(|()| None),
+            Self::BuildEbpf(args) => build_ebpf::run(&args).map(|()| None),
+            Self::Test { rootless } => test::run(rootless).map(Some),
+            Self::Conformance(judged) => conformance::run(&judged.session()).map(Some),
+            Self::Api(judged) => api::run(&judged.session()).map(Some),
+            Self::Dependents(judged) => dependents::run(&judged.session()).map(Some),
+            Self::Interop(peers) => interop::run(peers.published).map(Some),
+            Self::MethodIds(peers) => method_ids::run(peers.published).map(Some),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The full test run: every part runs even if another failed, and what failed is named at the end.
+
+use std::process::Command;
+use std::time::Instant;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::process;
+use crate::scratch::{self, Session};
+use crate::tally::Tally;
+use crate::{api, build_ebpf, conformance, dependents, interop, machine, method_ids};
+
+struct Part {
+    name: &'static str,
+    run: fn() -> Result<Tally>,
+}
+
+const ROOTLESS: [Part; 9] = [
+    Part {
+        name: "formatting",
+        run: formatting,
+    },
+    Part {
+        name: "clippy",
+        run: clippy,
+    },
+    Part {
+        name: "unit, snapshot, property and doc tests",
+        run: tests,
+    },
+    Part {
+        name: "conformance",
+        run: || conformance::run(&Session::ours()),
+    },
+    Part {
+        name: "public API",
+        run: || api::run(&Session::ours()),
+    },
+    Part {
+        name: "method ids",
+        run: || method_ids::run(false),
+    },
+    Part {
+        name: "dependents",
+        run: || dependents::run(&Session::ours()),
+    },
+    Part {
+        name: "interop",
+        run: || interop::run(false),
+    },
+    Part {
+        name: "committed eBPF object",
+        run: ebpf_object,
+    },
+];
+
+const ROOT: [Part; 1] = [Part {
+    name: "end to end on the real kernel",
+    run: end_to_end,
+}];
+
+/// Cargo projects that are not members of the workspace; the builds of `interop` share their sources.
+const OUTSIDE: [&str; 2] = ["interop/drop-in", "interop/published"];
+const EBPF: &str = "roam-trace-ebpf";
+
+/// Runs everything, or what needs no root.
+pub(crate) fn run(rootless: bool) -> Result<Tally> {
+    let is_root = rustix::process::geteuid().is_root();
+    if !rootless && !is_root {
+        bail!(
+            "without root these cannot run: {}. Run this as root, or `cargo xtask test --rootless` for the rest",
+            ROOT.map(|part| part.name).join(", ")
+        );
+    }
+    machine::prepare(is_root)?;
+    let mut parts = Vec::from(ROOTLESS);
+    if !rootless {
+        parts.extend(ROOT);
+    }
+    let mut sum = Tally::default();
+    let mut report = Vec::new();
+    for (index, part) in parts.iter().enumerate() {
+        println!("\n==> {}/{} {}", index + 1, parts.len(), part.name);
+        let started = Instant::now();
+        let tally = (part.run)().unwrap_or_else(|error| {
+            println!("{error:#}");
+            Tally::one(false)
+        });
+        let verdict = if tally.failed == 0 {
+            "ok    "
+        } else {
+            "FAILED"
+        };
+        report.push(format!(
+            "{verdict} {} ({tally}, {:.0} s)",
+            part.name,
+            started.elapsed().as_secs_f64()
+        ));
+        println!("{}", report[index]);
+        sum += tally;
+    }
+    println!("\n{}\n", report.join("\n"));
+    Ok(sum)
+}
+
+fn formatting() -> Result<Tally> {
+    let mut tally = check(workspace(&["fmt", "--all", "--check"]))?;
+    for project in OUTSIDE.iter().chain([&EBPF]) {
+        tally += check(outside(project, &["fmt", "--check"]))?;
+    }
+    Ok(tally)
+}
+
+fn clippy() -> Result<Tally> {
+    const DENY: [&str; 3] = ["--", "--deny", "warnings"];
+    let mut tally = check(with(
+        workspace(&["clippy", "--workspace", "--all-targets", "--all-features"]),
+        &DENY,
+    ))?;
+    for project in OUTSIDE {
+        tally += check(with(
+            outside(project, &["clippy", "--all-targets", "--all-features"]),
+            &DENY,
+        ))?;
+    }
+    Ok(tally)
+}
+
+fn tests() -> Result<Tally> {
+    cargo_test(&[])
+}
+
+/// Tests that need root are ignored elsewhere.
+fn end_to_end() -> Result<Tally> {
+    machine::mount_kernel_filesystems()?;
+    // The tests start the demo and the product as programs, which `cargo test` does not build for them.
+    process::require(workspace(&["build", "--workspace"]))?;
+    cargo_test(&["--", "--ignored"])
+}
+
+fn cargo_test(arguments: &[&str]) -> Result<Tally> {
+    let finished = process::show(with(
+        workspace(&["test", "--workspace", "--no-fail-fast"]),
+        arguments,
+    ))?;
+    let mut tally = Tally::of_cargo_test(&finished.text);
+    if !finished.success && tally.failed == 0 {
+        // It did not compile, or a test ended its process.
+        tally += Tally::one(false);
+    }
+    ensure!(tally != Tally::default(), "no test ran");
+    Ok(tally)
+}
+
+fn ebpf_object() -> Result<Tally> {
+    let args = build_ebpf::Args {
+        check: true,
+        install: rustix::process::geteuid().is_root(),
+        compiler: None,
+    };
+    build_ebpf::run(&args).map(|()| Tally::one(true))
+}
+
+fn check(command: Command) -> Result<Tally> {
+    Ok(Tally::one(process::show(command)?.success))
+}
+
+fn workspace(arguments: &[&str]) -> Command {
+    let mut command = process::cargo(arguments);
+    command.current_dir(scratch::root());
+    command
+}
+
+fn outside(project: &str, arguments: &[&str]) -> Command {
+    scratch::cargo_in(&scratch::root().join(project), arguments)
+}
+
+fn with(mut command: Command, arguments: &[&str]) -> Command {
+    command.args(arguments);
+    command
+}
