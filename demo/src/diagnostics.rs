@@ -17,4 +17,6 @@ pub(crate) fn forward_to(cell: u32) -> Result<()> {
 }
 
 /// What a dump calls this connection.
-pub(crate) fn name_connection(_handle: &ConnectionHandle, _name: &str) {}
+pub(crate) fn name_connection(handle: &ConnectionHandle, name: &str) {
+    handle.set_diagnostic_name(name);
+}

@@ -5,7 +5,6 @@
 
 use std::time::{Duration, Instant};
 
-use caps::Capability;
 use roam_diagnostic::read::Image;
 use roam_trace_common::limits;
 use roam_trace_common::registry::Table;
@@ -16,7 +15,6 @@ use crate::error::Exit;
 use crate::kernel::{MapAccessError, Maps};
 use crate::merge;
 use crate::target::Target;
-use crate::target::privilege::{self, Missing};
 use crate::target::program;
 
 /// How often it is looked whether there is still anything to watch.
@@ -40,12 +38,9 @@ pub struct Watched {
 /// Why the probes were not watched.
 #[derive(Debug, Error)]
 pub enum WatchError {
-    /// A capability is missing.
-    #[error("no permission to attach to the probes: {0}")]
-    Permission(Missing),
     /// Attaching failed.
     #[error("cannot attach to the probes")]
-    Attach(#[source] AttachError),
+    Attach(#[from] AttachError),
     /// The kernel maps cannot be used.
     #[error(transparent)]
     Maps(#[from] MapAccessError),
@@ -55,20 +50,8 @@ impl WatchError {
     /// The exit status that tells it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Permission(_) => Exit::NoPermission,
+            Self::Attach(AttachError::Permission { .. }) => Exit::NoPermission,
             Self::Attach(_) | Self::Maps(_) => Exit::Failure,
-        }
-    }
-}
-
-impl From<AttachError> for WatchError {
-    fn from(error: AttachError) -> Self {
-        match error {
-            AttachError::Permission => Self::Permission(privilege::missing_of_all(&[
-                Capability::CAP_BPF,
-                Capability::CAP_PERFMON,
-            ])),
-            error => Self::Attach(error),
         }
     }
 }

@@ -200,8 +200,9 @@ pub fn check_kernel() -> Result<(), AttachError> {
         max_channels: 1,
         verbose: false,
     };
-    let bpf = load(&[], options, &PidNamespace::of_tracer(&[])?)?;
-    Programs::load(OBJECT, &bpf, &ATTACH_ORDER)?.pid_filter()?;
+    let object = OBJECT.ok_or(AttachError::Architecture)?;
+    let bpf = load(object, &[], options, &PidNamespace::of_tracer(&[])?)?;
+    Programs::load(object, &bpf, &ATTACH_ORDER)?.pid_filter()?;
     Ok(())
 }
 

@@ -400,7 +400,14 @@ mod tests {
             true,
             "kernel.x is 2; so",
         );
-        check(uprobe_multi(Err(AttachError::Permission)), false, "CAP_BPF");
+        check(
+            uprobe_multi(Err(AttachError::Permission {
+                action: "load kernel programs",
+                capabilities: "CAP_BPF and CAP_PERFMON",
+            })),
+            false,
+            "CAP_BPF",
+        );
         check(
             capability(Capability::CAP_BPF, "-d", true),
             true,
