@@ -29,7 +29,7 @@ macro_rules! probes {
                 core::arch::asm!(
                     "990: nop",
                     ".byte 0x66, 0x2e, 0x0f, 0x1f, 0x84, 0x00, 0x00, 0x00, 0x00, 0x00",
-                    note!($name, concat!($(" 8@%", $x86),*)),
+                    note!($name, concat!($("8@%", $x86, " "),*)),
                     $(in($x86) $argument,)*
                     options(preserves_flags),
                 )
@@ -39,7 +39,7 @@ macro_rules! probes {
             unsafe {
                 core::arch::asm!(
                     "990: nop",
-                    note!($name, concat!($(" 8@", $arm),*)),
+                    note!($name, concat!($("8@", $arm, " "),*)),
                     $(in($arm) $argument,)*
                     options(preserves_flags),
                 )

@@ -1,0 +1,131 @@
+//! A running demo.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use roam_demo::expect::Ready;
+use tempfile::TempDir;
+
+use crate::dump::wait_for;
+
+/// A demo that was started and may not be stuck yet.
+pub(crate) struct Demo {
+    child: Child,
+    pub(crate) directory: TempDir,
+}
+
+/// A demo that has said what it does.
+pub(crate) struct ReadyDemo {
+    _demo: Demo,
+    pub(crate) ready: Ready,
+    pub(crate) stderr: PathBuf,
+}
+
+/// The binary that cargo built beside the tracer.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let tracer = PathBuf::from(env!("CARGO_BIN_EXE_roam-trace"));
+    let path = tracer.with_file_name(name);
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --workspace",
+        path.display()
+    );
+    path
+}
+
+impl Demo {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
+        let directory = TempDir::new().unwrap();
+        let stderr = directory.path().join("stderr");
+        let child = Command::new(binary("roam-demo"))
+            .args(["host", "--cells", "2", "--cell-stderr"])
+            .arg(&stderr)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(stderr.with_extension("0")).unwrap())
+            .spawn()
+            .unwrap();
+        Self { child, directory }
+    }
+
+    /// Waits until it is stuck.
+    pub(crate) fn ready(mut self) -> ReadyDemo {
+        let mut line = String::new();
+        BufReader::new(self.child.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let ready = serde_json::from_str(&line).expect("the demo's ready line");
+        let stderr = self.directory.path().join("stderr");
+        ReadyDemo {
+            _demo: self,
+            ready,
+            stderr,
+        }
+    }
+
+    /// Host and cells, before they are ready.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let host = self.child.id();
+        let mut pids = Vec::new();
+        wait_for("two cells", || {
+            pids = children(host);
+            pids.len() == 2
+                && pids
+                    .iter()
+                    .all(|&pid| maps(pid).contains("/memfd:roam-diagnostic"))
+        });
+        pids.insert(0, host);
+        pids
+    }
+}
+
+impl ReadyDemo {
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        let mut pids = vec![self.ready.host];
+        pids.extend(&self.ready.cells);
+        pids
+    }
+
+    /// Where a process writes its dumps.
+    pub(crate) fn stderr_of(&self, pid: u32) -> PathBuf {
+        let number = self.pids().iter().position(|&known| known == pid).unwrap();
+        self.stderr.with_extension(number.to_string())
+    }
+
+    /// Lets the expected rows grow older than the second that tells them from background traffic.
+    pub(crate) fn wait_until_background_is_young(&self) {
+        thread::sleep(Duration::from_millis(1_300));
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let _ = self.child.wait();
+    }
+}
+
+fn maps(pid: u32) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default()
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let mut pids: Vec<u32> = std::fs::read_dir(format!("/proc/{pid}/task"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|task| std::fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|children| {
+            children
+                .split_ascii_whitespace()
+                .map(|pid| pid.parse().unwrap())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    pids.sort_unstable();
+    pids
+}

@@ -1,0 +1,270 @@
+//! What a dump shows, and whether that is what the demo expects.
+
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use roam_demo::expect::{ExpectedRequest, Ready};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::DEADLINE;
+use crate::demo::ReadyDemo;
+
+/// Rows younger than this may be background traffic.
+const BACKGROUND_LIMIT: Duration = Duration::from_secs(1);
+/// How far an age may be from the truth.
+const AGE_TOLERANCE: Duration = Duration::from_millis(200);
+
+/// A tracer that is running.
+pub(crate) struct Tracer(Child);
+
+impl Tracer {
+    pub(crate) fn start(pids: &[u32], arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
+        for pid in pids {
+            command.args(["-p", &pid.to_string()]);
+        }
+        let child = command
+            .arg("--json")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self(child)
+    }
+
+    pub(crate) fn finish(self) -> Rows {
+        let output = self.0.wait_with_output().unwrap();
+        assert!(
+            output.status.success(),
+            "roam-trace: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Rows(serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// Ends it as nothing else can.
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// Runs the tracer on host and cells.
+pub(crate) fn trace(demo: &ReadyDemo, arguments: &[&str]) -> Rows {
+    Tracer::start(&demo.pids(), arguments).finish()
+}
+
+/// A dump as JSON.
+pub(crate) struct Rows(Value);
+
+impl Rows {
+    /// Every expected row is there once and as old as it is, and no other is older than a second.
+    pub(crate) fn check(&self, ready: &Ready, source: &str) {
+        let taken_at: jiff::Timestamp = self.0["taken_at"].as_str().unwrap().parse().unwrap();
+        for process in self.0["processes"].as_array().unwrap() {
+            let pid = u32::try_from(process["process"]["pid"].as_u64().unwrap()).unwrap();
+            assert_eq!(process["gaps"], gaps(source), "{process:#}");
+            assert_eq!(process["source"], source, "{process:#}");
+            let mut rows: Vec<&Value> = process["requests"].as_array().unwrap().iter().collect();
+            for expected in ready.expect.iter().filter(|expected| expected.pid == pid) {
+                let index = rows
+                    .iter()
+                    .position(|row| matches(row, expected, taken_at))
+                    .unwrap_or_else(|| panic!("{expected:#?} is not in {process:#}"));
+                rows.remove(index);
+            }
+            rows.retain(|row| age(row) > BACKGROUND_LIMIT);
+            assert!(rows.is_empty(), "nobody expects {rows:#?}");
+            self.check_channels(process, pid, ready, source);
+        }
+    }
+
+    fn check_channels(&self, process: &Value, pid: u32, ready: &Ready, source: &str) {
+        for expected in ready
+            .expect_channels
+            .iter()
+            .filter(|expected| expected.pid == pid)
+        {
+            let channels = process["channels"].as_array().unwrap();
+            let direction = serde_json::to_value(expected.direction).unwrap();
+            let channel = channels
+                .iter()
+                .find(|channel| {
+                    channel["channel_id"] == expected.channel_id
+                        && channel["direction"] == direction
+                        && channel["connection_name"] == *expected.connection
+                })
+                .unwrap_or_else(|| panic!("{expected:#?} is not in {process:#}"));
+            assert_eq!(channel["element_type"], *expected.element);
+            assert_eq!(channel["request_id"], expected.request_id, "{channel:#}");
+            let moved = |what: &str| {
+                channel[format!("{what}_sent")].as_u64().unwrap()
+                    + channel[format!("{what}_received")].as_u64().unwrap()
+            };
+            if let Some(items) = expected.items {
+                assert_eq!(moved("items"), items, "{channel:#}");
+            }
+            if let Some(bytes) = expected.payload_bytes {
+                assert_eq!(moved("bytes"), bytes, "{channel:#}");
+            }
+        }
+        // Which channel a driver waits for is in its registry alone.
+        if source == "probes" {
+            return;
+        }
+        let delivering: Vec<_> = process["connections"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|connection| !connection["delivering"].is_null())
+            .map(|connection| {
+                (
+                    connection["name"].as_str().unwrap(),
+                    connection["delivering"]["channel_id"].as_u64().unwrap(),
+                )
+            })
+            .collect();
+        let expected: Vec<_> = ready
+            .expect_delivering
+            .iter()
+            .filter(|expected| expected.pid == pid)
+            .map(|expected| (expected.connection.as_str(), expected.channel_id))
+            .collect();
+        assert_eq!(delivering, expected);
+    }
+
+    /// Requests that started while the processes were watched.
+    pub(crate) fn window_started(&self) -> u64 {
+        self.0["processes"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .flat_map(|process| process["window"]["connections"].as_array().unwrap())
+            .map(|connection| connection["started"].as_u64().unwrap())
+            .sum()
+    }
+}
+
+/// What a dump from that source lacks.
+fn gaps(source: &str) -> Value {
+    match source {
+        "probes" => serde_json::json!([
+            {"gap": "other", "text": "what began before the probes were watched is missing"},
+            {"gap": "other", "text": "names come from the registry"},
+        ]),
+        _ => serde_json::json!([]),
+    }
+}
+
+fn matches(row: &Value, expected: &ExpectedRequest, taken_at: jiff::Timestamp) -> bool {
+    let true_age = taken_at.as_millisecond() - expected.since_unix_ms as i64;
+    let difference = age(row).as_millis() as i64 - true_age;
+    row["direction"] == serde_json::to_value(expected.direction).unwrap()
+        && row["phase"] == serde_json::to_value(expected.phase).unwrap()
+        && row["method"] == *expected.method
+        && expected
+            .connection
+            .as_ref()
+            .is_none_or(|name| row["connection_name"] == **name)
+        && expected
+            .request_id
+            .is_none_or(|request_id| row["request_id"] == request_id)
+        && difference.unsigned_abs() <= AGE_TOLERANCE.as_millis() as u64
+}
+
+fn age(row: &Value) -> Duration {
+    Duration::from_micros(row["age_us"].as_u64().unwrap())
+}
+
+/// The text that a process wrote at SIGUSR1.
+pub(crate) struct SignalDump(String);
+
+/// Sends SIGUSR1 to a process and waits for its whole dump.
+pub(crate) fn signal_dump(demo: &ReadyDemo, pid: u32) -> SignalDump {
+    let path: PathBuf = demo.stderr_of(pid);
+    let rule = "=".repeat(60);
+    let dumps = || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        let own = format!("\npid {pid} · ");
+        let start = text.rfind(&own)?;
+        let dump = &text[start..];
+        (dump.matches(&rule).count() == 2).then(|| dump.to_owned())
+    };
+    let before = dumps().map_or(0, |dump| dump.len());
+    kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::USR1).unwrap();
+    let mut text = None;
+    wait_for("a dump", || {
+        text = dumps();
+        text.as_ref()
+            .is_some_and(|text| before == 0 || !text.is_empty())
+    });
+    SignalDump(text.unwrap())
+}
+
+impl SignalDump {
+    /// As [`Rows::check`], as far as text tells.
+    pub(crate) fn check_text(&self, ready: &Ready, pid: u32) {
+        let in_flight = self.0.split("PENDING RESPONSES").next().unwrap();
+        let mut lines: Vec<&str> = in_flight
+            .lines()
+            .filter(|line| line.starts_with("  [req_id="))
+            .collect();
+        for expected in ready.expect.iter().filter(|expected| expected.pid == pid) {
+            let phase = serde_json::to_value(expected.phase).unwrap();
+            let phase = format!("({})", phase.as_str().unwrap().replace('_', " "));
+            let index = lines
+                .iter()
+                .position(|line| {
+                    line.contains(&format!("] {} - ", expected.method)) && line.contains(&phase)
+                })
+                .unwrap_or_else(|| panic!("{expected:#?} is not in {}", self.0));
+            lines.remove(index);
+        }
+        lines.retain(|line| seconds(line) > BACKGROUND_LIMIT.as_secs_f64());
+        assert!(lines.is_empty(), "nobody expects {lines:#?}");
+    }
+}
+
+/// The age in a line such as `… - waiting 45.2s (sent)`.
+fn seconds(line: &str) -> f64 {
+    line.split_ascii_whitespace()
+        .find_map(|word| word.strip_suffix('s')?.parse().ok())
+        .unwrap_or_else(|| panic!("no age in {line}"))
+}
+
+/// The bytes at the probe sites of a process, as its memory has them now.
+pub(crate) fn site_bytes(pid: u32) -> Vec<Vec<u8>> {
+    use std::os::unix::fs::FileExt;
+    let executable = std::fs::File::open(format!("/proc/{pid}/exe")).unwrap();
+    let sites = roam_trace::target::elf::file_probe_sites(executable).unwrap();
+    let base = std::fs::read_to_string(format!("/proc/{pid}/maps"))
+        .unwrap()
+        .split('-')
+        .next()
+        .map(|start| u64::from_str_radix(start, 16).unwrap())
+        .unwrap();
+    let memory = std::fs::File::open(format!("/proc/{pid}/mem")).unwrap();
+    sites
+        .iter()
+        .map(|site| {
+            let mut bytes = vec![0; 11];
+            memory
+                .read_exact_at(&mut bytes, base + site.address)
+                .unwrap();
+            bytes
+        })
+        .collect()
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + DEADLINE;
+    while !condition() {
+        assert!(Instant::now() < deadline, "gave up waiting for {what}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}

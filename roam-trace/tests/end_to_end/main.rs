@@ -1,0 +1,91 @@
+//! Real processes, real probes: every hang of the demo is found from outside.
+//!
+//! The demo says what a truthful dump must show; every source must show that
+//! and nothing else that is older than a second.
+
+mod demo;
+mod dump;
+
+use std::time::Duration;
+
+use demo::Demo;
+use dump::{signal_dump, trace};
+
+const HANGS: [&str; 5] = ["handler", "chain", "reader", "dropped", "forward"];
+
+/// How long the demo runs well before it gets stuck, where a tracer is to be attached before.
+const HANG_AFTER: &str = "3s";
+
+#[test]
+fn the_registry_shows_every_hang_without_having_been_attached() {
+    for hang in HANGS {
+        let demo = Demo::start(&["--hang", hang]).ready();
+        demo.wait_until_background_is_young();
+        trace(&demo, &["--source", "registry"]).check(&demo.ready, "registry");
+    }
+}
+
+#[test]
+#[ignore = "needs root and a kernel with uprobe_multi"]
+fn probes_attached_before_the_hang_show_it() {
+    for hang in HANGS {
+        let demo = Demo::start(&["--hang", hang, "--hang-after", HANG_AFTER]);
+        let tracer = dump::Tracer::start(&demo.pids(), &["--source", "probes", "-d", "7s"]);
+        let demo = demo.ready();
+        tracer.finish().check(&demo.ready, "probes");
+    }
+}
+
+#[test]
+#[ignore = "needs root and a kernel with uprobe_multi"]
+fn probes_attached_after_the_hang_show_it_by_the_registry() {
+    for hang in HANGS {
+        let demo = Demo::start(&["--hang", hang]).ready();
+        let rows = trace(&demo, &["-d", "2s"]);
+        rows.check(&demo.ready, "both");
+        assert!(
+            rows.window_started() > 0,
+            "{hang}: no traffic in the window"
+        );
+    }
+}
+
+#[test]
+fn sigusr1_shows_every_hang_in_host_and_cells() {
+    for hang in HANGS {
+        let demo = Demo::start(&["--hang", hang]).ready();
+        demo.wait_until_background_is_young();
+        for &pid in &demo.pids() {
+            signal_dump(&demo, pid).check_text(&demo.ready, pid);
+        }
+    }
+}
+
+#[test]
+fn sigusr1_works_with_every_worker_blocked() {
+    let demo = Demo::start(&["--hang", "handler", "--block-workers"]).ready();
+    signal_dump(&demo, demo.ready.host).check_text(&demo.ready, demo.ready.host);
+}
+
+#[test]
+#[ignore = "needs root and a kernel with uprobe_multi"]
+fn a_dump_by_probes_leaves_the_sites_as_they_were() {
+    let demo = Demo::start(&["--hang", "handler"]).ready();
+    let before = dump::site_bytes(demo.ready.host);
+    assert!(!before.is_empty());
+    for _ in 0..3 {
+        trace(&demo, &["-d", "200ms"]);
+        assert_eq!(dump::site_bytes(demo.ready.host), before);
+    }
+    let killed = dump::Tracer::start(&demo.pids(), &["-d", "60s"]);
+    dump::wait_for("the probes to be attached", || {
+        dump::site_bytes(demo.ready.host) != before
+    });
+    killed.kill();
+    dump::wait_for("the probes to be gone", || {
+        dump::site_bytes(demo.ready.host) == before
+    });
+}
+
+/// Deadline of everything that is waited for.
+const DEADLINE: Duration = Duration::from_secs(30);
