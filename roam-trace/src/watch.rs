@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use roam_diagnostic::read::Image;
 use roam_trace_common::limits;
-use roam_trace_common::registry::Table;
 use thiserror::Error;
 
 use crate::attach::{AttachError, Options, Rows, Tracer};
@@ -76,8 +75,8 @@ pub fn watch(
         .collect();
     let images = if seed { read(targets) } else { Vec::new() };
     let options = Options {
-        max_requests: rows(&images, targets.len(), Table::Requests, limits::REQUESTS),
-        max_channels: rows(&images, targets.len(), Table::Channels, limits::CHANNELS),
+        max_requests: capacity(targets, &images, limits::REQUESTS, |image| &image.requests),
+        max_channels: capacity(targets, &images, limits::CHANNELS, |image| &image.channels),
         verbose,
     };
     let mut tracer = Tracer::attach(&attached, options)?;
@@ -149,15 +148,21 @@ fn seeds(targets: &[&Target], images: &[Vec<Image>]) -> Rows {
     all
 }
 
-/// Rows that a kernel map needs so that it is full no sooner than the registries are.
-fn rows(images: &[Vec<Image>], targets: usize, table: Table, least: u32) -> u32 {
-    let capacity: u32 = images
-        .iter()
-        .flatten()
-        .map(|image| image.header.tables[table as usize].capacity)
-        .fold(0, u32::saturating_add);
-    let least = least.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
-    capacity.max(least).min(MAX_ROWS)
+/// Rows that a kernel map is made for: what may begin, and what has begun. The capacity of the registries is
+/// no measure, they may claim any.
+fn capacity<R>(
+    targets: &[&Target],
+    images: &[Vec<Image>],
+    limit: u32,
+    rows: fn(&Image) -> &[R],
+) -> u32 {
+    let begun: usize = images.iter().flatten().map(|image| rows(image).len()).sum();
+    let begun = u32::try_from(begun).unwrap_or(u32::MAX);
+    let targets = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    limit
+        .saturating_mul(targets)
+        .saturating_add(begun)
+        .min(MAX_ROWS)
 }
 
 fn log_kernel_side(tracer: &mut Tracer) {
