@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use caps::Capability;
 use roam_diagnostic::read::Image;
 use roam_trace_common::limits;
 use thiserror::Error;
@@ -14,6 +15,7 @@ use crate::error::Exit;
 use crate::kernel::{MapAccessError, Maps};
 use crate::merge;
 use crate::target::Target;
+use crate::target::privilege::{self, Missing};
 use crate::target::program;
 
 /// How often it is looked whether there is still anything to watch.
@@ -37,9 +39,12 @@ pub struct Watched {
 /// Why the probes were not watched.
 #[derive(Debug, Error)]
 pub enum WatchError {
+    /// A capability is missing.
+    #[error("no permission to attach to the probes: {0}")]
+    Permission(Missing),
     /// Attaching failed.
     #[error("cannot attach to the probes")]
-    Attach(#[from] AttachError),
+    Attach(#[source] AttachError),
     /// The kernel maps cannot be used.
     #[error(transparent)]
     Maps(#[from] MapAccessError),
@@ -49,8 +54,23 @@ impl WatchError {
     /// The exit status that tells it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Attach(AttachError::Permission { .. }) => Exit::NoPermission,
+            Self::Permission(_) | Self::Attach(AttachError::Permission { .. }) => {
+                Exit::NoPermission
+            }
             Self::Attach(_) | Self::Maps(_) => Exit::Failure,
+        }
+    }
+}
+
+impl From<AttachError> for WatchError {
+    /// Says which capability is missing, where one is: attaching only knows what it needs.
+    fn from(error: AttachError) -> Self {
+        let needed = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+        match privilege::missing_of_all(&needed) {
+            missing @ Missing::AllOf(_) if matches!(error, AttachError::Permission { .. }) => {
+                Self::Permission(missing)
+            }
+            _ => Self::Attach(error),
         }
     }
 }
