@@ -431,16 +431,31 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
         Ok((got == buffer.len()).then(|| parse(buffer)).flatten())
     }
 
-    /// The complete rows of a table whose rows are never released.
+    /// The complete rows of a table whose rows are never released. Read in parts, since a table may claim
+    /// gigabytes that it does not have.
     fn read_names<R: FromBytes + Name>(&self, table: Table) -> io::Result<Vec<R>> {
         let (offset, slots) = self.extent(table);
-        let mut buffer = vec![0; slots * size_of::<R>()];
-        let got = read_full(self.memory, &mut buffer, offset)?;
-        Ok(buffer[..got]
-            .chunks_exact(size_of::<R>())
-            .map_while(parse::<R>)
-            .take_while(Name::is_complete)
-            .collect())
+        let end = offset + (slots * size_of::<R>()) as u64;
+        let mut start = offset;
+        let mut buffer = vec![0; CHUNK_BYTES / size_of::<R>() * size_of::<R>()];
+        let mut rows = Vec::new();
+        while start < end {
+            let bytes = usize::try_from(end - start).unwrap_or(usize::MAX);
+            let bytes = bytes.min(buffer.len());
+            let got = read_full(self.memory, &mut buffer[..bytes], start)?;
+            let complete = rows.len() + got / size_of::<R>();
+            rows.extend(
+                buffer[..got]
+                    .chunks_exact(size_of::<R>())
+                    .map_while(parse::<R>)
+                    .take_while(Name::is_complete),
+            );
+            if rows.len() < complete || got < bytes {
+                break;
+            }
+            start += bytes as u64;
+        }
+        Ok(rows)
     }
 
     /// Where a table begins and how many of its slots were ever used.

@@ -14,7 +14,7 @@ Exit status:
   2  the command line makes no sense
   3  no permission; the message names the capability that is missing
   4  not a roam program; the message names what was looked for
-With several processes it is the highest one, and the others are printed all the same.";
+With several processes it is the highest one. What can be printed is printed whatever the status.";
 
 const EXAMPLES: &str = "\
 Examples:

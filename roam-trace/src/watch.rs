@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
+use caps::Capability;
 use roam_diagnostic::read::Image;
 use roam_trace_common::limits;
-use roam_trace_common::registry::Table;
 use thiserror::Error;
 
 use crate::attach::{AttachError, Options, Rows, Tracer};
@@ -15,6 +15,7 @@ use crate::error::Exit;
 use crate::kernel::{MapAccessError, Maps};
 use crate::merge;
 use crate::target::Target;
+use crate::target::privilege::{self, Missing};
 use crate::target::program;
 
 /// How often it is looked whether there is still anything to watch.
@@ -38,9 +39,12 @@ pub struct Watched {
 /// Why the probes were not watched.
 #[derive(Debug, Error)]
 pub enum WatchError {
+    /// A capability is missing.
+    #[error("no permission to attach to the probes: {0}")]
+    Permission(Missing),
     /// Attaching failed.
     #[error("cannot attach to the probes")]
-    Attach(#[from] AttachError),
+    Attach(#[source] AttachError),
     /// The kernel maps cannot be used.
     #[error(transparent)]
     Maps(#[from] MapAccessError),
@@ -50,8 +54,23 @@ impl WatchError {
     /// The exit status that tells it.
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Attach(AttachError::Permission { .. }) => Exit::NoPermission,
+            Self::Permission(_) | Self::Attach(AttachError::Permission { .. }) => {
+                Exit::NoPermission
+            }
             Self::Attach(_) | Self::Maps(_) => Exit::Failure,
+        }
+    }
+}
+
+impl From<AttachError> for WatchError {
+    /// Says which capability is missing, where one is: attaching only knows what it needs.
+    fn from(error: AttachError) -> Self {
+        let needed = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+        match privilege::missing_of_all(&needed) {
+            missing @ Missing::AllOf(_) if matches!(error, AttachError::Permission { .. }) => {
+                Self::Permission(missing)
+            }
+            _ => Self::Attach(error),
         }
     }
 }
@@ -76,8 +95,8 @@ pub fn watch(
         .collect();
     let images = if seed { read(targets) } else { Vec::new() };
     let options = Options {
-        max_requests: rows(&images, targets.len(), Table::Requests, limits::REQUESTS),
-        max_channels: rows(&images, targets.len(), Table::Channels, limits::CHANNELS),
+        max_requests: capacity(targets, &images, limits::REQUESTS, |image| &image.requests),
+        max_channels: capacity(targets, &images, limits::CHANNELS, |image| &image.channels),
         verbose,
     };
     let mut tracer = Tracer::attach(&attached, options)?;
@@ -149,15 +168,21 @@ fn seeds(targets: &[&Target], images: &[Vec<Image>]) -> Rows {
     all
 }
 
-/// Rows that a kernel map needs so that it is full no sooner than the registries are.
-fn rows(images: &[Vec<Image>], targets: usize, table: Table, least: u32) -> u32 {
-    let capacity: u32 = images
-        .iter()
-        .flatten()
-        .map(|image| image.header.tables[table as usize].capacity)
-        .fold(0, u32::saturating_add);
-    let least = least.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
-    capacity.max(least).min(MAX_ROWS)
+/// Rows that a kernel map is made for: what may begin, and what has begun. The capacity of the registries is
+/// no measure, they may claim any.
+fn capacity<R>(
+    targets: &[&Target],
+    images: &[Vec<Image>],
+    limit: u32,
+    rows: fn(&Image) -> &[R],
+) -> u32 {
+    let begun: usize = images.iter().flatten().map(|image| rows(image).len()).sum();
+    let begun = u32::try_from(begun).unwrap_or(u32::MAX);
+    let targets = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+    limit
+        .saturating_mul(targets)
+        .saturating_add(begun)
+        .min(MAX_ROWS)
 }
 
 fn log_kernel_side(tracer: &mut Tracer) {

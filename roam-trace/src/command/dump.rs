@@ -172,6 +172,10 @@ impl Outcome {
                 snapshot
             }
         };
+        if reading.is_cut {
+            let text = "it maps more registries than a program can have";
+            snapshot.gaps.push(gap(text.to_owned()));
+        }
         for error in &reading.errors {
             let text = format!("a registry is left out: {error}");
             snapshot.gaps.push(gap(text));

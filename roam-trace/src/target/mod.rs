@@ -22,7 +22,7 @@ use roam_diagnostic::snapshot;
 
 use crate::error::TargetError;
 
-/// How often and for how long a registry is waited for whose header is not written yet.
+/// How often it is looked whether a registry's header is written by now, over all registries of a process.
 const HEADER_LOOKS: u32 = 50;
 const HEADER_PAUSE: Duration = Duration::from_millis(2);
 
@@ -46,6 +46,8 @@ pub struct Reading {
     pub inherited: Vec<u32>,
     /// Those that make no sense.
     pub errors: Vec<ReadError>,
+    /// Whether there are so many that some were left out.
+    pub is_cut: bool,
     /// When it was, on the process's `CLOCK_MONOTONIC`: later than every time in the registries.
     pub now_ns: u64,
 }
@@ -100,8 +102,11 @@ impl Target {
     /// Where it may not be looked at, or ended.
     pub fn read(&self) -> Result<Reading, TargetError> {
         let mut reading = Reading::default();
-        for region in region::open_regions(&self.process)? {
-            match read_region(&region) {
+        let regions = region::open_regions(&self.process)?;
+        reading.is_cut = regions.is_cut;
+        let mut looks = HEADER_LOOKS;
+        for region in &regions.files {
+            match read_region(region, &mut looks) {
                 Ok(image) if self.owns(&image) => reading.images.push(image),
                 Ok(image) => reading.inherited.push(image.header.process_id),
                 Err(error) => reading.errors.push(error),
@@ -135,12 +140,13 @@ impl Target {
 }
 
 /// Reads a region, and waits a little for one that is being made.
-fn read_region(region: &File) -> Result<Image, ReadError> {
-    for _ in 0..HEADER_LOOKS {
+fn read_region(region: &File, looks: &mut u32) -> Result<Image, ReadError> {
+    while *looks > 0 {
         let mut magic = [0; 8];
         if region.read_at(&mut magic, 0)? == 0 || magic != [0; 8] {
             break;
         }
+        *looks -= 1;
         sleep(HEADER_PAUSE);
     }
     read::read(region)

@@ -21,6 +21,17 @@ use super::privilege;
 use super::proc::Process;
 use crate::error::TargetError;
 
+/// Registries of one process that are opened: a program has one, a few with libraries of its own.
+const MAX_REGIONS: usize = 64;
+
+/// The registries of a process.
+pub struct Regions {
+    /// Opened, each once.
+    pub files: Vec<File>,
+    /// Whether there are more than anybody needs, which were left out.
+    pub is_cut: bool,
+}
+
 /// One place where a process maps a registry.
 struct Mapped {
     file: FileId,
@@ -33,13 +44,16 @@ struct Mapped {
 /// # Errors
 ///
 /// Where the process may not be looked at or ended.
-pub fn open_regions(process: &Process) -> Result<Vec<File>, TargetError> {
+pub fn open_regions(process: &Process) -> Result<Regions, TargetError> {
     let mut mappings = mappings(process)?;
     let device = memory_file_device()
         .map_err(|error| process.error("tell memory files from other files of", error))?;
     mappings.retain(|mapping| mapping.file.device == device);
+    let is_cut = mappings.len() > MAX_REGIONS;
+    mappings.truncate(MAX_REGIONS);
     if mappings.is_empty() {
-        return Ok(Vec::new());
+        let files = Vec::new();
+        return Ok(Regions { files, is_cut });
     }
     let mut opened = open_by_descriptors(process, &mappings)
         .map_err(|error| process.error("look at the open files of", error))?;
@@ -49,7 +63,8 @@ pub fn open_regions(process: &Process) -> Result<Vec<File>, TargetError> {
             opened.push((mapping.file, open_by_mapping(process, mapping)?));
         }
     }
-    Ok(opened.into_iter().map(|(_, region)| region).collect())
+    let files = opened.into_iter().map(|(_, region)| region).collect();
+    Ok(Regions { files, is_cut })
 }
 
 /// Every mapping with the name of a registry, each file once.
@@ -57,7 +72,10 @@ fn mappings(process: &Process) -> Result<Vec<Mapped>, TargetError> {
     let name = format!("/memfd:{REGION_NAME} (deleted)").into_bytes();
     let mut found: Vec<Mapped> = Vec::new();
     for_each_mapping(process, |mapping| {
-        if mapping.path == name && !found.iter().any(|known| known.file == mapping.file) {
+        if mapping.path == name
+            && found.len() <= MAX_REGIONS
+            && !found.iter().any(|known| known.file == mapping.file)
+        {
             found.push(Mapped {
                 file: mapping.file,
                 start: mapping.start,

@@ -8,14 +8,21 @@ use roam_trace::target::Target;
 
 use crate::dump::processes;
 use crate::fixture::Fixture;
-use crate::run::{Run, command, roam_trace, run};
+use crate::run::{Run, command, roam_trace, run, wait_until};
 
 /// A program that is not roam's and ends with this value.
 struct Program(Child);
 
 impl Program {
     fn start(mut command: Command) -> Self {
-        Self(command.stdin(Stdio::null()).spawn().unwrap())
+        let program = Self(command.stdin(Stdio::null()).spawn().unwrap());
+        // A program has its name a moment after it has begun.
+        let own = std::fs::read("/proc/thread-self/comm").unwrap();
+        let path = format!("/proc/{}/comm", program.pid());
+        wait_until("the program has its name", || {
+            std::fs::read(&path).unwrap() != own
+        });
+        program
     }
 
     fn pid(&self) -> String {
@@ -226,6 +233,34 @@ fn registry_of_random_rows() {
     assert_eq!(run.status, 0, "{}", run.stderr);
     assert!(run.stdout.contains("incomplete: "), "{}", run.stdout);
     assert!(!run.stdout.contains('\u{1b}'));
+}
+
+/// The tool with no more memory than a large dump takes.
+fn with_little_memory(arguments: &[&str]) -> Command {
+    let tool = command(arguments);
+    let mut shell = Command::new("/bin/sh");
+    shell
+        .args(["-c", "ulimit -v 1000000; exec \"$@\"", "sh"])
+        .arg(tool.get_program())
+        .args(tool.get_args())
+        .env_clear();
+    shell
+}
+
+#[test]
+fn registry_that_claims_gigabytes() {
+    let target = Fixture::start("huge");
+    let run = run(with_little_memory(&["-p", &target.pid(), "--json"]));
+    assert_eq!((run.status, &*run.stderr), (0, ""));
+    assert_eq!(processes(&run)[0]["requests"], serde_json::json!([]));
+}
+
+#[test]
+fn more_registries_than_anybody_needs() {
+    let target = Fixture::start("crowd");
+    let pid = target.pid();
+    let expected = "1 roam-trace: process [pid] (fixture): this is no registry: it does not begin with \"roamdiag\"";
+    check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
 }
 
 #[test]

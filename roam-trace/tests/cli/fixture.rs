@@ -103,6 +103,8 @@ pub(crate) fn run_if_asked() {
             std::fs::write("/proc/self/comm", b"a) \n\x1b[31m (\xff").unwrap();
         }
         "region" => region::publish(&region::content(argument.unwrap())),
+        "huge" => region::publish_huge(),
+        "crowd" => (0..100).for_each(|_| region::publish(&region::content("zeros"))),
         "two" => {
             hang("cell-http");
             region::publish(&region::own());

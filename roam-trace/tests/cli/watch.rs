@@ -84,6 +84,23 @@ fn probes_alone() {
 
 #[test]
 #[ignore = "needs root and a kernel with uprobe_multi"]
+fn probes_where_the_registry_is_private() {
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-c", "ulimit -f 1000; exec \"$@\"", "sh"]);
+    shell.arg(std::env::current_exe().unwrap());
+    let target = Fixture::start_by(shell, "busy");
+    let run = roam_trace(&["-p", &target.pid(), "-d", "300ms", "--json"]);
+    assert_eq!((run.status, &*run.stderr), (0, ""));
+    let process = &processes(&run)[0];
+    assert_eq!(process["source"], "probes");
+    assert_eq!(list(process, "gaps").len(), 1);
+    let requests = list(process, "requests");
+    assert!(requests.len() > 2);
+    assert!(requests.iter().all(|row| row["method"] == Value::Null));
+}
+
+#[test]
+#[ignore = "needs root and a kernel with uprobe_multi"]
 fn the_kernel_side_speaks_with_verbose() {
     let target = Fixture::start("busy");
     let run = roam_trace(&["-p", &target.pid(), "-d", "300ms", "-v"]);
