@@ -3,8 +3,8 @@
 //!
 //! The program that notices the exit of a process needs to know whether the
 //! exiting thread is the last one; Linux tells it so only from 6.16. Owns the
-//! few lines of BTF decoding that takes. Never reads anything else of it: a
-//! complete parse of the 5 MB takes longer than attaching.
+//! few lines of BTF decoding that takes: aya decodes all of it and gives no offsets
+//! out, and a second complete decoding would take longer than attaching.
 //!
 //! The format is that of <https://docs.kernel.org/bpf/btf.html>.
 

@@ -1,6 +1,5 @@
 //! The lines that the programs log with aya-log.
 
-use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use aya::Ebpf;
@@ -26,12 +25,6 @@ impl LogLines {
     pub(super) fn take(&mut self) -> Vec<String> {
         self.reader.flush();
         std::mem::take(&mut *self.lines.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-impl fmt::Debug for LogLines {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("LogLines").finish_non_exhaustive()
     }
 }
 

@@ -38,7 +38,7 @@ pub struct Seeded {
 }
 
 /// What was put in.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Seeds {
     requests: SeededRows<RequestValue>,
     channels: SeededRows<ChannelValue>,
@@ -93,7 +93,6 @@ trait Seed: crate::kernel::Plain + PartialEq {
 }
 
 /// The seeded rows of one map.
-#[derive(Debug)]
 struct SeededRows<V> {
     /// As they were put in.
     rows: HashMap<RecordKey, V>,

@@ -21,6 +21,10 @@ const MAX_PART_BYTES: u64 = 4 << 20;
 /// Probe sites that a file may have.
 const MAX_SITES: usize = 4_096;
 
+/// A function that the linker dropped leaves its note behind, with an address that counts from 0. A program
+/// that never closes a channel has no such probe, and that is no damage.
+const DROPPED_BELOW: u64 = 0x1000;
+
 /// Section and type of the notes.
 const NOTE_SECTION: &[u8] = b".note.stapsdt";
 const NOTE_NAME: &[u8] = b"stapsdt";
@@ -142,7 +146,7 @@ pub fn probe_sites<'data, R: ReadRef<'data>>(data: R) -> Result<Vec<ProbeSite>, 
         }
         let note = Note::decode(description, endian)
             .map_err(|problem| ElfError::Note { index, problem })?;
-        if note.provider != PROVIDER {
+        if note.provider != PROVIDER || note.address < DROPPED_BELOW {
             continue;
         }
         if sites.len() == MAX_SITES {
@@ -420,6 +424,16 @@ mod tests {
             probe_sites(image.as_slice()),
             Err(ElfError::NoSite { name, .. }) if name == site.name
         ));
+    }
+
+    #[test]
+    fn skips_a_probe_whose_code_was_dropped() {
+        let mut image = own_image();
+        let name = position(&image, b"roam\0request_end\0");
+        image[name - 24..name - 16].copy_from_slice(&0x12_u64.to_le_bytes());
+        let sites = probe_sites(image.as_slice()).unwrap();
+        assert!(sites.iter().all(|site| site.name != "request_end"));
+        assert!(!sites.is_empty());
     }
 
     #[test]

@@ -1,3 +1,147 @@
-//! Finding out what a process offers to a tracer.
+//! Finding a process and what it offers to a tracer. Never writes to one.
 
+pub mod absence;
+pub mod clock;
 pub mod elf;
+pub mod maps;
+pub mod privilege;
+pub mod proc;
+pub mod program;
+pub mod region;
+
+use std::cell::OnceCell;
+use std::fs::File;
+use std::thread::sleep;
+use std::time::Duration;
+
+use clock::Clock;
+use proc::Process;
+use program::ProbedBinary;
+use roam_diagnostic::read::{self, Image, ReadError, RegionMemory};
+use roam_diagnostic::snapshot;
+
+use crate::error::TargetError;
+
+/// How often and for how long a registry is waited for whose header is not written yet.
+const HEADER_LOOKS: u32 = 50;
+const HEADER_PAUSE: Duration = Duration::from_millis(2);
+
+/// A process that was asked for.
+#[derive(Debug)]
+pub struct Target {
+    /// The process.
+    pub process: Process,
+    /// Its clocks.
+    pub clock: Clock,
+    /// Looked for at the first need: a registry is read without.
+    probed: OnceCell<Vec<ProbedBinary>>,
+}
+
+/// What a process's registries held at one moment.
+#[derive(Debug, Default)]
+pub struct Reading {
+    /// Those of the process itself.
+    pub images: Vec<Image>,
+    /// The pids of processes that it was forked from, whose registries it still maps.
+    pub inherited: Vec<u32>,
+    /// Those that make no sense.
+    pub errors: Vec<ReadError>,
+    /// When it was, on the process's `CLOCK_MONOTONIC`: later than every time in the registries.
+    pub now_ns: u64,
+}
+
+impl Target {
+    /// Finds a process.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be looked at or is no program.
+    pub fn find(pid: u32) -> Result<Self, TargetError> {
+        let process = Process::open(pid)?;
+        let clock =
+            Clock::of(&process).map_err(|error| process.error("read the clocks of", error))?;
+        Ok(Self {
+            process,
+            clock,
+            probed: OnceCell::new(),
+        })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    /// What a snapshot calls it.
+    pub fn label(&self) -> snapshot::Process {
+        snapshot::Process {
+            pid: self.pid(),
+            name: self.process.name().to_owned(),
+        }
+    }
+
+    /// Its files with probes. They stay open, so that what is attached to is what was looked at.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not be looked at, or ended.
+    pub fn probed(&self) -> Result<&[ProbedBinary], TargetError> {
+        if let Some(probed) = self.probed.get() {
+            return Ok(probed);
+        }
+        let probed = program::probed_binaries(&self.process)?;
+        Ok(self.probed.get_or_init(|| probed))
+    }
+
+    /// Reads the registries that the process maps now.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not be looked at, or ended.
+    pub fn read(&self) -> Result<Reading, TargetError> {
+        let mut reading = Reading::default();
+        for region in region::open_regions(&self.process)? {
+            match read_region(&region) {
+                Ok(image) if self.owns(&image) => reading.images.push(image),
+                Ok(image) => reading.inherited.push(image.header.process_id),
+                Err(error) => reading.errors.push(error),
+            }
+        }
+        reading.now_ns = self.clock.now_ns();
+        // The memory outlives the process; what it says then is nobody's.
+        if !self.process.is_alive() {
+            return Err(TargetError::Ended { pid: self.pid() });
+        }
+        log::info!(
+            "process {}: {} registries, {} inherited, {} unreadable",
+            self.pid(),
+            reading.images.len(),
+            reading.inherited.len(),
+            reading.errors.len()
+        );
+        Ok(reading)
+    }
+
+    /// Whether a registry is the process's own, not one of a process that it was forked from.
+    fn owns(&self, image: &Image) -> bool {
+        let header = &image.header;
+        header.process_id == self.process.namespace_pid()
+            // A writer that sees no /proc cannot tell when it started.
+            && (header.process_start_ticks == 0
+                || self
+                    .clock
+                    .is_same_start(header.process_start_ticks, self.process.start_ticks()))
+    }
+}
+
+/// Reads a region, and waits a little for one that is being made.
+fn read_region(region: &File) -> Result<Image, ReadError> {
+    for _ in 0..HEADER_LOOKS {
+        let mut magic = [0; 8];
+        if region.read_at(&mut magic, 0)? == 0 || magic != [0; 8] {
+            break;
+        }
+        sleep(HEADER_PAUSE);
+    }
+    read::read(region)
+}

@@ -167,11 +167,16 @@ fn every_event_arrives_with_its_arguments() {
 
 #[test]
 #[ignore = "needs root and a kernel with uprobe_multi"]
-fn nothing_is_lost_between_threads() {
+fn nothing_is_lost_or_counted_twice() {
     const THREADS: u64 = 4;
     const PAIRS: u64 = 50_000;
     let mut process = Process::start(Role::Target);
-    let tracer = attach(&[&process], Options::default());
+    // Named twice, the binary and its sites are still attached to once.
+    let mut target = process.target();
+    let sites = target.binaries[0].sites.clone();
+    target.binaries[0].sites.extend(sites);
+    target.binaries.push(target.binaries[0].clone());
+    let tracer = Tracer::attach(&[target], Options::default()).unwrap();
     process.command(&format!("burst {THREADS} {PAIRS}"));
     let maps = tracer.snapshot().unwrap();
     let (started, ended) = (THREADS * PAIRS, THREADS * PAIRS);

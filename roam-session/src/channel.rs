@@ -1,0 +1,251 @@
+//! What a program does with a channel: make one, send, receive, drop.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use facet::Facet;
+use roam_wire::ConnectionId;
+
+use crate::dispatch::DispatchContext;
+use crate::record::{ChannelEnd, ChannelLink};
+use crate::reflect::Half;
+use crate::runtime::{self, Receiver, Sender, TrySendError};
+use crate::slot::{DriverTxSlot, ReceiverSlot, SenderSlot};
+use crate::{ChannelId, DriverMessage, Rx, Tx};
+
+/// Items that a channel holds before its sender waits.
+const CHANNEL_ITEMS: usize = 1024;
+
+/// A channel of which one end goes to the peer, as an argument, and the other one stays.
+///
+/// Pass the `Rx` to send and the `Tx` to receive. While a handler of this crate runs, the pair has an id of
+/// the handler's connection, so that the `Rx` can be returned; anywhere else a call gives it one.
+pub fn channel<T: 'static>() -> (Tx<T>, Rx<T>) {
+    let (sender, receiver) = runtime::channel(CHANNEL_ITEMS);
+    let (mut tx, mut rx) = match DispatchContext::current() {
+        Some(context) => {
+            let channel_id = context.channel_ids.next();
+            debug!(channel_id, "made a channel of the request being handled");
+            (
+                Tx::bound(context.conn_id, channel_id, sender, context.driver_tx),
+                Rx::bound(channel_id, receiver),
+            )
+        }
+        None => (Tx::unbound(sender), Rx::unbound(receiver)),
+    };
+    let link = ChannelLink::default();
+    tx.sender.end = Some(ChannelEnd::new(Half::Tx, Arc::clone(&link)));
+    rx.receiver.end = Some(ChannelEnd::new(Half::Rx, link));
+    (tx, rx)
+}
+
+impl<T: 'static> Tx<T> {
+    fn with(
+        conn_id: ConnectionId,
+        channel_id: ChannelId,
+        sender: SenderSlot,
+        driver_tx: DriverTxSlot,
+    ) -> Self {
+        Self {
+            conn_id,
+            channel_id,
+            sender,
+            driver_tx,
+            _marker: PhantomData,
+        }
+    }
+
+    /// One that has an id and nothing to send through: binding gives it that.
+    pub(crate) fn hollow(channel_id: ChannelId) -> Self {
+        let sender = SenderSlot::empty();
+        Self::with(
+            ConnectionId::ROOT,
+            channel_id,
+            sender,
+            DriverTxSlot::empty(),
+        )
+    }
+
+    /// A `Tx` whose items go into `tx`.
+    pub fn new(channel_id: ChannelId, tx: Sender<Vec<u8>>) -> Self {
+        let sender = SenderSlot::new(tx);
+        Self::with(
+            ConnectionId::ROOT,
+            channel_id,
+            sender,
+            DriverTxSlot::empty(),
+        )
+    }
+
+    /// A `Tx` whose items go into `tx`, with no id yet.
+    pub fn unbound(tx: Sender<Vec<u8>>) -> Self {
+        Self::new(0, tx)
+    }
+
+    /// A `Tx` whose items go into `tx` or, after that was taken out, to the driver.
+    pub fn bound(
+        conn_id: ConnectionId,
+        channel_id: ChannelId,
+        tx: Sender<Vec<u8>>,
+        driver_tx: Sender<DriverMessage>,
+    ) -> Self {
+        let sender = SenderSlot::new(tx);
+        Self::with(conn_id, channel_id, sender, DriverTxSlot::new(driver_tx))
+    }
+
+    /// The channel's id, 0 before it is bound.
+    pub fn channel_id(&self) -> ChannelId {
+        self.channel_id
+    }
+
+    /// Sends an item, waiting for a place in the queue if need be.
+    ///
+    /// # Errors
+    ///
+    /// When the item does not serialize, nobody receives any more, or this end was passed on in a call.
+    // Through the sender first: a channel that was made while handling a request and passed on in another
+    // call has a new id there, which only whoever drains the sender knows.
+    pub async fn send(&self, value: &T) -> Result<(), TxError>
+    where
+        T: Facet<'static>,
+    {
+        let payload = facet_postcard::to_vec(value).map_err(TxError::Serialize)?;
+        if let Some(sender) = &self.sender.inner {
+            return sender.send(payload).await.map_err(|_| TxError::Closed);
+        }
+        let Some(driver_tx) = &self.driver_tx.inner else {
+            return Err(TxError::Taken);
+        };
+        let payload_bytes = payload.len();
+        let data = DriverMessage::Data {
+            conn_id: self.conn_id,
+            channel_id: self.channel_id,
+            payload,
+        };
+        driver_tx.send(data).await.map_err(|_| TxError::Closed)?;
+        if let Some(tracker) = &self.driver_tx.tracker {
+            tracker.sent(payload_bytes);
+        }
+        Ok(())
+    }
+}
+
+/// Ends the channel. Where a sender is left, whoever drains it says so to the peer.
+impl<T: 'static> Drop for Tx<T> {
+    fn drop(&mut self) {
+        if self.sender.inner.is_some() {
+            return;
+        }
+        let Some(driver_tx) = self.driver_tx.inner.take() else {
+            return;
+        };
+        let tracker = self.driver_tx.tracker.take();
+        if let Some(tracker) = &tracker {
+            tracker.close();
+        }
+        let close = DriverMessage::Close {
+            conn_id: self.conn_id,
+            channel_id: self.channel_id,
+        };
+        let enqueued = move || {
+            if let Some(tracker) = tracker {
+                tracker.enqueued();
+            }
+        };
+        // Queued here and now where there is a place, so that the close goes before the response of a
+        // handler that drops its `Tx`.
+        match driver_tx.try_send(close) {
+            Ok(()) => enqueued(),
+            Err(TrySendError::Full(close)) => {
+                runtime::spawn(async move {
+                    if driver_tx.send(close).await.is_ok() {
+                        enqueued();
+                    }
+                });
+            }
+            // Without a driver there is nobody to tell.
+            Err(TrySendError::Closed(_)) => {}
+        }
+    }
+}
+
+impl<T: 'static> Rx<T> {
+    fn with(channel_id: ChannelId, receiver: ReceiverSlot) -> Self {
+        Self {
+            channel_id,
+            receiver,
+            _marker: PhantomData,
+        }
+    }
+
+    /// One that has an id and nothing to receive from: binding gives it that.
+    pub(crate) fn hollow(channel_id: ChannelId) -> Self {
+        Self::with(channel_id, ReceiverSlot::empty())
+    }
+
+    /// An `Rx` whose items come out of `rx`.
+    pub fn new(channel_id: ChannelId, rx: Receiver<Vec<u8>>) -> Self {
+        Self::with(channel_id, ReceiverSlot::new(rx))
+    }
+
+    /// An `Rx` whose items come out of `rx`, with no id yet.
+    pub fn unbound(rx: Receiver<Vec<u8>>) -> Self {
+        Self::new(0, rx)
+    }
+
+    /// An `Rx` to be returned from a handler: the caller receives by its id.
+    pub fn bound(channel_id: ChannelId, rx: Receiver<Vec<u8>>) -> Self {
+        Self::new(channel_id, rx)
+    }
+
+    /// The channel's id, 0 before it is bound.
+    pub fn channel_id(&self) -> ChannelId {
+        self.channel_id
+    }
+
+    /// Receives an item, waiting for one if need be; `None` once the channel has ended.
+    ///
+    /// # Errors
+    ///
+    /// When the item does not decode, or this end was passed on in a call.
+    pub async fn recv(&mut self) -> Result<Option<T>, RxError>
+    where
+        T: Facet<'static>,
+    {
+        let receiver = self.receiver.inner.as_mut().ok_or(RxError::Taken)?;
+        let Some(payload) = receiver.recv().await else {
+            return Ok(None);
+        };
+        if let Some(tracker) = self.receiver.end.as_ref().and_then(ChannelEnd::tracker) {
+            tracker.read();
+        }
+        facet_postcard::from_slice(&payload)
+            .map(Some)
+            .map_err(RxError::Deserialize)
+    }
+}
+
+/// Why an item was not sent.
+#[derive(Debug, thiserror::Error)]
+pub enum TxError {
+    /// It did not serialize.
+    #[error("serialize error: {0}")]
+    Serialize(facet_postcard::SerializeError),
+    /// Nobody receives any more.
+    #[error("stream closed")]
+    Closed,
+    /// This end was passed on in a call.
+    #[error("sender was taken")]
+    Taken,
+}
+
+/// Why an item was not received.
+#[derive(Debug, thiserror::Error)]
+pub enum RxError {
+    /// It did not decode.
+    #[error("deserialize error: {0}")]
+    Deserialize(facet_postcard::DeserializeError<facet_postcard::PostcardError>),
+    /// This end was passed on in a call.
+    #[error("receiver was taken")]
+    Taken,
+}

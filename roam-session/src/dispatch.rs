@@ -1,0 +1,345 @@
+//! From a request's bytes to a handler and from its result to a response.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use facet::Facet;
+use roam_wire::{ConnectionId, Metadata, MethodId, RequestId};
+
+use crate::record::{ChannelTracker, Incoming};
+use crate::reflect::collect_channel_ids;
+use crate::runtime::Sender;
+use crate::{
+    ChannelId, ChannelIdAllocator, ChannelRegistry, DriverMessage, RoamError, patch_channel_ids,
+};
+
+/// A handler at work.
+pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
+/// What most responses fit into.
+const RESPONSE_BYTES: usize = 64;
+
+/// First byte of a response with a value.
+const VALUE: u8 = 0;
+/// First byte of a response with an error.
+const ERROR: u8 = 1;
+
+/// A request, as its handler sees it.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The connection it came over.
+    pub conn_id: ConnectionId,
+    /// Its id, unique among the connection's requests in flight.
+    pub request_id: RequestId,
+    /// The method's id.
+    pub method_id: MethodId,
+    /// Key-value pairs beside the arguments.
+    pub metadata: Metadata,
+    /// Ids of the channels in the arguments, in declaration order.
+    pub channels: Vec<u64>,
+}
+
+impl Context {
+    /// A request with these properties.
+    pub fn new(
+        conn_id: ConnectionId,
+        request_id: RequestId,
+        method_id: MethodId,
+        metadata: Metadata,
+        channels: Vec<u64>,
+    ) -> Self {
+        Self {
+            conn_id,
+            request_id,
+            method_id,
+            metadata,
+            channels,
+        }
+    }
+
+    /// The connection it came over.
+    pub fn conn_id(&self) -> ConnectionId {
+        self.conn_id
+    }
+
+    /// Its id.
+    pub fn request_id(&self) -> RequestId {
+        self.request_id
+    }
+
+    /// The method's id.
+    pub fn method_id(&self) -> MethodId {
+        self.method_id
+    }
+
+    /// Key-value pairs beside the arguments.
+    pub fn metadata(&self) -> &Metadata {
+        &self.metadata
+    }
+
+    /// Ids of the channels in the arguments.
+    pub fn channels(&self) -> &[u64] {
+        &self.channels
+    }
+}
+
+/// Serves requests.
+pub trait ServiceDispatcher: Send + Sync {
+    /// The methods it serves; empty for one that takes whatever comes.
+    fn method_ids(&self) -> Vec<u64>;
+
+    /// Serves one request: binds its channels to `registry` before it returns, and answers with a
+    /// [`DriverMessage::Response`] through [`ChannelRegistry::driver_tx`] in the future it returns.
+    ///
+    /// Data that follows the request may be read as soon as this returns, hence the binding comes first.
+    fn dispatch(
+        &self,
+        cx: &Context,
+        payload: Vec<u8>,
+        registry: &mut ChannelRegistry,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+}
+
+/// What [`channel`](crate::channel) must know while a handler runs.
+#[derive(Clone)]
+pub(crate) struct DispatchContext {
+    pub(crate) conn_id: ConnectionId,
+    pub(crate) channel_ids: Arc<ChannelIdAllocator>,
+    pub(crate) driver_tx: Sender<DriverMessage>,
+}
+
+roam_task_local::task_local! {
+    // Of the task and not of the thread: other tasks run between two polls of a handler.
+    static CONTEXT: DispatchContext;
+}
+
+impl DispatchContext {
+    pub(crate) fn current() -> Option<Self> {
+        CONTEXT.try_with(Self::clone).ok()
+    }
+}
+
+/// Where the response to one request goes.
+pub(crate) struct Responder {
+    conn_id: ConnectionId,
+    request_id: u64,
+    driver_tx: Sender<DriverMessage>,
+    request: Arc<Incoming>,
+}
+
+impl Responder {
+    pub(crate) fn new(cx: &Context, registry: &ChannelRegistry, payload_bytes: usize) -> Self {
+        Self {
+            conn_id: cx.conn_id,
+            request_id: cx.request_id.raw(),
+            driver_tx: registry.driver_tx(),
+            request: Incoming::adopt(cx, registry, payload_bytes),
+        }
+    }
+
+    pub(crate) fn request(&self) -> &Arc<Incoming> {
+        &self.request
+    }
+
+    pub(crate) fn conn_id(&self) -> ConnectionId {
+        self.conn_id
+    }
+
+    pub(crate) fn driver_tx(&self) -> &Sender<DriverMessage> {
+        &self.driver_tx
+    }
+
+    /// Records a channel of the result.
+    pub(crate) fn open_outgoing(&self, channel_id: ChannelId) -> Option<Arc<ChannelTracker>> {
+        self.request.open_outgoing(channel_id)
+    }
+
+    pub(crate) async fn respond(&self, payload: Vec<u8>, channels: Vec<u64>) {
+        self.request.respond(&payload);
+        let response = DriverMessage::Response {
+            conn_id: self.conn_id,
+            request_id: self.request_id,
+            channels,
+            payload,
+        };
+        // Without a driver there is nobody to answer.
+        if self.driver_tx.send(response).await.is_ok() {
+            self.request.enqueued();
+        }
+    }
+
+    /// Answers with an error of roam's own.
+    pub(crate) fn refuse(self, error: &RoamError<()>) -> HandlerFuture {
+        let request = Arc::clone(&self.request);
+        let payload = refusal(error);
+        request.watch(Box::pin(async move {
+            self.respond(payload, Vec::new()).await;
+        }))
+    }
+}
+
+/// The payload of a response with an error of roam's own.
+pub(crate) fn refusal(error: &RoamError<()>) -> Vec<u8> {
+    let code = match error {
+        RoamError::User(()) => 0,
+        RoamError::UnknownMethod => 1,
+        RoamError::InvalidPayload => 2,
+        RoamError::Cancelled => 3,
+    };
+    vec![ERROR, code]
+}
+
+/// Serves a request whose method can fail: decodes the arguments, connects their channels, runs `handler`
+/// and answers with what it returns.
+pub fn dispatch_call<A, R, E, F, Fut>(
+    cx: &Context,
+    payload: Vec<u8>,
+    registry: &mut ChannelRegistry,
+    handler: F,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>>
+where
+    A: Facet<'static> + Send,
+    R: Facet<'static> + Send,
+    E: Facet<'static> + Send,
+    F: FnOnce(A) -> Fut + Send + 'static,
+    Fut: Future<Output = Result<R, E>> + Send + 'static,
+{
+    serve(cx, payload, registry, handler, |result| match result {
+        Ok(value) => encode(&[VALUE], value, collect_channel_ids(value)),
+        Err(error) => encode(&[ERROR, 0], error, Vec::new()),
+    })
+}
+
+/// Serves a request whose method cannot fail, as [`dispatch_call`] does one that can.
+pub fn dispatch_call_infallible<A, R, F, Fut>(
+    cx: &Context,
+    payload: Vec<u8>,
+    registry: &mut ChannelRegistry,
+    handler: F,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>>
+where
+    A: Facet<'static> + Send,
+    R: Facet<'static> + Send,
+    F: FnOnce(A) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    serve(cx, payload, registry, handler, |value| {
+        encode(&[VALUE], value, collect_channel_ids(value))
+    })
+}
+
+/// Answers that there is no such method.
+pub fn dispatch_unknown_method(
+    cx: &Context,
+    registry: &mut ChannelRegistry,
+) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+    Responder::new(cx, registry, 0).refuse(&RoamError::UnknownMethod)
+}
+
+/// A response's payload and the channels in it.
+type Response = (Vec<u8>, Vec<u64>);
+
+fn serve<A, R, F, Fut>(
+    cx: &Context,
+    payload: Vec<u8>,
+    registry: &mut ChannelRegistry,
+    handler: F,
+    answer: impl FnOnce(&R) -> Option<Response> + Send + 'static,
+) -> HandlerFuture
+where
+    A: Facet<'static> + Send,
+    R: Send,
+    F: FnOnce(A) -> Fut + Send + 'static,
+    Fut: Future<Output = R> + Send + 'static,
+{
+    let responder = Responder::new(cx, registry, payload.len());
+    let Ok(mut args) = facet_postcard::from_slice::<A>(&payload) else {
+        return responder.refuse(&RoamError::InvalidPayload);
+    };
+    patch_channel_ids(&mut args, &cx.channels);
+    registry.for_request(responder.request().row(), |registry| {
+        registry.bind_streams(&mut args);
+    });
+    let request = Arc::clone(responder.request());
+    let serving = CONTEXT.scope(registry.dispatch_context(), async move {
+        // Kept until the response is queued: a channel in it must not close before.
+        let result = handler(args).await;
+        let Some((payload, channels)) = answer(&result) else {
+            debug!("a response did not serialize: its caller waits for ever");
+            return;
+        };
+        responder.respond(payload, channels).await;
+    });
+    request.watch(Box::pin(serving))
+}
+
+/// `None` where `value` does not serialize.
+fn encode<T: Facet<'static>>(prefix: &[u8], value: &T, channels: Vec<u64>) -> Option<Response> {
+    let mut payload = Vec::with_capacity(RESPONSE_BYTES);
+    payload.extend_from_slice(prefix);
+    facet_postcard::to_writer_fallible(value, &mut payload).ok()?;
+    Some((payload, channels))
+}
+
+/// Serves with one dispatcher what it claims and with another one the rest.
+pub struct RoutedDispatcher<A, B> {
+    primary: A,
+    fallback: B,
+    primary_methods: Vec<u64>,
+}
+
+impl<A, B> RoutedDispatcher<A, B>
+where
+    A: ServiceDispatcher,
+{
+    /// `primary` serves the methods it claims now, `fallback` all others.
+    pub fn new(primary: A, fallback: B) -> Self {
+        Self {
+            primary_methods: primary.method_ids(),
+            primary,
+            fallback,
+        }
+    }
+}
+
+impl<A, B> ServiceDispatcher for RoutedDispatcher<A, B>
+where
+    A: ServiceDispatcher,
+    B: ServiceDispatcher,
+{
+    fn method_ids(&self) -> Vec<u64> {
+        [self.primary_methods.clone(), self.fallback.method_ids()].concat()
+    }
+
+    fn dispatch(
+        &self,
+        cx: &Context,
+        payload: Vec<u8>,
+        registry: &mut ChannelRegistry,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        if self.primary_methods.contains(&cx.method_id.raw()) {
+            self.primary.dispatch(cx, payload, registry)
+        } else {
+            self.fallback.dispatch(cx, payload, registry)
+        }
+    }
+}
+
+/// Serves nothing: the dispatcher of an end that only calls.
+#[derive(Clone)]
+pub struct NoDispatcher;
+
+impl ServiceDispatcher for NoDispatcher {
+    fn method_ids(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn dispatch(
+        &self,
+        cx: &Context,
+        _payload: Vec<u8>,
+        registry: &mut ChannelRegistry,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        dispatch_unknown_method(cx, registry)
+    }
+}

@@ -1,0 +1,71 @@
+//! How a link or the way to one fails.
+
+use std::io;
+
+use crate::TransportError;
+
+/// Why a link ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectionError {
+    /// The transport failed.
+    #[error("IO error: {0}")]
+    Io(#[from] io::Error),
+    /// The peer broke a rule of the protocol, and was told so.
+    #[error("protocol violation: {rule_id}: {context}")]
+    ProtocolViolation {
+        /// The rule, as it stands in the Goodbye.
+        rule_id: &'static str,
+        /// More about it, for people.
+        context: String,
+    },
+    /// A dispatcher failed.
+    #[error("dispatch error: {0}")]
+    Dispatch(String),
+    /// The peer closed the link before it said Hello.
+    #[error("connection closed")]
+    Closed,
+}
+
+impl ConnectionError {
+    pub(crate) fn violation(rule_id: &'static str, context: impl Into<String>) -> Self {
+        Self::ProtocolViolation {
+            rule_id,
+            context: context.into(),
+        }
+    }
+}
+
+impl From<ConnectionError> for ConnectError {
+    fn from(error: ConnectionError) -> Self {
+        let kind = match error {
+            ConnectionError::Io(error) => return Self::ConnectFailed(error),
+            ConnectionError::ProtocolViolation { .. } => io::ErrorKind::InvalidData,
+            ConnectionError::Dispatch(_) => io::ErrorKind::Other,
+            ConnectionError::Closed => io::ErrorKind::ConnectionReset,
+        };
+        Self::ConnectFailed(io::Error::new(kind, error.to_string()))
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No attempt succeeded.
+    #[error("reconnection failed after {attempts} attempts: {original}")]
+    RetriesExhausted {
+        /// How one of them failed.
+        #[source]
+        original: io::Error,
+        /// How many there were.
+        attempts: u32,
+    },
+    /// There is no way to the peer.
+    #[error("connection failed: {0}")]
+    ConnectFailed(#[source] io::Error),
+    /// The call itself failed.
+    #[error("RPC error: {0}")]
+    Rpc(#[from] TransportError),
+    /// The peer does not want the virtual connection.
+    #[error("connection rejected: {0}")]
+    Rejected(String),
+}

@@ -1,0 +1,189 @@
+//! Runs a link: the one place that waits for the queue, the program's answers and
+//! the transport, spawns handlers, and writes. What any of it means is the link's.
+
+use std::io;
+use std::pin::pin;
+use std::task::Poll;
+
+use futures_util::FutureExt;
+use futures_util::future::poll_fn;
+use roam_wire::Message;
+
+use super::ConnectionError;
+use super::link::{Action, Link, Outbound, Violation, check_unreadable};
+use super::virtual_connection::Answer;
+use crate::runtime::{Receiver, spawn, spawn_with_abort};
+use crate::{ConnectionHandle, DriverMessage, MessageTransport, ServiceDispatcher};
+
+/// Queued messages that are written before the transport gets its turn.
+const BATCH: usize = 32;
+
+/// Moves everything over one link. Nothing on the link happens unless it runs.
+pub struct Driver<T, D> {
+    io: T,
+    link: Link<D>,
+    queue: Receiver<DriverMessage>,
+    answers: Receiver<Answer>,
+    /// Whether the queue had its turn last.
+    transport_first: bool,
+}
+
+/// What the driver waited for.
+enum Event {
+    Queued(DriverMessage),
+    Answered(Answer),
+    Received(io::Result<Option<Message>>),
+}
+
+/// Whether the link goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    GoOn,
+    Stop,
+}
+
+impl<T, D> Driver<T, D>
+where
+    T: MessageTransport,
+    D: ServiceDispatcher,
+{
+    pub(super) fn new(
+        io: T,
+        link: Link<D>,
+        queue: Receiver<DriverMessage>,
+        answers: Receiver<Answer>,
+    ) -> Self {
+        Self {
+            io,
+            link,
+            queue,
+            answers,
+            transport_first: false,
+        }
+    }
+
+    /// The handle of the root connection.
+    pub fn root_handle(&self) -> ConnectionHandle {
+        self.link.root_handle().clone()
+    }
+
+    /// Runs until the peer closes the link.
+    ///
+    /// # Errors
+    ///
+    /// When the transport fails or the peer breaks a rule of the protocol.
+    pub async fn run(mut self) -> Result<(), ConnectionError> {
+        loop {
+            self.link.handle_polled();
+            let next = match self.next_event().await {
+                Event::Queued(message) => self.write_queued(message).await?,
+                Event::Answered(answer) => {
+                    let action = self.link.handle_answer(answer);
+                    self.act(action).await?
+                }
+                Event::Received(received) => self.take(received).await?,
+            };
+            if next == Next::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Waits for whatever comes first. Whoever had its turn last stands behind, so that neither the queue
+    /// nor the transport can keep the other one waiting.
+    async fn next_event(&mut self) -> Event {
+        let transport_first = self.transport_first;
+        let mut queued = pin!(self.queue.recv());
+        let mut answered = pin!(self.answers.recv());
+        let mut received = pin!(self.io.recv());
+        poll_fn(|cx| {
+            if transport_first && let Poll::Ready(received) = received.as_mut().poll(cx) {
+                return Poll::Ready(Event::Received(received));
+            }
+            // The link holds a sender of either queue, so neither ends.
+            if let Poll::Ready(Some(message)) = queued.as_mut().poll(cx) {
+                return Poll::Ready(Event::Queued(message));
+            }
+            if let Poll::Ready(Some(answer)) = answered.as_mut().poll(cx) {
+                return Poll::Ready(Event::Answered(answer));
+            }
+            if transport_first {
+                return Poll::Pending;
+            }
+            received.as_mut().poll(cx).map(Event::Received)
+        })
+        .await
+    }
+
+    /// Writes a queued message and those that wait behind it.
+    async fn write_queued(&mut self, first: DriverMessage) -> Result<Next, ConnectionError> {
+        self.transport_first = true;
+        let mut message = first;
+        for _ in 1..BATCH {
+            let action = self.link.handle_queued(message);
+            if self.act(action).await? == Next::Stop {
+                return Ok(Next::Stop);
+            }
+            match self.queue.recv().now_or_never() {
+                Some(Some(next)) => message = next,
+                _ => return Ok(Next::GoOn),
+            }
+        }
+        let action = self.link.handle_queued(message);
+        self.act(action).await
+    }
+
+    /// Takes what the transport gave.
+    async fn take(
+        &mut self,
+        received: io::Result<Option<Message>>,
+    ) -> Result<Next, ConnectionError> {
+        self.transport_first = false;
+        let handled = match received {
+            Ok(Some(message)) => self.link.handle_message(message),
+            Ok(None) => return Ok(Next::Stop),
+            Err(error) => match check_unreadable(self.io.last_decoded(), &error) {
+                Ok(()) => return Err(error.into()),
+                Err(rule) => Err(rule),
+            },
+        };
+        match handled {
+            Ok(action) => self.act(action).await,
+            Err(rule) => Err(self.say_goodbye(rule).await),
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Result<Next, ConnectionError> {
+        match action {
+            Action::Wait => {}
+            Action::Send(outbound) => self.send(outbound).await?,
+            Action::SendWatched(outbound, call) => {
+                spawn(call.watch());
+                self.send(outbound).await?;
+            }
+            Action::Run(run) => {
+                let (handler, conn_id, request_id) = run.into_parts();
+                let abort = spawn_with_abort(handler);
+                self.link.handle_started(conn_id, request_id, abort);
+            }
+            Action::Deliver(delivery) => delivery.deliver().await,
+            Action::Close => return Ok(Next::Stop),
+        }
+        Ok(Next::GoOn)
+    }
+
+    async fn send(&mut self, outbound: Outbound) -> io::Result<()> {
+        self.link.set_writing(true);
+        self.io.send(&outbound.message).await?;
+        self.link.set_writing(false);
+        self.link.handle_sent(outbound);
+        Ok(())
+    }
+
+    async fn say_goodbye(&mut self, rule: Violation) -> ConnectionError {
+        let outbound = self.link.handle_violation(rule);
+        // The peer may be gone; what it did wrong is the error either way.
+        let _ = self.send(outbound).await;
+        ConnectionError::violation(rule, "")
+    }
+}

@@ -1,0 +1,288 @@
+//! Dispatchers that pass requests on to another connection without decoding them.
+//!
+//! Both legs have rows of their own: an incoming request here, an outgoing call
+//! upstream. Channels get an id of the other leg's, and data is copied both ways,
+//! because which way a channel goes stands in types that a proxy does not know.
+
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+
+use crate::dispatch::{HandlerFuture, Responder, refusal};
+use crate::drain::Drain;
+use crate::handle::RawRequest;
+use crate::record::ChannelTracker;
+use crate::runtime::{self, Receiver};
+use crate::{
+    ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectionHandle, Context, ResponseData,
+    RoamError, ServiceDispatcher, TransportError,
+};
+use roam_diagnostic::registry::Request;
+
+/// Items of one channel that wait between the legs.
+const FORWARDED_ITEMS: usize = 64;
+
+/// Passes every request on to an upstream connection.
+#[derive(Clone)]
+pub struct ForwardingDispatcher {
+    upstream: ConnectionHandle,
+}
+
+impl ForwardingDispatcher {
+    /// Passes requests on to `upstream`.
+    pub fn new(upstream: ConnectionHandle) -> Self {
+        Self { upstream }
+    }
+}
+
+impl ServiceDispatcher for ForwardingDispatcher {
+    /// None: it takes whatever comes.
+    fn method_ids(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn dispatch(
+        &self,
+        cx: &Context,
+        payload: Vec<u8>,
+        registry: &mut ChannelRegistry,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        let responder = Responder::new(cx, registry, payload.len());
+        let request = Arc::clone(responder.request());
+        let upstream = self.upstream.clone();
+        let method_id = cx.method_id.raw();
+        let forwarding: HandlerFuture = if cx.channels.is_empty() {
+            let ids = registry.response_channel_ids();
+            Box::pin(forward_unary(responder, upstream, method_id, payload, ids))
+        } else {
+            let channels = registry.for_request(request.row(), |registry| {
+                cx.channels
+                    .iter()
+                    .map(|&downstream| ForwardedChannel::open(downstream, registry, &upstream))
+                    .collect()
+            });
+            Box::pin(forward_streaming(
+                responder, upstream, method_id, payload, channels,
+            ))
+        };
+        request.watch(forwarding)
+    }
+}
+
+/// Passes on a call without channels in its arguments; those in its result get ids of this side's.
+async fn forward_unary(
+    responder: Responder,
+    upstream: ConnectionHandle,
+    method_id: u64,
+    payload: Vec<u8>,
+    ids: Arc<ChannelIdAllocator>,
+) {
+    let call = RawRequest::new(method_id, payload);
+    let (payload, theirs) = as_response(upstream.request(call).await);
+    let channels = theirs
+        .into_iter()
+        .map(|upstream_id| {
+            let downstream_id = ids.next();
+            debug!(
+                upstream_id,
+                downstream_id, "forwarding a channel of a result"
+            );
+            let (tx, items) = runtime::channel(FORWARDED_ITEMS);
+            let received = upstream.open_incoming(upstream_id, tx, None, Request::NONE);
+            let drain = Drain {
+                conn_id: responder.conn_id(),
+                channel_id: downstream_id,
+                driver_tx: responder.driver_tx().clone(),
+                tracker: responder.open_outgoing(downstream_id),
+            };
+            drain.spawn(items, move || close_all([received]));
+            downstream_id
+        })
+        .collect();
+    responder.respond(payload, channels).await;
+}
+
+/// Passes on a call with channels in its arguments.
+async fn forward_streaming(
+    responder: Responder,
+    upstream: ConnectionHandle,
+    method_id: u64,
+    payload: Vec<u8>,
+    channels: Vec<ForwardedChannel>,
+) {
+    let ids: Vec<_> = channels
+        .iter()
+        .map(|channel| (channel.downstream_id, channel.upstream_id))
+        .collect();
+    let call = RawRequest {
+        channels: ids.iter().map(|&(_, upstream)| upstream).collect(),
+        ..RawRequest::new(method_id, payload)
+    };
+    let response = upstream.request_with(call, |row| {
+        let opened: Vec<_> = channels
+            .into_iter()
+            .map(|channel| channel.open_upstream(&upstream, row))
+            .collect();
+        || {
+            for channel in opened {
+                channel.spawn(&responder, &upstream);
+            }
+        }
+    });
+    let (payload, theirs) = as_response(response.await);
+    // The caller gave these channels their ids, and knows no others.
+    let channels = theirs
+        .into_iter()
+        .filter_map(|id| ids.iter().find(|&&(_, upstream)| upstream == id))
+        .map(|&(downstream, _)| downstream)
+        .collect();
+    responder.respond(payload, channels).await;
+}
+
+/// What to answer downstream.
+fn as_response(response: Result<ResponseData, TransportError>) -> (Vec<u8>, Vec<u64>) {
+    match response {
+        Ok(response) => (response.payload, response.channels),
+        Err(TransportError::Encode(_)) => (refusal(&RoamError::InvalidPayload), Vec::new()),
+        Err(TransportError::ConnectionClosed | TransportError::DriverGone) => {
+            (refusal(&RoamError::Cancelled), Vec::new())
+        }
+    }
+}
+
+/// A channel of a request that came in, and what the caller has sent on it.
+struct ForwardedChannel {
+    downstream_id: ChannelId,
+    upstream_id: ChannelId,
+    from_downstream: Receiver<Vec<u8>>,
+    downstream: Option<Arc<ChannelTracker>>,
+}
+
+impl ForwardedChannel {
+    fn open(
+        downstream_id: ChannelId,
+        registry: &mut ChannelRegistry,
+        upstream: &ConnectionHandle,
+    ) -> Self {
+        let (tx, from_downstream) = runtime::channel(FORWARDED_ITEMS);
+        Self {
+            downstream_id,
+            upstream_id: upstream.alloc_channel_id(),
+            from_downstream,
+            downstream: registry.open_incoming(downstream_id, tx, None),
+        }
+    }
+
+    fn open_upstream(self, upstream: &ConnectionHandle, request: Request) -> OpenedChannel {
+        let (tx, from_upstream) = runtime::channel(FORWARDED_ITEMS);
+        OpenedChannel {
+            upstream: upstream.open_incoming(self.upstream_id, tx, None, request),
+            from_upstream,
+            channel: self,
+        }
+    }
+}
+
+/// A channel that is open on both legs.
+struct OpenedChannel {
+    channel: ForwardedChannel,
+    from_upstream: Receiver<Vec<u8>>,
+    upstream: Option<Arc<ChannelTracker>>,
+}
+
+impl OpenedChannel {
+    /// Copies both ways. Whichever way ends was the one that was used.
+    fn spawn(self, responder: &Responder, upstream: &ConnectionHandle) {
+        let Self {
+            channel,
+            from_upstream,
+            upstream: up,
+        } = self;
+        let down = channel.downstream;
+        let trackers = [down.clone(), up.clone()];
+        let to_upstream = Drain {
+            conn_id: upstream.conn_id(),
+            channel_id: channel.upstream_id,
+            driver_tx: upstream.driver_tx(),
+            tracker: up,
+        };
+        let to_downstream = Drain {
+            conn_id: responder.conn_id(),
+            channel_id: channel.downstream_id,
+            driver_tx: responder.driver_tx().clone(),
+            tracker: down,
+        };
+        let ended = trackers.clone();
+        to_upstream.spawn(channel.from_downstream, move || close_all(ended));
+        to_downstream.spawn(from_upstream, move || close_all(trackers));
+    }
+}
+
+fn close_all<const N: usize>(trackers: [Option<Arc<ChannelTracker>>; N]) {
+    for tracker in trackers.into_iter().flatten() {
+        tracker.close();
+    }
+}
+
+/// A connection that is known later than whoever needs it.
+#[derive(Clone, Default)]
+pub struct LateBoundHandle {
+    inner: Arc<OnceLock<ConnectionHandle>>,
+}
+
+impl LateBoundHandle {
+    /// One that is not bound yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Binds it.
+    ///
+    /// # Panics
+    ///
+    /// When it is bound already.
+    pub fn set(&self, handle: ConnectionHandle) {
+        assert!(
+            self.inner.set(handle).is_ok(),
+            "a LateBoundHandle can be set only once"
+        );
+    }
+
+    /// The connection, once it is bound.
+    pub fn get(&self) -> Option<&ConnectionHandle> {
+        self.inner.get()
+    }
+}
+
+/// Passes every request on to a connection that is bound later. Until then it answers `Cancelled`.
+#[derive(Clone)]
+pub struct LateBoundForwarder {
+    upstream: LateBoundHandle,
+}
+
+impl LateBoundForwarder {
+    /// Passes requests on to what `upstream` is bound to.
+    pub fn new(upstream: LateBoundHandle) -> Self {
+        Self { upstream }
+    }
+}
+
+impl ServiceDispatcher for LateBoundForwarder {
+    /// None: it takes whatever comes.
+    fn method_ids(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn dispatch(
+        &self,
+        cx: &Context,
+        payload: Vec<u8>,
+        registry: &mut ChannelRegistry,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        match self.upstream.get() {
+            Some(upstream) => {
+                ForwardingDispatcher::new(upstream.clone()).dispatch(cx, payload, registry)
+            }
+            None => Responder::new(cx, registry, payload.len()).refuse(&RoamError::Cancelled),
+        }
+    }
+}

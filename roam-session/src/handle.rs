@@ -1,0 +1,538 @@
+//! The caller's side of a connection: calls, their channels, and virtual
+//! connections. Nothing here reads or writes a transport; everything goes through
+//! the driver's queue.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use facet::{Facet, Shape};
+use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Outcome, Request, RequestKind};
+use roam_wire::{ConnectionId, Metadata, MetadataValue};
+
+use crate::diagnostic::DiagnosticState;
+use crate::drain::Drain;
+use crate::record::{
+    self, Announced, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker, HandleSeat,
+    Outgoing,
+};
+use crate::reflect::{Half, for_each_channel};
+use crate::registry::{RECEIVED_ITEMS, Routed};
+use crate::runtime::{self, Receiver, Sender, oneshot};
+use crate::slot::{ReceiverSlot, SenderSlot};
+use crate::{
+    ChannelError, ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectError, DriverMessage,
+    RequestIdGenerator, ResponseData, Role, ServiceDispatcher, TransportError, collect_channel_ids,
+    patch_channel_ids,
+};
+
+/// One end of a connection, for calling the other one. Clones share it.
+#[derive(Clone)]
+pub struct ConnectionHandle {
+    shared: Arc<Shared>,
+}
+
+/// What the clones of a handle share.
+struct Shared {
+    conn_id: ConnectionId,
+    driver_tx: Sender<DriverMessage>,
+    request_ids: RequestIdGenerator,
+    channel_ids: ChannelIdAllocator,
+    channels: Mutex<ChannelRegistry>,
+    diagnostic_state: Option<Arc<DiagnosticState>>,
+    seat: HandleSeat,
+    announcements: Option<Announcements>,
+}
+
+/// Where this crate's driver looks for the rows of what handles ask it to send.
+#[derive(Clone, Default)]
+pub(crate) struct Announcements {
+    /// Of the connection.
+    pub(crate) calls: Arc<Announced>,
+    /// Of the link: the driver is not told which connection's handle asks for another one.
+    pub(crate) connects: Arc<Announced>,
+}
+
+/// A call whose arguments are encoded.
+pub(crate) struct RawRequest {
+    pub(crate) method_id: u64,
+    pub(crate) metadata: Metadata,
+    pub(crate) channels: Vec<u64>,
+    pub(crate) payload: Vec<u8>,
+    pub(crate) arguments: Option<String>,
+}
+
+impl RawRequest {
+    pub(crate) fn new(method_id: u64, payload: Vec<u8>) -> Self {
+        Self {
+            method_id,
+            metadata: Vec::new(),
+            channels: Vec::new(),
+            payload,
+            arguments: None,
+        }
+    }
+}
+
+/// A channel in the arguments of a call, taken apart and not open yet.
+struct ArgumentChannel {
+    channel_id: ChannelId,
+    element: Option<&'static Shape>,
+    end: ArgumentEnd,
+    /// Leads to the end that the caller kept.
+    kept: Option<ChannelLink>,
+}
+
+/// The end that the caller passed in.
+enum ArgumentEnd {
+    /// Its items are for the peer.
+    Rx(Receiver<Vec<u8>>),
+    /// The peer's items are for it.
+    Tx(Sender<Vec<u8>>),
+}
+
+impl ConnectionHandle {
+    /// A handle of a root connection whose driver is somebody else's.
+    pub fn new(driver_tx: Sender<DriverMessage>, role: Role, initial_credit: u32) -> Self {
+        Self::new_with_diagnostics(ConnectionId::ROOT, driver_tx, role, initial_credit, None)
+    }
+
+    /// A handle of a connection whose driver is somebody else's. Its rows are grouped under
+    /// `diagnostic_state`, whose name is the connection's.
+    pub fn new_with_diagnostics(
+        conn_id: ConnectionId,
+        driver_tx: Sender<DriverMessage>,
+        role: Role,
+        initial_credit: u32,
+        diagnostic_state: Option<Arc<DiagnosticState>>,
+    ) -> Self {
+        let seat = record::join_handle(conn_id, &driver_tx, role, diagnostic_state.as_ref());
+        let parts = (conn_id, driver_tx, role, initial_credit);
+        Self::of(parts, diagnostic_state, seat, None)
+    }
+
+    /// A handle of a connection that this crate's driver serves.
+    pub(crate) fn of_connection(
+        conn_id: ConnectionId,
+        driver_tx: Sender<DriverMessage>,
+        role: Role,
+        initial_credit: u32,
+        connection: &Arc<ConnectionTracker>,
+        announcements: Announcements,
+    ) -> Self {
+        let seat = HandleSeat::borrowed(connection);
+        let parts = (conn_id, driver_tx, role, initial_credit);
+        Self::of(parts, None, seat, Some(announcements))
+    }
+
+    fn of(
+        (conn_id, driver_tx, role, initial_credit): (
+            ConnectionId,
+            Sender<DriverMessage>,
+            Role,
+            u32,
+        ),
+        diagnostic_state: Option<Arc<DiagnosticState>>,
+        seat: HandleSeat,
+        announcements: Option<Announcements>,
+    ) -> Self {
+        let channels = ChannelRegistry::of_connection(
+            conn_id,
+            initial_credit,
+            driver_tx.clone(),
+            role,
+            ChannelSide::Client,
+            seat.connection().clone(),
+        );
+        Self {
+            shared: Arc::new(Shared {
+                conn_id,
+                driver_tx,
+                request_ids: RequestIdGenerator::new(),
+                channel_ids: ChannelIdAllocator::new(role),
+                channels: Mutex::new(channels),
+                diagnostic_state,
+                seat,
+                announcements,
+            }),
+        }
+    }
+
+    /// The connection's id.
+    pub fn conn_id(&self) -> ConnectionId {
+        self.shared.conn_id
+    }
+
+    /// What the connection's rows are grouped under, if anything.
+    pub fn diagnostic_state(&self) -> Option<&Arc<DiagnosticState>> {
+        self.shared.diagnostic_state.as_ref()
+    }
+
+    /// Names the connection in dumps, and its virtual connections that have no name of their own.
+    pub fn set_diagnostic_name(&self, name: &str) {
+        if let Some(connection) = self.shared.seat.connection().upgrade() {
+            connection.set_name(name);
+        }
+    }
+
+    /// Calls a method and waits for the response.
+    ///
+    /// Channels in `args` get their ids and are connected to the ends that the caller kept, which work
+    /// from now on, also after the response.
+    ///
+    /// # Errors
+    ///
+    /// When `args` do not serialize or the connection closes before the response.
+    pub async fn call<T: Facet<'static>>(
+        &self,
+        method_id: u64,
+        args: &mut T,
+    ) -> Result<ResponseData, TransportError> {
+        self.call_with_metadata(method_id, args, Metadata::default())
+            .await
+    }
+
+    /// Calls a method with key-value pairs beside the arguments.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call`].
+    pub async fn call_with_metadata<T: Facet<'static>>(
+        &self,
+        method_id: u64,
+        args: &mut T,
+        metadata: Metadata,
+    ) -> Result<ResponseData, TransportError> {
+        let streams = self.take_channels(args);
+        let call = RawRequest {
+            method_id,
+            metadata,
+            channels: collect_channel_ids(args),
+            payload: facet_postcard::to_vec(args).map_err(TransportError::Encode)?,
+            arguments: record::arguments(args),
+        };
+        self.request_with(call, |row| {
+            let drains: Vec<_> = streams
+                .into_iter()
+                .filter_map(|channel| self.open_argument(channel, row))
+                .collect();
+            || {
+                for (drain, items) in drains {
+                    drain.spawn(items, || ());
+                }
+            }
+        })
+        .await
+    }
+
+    /// Calls a method with encoded arguments, without channels. Returns the encoded result.
+    ///
+    /// # Errors
+    ///
+    /// When the connection closes before the response.
+    pub async fn call_raw(
+        &self,
+        method_id: u64,
+        payload: Vec<u8>,
+    ) -> Result<Vec<u8>, TransportError> {
+        self.call_raw_with_metadata(method_id, payload, Vec::new())
+            .await
+    }
+
+    /// Calls a method with encoded arguments and key-value pairs beside them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::call_raw`].
+    pub async fn call_raw_with_metadata(
+        &self,
+        method_id: u64,
+        payload: Vec<u8>,
+        metadata: Vec<(String, MetadataValue)>,
+    ) -> Result<Vec<u8>, TransportError> {
+        let call = RawRequest {
+            metadata,
+            ..RawRequest::new(method_id, payload)
+        };
+        Ok(self.request(call).await?.payload)
+    }
+
+    pub(crate) async fn request(&self, call: RawRequest) -> Result<ResponseData, TransportError> {
+        self.request_with(call, |_| || ()).await
+    }
+
+    /// Makes a call. `prepare` runs before the request is queued, what it returns right after: data of the
+    /// call's channels must not overtake the request.
+    pub(crate) async fn request_with<Queued: FnOnce()>(
+        &self,
+        call: RawRequest,
+        prepare: impl FnOnce(Request) -> Queued,
+    ) -> Result<ResponseData, TransportError> {
+        let shared = &*self.shared;
+        let request_id = self.alloc_request_id();
+        let mut outgoing = Outgoing::start(
+            shared.seat.connection().upgrade(),
+            shared.announcements.as_ref().map(|to| &*to.calls),
+            RequestKind::Call,
+            request_id,
+            call.method_id,
+            call.payload.len(),
+            call.arguments.as_deref(),
+        );
+        let queued = prepare(outgoing.row());
+        let (response_tx, response_rx) = oneshot();
+        let message = DriverMessage::Call {
+            conn_id: shared.conn_id,
+            request_id,
+            method_id: call.method_id,
+            metadata: call.metadata,
+            channels: call.channels,
+            payload: call.payload,
+            response_tx,
+        };
+        if shared.driver_tx.send(message).await.is_err() {
+            outgoing.end_with(Outcome::ConnectionClosed);
+            return Err(TransportError::DriverGone);
+        }
+        outgoing.handed_over();
+        queued();
+        let response = match response_rx.await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(_)) => Err(TransportError::ConnectionClosed),
+            Err(_) => Err(TransportError::DriverGone),
+        };
+        outgoing.end(&response);
+        response
+    }
+
+    /// Opens a virtual connection over the link and waits for the peer to accept it. `dispatcher` serves
+    /// what the peer calls over it; without one, the link's dispatcher does.
+    ///
+    /// # Errors
+    ///
+    /// When the peer rejects it or the link closes before the answer.
+    pub async fn connect(
+        &self,
+        metadata: Metadata,
+        dispatcher: Option<Box<dyn ServiceDispatcher>>,
+    ) -> Result<ConnectionHandle, ConnectError> {
+        let shared = &*self.shared;
+        let request_id = self.alloc_request_id();
+        let mut outgoing = Outgoing::start(
+            shared.seat.connection().upgrade(),
+            shared.announcements.as_ref().map(|to| &*to.connects),
+            RequestKind::Connect,
+            request_id,
+            0,
+            0,
+            None,
+        );
+        let (response_tx, response_rx) = oneshot();
+        let message = DriverMessage::Connect {
+            request_id,
+            metadata,
+            response_tx,
+            dispatcher,
+        };
+        let answer = match shared.driver_tx.send(message).await {
+            Ok(()) => {
+                outgoing.handed_over();
+                response_rx.await.ok()
+            }
+            Err(_) => None,
+        };
+        let Some(answer) = answer else {
+            outgoing.end_with(Outcome::ConnectionClosed);
+            let gone = std::io::Error::other("driver gone");
+            return Err(ConnectError::ConnectFailed(gone));
+        };
+        outgoing.end_with(match &answer {
+            Ok(_) => Outcome::Ok,
+            Err(ConnectError::Rejected(_)) => Outcome::UserError,
+            Err(_) => Outcome::ConnectionClosed,
+        });
+        answer
+    }
+
+    /// An id for a channel of a call that the caller puts together itself.
+    pub fn alloc_channel_id(&self) -> ChannelId {
+        self.shared.channel_ids.next()
+    }
+
+    /// An id for a call that the caller puts together itself.
+    pub fn alloc_request_id(&self) -> u64 {
+        self.shared.request_ids.next()
+    }
+
+    /// Lets the peer's data of a channel through to `tx`.
+    pub fn register_incoming(&self, channel_id: ChannelId, tx: Sender<Vec<u8>>) {
+        self.channels().register_incoming(channel_id, tx);
+    }
+
+    /// The same, for a channel of a known request.
+    pub(crate) fn open_incoming(
+        &self,
+        channel_id: ChannelId,
+        tx: Sender<Vec<u8>>,
+        element: Option<&'static Shape>,
+        request: Request,
+    ) -> Option<Arc<ChannelTracker>> {
+        self.channels().for_request(request, |channels| {
+            channels.open_incoming(channel_id, tx, element)
+        })
+    }
+
+    /// Notes that a channel may send as much as the initial credit.
+    pub fn register_outgoing_credit(&self, channel_id: ChannelId) {
+        self.channels().register_outgoing_credit(channel_id);
+    }
+
+    /// Routes an item of the peer's, waiting while its receiver's buffer is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`ChannelRegistry::prepare_route_data`].
+    pub async fn route_data(
+        &self,
+        channel_id: ChannelId,
+        payload: Vec<u8>,
+    ) -> Result<(), ChannelError> {
+        if let Routed::Full(delivery) = self.route(channel_id, payload)? {
+            delivery.deliver().await;
+        }
+        Ok(())
+    }
+
+    /// Routes an item as far as that goes without waiting.
+    pub(crate) fn route(
+        &self,
+        channel_id: ChannelId,
+        payload: Vec<u8>,
+    ) -> Result<Routed, ChannelError> {
+        self.channels().route(channel_id, payload)
+    }
+
+    /// The same for the driver, to whom a channel that was closed is as unknown as one that never was.
+    pub(crate) fn route_open(
+        &self,
+        channel_id: ChannelId,
+        payload: Vec<u8>,
+    ) -> Result<Routed, ChannelError> {
+        let mut channels = self.channels();
+        if !channels.contains(channel_id) {
+            return Err(ChannelError::Unknown);
+        }
+        channels.route(channel_id, payload)
+    }
+
+    /// Ends a channel in order.
+    pub fn close_channel(&self, channel_id: ChannelId) {
+        self.channels().close(channel_id);
+    }
+
+    /// Ends a channel abruptly.
+    pub fn reset_channel(&self, channel_id: ChannelId) {
+        self.channels().reset(channel_id);
+    }
+
+    /// Whether the channel is open, in either direction.
+    pub fn contains_channel(&self, channel_id: ChannelId) -> bool {
+        self.channels().contains(channel_id)
+    }
+
+    /// Adds to what a channel may send.
+    pub fn receive_credit(&self, channel_id: ChannelId, bytes: u32) {
+        self.channels().receive_credit(channel_id, bytes);
+    }
+
+    /// A sender into the driver's queue.
+    pub fn driver_tx(&self) -> Sender<DriverMessage> {
+        self.shared.driver_tx.clone()
+    }
+
+    /// Connects the `Rx`s in a result that came with the ids in `channels`.
+    pub fn bind_response_streams<T: Facet<'static>>(&self, response: &mut T, channels: &[u64]) {
+        // Behind a proxy the encoded ids are another connection's; those of the message count.
+        patch_channel_ids(response, channels);
+        for_each_channel(response, |half, channel| {
+            if half == Half::Tx {
+                return;
+            }
+            let Some(channel_id) = channel.id() else {
+                return;
+            };
+            let (tx, rx) = runtime::channel(RECEIVED_ITEMS);
+            let tracker = self.open_incoming(channel_id, tx, channel.element(), Request::NONE);
+            channel.with_field("receiver", |slot: &mut ReceiverSlot| {
+                slot.bind(rx, tracker);
+            });
+        });
+    }
+
+    /// Gives the channels in `args` their ids and takes the caller's ends out.
+    fn take_channels<T: Facet<'static>>(&self, args: &mut T) -> Vec<ArgumentChannel> {
+        let mut channels = Vec::new();
+        for_each_channel(args, |half, channel| {
+            let channel_id = self.alloc_channel_id();
+            debug!(channel_id, ?half, "bound a channel of a call");
+            channel.set_id(channel_id);
+            let end = match half {
+                Half::Rx => channel.with_field("receiver", |slot: &mut ReceiverSlot| {
+                    (slot.end.take(), slot.take().map(ArgumentEnd::Rx))
+                }),
+                Half::Tx => channel.with_field("sender", |slot: &mut SenderSlot| {
+                    (slot.end.take(), slot.take().map(ArgumentEnd::Tx))
+                }),
+            };
+            if let Some((passed, Some(end))) = end {
+                channels.push(ArgumentChannel {
+                    channel_id,
+                    element: channel.element(),
+                    end,
+                    kept: passed.and_then(ChannelEnd::give_away),
+                });
+            }
+        });
+        channels
+    }
+
+    /// Opens a channel of a call. Returns what to spawn once the request is queued.
+    fn open_argument(
+        &self,
+        channel: ArgumentChannel,
+        request: Request,
+    ) -> Option<(Drain, Receiver<Vec<u8>>)> {
+        let channel_id = channel.channel_id;
+        let tell_kept = |tracker: Option<&Arc<ChannelTracker>>| {
+            if let (Some(tracker), Some(kept)) = (tracker, &channel.kept) {
+                // Set before only where a pair was passed on twice: the first channel counts then.
+                let _ = kept.set(Arc::clone(tracker));
+            }
+        };
+        match channel.end {
+            ArgumentEnd::Tx(tx) => {
+                let tracker = self.open_incoming(channel_id, tx, channel.element, request);
+                tell_kept(tracker.as_ref());
+                None
+            }
+            ArgumentEnd::Rx(items) => {
+                let tracker = self.channels().for_request(request, |channels| {
+                    channels.track(channel_id, ChannelDirection::Tx, channel.element, u64::MAX)
+                });
+                tell_kept(tracker.as_ref());
+                let drain = Drain {
+                    conn_id: self.shared.conn_id,
+                    channel_id,
+                    driver_tx: self.driver_tx(),
+                    tracker,
+                };
+                Some((drain, items))
+            }
+        }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, ChannelRegistry> {
+        self.shared
+            .channels
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,130 @@
+//! Drop-in for roam-session 0.6.0: the same API and the same behaviour on the
+//! wire, and every connection, request and channel is recorded in
+//! `roam-diagnostic`'s registry, where a dump or a tracer reads it.
+//!
+//! The way of a call: [`ConnectionHandle`] encodes it and puts it into the
+//! driver's queue; the [`Driver`] writes it to a [`MessageTransport`]. At the other
+//! end the driver gives it to a [`ServiceDispatcher`], whose handler answers through
+//! that driver's queue. Channels go beside it: [`Tx`] and [`Rx`] in arguments and
+//! results are bound to ids by reflection, and their items use the same queues.
+//!
+//! `driver::link` is the protocol, without a runtime and without a transport;
+//! `driver::run` is the one file that waits for both.
+
+#![forbid(unsafe_code)]
+
+#[macro_use]
+mod trace;
+
+pub mod diagnostic;
+pub mod driver;
+pub mod runtime;
+pub mod transport;
+
+mod call;
+mod channel;
+mod dispatch;
+mod drain;
+mod error;
+mod flow;
+mod forwarding;
+mod handle;
+mod id;
+mod message;
+mod record;
+mod reflect;
+mod registry;
+mod slot;
+mod tunnel;
+
+use std::convert::Infallible;
+use std::marker::PhantomData;
+
+use facet::Facet;
+use roam_wire::ConnectionId;
+
+pub use call::{CallFuture, Caller, decode_response};
+pub use channel::{RxError, TxError, channel};
+pub use dispatch::{
+    Context, RoutedDispatcher, ServiceDispatcher, dispatch_call, dispatch_call_infallible,
+    dispatch_unknown_method,
+};
+pub use driver::{
+    ConnectError, ConnectionError, Driver, FramedClient, HandshakeConfig, IncomingConnection,
+    IncomingConnections, MessageConnector, Negotiated, NoDispatcher, RetryPolicy, accept_framed,
+    connect_framed, connect_framed_with_policy, initiate_framed,
+};
+pub use error::{
+    BorrowedCallResult, CallError, CallResult, ClientError, DecodeError, DispatchError, Never,
+    RoamError, TransportError,
+};
+pub use flow::{FlowControl, InfiniteCredit};
+pub use forwarding::{ForwardingDispatcher, LateBoundForwarder, LateBoundHandle};
+pub use handle::ConnectionHandle;
+pub use id::{ChannelId, ChannelIdAllocator, RequestIdGenerator, Role};
+pub use message::{DriverMessage, ResponseData};
+pub use reflect::{collect_channel_ids, patch_channel_ids};
+pub use registry::{ChannelError, ChannelRegistry};
+pub use roam_frame::{Frame, MsgDesc, OwnedMessage, Payload};
+pub use slot::{DriverTxSlot, ReceiverSlot, SenderSlot};
+pub use transport::MessageTransport;
+#[cfg(not(target_arch = "wasm32"))]
+pub use tunnel::{DEFAULT_TUNNEL_CHUNK_SIZE, pump_read_to_tx, pump_rx_to_write, tunnel_stream};
+pub use tunnel::{Tunnel, tunnel_pair};
+
+// `Tx` and `Rx` are defined here and nowhere else: method ids are hashes in which a channel is known by
+// the module path `roam_session`.
+
+/// The sending end of a channel of `T`. On the wire it is the channel's id.
+#[derive(Facet)]
+#[facet(proxy = u64)]
+pub struct Tx<T: 'static> {
+    /// The connection that items go over, where they go straight to its driver.
+    pub conn_id: ConnectionId,
+    /// The channel's id, 0 before it is bound.
+    pub channel_id: ChannelId,
+    /// What items go into, unless empty.
+    pub sender: SenderSlot,
+    /// The driver's queue, where items go otherwise.
+    pub driver_tx: DriverTxSlot,
+    #[facet(opaque)]
+    _marker: PhantomData<T>,
+}
+
+/// The receiving end of a channel of `T`. On the wire it is the channel's id.
+#[derive(Facet)]
+#[facet(proxy = u64)]
+pub struct Rx<T: 'static> {
+    /// The channel's id, 0 before it is bound.
+    pub channel_id: ChannelId,
+    /// What items come out of.
+    pub receiver: ReceiverSlot,
+    #[facet(opaque)]
+    _marker: PhantomData<T>,
+}
+
+/// Lets an end of a channel stand for its id. Facet asks for conversions that could fail.
+macro_rules! id_on_the_wire {
+    ($end:ident) => {
+        #[allow(clippy::infallible_try_from)]
+        impl<T: 'static> TryFrom<&$end<T>> for u64 {
+            type Error = Infallible;
+
+            fn try_from(end: &$end<T>) -> Result<Self, Infallible> {
+                Ok(end.channel_id)
+            }
+        }
+
+        #[allow(clippy::infallible_try_from)]
+        impl<T: 'static> TryFrom<u64> for $end<T> {
+            type Error = Infallible;
+
+            fn try_from(channel_id: u64) -> Result<Self, Infallible> {
+                Ok(Self::hollow(channel_id))
+            }
+        }
+    };
+}
+
+id_on_the_wire!(Tx);
+id_on_the_wire!(Rx);

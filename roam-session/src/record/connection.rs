@@ -1,0 +1,306 @@
+//! The row of one connection, root or virtual, and what has to end with it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use roam_diagnostic::registry::{Connection, ConnectionOpen, ConnectionState, Outcome, Request};
+use roam_wire::ConnectionId;
+
+use super::{ChannelTracker, Incoming, role_of};
+use crate::Role;
+use crate::diagnostic::DiagnosticState;
+
+/// Owns the row of a connection. Whoever serves the connection and every request that came over it hold
+/// one; the row goes with the last of them.
+pub(crate) struct ConnectionTracker {
+    row: Connection,
+    /// The link's root, unless this is it. Its row outlives the others'.
+    link: Option<Arc<ConnectionTracker>>,
+    served_here: bool,
+    live: Mutex<Live>,
+}
+
+/// What ends with the connection. Keys are serials of rows.
+struct Live {
+    is_open: bool,
+    name: String,
+    /// Whether somebody chose the name.
+    is_named: bool,
+    virtuals: Vec<(ConnectionId, Weak<ConnectionTracker>)>,
+    channels: HashMap<u64, Weak<ChannelTracker>>,
+    incoming: HashMap<u64, Weak<Incoming>>,
+    /// Requests without a handler whose end may never be told.
+    kept: Vec<Request>,
+}
+
+/// What is known of a connection when it is opened.
+#[derive(Clone, Copy)]
+pub(crate) struct Opening<'a> {
+    pub(crate) conn_id: ConnectionId,
+    pub(crate) role: Role,
+    /// The link's root, unless this is it.
+    pub(crate) link: Option<&'a Arc<ConnectionTracker>>,
+    /// Rust's name of the transport's type.
+    pub(crate) transport: Option<&'a str>,
+    pub(crate) diagnostic_state: Option<&'a Arc<DiagnosticState>>,
+    pub(crate) state: ConnectionState,
+    /// Whether this crate's driver serves it.
+    pub(crate) served_here: bool,
+}
+
+impl ConnectionTracker {
+    pub(crate) fn open(opening: &Opening<'_>) -> Arc<Self> {
+        let (name, is_named) = match (opening.diagnostic_state, opening.link) {
+            (Some(state), _) => (state.name.clone(), true),
+            (None, Some(link)) => (virtual_name(&link.live().name, opening.conn_id), false),
+            (None, None) => (root_name(opening), false),
+        };
+        let row = Connection::open(&ConnectionOpen {
+            link: opening.link.map_or(Connection::NONE, |link| link.row),
+            conn_id: opening.conn_id.raw(),
+            group: opening
+                .diagnostic_state
+                .map_or(Connection::NONE, |state| state.group()),
+            role: role_of(opening.role),
+            state: opening.state,
+            observes_writes: opening.served_here,
+            name: &name,
+        });
+        let tracker = Arc::new(Self {
+            row,
+            link: opening.link.cloned(),
+            served_here: opening.served_here,
+            live: Mutex::new(Live {
+                is_open: true,
+                name,
+                is_named,
+                virtuals: Vec::new(),
+                channels: HashMap::new(),
+                incoming: HashMap::new(),
+                kept: Vec::new(),
+            }),
+        });
+        if let Some(link) = opening.link {
+            let mut live = link.live();
+            live.virtuals.retain(|(_, gone)| gone.strong_count() > 0);
+            live.virtuals
+                .push((opening.conn_id, Arc::downgrade(&tracker)));
+        }
+        tracker
+    }
+
+    pub(crate) fn row(&self) -> Connection {
+        self.row
+    }
+
+    /// Reports a message put into the link's queue. Of a driver of another crate nobody knows when it takes
+    /// one out, so what goes in is not counted either.
+    pub(crate) fn enqueued(&self) {
+        if self.served_here {
+            self.link.as_deref().unwrap_or(self).row.enqueued();
+        }
+    }
+
+    /// Whether this crate's driver serves the connection.
+    pub(crate) fn is_served_here(&self) -> bool {
+        self.served_here
+    }
+
+    /// Names the connection, and those of its virtual connections that nobody named.
+    pub(crate) fn set_name(&self, name: &str) {
+        let virtuals = {
+            let mut live = self.live();
+            live.is_named = true;
+            live.name = name.to_owned();
+            // Under the lock, because two renames must not run at the same time.
+            self.row.set_name(name);
+            live.virtuals.clone()
+        };
+        for (conn_id, connection) in virtuals {
+            if let Some(connection) = connection.upgrade() {
+                let mut live = connection.live();
+                if !live.is_named {
+                    live.name = virtual_name(name, conn_id);
+                    connection.row.set_name(&live.name);
+                }
+            }
+        }
+    }
+
+    /// Closes the connection and its channels. Requests whose handlers run on keep the row.
+    pub(crate) fn close(&self) {
+        let (channels, incoming, kept) = {
+            let mut live = self.live();
+            if !std::mem::replace(&mut live.is_open, false) {
+                return;
+            }
+            (
+                std::mem::take(&mut live.channels),
+                std::mem::take(&mut live.incoming),
+                std::mem::take(&mut live.kept),
+            )
+        };
+        for channel in channels.into_values().filter_map(|gone| gone.upgrade()) {
+            channel.close();
+        }
+        for request in incoming.into_values().filter_map(|gone| gone.upgrade()) {
+            request.abandon(Outcome::ConnectionClosed);
+        }
+        for request in kept {
+            request.end_as_responded(Outcome::NoAnswer);
+        }
+        self.row.close();
+    }
+
+    /// `false` where the connection is closed: the channel must not be opened.
+    pub(super) fn add_channel(&self, serial: u64, channel: Weak<ChannelTracker>) -> bool {
+        let mut live = self.live();
+        if live.is_open {
+            live.channels.insert(serial, channel);
+        }
+        live.is_open
+    }
+
+    pub(super) fn forget_channel(&self, serial: u64) {
+        self.live().channels.remove(&serial);
+    }
+
+    pub(super) fn add_incoming(&self, serial: u64, request: Weak<Incoming>) {
+        self.live().incoming.insert(serial, request);
+    }
+
+    pub(super) fn forget_incoming(&self, serial: u64) {
+        self.live().incoming.remove(&serial);
+    }
+
+    /// Ends the row of a request without a handler when the connection closes, if nobody does before.
+    pub(super) fn keep_request(&self, request: Request) {
+        let mut live = self.live();
+        if !live.is_open {
+            request.end_as_responded(Outcome::NoAnswer);
+            return;
+        }
+        if live.kept.len() == live.kept.capacity() {
+            live.kept.retain(|request| request.is_live());
+        }
+        live.kept.push(request);
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for ConnectionTracker {
+    fn drop(&mut self) {
+        self.close();
+        self.row.release();
+    }
+}
+
+/// Shows a client that has no connection yet, from its first attempt to its last.
+pub(crate) struct ConnectAttempt {
+    row: Connection,
+    attempts: u32,
+}
+
+impl ConnectAttempt {
+    /// `transport` is Rust's name of the transport's type.
+    pub(crate) fn start(transport: &str) -> Self {
+        let opening = Opening {
+            conn_id: ConnectionId::ROOT,
+            role: Role::Initiator,
+            link: None,
+            transport: Some(transport),
+            diagnostic_state: None,
+            state: ConnectionState::Connecting,
+            served_here: true,
+        };
+        let row = Connection::open(&ConnectionOpen {
+            link: Connection::NONE,
+            conn_id: 0,
+            group: Connection::NONE,
+            role: role_of(opening.role),
+            state: opening.state,
+            observes_writes: true,
+            name: &root_name(&opening),
+        });
+        Self { row, attempts: 0 }
+    }
+
+    pub(crate) fn connecting(&self) {
+        self.row
+            .set_state(ConnectionState::Connecting, self.attempts);
+    }
+
+    /// An attempt failed; the next one comes after a while.
+    pub(crate) fn backing_off(&mut self, attempts: u32) {
+        self.attempts = attempts;
+        self.row.set_state(ConnectionState::BackingOff, attempts);
+    }
+}
+
+impl Drop for ConnectAttempt {
+    fn drop(&mut self) {
+        self.row.close();
+        self.row.release();
+    }
+}
+
+fn virtual_name(link: &str, conn_id: ConnectionId) -> String {
+    format!("{link} conn {}", conn_id.raw())
+}
+
+/// What is certain about a connection that nobody named: its role, its transport, and which one it is.
+fn root_name(opening: &Opening<'_>) -> String {
+    static INSTANCES: AtomicU64 = AtomicU64::new(1);
+    let role = match opening.role {
+        Role::Initiator => "initiator",
+        Role::Acceptor => "acceptor",
+    };
+    let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
+    let name = match opening.transport {
+        Some(transport) => format!("{role} {} #{instance}", without_paths(transport)),
+        None => format!("{role} #{instance}"),
+    };
+    if opening.conn_id.is_root() {
+        name
+    } else {
+        virtual_name(&name, opening.conn_id)
+    }
+}
+
+/// `a::B<c::d::E>` as `B<E>`.
+fn without_paths(type_name: &str) -> String {
+    let mut short = String::with_capacity(type_name.len());
+    let mut segment = 0;
+    for character in type_name.chars() {
+        short.push(character);
+        if short.ends_with("::") {
+            short.truncate(segment);
+        } else if !(character.is_alphanumeric() || matches!(character, '_' | ':')) {
+            segment = short.len();
+        }
+    }
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_names_lose_their_paths() {
+        for (long, short) in [
+            (
+                "roam_stream::framing::CobsFramed<tokio::net::unix::stream::UnixStream>",
+                "CobsFramed<UnixStream>",
+            ),
+            ("a::b<(c::D, &mut e::F)>", "b<(D, &mut F)>"),
+            ("u8", "u8"),
+        ] {
+            assert_eq!(without_paths(long), short);
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Connections that a driver of another crate serves.
+//!
+//! All such a driver tells of a connection is that it makes a handle and a
+//! channel registry for it. Two of these belong together when they have the same
+//! driver queue and the same id; either may be alone. The registry is dropped
+//! when the connection closes, the handle when the last user is done with it, so
+//! the registry owns the tracker as soon as there is one.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use roam_diagnostic::registry::ConnectionState;
+use roam_wire::ConnectionId;
+
+use super::{ConnectionTracker, Opening};
+use crate::diagnostic::DiagnosticState;
+use crate::runtime::Sender;
+use crate::{DriverMessage, Role};
+
+/// What a handle has of its connection's tracker.
+pub(crate) struct HandleSeat {
+    connection: Weak<ConnectionTracker>,
+    /// The tracker itself, while there is no registry to own it.
+    _owned: Option<Owned>,
+}
+
+type Owned = Arc<Mutex<Option<Arc<ConnectionTracker>>>>;
+
+impl HandleSeat {
+    /// Of a connection that somebody else owns.
+    pub(crate) fn borrowed(connection: &Arc<ConnectionTracker>) -> Self {
+        Self {
+            connection: Arc::downgrade(connection),
+            _owned: None,
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Weak<ConnectionTracker> {
+        &self.connection
+    }
+}
+
+/// A connection that is open for as long as this is there.
+pub(crate) struct OwnedConnection(Arc<ConnectionTracker>);
+
+impl OwnedConnection {
+    pub(crate) fn tracker(&self) -> Weak<ConnectionTracker> {
+        Arc::downgrade(&self.0)
+    }
+}
+
+impl Drop for OwnedConnection {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+/// One connection of a foreign driver.
+struct Foreign {
+    driver: queue::Identity,
+    conn_id: ConnectionId,
+    connection: Weak<ConnectionTracker>,
+    /// Where the handle's tracker is taken from once there is a registry; `None` where there is no handle.
+    handle: Option<Weak<Mutex<Option<Arc<ConnectionTracker>>>>>,
+    has_registry: bool,
+}
+
+static FOREIGN: Mutex<Vec<Foreign>> = Mutex::new(Vec::new());
+
+/// The connection of a new handle.
+pub(crate) fn join_handle(
+    conn_id: ConnectionId,
+    driver: &Sender<DriverMessage>,
+    role: Role,
+    diagnostic_state: Option<&Arc<DiagnosticState>>,
+) -> HandleSeat {
+    with_connections(|connections| {
+        let registry = connections.iter_mut().find(|other| {
+            other.handle.is_none() && other.conn_id == conn_id && other.driver.is(driver)
+        });
+        if let Some(other) = registry
+            && let Some(connection) = other.connection.upgrade()
+        {
+            other.handle = Some(Weak::new());
+            if let Some(state) = diagnostic_state {
+                connection.set_name(&state.name);
+            }
+            return HandleSeat::borrowed(&connection);
+        }
+        let connection = open(connections, conn_id, driver, role, diagnostic_state);
+        let seat = HandleSeat::borrowed(&connection);
+        let owned = Arc::new(Mutex::new(Some(connection)));
+        connections.push(Foreign {
+            driver: queue::Identity::of(driver),
+            conn_id,
+            connection: seat.connection.clone(),
+            handle: Some(Arc::downgrade(&owned)),
+            has_registry: false,
+        });
+        HandleSeat {
+            _owned: Some(owned),
+            ..seat
+        }
+    })
+}
+
+/// The connection of a new channel registry, which owns it from now on.
+pub(crate) fn join_registry(
+    conn_id: ConnectionId,
+    driver: &Sender<DriverMessage>,
+    role: Role,
+) -> OwnedConnection {
+    with_connections(|connections| {
+        let handle = connections.iter_mut().find(|other| {
+            !other.has_registry && other.conn_id == conn_id && other.driver.is(driver)
+        });
+        if let Some(other) = handle
+            && let Some(owned) = other.handle.as_ref().and_then(Weak::upgrade)
+            && let Some(connection) = owned.lock().unwrap_or_else(PoisonError::into_inner).take()
+        {
+            other.has_registry = true;
+            return OwnedConnection(connection);
+        }
+        let connection = open(connections, conn_id, driver, role, None);
+        connections.push(Foreign {
+            driver: queue::Identity::of(driver),
+            conn_id,
+            connection: Arc::downgrade(&connection),
+            handle: None,
+            has_registry: true,
+        });
+        OwnedConnection(connection)
+    })
+}
+
+fn with_connections<R>(act: impl FnOnce(&mut Vec<Foreign>) -> R) -> R {
+    let mut connections = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
+    connections.retain(|other| other.connection.strong_count() > 0);
+    act(&mut connections)
+}
+
+fn open(
+    connections: &[Foreign],
+    conn_id: ConnectionId,
+    driver: &Sender<DriverMessage>,
+    role: Role,
+    diagnostic_state: Option<&Arc<DiagnosticState>>,
+) -> Arc<ConnectionTracker> {
+    let link = connections
+        .iter()
+        .filter(|other| !conn_id.is_root() && other.conn_id.is_root() && other.driver.is(driver))
+        .find_map(|other| other.connection.upgrade());
+    ConnectionTracker::open(&Opening {
+        conn_id,
+        role,
+        link: link.as_ref(),
+        transport: None,
+        diagnostic_state,
+        state: ConnectionState::Open,
+        served_here: false,
+    })
+}
+
+/// Which queue a sender belongs to, without keeping the queue open.
+#[cfg(not(target_arch = "wasm32"))]
+mod queue {
+    use tokio::sync::mpsc::WeakSender;
+
+    use crate::DriverMessage;
+    use crate::runtime::Sender;
+
+    pub(super) struct Identity(WeakSender<DriverMessage>);
+
+    impl Identity {
+        pub(super) fn of(sender: &Sender<DriverMessage>) -> Self {
+            Self(sender.downgrade())
+        }
+
+        pub(super) fn is(&self, sender: &Sender<DriverMessage>) -> bool {
+            self.0.upgrade().is_some_and(|own| own.same_channel(sender))
+        }
+    }
+}
+
+/// No other crate has a driver for a browser: nothing is ever joined there.
+#[cfg(target_arch = "wasm32")]
+mod queue {
+    use crate::DriverMessage;
+    use crate::runtime::Sender;
+
+    pub(super) struct Identity;
+
+    impl Identity {
+        pub(super) fn of(_sender: &Sender<DriverMessage>) -> Self {
+            Self
+        }
+
+        pub(super) fn is(&self, _sender: &Sender<DriverMessage>) -> bool {
+            false
+        }
+    }
+}

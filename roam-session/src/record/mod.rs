@@ -1,0 +1,40 @@
+//! What the session tells `roam-diagnostic`: one row a connection, request and
+//! channel, from its start to its end on every path.
+//!
+//! A tracker owns a row and ends it when it is dropped, so that no way out of a
+//! future or a driver leaves a row behind. Nothing in here decides anything that
+//! a peer could see, and nothing formats what people read.
+
+mod channel;
+mod connection;
+mod foreign;
+mod incoming;
+mod outgoing;
+
+use roam_diagnostic::registry::{self, Outcome};
+
+pub(crate) use channel::{ChannelEnd, ChannelLink, ChannelTracker};
+pub(crate) use connection::{ConnectAttempt, ConnectionTracker, Opening};
+pub(crate) use foreign::{HandleSeat, OwnedConnection, join_handle, join_registry};
+pub(crate) use incoming::{Handler, Incoming};
+pub(crate) use outgoing::{Announced, Outgoing, RawCall, arguments};
+
+use crate::Role;
+
+/// How a request ends with this response.
+pub(crate) fn outcome_of(response: &[u8]) -> Outcome {
+    match response {
+        [0, ..] => Outcome::Ok,
+        [1, 1, ..] => Outcome::UnknownMethod,
+        [1, 2, ..] => Outcome::InvalidPayload,
+        [1, 3, ..] => Outcome::Cancelled,
+        _ => Outcome::UserError,
+    }
+}
+
+fn role_of(role: Role) -> registry::Role {
+    match role {
+        Role::Initiator => registry::Role::Initiator,
+        Role::Acceptor => registry::Role::Acceptor,
+    }
+}

@@ -1,0 +1,205 @@
+//! The row of one call that this process makes, and how the driver finds it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use facet::Facet;
+use facet_pretty::{ColorMode, PrettyPrinter};
+use futures_util::future::{Either, select};
+use roam_diagnostic::registry::{
+    self, Connection, Direction, Outcome, Phase, Request, RequestKind, RequestStart,
+};
+
+use super::incoming::handled_request;
+use super::{ConnectionTracker, outcome_of};
+use crate::runtime::{OneshotReceiver, OneshotSender, abandoned, oneshot};
+use crate::{ResponseData, TransportError};
+
+type Response = Result<ResponseData, TransportError>;
+
+/// The rows of calls that were announced to the driver and not taken by it, by request id.
+///
+/// [`DriverMessage`](crate::DriverMessage) has no place for a row. A call whose caller left after
+/// handing it over stays in here, so that the driver knows it from one that nobody announced.
+#[derive(Default)]
+pub(crate) struct Announced(Mutex<HashMap<u64, Request>>);
+
+impl Announced {
+    /// The row of the call that the driver takes now.
+    pub(crate) fn take(&self, request_id: u64) -> Option<Request> {
+        self.rows().remove(&request_id)
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashMap<u64, Request>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Owns the row of a call for its caller: dropped with the caller's future, it ends the row.
+pub(crate) struct Outgoing<'a> {
+    row: Request,
+    request_id: u64,
+    announced: Option<&'a Announced>,
+    connection: Option<Arc<ConnectionTracker>>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// `announced` where the driver is this crate's.
+    pub(crate) fn start(
+        connection: Option<Arc<ConnectionTracker>>,
+        announced: Option<&'a Announced>,
+        kind: RequestKind,
+        request_id: u64,
+        method_id: u64,
+        payload_bytes: usize,
+        arguments: Option<&str>,
+    ) -> Self {
+        let row = Request::start(&RequestStart {
+            connection: connection
+                .as_ref()
+                .map_or(Connection::NONE, |connection| connection.row()),
+            request_id,
+            method_id,
+            direction: Direction::Outgoing,
+            phase: Phase::Queued,
+            kind,
+            payload_bytes: payload_bytes as u64,
+            arguments,
+            parent: handled_request(),
+        });
+        if let Some(announced) = announced {
+            announced.rows().insert(request_id, row);
+        }
+        Self {
+            row,
+            request_id,
+            announced,
+            connection,
+        }
+    }
+
+    pub(crate) fn row(&self) -> Request {
+        self.row
+    }
+
+    /// The call is in the driver's queue.
+    pub(crate) fn handed_over(&mut self) {
+        self.announced = None;
+        self.row.advance(Phase::HandedOver);
+        if let Some(connection) = &self.connection {
+            connection.enqueued();
+        }
+    }
+
+    /// The caller has its answer.
+    pub(crate) fn end(self, response: &Response) {
+        match response {
+            Ok(response) => {
+                let outcome = outcome_of(&response.payload);
+                // A driver of another crate has not told.
+                self.row
+                    .respond(Phase::Responded, outcome, response.payload.len() as u64);
+                self.row.end_as_responded(outcome);
+            }
+            Err(_) => {
+                self.row.end(Outcome::ConnectionClosed);
+            }
+        }
+    }
+
+    /// The caller has its answer, and it is no response to a call.
+    pub(crate) fn end_with(self, outcome: Outcome) {
+        self.row.end(outcome);
+    }
+}
+
+impl Drop for Outgoing<'_> {
+    fn drop(&mut self) {
+        self.row.end(Outcome::Dropped);
+        if let Some(announced) = self.announced {
+            announced.rows().remove(&self.request_id);
+        }
+    }
+}
+
+/// A call that somebody put into the driver's queue without a handle.
+///
+/// It stands between the driver and the caller, because only the sender of a response sees that nobody
+/// waits for it any more.
+pub(crate) struct RawCall {
+    row: Request,
+    from_driver: OneshotReceiver<Response>,
+    to_caller: Option<OneshotSender<Response>>,
+}
+
+impl RawCall {
+    /// Returns the row, and what the driver is to answer to.
+    pub(crate) fn start(
+        connection: &ConnectionTracker,
+        request_id: u64,
+        method_id: u64,
+        payload_bytes: usize,
+        to_caller: OneshotSender<Response>,
+    ) -> (Self, Request, OneshotSender<Response>) {
+        let row = Request::start(&RequestStart {
+            connection: connection.row(),
+            request_id,
+            method_id,
+            direction: Direction::Outgoing,
+            phase: Phase::HandedOver,
+            kind: RequestKind::Call,
+            payload_bytes: payload_bytes as u64,
+            arguments: None,
+            parent: Request::NONE,
+        });
+        let (to_watch, from_driver) = oneshot();
+        let call = Self {
+            row,
+            from_driver,
+            to_caller: Some(to_caller),
+        };
+        (call, row, to_watch)
+    }
+
+    /// Passes the response on, and ends the row with it or with its caller.
+    pub(crate) async fn watch(mut self) {
+        let Some(mut to_caller) = self.to_caller.take() else {
+            return;
+        };
+        let response = {
+            let left = std::pin::pin!(abandoned(&mut to_caller));
+            match select(&mut self.from_driver, left).await {
+                Either::Left((response, _)) => response,
+                Either::Right(_) => return,
+            }
+        };
+        match &response {
+            Ok(Ok(response)) => self.row.end_as_responded(outcome_of(&response.payload)),
+            Ok(Err(_)) | Err(_) => self.row.end(Outcome::ConnectionClosed),
+        };
+        if let Ok(response) = response {
+            // The caller may have left this very moment.
+            let _ = to_caller.send(response);
+        }
+    }
+}
+
+impl Drop for RawCall {
+    fn drop(&mut self) {
+        self.row.end(Outcome::Dropped);
+    }
+}
+
+/// `args` in one line for people, where `ROAM_DEBUG` asks for it. The registry cuts it.
+pub(crate) fn arguments<T: Facet<'static>>(args: &T) -> Option<String> {
+    /// A string longer than that is shown by its ends.
+    const CONTENT_CHARS: usize = 64;
+
+    registry::arguments_enabled().then(|| {
+        let text = PrettyPrinter::new()
+            .with_colors(ColorMode::Never)
+            .with_max_content_len(CONTENT_CHARS)
+            .format(args);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    })
+}

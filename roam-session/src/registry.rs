@@ -1,0 +1,420 @@
+//! The channels of one half of a connection: where their data goes, and what is
+//! left of the peer's allowance.
+//!
+//! A connection has two registries: its handle's, for channels of calls that this
+//! process made, and its driver's, for channels of calls that it serves. Credit
+//! only ever runs down here: roam 0.6 neither grants more nor waits for it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Weak};
+
+use facet::{Facet, Shape};
+use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Request};
+use roam_wire::ConnectionId;
+
+use crate::dispatch::DispatchContext;
+use crate::record::{self, ChannelTracker, ConnectionTracker, OwnedConnection};
+use crate::reflect::{Half, for_each_channel};
+use crate::runtime::{self, Sender, TrySendError};
+use crate::slot::{DriverTxSlot, ReceiverSlot};
+use crate::{ChannelId, ChannelIdAllocator, DriverMessage, Role};
+
+/// Received items that a bound `Rx` holds before whoever delivers to it waits.
+pub(crate) const RECEIVED_ITEMS: usize = 1024;
+
+/// Allowance of a registry that was given none.
+const UNLIMITED_CREDIT: u32 = u32::MAX;
+
+/// Where the data of open channels goes.
+pub struct ChannelRegistry {
+    conn_id: ConnectionId,
+    initial_credit: u32,
+    driver_tx: Sender<DriverMessage>,
+    response_channel_ids: Arc<ChannelIdAllocator>,
+    incoming: HashMap<ChannelId, IncomingChannel>,
+    outgoing: HashMap<ChannelId, OutgoingChannel>,
+    closed: HashSet<ChannelId>,
+    side: ChannelSide,
+    connection: Weak<ConnectionTracker>,
+    /// The connection, where it is open for as long as this registry is there.
+    _owned: Option<OwnedConnection>,
+    /// The request that channels are bound for now.
+    request: Request,
+}
+
+/// A channel that this side receives on.
+struct IncomingChannel {
+    tx: Sender<Vec<u8>>,
+    credit: u32,
+    tracker: Option<Arc<ChannelTracker>>,
+}
+
+/// A channel that this side sends on under credit.
+struct OutgoingChannel {
+    credit: u32,
+    tracker: Option<Arc<ChannelTracker>>,
+}
+
+/// What became of an item that was let through.
+pub(crate) enum Routed {
+    /// It is in the receiver's buffer, or nobody receives any more.
+    Delivered,
+    /// The receiver's buffer is full.
+    Full(Delivery),
+}
+
+/// An item that waits for a place in its receiver's buffer.
+pub(crate) struct Delivery {
+    channel_id: ChannelId,
+    tx: Sender<Vec<u8>>,
+    payload: Vec<u8>,
+    connection: Weak<ConnectionTracker>,
+}
+
+impl Delivery {
+    /// Waits. The connection's row says so meanwhile, because whoever waits here reads nothing else.
+    pub(crate) async fn deliver(self) {
+        let connection = self.connection.upgrade();
+        if let Some(connection) = &connection {
+            connection.row().set_delivering(Some(self.channel_id));
+        }
+        // A receiver that went away wants no data.
+        let _ = self.tx.send(self.payload).await;
+        if let Some(connection) = &connection {
+            connection.row().set_delivering(None);
+        }
+    }
+}
+
+impl ChannelRegistry {
+    /// A registry whose channels start with `initial_credit` bytes. `role` decides the parity of the ids of
+    /// channels made while handling a request.
+    pub fn new_with_credit_and_role(
+        conn_id: ConnectionId,
+        initial_credit: u32,
+        driver_tx: Sender<DriverMessage>,
+        role: Role,
+    ) -> Self {
+        let connection = record::join_registry(conn_id, &driver_tx, role);
+        let tracker = connection.tracker();
+        Self {
+            _owned: Some(connection),
+            ..Self::of_connection(
+                conn_id,
+                initial_credit,
+                driver_tx,
+                role,
+                ChannelSide::Server,
+                tracker,
+            )
+        }
+    }
+
+    /// A registry of an acceptor's root connection.
+    pub fn new_with_credit(initial_credit: u32, driver_tx: Sender<DriverMessage>) -> Self {
+        Self::new_with_credit_and_role(
+            ConnectionId::ROOT,
+            initial_credit,
+            driver_tx,
+            Role::Acceptor,
+        )
+    }
+
+    /// A registry of an acceptor's root connection whose channels start with 4 GiB.
+    pub fn new(driver_tx: Sender<DriverMessage>) -> Self {
+        Self::new_with_credit(UNLIMITED_CREDIT, driver_tx)
+    }
+
+    /// One half of a connection that somebody else opens and closes.
+    pub(crate) fn of_connection(
+        conn_id: ConnectionId,
+        initial_credit: u32,
+        driver_tx: Sender<DriverMessage>,
+        role: Role,
+        side: ChannelSide,
+        connection: Weak<ConnectionTracker>,
+    ) -> Self {
+        Self {
+            conn_id,
+            initial_credit,
+            driver_tx,
+            response_channel_ids: Arc::new(ChannelIdAllocator::new(role)),
+            incoming: HashMap::new(),
+            outgoing: HashMap::new(),
+            closed: HashSet::new(),
+            side,
+            connection,
+            _owned: None,
+            request: Request::NONE,
+        }
+    }
+
+    /// The connection's id.
+    pub fn conn_id(&self) -> ConnectionId {
+        self.conn_id
+    }
+
+    /// A sender into the driver's queue.
+    pub fn driver_tx(&self) -> Sender<DriverMessage> {
+        self.driver_tx.clone()
+    }
+
+    /// The ids of channels made while handling a request.
+    pub fn response_channel_ids(&self) -> Arc<ChannelIdAllocator> {
+        Arc::clone(&self.response_channel_ids)
+    }
+
+    pub(crate) fn dispatch_context(&self) -> DispatchContext {
+        DispatchContext {
+            conn_id: self.conn_id,
+            channel_ids: self.response_channel_ids(),
+            driver_tx: self.driver_tx(),
+        }
+    }
+
+    pub(crate) fn connection(&self) -> &Weak<ConnectionTracker> {
+        &self.connection
+    }
+
+    /// Names the request that the channels opened by `open` belong to.
+    pub(crate) fn for_request<R>(
+        &mut self,
+        request: Request,
+        open: impl FnOnce(&mut Self) -> R,
+    ) -> R {
+        self.request = request;
+        let result = open(self);
+        self.request = Request::NONE;
+        result
+    }
+
+    /// Lets data of a channel through to `tx`, as much as the initial credit allows.
+    pub fn register_incoming(&mut self, channel_id: ChannelId, tx: Sender<Vec<u8>>) {
+        self.open_incoming(channel_id, tx, None);
+    }
+
+    /// The same, for a channel whose items are known. Returns the channel's tracker.
+    pub(crate) fn open_incoming(
+        &mut self,
+        channel_id: ChannelId,
+        tx: Sender<Vec<u8>>,
+        element: Option<&'static Shape>,
+    ) -> Option<Arc<ChannelTracker>> {
+        let credit = self.initial_credit;
+        let tracker = self.track(channel_id, ChannelDirection::Rx, element, u64::from(credit));
+        let channel = IncomingChannel {
+            tx,
+            credit,
+            tracker: tracker.clone(),
+        };
+        if let Some(before) = self.incoming.insert(channel_id, channel) {
+            close_tracker(before.tracker);
+        }
+        tracker
+    }
+
+    /// Notes that a channel may send as much as the initial credit.
+    pub fn register_outgoing_credit(&mut self, channel_id: ChannelId) {
+        let tracker = self.track(channel_id, ChannelDirection::Tx, None, u64::MAX);
+        let channel = OutgoingChannel {
+            credit: self.initial_credit,
+            tracker,
+        };
+        if let Some(before) = self.outgoing.insert(channel_id, channel) {
+            close_tracker(before.tracker);
+        }
+    }
+
+    pub(crate) fn track(
+        &self,
+        channel_id: ChannelId,
+        direction: ChannelDirection,
+        element: Option<&'static Shape>,
+        receive_budget_bytes: u64,
+    ) -> Option<Arc<ChannelTracker>> {
+        ChannelTracker::open(
+            &self.connection,
+            channel_id,
+            self.side,
+            direction,
+            element,
+            self.request,
+            receive_budget_bytes,
+        )
+    }
+
+    /// Takes an item's bytes off its channel's credit and says where it goes. Sending it there is left to
+    /// the caller, who need not hold the registry while it waits.
+    ///
+    /// # Errors
+    ///
+    /// When the channel is closed or unknown or its credit does not suffice; the peer broke a rule then.
+    pub fn prepare_route_data(
+        &mut self,
+        channel_id: ChannelId,
+        payload: Vec<u8>,
+    ) -> Result<(Sender<Vec<u8>>, Vec<u8>), ChannelError> {
+        let tx = self.admit(channel_id, payload.len())?.clone();
+        Ok((tx, payload))
+    }
+
+    /// Routes an item, waiting while its receiver's buffer is full.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::prepare_route_data`].
+    pub async fn route_data(
+        &mut self,
+        channel_id: ChannelId,
+        payload: Vec<u8>,
+    ) -> Result<(), ChannelError> {
+        if let Routed::Full(delivery) = self.route(channel_id, payload)? {
+            delivery.deliver().await;
+        }
+        Ok(())
+    }
+
+    /// Routes an item as far as that goes without waiting.
+    pub(crate) fn route(
+        &mut self,
+        channel_id: ChannelId,
+        payload: Vec<u8>,
+    ) -> Result<Routed, ChannelError> {
+        let tx = self.admit(channel_id, payload.len())?;
+        match tx.try_send(payload) {
+            Ok(()) | Err(TrySendError::Closed(_)) => Ok(Routed::Delivered),
+            Err(TrySendError::Full(payload)) => Ok(Routed::Full(Delivery {
+                channel_id,
+                tx: tx.clone(),
+                payload,
+                connection: self.connection.clone(),
+            })),
+        }
+    }
+
+    fn admit(
+        &mut self,
+        channel_id: ChannelId,
+        payload_bytes: usize,
+    ) -> Result<&Sender<Vec<u8>>, ChannelError> {
+        if self.closed.contains(&channel_id) {
+            return Err(ChannelError::DataAfterClose);
+        }
+        let channel = self
+            .incoming
+            .get_mut(&channel_id)
+            .ok_or(ChannelError::Unknown)?;
+        channel.credit = u32::try_from(payload_bytes)
+            .ok()
+            .and_then(|bytes| channel.credit.checked_sub(bytes))
+            .ok_or(ChannelError::CreditOverrun)?;
+        if let Some(tracker) = &channel.tracker {
+            tracker.received(payload_bytes, channel.credit);
+        }
+        Ok(&channel.tx)
+    }
+
+    /// Ends a channel in order: what was delivered can still be read.
+    pub fn close(&mut self, channel_id: ChannelId) {
+        if let Some(channel) = self.incoming.remove(&channel_id) {
+            close_tracker(channel.tracker);
+        }
+        if let Some(channel) = self.outgoing.remove(&channel_id) {
+            close_tracker(channel.tracker);
+        }
+        self.closed.insert(channel_id);
+    }
+
+    /// Ends a channel abruptly.
+    pub fn reset(&mut self, channel_id: ChannelId) {
+        self.close(channel_id);
+    }
+
+    /// Adds to what a channel may send.
+    pub fn receive_credit(&mut self, channel_id: ChannelId, bytes: u32) {
+        if let Some(channel) = self.outgoing.get_mut(&channel_id) {
+            channel.credit = channel.credit.saturating_add(bytes);
+        }
+    }
+
+    /// Whether the channel is open, in either direction.
+    pub fn contains(&self, channel_id: ChannelId) -> bool {
+        self.contains_incoming(channel_id) || self.contains_outgoing(channel_id)
+    }
+
+    /// Whether data of the channel is let through.
+    pub fn contains_incoming(&self, channel_id: ChannelId) -> bool {
+        self.incoming.contains_key(&channel_id)
+    }
+
+    /// Whether the channel sends under credit.
+    pub fn contains_outgoing(&self, channel_id: ChannelId) -> bool {
+        self.outgoing.contains_key(&channel_id)
+    }
+
+    /// Whether the channel was closed or reset.
+    pub fn is_closed(&self, channel_id: ChannelId) -> bool {
+        self.closed.contains(&channel_id)
+    }
+
+    /// How many channels send under credit.
+    pub fn outgoing_count(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// How many bytes a channel may send, `None` for one that does not send under credit.
+    pub fn outgoing_credit(&self, channel_id: ChannelId) -> Option<u32> {
+        self.outgoing.get(&channel_id).map(|channel| channel.credit)
+    }
+
+    /// How many bytes the peer may send on a channel, `None` for one that receives nothing.
+    pub fn incoming_credit(&self, channel_id: ChannelId) -> Option<u32> {
+        self.incoming.get(&channel_id).map(|channel| channel.credit)
+    }
+
+    /// Connects the channels in the arguments of a request that came in, by the ids they have.
+    pub fn bind_streams<T: Facet<'static>>(&mut self, args: &mut T) {
+        for_each_channel(args, |half, channel| {
+            let Some(channel_id) = channel.id() else {
+                return;
+            };
+            let element = channel.element();
+            match half {
+                Half::Rx => {
+                    let (tx, rx) = runtime::channel(RECEIVED_ITEMS);
+                    let tracker = self.open_incoming(channel_id, tx, element);
+                    channel.with_field("receiver", |slot: &mut ReceiverSlot| {
+                        slot.bind(rx, tracker);
+                    });
+                    debug!(channel_id, "bound an Rx of a request");
+                }
+                Half::Tx => {
+                    let tracker = self.track(channel_id, ChannelDirection::Tx, element, u64::MAX);
+                    channel.with_field("conn_id", |conn_id| *conn_id = self.conn_id);
+                    channel.with_field("driver_tx", |slot: &mut DriverTxSlot| {
+                        slot.inner = Some(self.driver_tx.clone());
+                        slot.tracker = tracker;
+                    });
+                    debug!(channel_id, "bound a Tx of a request");
+                }
+            }
+        });
+    }
+}
+
+fn close_tracker(tracker: Option<Arc<ChannelTracker>>) {
+    if let Some(tracker) = tracker {
+        tracker.close();
+    }
+}
+
+/// How a peer's data broke a rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChannelError {
+    /// There is no such channel.
+    Unknown,
+    /// The channel was closed before.
+    DataAfterClose,
+    /// There is more of it than the credit allows.
+    CreditOverrun,
+}

@@ -1,0 +1,167 @@
+//! The runtime of a browser: one thread, tasks that cannot be aborted, and
+//! queues that look like tokio's.
+
+use std::fmt;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+
+pub use futures_channel::oneshot::{Receiver as OneshotReceiver, Sender as OneshotSender};
+pub use futures_util::lock::Mutex;
+
+/// The sending end of a queue.
+pub struct Sender<T>(async_channel::Sender<T>);
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> Sender<T> {
+    /// Queues a value, waiting for a place if need be.
+    ///
+    /// # Errors
+    ///
+    /// With the value, when the receiving end is gone.
+    pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
+        self.0
+            .send(value)
+            .await
+            .map_err(|async_channel::SendError(value)| SendError(value))
+    }
+
+    /// Queues a value if there is a place for it now.
+    ///
+    /// # Errors
+    ///
+    /// With the value, when the queue is full or the receiving end is gone.
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        self.0.try_send(value).map_err(|error| match error {
+            async_channel::TrySendError::Full(value) => TrySendError::Full(value),
+            async_channel::TrySendError::Closed(value) => TrySendError::Closed(value),
+        })
+    }
+
+    /// Whether the receiving end is gone.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// The receiving end of a queue is gone; the value comes back.
+pub struct SendError<T>(pub T);
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SendError").finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("channel closed")
+    }
+}
+
+impl<T> std::error::Error for SendError<T> {}
+
+/// Why a value was not queued; it comes back.
+pub enum TrySendError<T> {
+    /// There is no place now.
+    Full(T),
+    /// The receiving end is gone.
+    Closed(T),
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Full(_) => "TrySendError::Full { .. }",
+            Self::Closed(_) => "TrySendError::Closed { .. }",
+        })
+    }
+}
+
+/// The receiving end of a queue.
+pub struct Receiver<T>(async_channel::Receiver<T>);
+
+impl<T> Receiver<T> {
+    /// The next value, or `None` once the queue is empty and every sender is gone.
+    pub async fn recv(&mut self) -> Option<T> {
+        self.0.recv().await.ok()
+    }
+}
+
+/// The sending end of a queue without a limit.
+pub type UnboundedSender<T> = Sender<T>;
+/// The receiving end of a queue without a limit.
+pub type UnboundedReceiver<T> = Receiver<T>;
+
+/// A queue that holds up to `buffer` values.
+pub fn channel<T>(buffer: usize) -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = async_channel::bounded(buffer);
+    (Sender(sender), Receiver(receiver))
+}
+
+/// A queue without a limit.
+pub fn unbounded_channel<T>() -> (Sender<T>, Receiver<T>) {
+    let (sender, receiver) = async_channel::unbounded();
+    (Sender(sender), Receiver(receiver))
+}
+
+/// A queue for a single value.
+pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
+    futures_channel::oneshot::channel()
+}
+
+/// Returns once nobody waits for the value any more.
+pub(crate) async fn abandoned<T>(sender: &mut OneshotSender<T>) {
+    sender.cancellation().await;
+}
+
+/// Stands where the native runtime can abort a task. Here it cannot.
+#[derive(Debug)]
+pub struct AbortHandle;
+
+impl AbortHandle {
+    /// Does nothing. Always `false`: the task runs on.
+    pub fn abort(&self) -> bool {
+        false
+    }
+}
+
+/// Runs a future on its own.
+pub fn spawn<F>(future: F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    wasm_bindgen_futures::spawn_local(future);
+}
+
+/// Runs a future on its own. What it returns does not abort it.
+pub fn spawn_with_abort<F>(future: F) -> AbortHandle
+where
+    F: Future<Output = ()> + 'static,
+{
+    wasm_bindgen_futures::spawn_local(future);
+    AbortHandle
+}
+
+/// Returns after `duration`.
+pub async fn sleep(duration: Duration) {
+    gloo_timers::future::sleep(duration).await;
+}
+
+/// What `future` returns, or `None` when `duration` is over first.
+pub async fn timeout<F, T>(duration: Duration, future: F) -> Option<T>
+where
+    F: Future<Output = T>,
+{
+    let work = std::pin::pin!(future);
+    let over = std::pin::pin!(gloo_timers::future::sleep(duration));
+    match select(work, over).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) => None,
+    }
+}

@@ -1,0 +1,122 @@
+//! The files that targets run from, opened so that what is attached to is what was
+//! looked at.
+//!
+//! Never decodes them: the sites come from [`elf`].
+
+use std::collections::{BTreeSet, HashSet};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use super::error::AttachError;
+use super::uprobe_multi::PidFilter;
+use crate::target::elf::{self, ProbeSite};
+
+/// A process to trace.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Its pid (that of the thread group), as `/proc` shows it to the tracer.
+    pub tgid: u32,
+    /// The files it runs from that have probes.
+    pub binaries: Vec<Binary>,
+}
+
+/// A file with probes.
+#[derive(Debug, Clone)]
+pub struct Binary {
+    /// Where to open it: `/proc/PID/exe`, `/proc/PID/map_files/...` or `/proc/PID/root/...`.
+    pub path: PathBuf,
+    /// Its sites.
+    pub sites: Vec<ProbeSite>,
+}
+
+/// A binary that stays open, so that what is attached to is what was looked at.
+pub(super) struct OpenBinary<'a> {
+    path: &'a Path,
+    pub(super) file: File,
+    sites: &'a [ProbeSite],
+    /// The process whose probes trap, `None` for all that run the binary.
+    pub(super) pid: Option<u32>,
+}
+
+impl<'a> OpenBinary<'a> {
+    /// Opens the binaries of all targets, each once for every process; once at all where the kernel
+    /// cannot filter by process.
+    pub(super) fn open_all(
+        targets: &'a [Target],
+        filter: PidFilter,
+    ) -> Result<Vec<Self>, AttachError> {
+        let mut binaries = Vec::new();
+        let mut known = HashSet::new();
+        for target in targets {
+            let tgid = target.tgid;
+            for binary in &target.binaries {
+                let failed = |source| AttachError::binary(tgid, &binary.path, source);
+                // Whoever runs the target may have put a pipe there: opening it must not wait.
+                let file = File::options()
+                    .read(true)
+                    .custom_flags(libc::O_NONBLOCK)
+                    .open(&binary.path)
+                    .map_err(failed)?;
+                for site in &binary.sites {
+                    check_site(&file, tgid, binary, site)?;
+                }
+                let pid = match filter {
+                    PidFilter::Kernel => Some(tgid),
+                    PidFilter::Program => None,
+                };
+                // Attached twice, every event would be counted twice.
+                let metadata = file.metadata().map_err(failed)?;
+                if known.insert((pid, metadata.dev(), metadata.ino())) {
+                    binaries.push(Self {
+                        path: &binary.path,
+                        file,
+                        sites: &binary.sites,
+                        pid,
+                    });
+                }
+            }
+        }
+        Ok(binaries)
+    }
+
+    pub(super) fn link_error(&self, probe: &'static str, source: io::Error) -> AttachError {
+        match (source.raw_os_error(), self.pid) {
+            (Some(libc::ESRCH), Some(tgid)) => AttachError::NoProcess { tgid },
+            (Some(libc::EPERM | libc::EACCES), _) => AttachError::may_not_load(),
+            _ => AttachError::Link {
+                probe,
+                path: self.path.to_owned(),
+                source,
+            },
+        }
+    }
+
+    /// The places of one probe, each once whatever the notes say.
+    pub(super) fn offsets(&self, probe: &str) -> Vec<u64> {
+        let sites = self.sites.iter().filter(|site| site.name == probe);
+        let offsets: BTreeSet<u64> = sites.map(|site| site.file_offset).collect();
+        offsets.into_iter().collect()
+    }
+}
+
+/// Makes sure, on the very file that is attached to, that a site is one: a breakpoint in the middle
+/// of another instruction would end the target.
+fn check_site(
+    file: &File,
+    tgid: u32,
+    binary: &Binary,
+    site: &ProbeSite,
+) -> Result<(), AttachError> {
+    let mut bytes = [0; elf::MAX_SITE_BYTES];
+    let read = file.read_at(&mut bytes, site.file_offset);
+    match read {
+        Ok(count) if elf::is_site(&bytes[..count]) => Ok(()),
+        Ok(_) => Err(AttachError::Changed {
+            path: binary.path.clone(),
+            file_offset: site.file_offset,
+        }),
+        Err(source) => Err(AttachError::binary(tgid, &binary.path, source)),
+    }
+}

@@ -1,0 +1,447 @@
+//! `roam-trace doctor`: what this machine, this user and a process allow.
+//!
+//! Each check turns what it was given into one [`Finding`]; looking around is
+//! done by [`machine`] and [`process`] alone.
+
+use std::fs;
+use std::io::Write;
+
+use anstyle::{AnsiColor, Style};
+use anyhow::Result;
+use caps::Capability;
+use procfs::KernelVersion;
+use roam_diagnostic::read::Image;
+use roam_diagnostic::snapshot::Process;
+use roam_trace_common::event::PROBES;
+use roam_trace_common::registry::Table;
+
+use crate::attach::{self, AttachError};
+use crate::cli::DoctorArgs;
+use crate::error::{Exit, TargetError};
+use crate::target::absence::Absence;
+use crate::target::elf::{ElfError, ProbeSite};
+use crate::target::{Reading, Target, privilege, program};
+
+/// One line of the report.
+#[derive(Debug, PartialEq, Eq)]
+struct Finding {
+    topic: &'static str,
+    is_ok: bool,
+    text: String,
+}
+
+impl Finding {
+    fn ok(topic: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            topic,
+            is_ok: true,
+            text: text.into(),
+        }
+    }
+
+    fn todo(topic: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            is_ok: false,
+            ..Self::ok(topic, text)
+        }
+    }
+}
+
+/// Prints what is well and what to do about the rest.
+///
+/// # Errors
+///
+/// Where the output cannot be written.
+pub(super) fn run(args: &DoctorArgs, color: bool, out: &mut impl Write) -> Result<Exit> {
+    let mut findings = machine();
+    let mut exit = Exit::Success;
+    if let Some(pid) = args.pid
+        && let Err(error) = process(pid, &mut findings)
+    {
+        findings.push(Finding::todo("process", error.to_string()));
+        exit = error.exit();
+    }
+    if findings.iter().any(|finding| !finding.is_ok) {
+        exit = exit.max(Exit::Failure);
+    }
+    write(&findings, color, out)?;
+    Ok(exit)
+}
+
+fn write(findings: &[Finding], color: bool, out: &mut impl Write) -> std::io::Result<()> {
+    for finding in findings {
+        let (word, style) = match finding.is_ok {
+            true => ("ok", AnsiColor::Green.on_default()),
+            false => ("todo", AnsiColor::Yellow.on_default()),
+        };
+        let style = if color { style } else { Style::new() };
+        writeln!(
+            out,
+            "{style}{word:<4}{style:#}  {:<13} {}",
+            finding.topic, finding.text
+        )?;
+    }
+    Ok(())
+}
+
+/// Looks at the machine and at what this process may do there.
+fn machine() -> Vec<Finding> {
+    let read = |path: &str| fs::read_to_string(path).ok();
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut findings = vec![kernel(&release)];
+    findings.extend(CAPABILITIES.map(|(capability, use_of_it)| {
+        self::capability(capability, use_of_it, privilege::has(capability))
+    }));
+    findings.extend([
+        user_namespace(&read("/proc/self/uid_map").unwrap_or_default()),
+        lockdown(read("/sys/kernel/security/lockdown").as_deref()),
+        setting(
+            "bpf",
+            "kernel.unprivileged_bpf_disabled",
+            read("/proc/sys/kernel/unprivileged_bpf_disabled").as_deref(),
+            "programs are loaded with CAP_BPF",
+        ),
+        setting(
+            "perf",
+            "kernel.perf_event_paranoid",
+            read("/proc/sys/kernel/perf_event_paranoid").as_deref(),
+            "probes are attached with CAP_PERFMON",
+        ),
+        types(fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false)),
+        uprobe_multi(attach::check_kernel()),
+    ]);
+    findings
+}
+
+/// What each capability is for; none is needed to look at one's own processes by their registries.
+const CAPABILITIES: [(Capability, &str); 4] = [
+    (Capability::CAP_SYS_PTRACE, "other users' processes"),
+    (Capability::CAP_BPF, "-d"),
+    (Capability::CAP_PERFMON, "-d"),
+    (
+        Capability::CAP_CHECKPOINT_RESTORE,
+        "processes that closed their registry's descriptor",
+    ),
+];
+
+fn kernel(release: &str) -> Finding {
+    let Ok(version) = KernelVersion::from_str(release) else {
+        return Finding::todo(
+            "kernel",
+            format!("the version of Linux {release} is not understood; -d needs 6.6"),
+        );
+    };
+    if version < KernelVersion::new(6, 6, 0) {
+        return Finding::todo(
+            "kernel",
+            format!(
+                "Linux {release} has no uprobe_multi: -d needs 6.6, registries are read all the same"
+            ),
+        );
+    }
+    if version < KernelVersion::new(6, 10, 0) {
+        return Finding::todo(
+            "kernel",
+            format!(
+                "Linux {release} is slowed down in every process of the same binary while -d watches one; from 6.10 on it is not"
+            ),
+        );
+    }
+    Finding::ok("kernel", format!("Linux {release}"))
+}
+
+fn capability(capability: Capability, use_of_it: &str, has: bool) -> Finding {
+    match has {
+        true => Finding::ok("capability", format!("{capability}, for {use_of_it}")),
+        // Root's CAP_SYS_ADMIN opens the same door.
+        false
+            if capability == Capability::CAP_CHECKPOINT_RESTORE
+                && privilege::has(Capability::CAP_SYS_ADMIN) =>
+        {
+            Finding::ok("capability", format!("CAP_SYS_ADMIN, for {use_of_it}"))
+        }
+        false => Finding::todo(
+            "capability",
+            format!("{capability} is missing, for {use_of_it}: run roam-trace as root"),
+        ),
+    }
+}
+
+/// Judges `/proc/self/uid_map`: in the initial user namespace it maps every id to itself.
+fn user_namespace(uid_map: &str) -> Finding {
+    let words: Vec<_> = uid_map.split_ascii_whitespace().collect();
+    match words == ["0", "0", "4294967295"] {
+        true => Finding::ok("namespace", "the initial user namespace"),
+        false => Finding::todo(
+            "namespace",
+            "in a user namespace capabilities count for its own processes only, and -d not at all: run roam-trace on the host",
+        ),
+    }
+}
+
+fn lockdown(modes: Option<&str>) -> Finding {
+    match modes {
+        Some(modes) if modes.contains("[confidentiality]") => Finding::todo(
+            "lockdown",
+            "confidentiality: the kernel lets no program read its memory, so -d does not work; boot with lockdown=integrity",
+        ),
+        Some(modes) if modes.contains("[integrity]") => Finding::ok("lockdown", "integrity"),
+        _ => Finding::ok("lockdown", "none"),
+    }
+}
+
+fn setting(topic: &'static str, name: &str, value: Option<&str>, meaning: &str) -> Finding {
+    match value {
+        Some(value) => Finding::ok(topic, format!("{name} is {}; {meaning}", value.trim())),
+        None => Finding::ok(topic, format!("{name} does not exist; {meaning}")),
+    }
+}
+
+fn types(exist: bool) -> Finding {
+    match exist {
+        true => Finding::ok("types", "/sys/kernel/btf/vmlinux"),
+        false => Finding::todo(
+            "types",
+            "/sys/kernel/btf/vmlinux does not exist, so -d does not work: the kernel needs CONFIG_DEBUG_INFO_BTF",
+        ),
+    }
+}
+
+fn uprobe_multi(tried: Result<(), AttachError>) -> Finding {
+    match tried {
+        Ok(()) => Finding::ok(
+            "uprobe_multi",
+            "the programs of -d can be loaded and attached",
+        ),
+        Err(error) => Finding::todo("uprobe_multi", format!("{:#}", anyhow::Error::new(error))),
+    }
+}
+
+/// Looks at one process.
+fn process(pid: u32, findings: &mut Vec<Finding>) -> Result<(), TargetError> {
+    let target = Target::find(pid)?;
+    let reading = target.read()?;
+    let Process { pid, name } = target.label();
+    findings.push(Finding::ok(
+        "process",
+        format!("{pid} ({name}) may be looked at"),
+    ));
+
+    let mut probes = Vec::new();
+    let binaries = program::binaries(&target.process)?;
+    for binary in &binaries {
+        probes.extend(self::probes(&binary.name, binary.probe_sites()));
+    }
+    let has_probes = probes.iter().any(|finding| finding.is_ok);
+    findings.extend(registries(&target, &reading, has_probes)?);
+    if probes.is_empty() {
+        if reading.images.is_empty() && reading.inherited.is_empty() && reading.errors.is_empty() {
+            return Err(match program::is_built_on_published(&binaries) {
+                true => TargetError::Published { pid, name },
+                false => TargetError::NotATarget { pid, name },
+            });
+        }
+        let text = "none of provider roam in the executable and the libraries, so -d does not work: build without removing .note.stapsdt";
+        probes.push(Finding::todo("probes", text));
+    }
+    findings.append(&mut probes);
+    Ok(())
+}
+
+fn registries(
+    target: &Target,
+    reading: &Reading,
+    has_probes: bool,
+) -> Result<Vec<Finding>, TargetError> {
+    let mut findings: Vec<_> = reading.images.iter().map(registry).collect();
+    let errors = reading.errors.iter();
+    findings.extend(errors.map(|error| Finding::todo("registry", error.to_string())));
+    let Process { pid, name } = target.label();
+    if reading.images.is_empty()
+        && let Some(&owner) = reading.inherited.first()
+    {
+        let inherited = TargetError::Inherited { pid, name, owner };
+        findings.push(Finding::todo("registry", inherited.to_string()));
+    } else if findings.is_empty() && has_probes {
+        let process = &target.process;
+        let absence = Absence::of(process)
+            .map_err(|error| process.error("read the environment of", error))?;
+        findings.push(match absence {
+            Absence::NothingReported if process.has_seccomp_filter() => Finding::ok(
+                "registry",
+                "none yet: the program has had no connection, or its seccomp filter refuses memfd_create",
+            ),
+            Absence::NothingReported => {
+                Finding::ok("registry", "none yet: the program has had no connection")
+            }
+            Absence::SwitchedOff => Finding::todo(
+                "registry",
+                TargetError::SwitchedOff { pid, name }.to_string(),
+            ),
+            Absence::FileSizeLimit { bytes } => Finding::todo(
+                "registry",
+                TargetError::FileSizeLimit { pid, name, bytes }.to_string(),
+            ),
+        });
+    }
+    Ok(findings)
+}
+
+fn registry(image: &Image) -> Finding {
+    let room = image.header.tables[Table::Requests as usize].capacity;
+    let lost = image.lost(Table::Requests);
+    if lost > 0 {
+        return Finding::todo(
+            "registry",
+            format!(
+                "{lost} requests found no room among {room}: restart the program with ROAM_DIAGNOSTIC_REQUESTS={}",
+                room.saturating_mul(2)
+            ),
+        );
+    }
+    if image.torn + image.refused > 0 {
+        return Finding::todo(
+            "registry",
+            format!(
+                "{} rows stayed half written and {} make no sense: the program's memory may be damaged",
+                image.torn, image.refused
+            ),
+        );
+    }
+    Finding::ok(
+        "registry",
+        format!(
+            "{} requests in flight, room for {room}",
+            image.requests.len()
+        ),
+    )
+}
+
+/// Judges the probes of one file; nothing is said of a file without any.
+fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Finding> {
+    let sites = match sites {
+        Ok(sites) if sites.is_empty() => return None,
+        // Not everything with code is a program for this machine.
+        Err(ElfError::Malformed(_) | ElfError::Machine(_)) => return None,
+        Err(error) => return Some(Finding::todo("probes", format!("{name}: {error}"))),
+        Ok(sites) => sites,
+    };
+    if sites.iter().any(|site| site.base == 0) {
+        return Some(Finding::todo(
+            "probes",
+            format!(
+                "{name}: the linker dropped .stapsdt.base, so -d fails if the file is moved: link with another linker"
+            ),
+        ));
+    }
+    let present = |probe: &&&str| sites.iter().any(|site| site.name == **probe);
+    let (present, absent): (Vec<_>, Vec<_>) = PROBES.iter().partition(present);
+    let mut text = format!("{name}: {} of {} probes", present.len(), PROBES.len());
+    if !absent.is_empty() {
+        let absent: Vec<&str> = absent.into_iter().copied().collect();
+        text += &format!("; the program has no use for {}", absent.join(", "));
+    }
+    Some(Finding::ok("probes", text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(finding: Finding, is_ok: bool, part: &str) {
+        assert_eq!(finding.is_ok, is_ok, "{finding:?}");
+        assert!(finding.text.contains(part), "{finding:?}");
+    }
+
+    #[test]
+    fn kernels() {
+        check(kernel("6.18.44-fc-v669"), true, "Linux 6.18.44-fc-v669");
+        check(kernel("6.10.0"), true, "6.10.0");
+        check(kernel("6.8.0-31-generic"), false, "from 6.10 on");
+        check(kernel("6.1.0-30-amd64"), false, "-d needs 6.6");
+        check(kernel("mine"), false, "not understood");
+    }
+
+    #[test]
+    fn settings() {
+        check(
+            lockdown(Some("none [integrity] confidentiality\n")),
+            true,
+            "integrity",
+        );
+        check(
+            lockdown(Some("none integrity [confidentiality]\n")),
+            false,
+            "lockdown=integrity",
+        );
+        check(
+            lockdown(Some("[none] integrity confidentiality\n")),
+            true,
+            "none",
+        );
+        check(lockdown(None), true, "none");
+        check(
+            user_namespace("         0          0 4294967295\n"),
+            true,
+            "initial",
+        );
+        check(
+            user_namespace("         0       1000          1\n"),
+            false,
+            "on the host",
+        );
+        check(types(true), true, "vmlinux");
+        check(types(false), false, "CONFIG_DEBUG_INFO_BTF");
+        check(
+            setting("perf", "kernel.x", Some("2\n"), "so"),
+            true,
+            "kernel.x is 2; so",
+        );
+        check(uprobe_multi(Err(AttachError::Permission)), false, "CAP_BPF");
+        check(
+            capability(Capability::CAP_BPF, "-d", true),
+            true,
+            "CAP_BPF, for -d",
+        );
+        check(
+            capability(Capability::CAP_BPF, "-d", false),
+            false,
+            "CAP_BPF is missing",
+        );
+    }
+
+    fn site(name: &str, base: u64) -> ProbeSite {
+        ProbeSite {
+            provider: "roam".to_owned(),
+            name: name.to_owned(),
+            address: 0x2000,
+            file_offset: 0x1000,
+            base,
+            semaphore: 0,
+            arguments: String::new(),
+        }
+    }
+
+    #[test]
+    fn probes_of_a_file() {
+        let all: Vec<_> = PROBES.iter().map(|name| site(name, 8)).collect();
+        let without_close = all
+            .iter()
+            .filter(|site| site.name != "channel_close")
+            .cloned();
+        let of = |sites| probes("demo", sites).unwrap();
+        check(
+            of(Ok(without_close.collect())),
+            true,
+            "7 of 8 probes; the program has no use for channel_close",
+        );
+        check(of(Ok(all)), true, "demo: 8 of 8 probes");
+        check(of(Ok(vec![site("request_end", 0)])), false, ".stapsdt.base");
+        check(of(Err(ElfError::TooMany)), false, "demo: more than");
+        assert_eq!(probes("demo", Ok(Vec::new())), None);
+        assert_eq!(probes("demo", Err(ElfError::Machine(3))), None);
+    }
+}

@@ -1,0 +1,277 @@
+//! `roam-trace -p PID`: what processes are waiting for.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Result;
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use roam_diagnostic::render::{json, text};
+use roam_diagnostic::snapshot::{Dump, Gap, Process, SCHEMA_VERSION, Snapshot, Source as Rows};
+use roam_trace_common::event::TargetEnd;
+
+use super::report;
+use crate::cli::{DumpArgs, Source};
+use crate::error::{Exit, TargetError};
+use crate::merge;
+use crate::target::absence::Absence;
+use crate::target::{Reading, Target, program};
+use crate::watch::{Watched, watch};
+
+/// Dumps what can be dumped and tells about the rest.
+///
+/// # Errors
+///
+/// Where the output cannot be written.
+pub(super) fn run(
+    args: &DumpArgs,
+    color: bool,
+    verbose: bool,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let mut outcome = Outcome::default();
+    let mut targets: Vec<Target> = Vec::new();
+    for &pid in &args.pids {
+        if let Some(target) = outcome.keep(Target::find(pid))
+            && !targets.iter().any(|known| known.pid() == target.pid())
+        {
+            targets.push(target);
+        }
+    }
+    let watched = match args.duration {
+        None => Watch::Unasked,
+        Some(duration) => outcome.watch(&targets, args.source, duration, verbose),
+    };
+    let mut processes = Vec::new();
+    for target in &targets {
+        let snapshot = outcome.snapshot(target, args.source, &watched);
+        processes.extend(outcome.keep(snapshot).flatten());
+    }
+    // Whoever reads the dump slowly must not keep the probes attached.
+    drop(watched);
+    if let Some(min_age) = args.min_age {
+        let min_age_us = u64::try_from(min_age.as_micros()).unwrap_or(u64::MAX);
+        for snapshot in &mut processes {
+            snapshot.retain_older(min_age_us);
+        }
+    }
+    if !processes.is_empty() {
+        let dump = Dump {
+            schema_version: SCHEMA_VERSION,
+            taken_at: Timestamp::now(),
+            processes,
+        };
+        print(&dump, args.json, color, out)?;
+    }
+    Ok(outcome.exit)
+}
+
+fn print(dump: &Dump, json: bool, color: bool, out: &mut impl Write) -> io::Result<()> {
+    if json {
+        return json::render(out, dump);
+    }
+    let options = text::Options {
+        color,
+        time_zone: TimeZone::system(),
+    };
+    text::render(out, dump, &options)
+}
+
+/// What the probes told.
+#[derive(Debug)]
+enum Watch {
+    /// Nobody asked for it.
+    Unasked,
+    /// They were watched, those of every process that has any.
+    Done(Box<Watched>),
+    /// They could not be watched; stderr knows.
+    Failed(String),
+}
+
+/// How the command is to end, as far as is known.
+struct Outcome {
+    exit: Exit,
+}
+
+impl Default for Outcome {
+    fn default() -> Self {
+        Self {
+            exit: Exit::Success,
+        }
+    }
+}
+
+impl Outcome {
+    /// What there is to go on with; an error is told and decides on the exit status.
+    fn keep<T>(&mut self, result: Result<T, TargetError>) -> Option<T> {
+        result
+            .inspect_err(|error| {
+                report(error);
+                self.exit = self.exit.max(error.exit());
+            })
+            .ok()
+    }
+
+    fn watch(
+        &mut self,
+        targets: &[Target],
+        source: Source,
+        duration: Duration,
+        verbose: bool,
+    ) -> Watch {
+        let mut watchable = Vec::new();
+        for target in targets {
+            // An error comes again, and is told, where the process's turn is.
+            if target.probed().is_ok_and(|probed| !probed.is_empty()) {
+                watchable.push(target);
+            }
+        }
+        if watchable.is_empty() {
+            return Watch::Failed("no process has probes".to_owned());
+        }
+        match watch(&watchable, source == Source::Auto, duration, verbose) {
+            Ok(watched) => Watch::Done(Box::new(watched)),
+            Err(error) => {
+                self.exit = self.exit.max(error.exit());
+                let text = format!("{:#}", anyhow::Error::new(error));
+                report(&text);
+                Watch::Failed(text)
+            }
+        }
+    }
+
+    /// The snapshot of one process by whatever source there is; none where it was told already why not.
+    fn snapshot(
+        &mut self,
+        target: &Target,
+        source: Source,
+        watch: &Watch,
+    ) -> Result<Option<Snapshot>, TargetError> {
+        // Read after the kernel maps were: what only those have ended in between.
+        let mut reading = target.read()?;
+        let mut snapshot = match watch {
+            Watch::Unasked => by_registry(target, &mut reading)?,
+            _ if target.probed()?.is_empty() => {
+                let mut snapshot = by_registry(target, &mut reading)?;
+                let Process { pid, name } = target.label();
+                let error = TargetError::NoProbes { pid, name };
+                if source == Source::Probes {
+                    return Err(error);
+                }
+                snapshot
+                    .gaps
+                    .push(gap("not watched: it has no probes".to_owned()));
+                self.keep::<()>(Err(error));
+                snapshot
+            }
+            Watch::Done(watched) => by_probes(target, source, &mut reading, watched)?,
+            Watch::Failed(_) if source == Source::Probes => return Ok(None),
+            Watch::Failed(error) => {
+                let mut snapshot = by_registry(target, &mut reading)?;
+                snapshot.gaps.push(gap(format!("not watched: {error}")));
+                snapshot
+            }
+        };
+        for error in &reading.errors {
+            let text = format!("a registry is left out: {error}");
+            snapshot.gaps.push(gap(text));
+        }
+        Ok(Some(snapshot))
+    }
+}
+
+fn gap(text: String) -> Gap {
+    Gap::Other { text }
+}
+
+fn by_registry(target: &Target, reading: &mut Reading) -> Result<Snapshot, TargetError> {
+    let process = target.label();
+    match merge::registries(&process, &reading.images, reading.now_ns, &target.clock) {
+        Some(snapshot) => Ok(snapshot),
+        None => without_registry(target, reading),
+    }
+}
+
+/// What the kernel maps hold, together with the registry where that is asked for.
+fn by_probes(
+    target: &Target,
+    source: Source,
+    reading: &mut Reading,
+    watched: &Watched,
+) -> Result<Snapshot, TargetError> {
+    let process = target.label();
+    let images = &reading.images;
+    // A forked child reports nothing, and there is nothing to watch in it.
+    if images.is_empty() && !reading.inherited.is_empty() {
+        return without_registry(target, reading);
+    }
+    let clock = &target.clock;
+    let seen = merge::probes(&process, &watched.maps, watched.is_seeded, images, clock);
+    let by_registry = merge::registries(&process, images, reading.now_ns, clock);
+    let mut snapshot = match by_registry {
+        Some(mut snapshot) if source == Source::Auto => {
+            merge::confirm(&mut snapshot, seen);
+            snapshot
+        }
+        _ => {
+            let mut snapshot = seen;
+            let text = "what began before the probes were watched is missing";
+            snapshot.gaps.push(gap(text.to_owned()));
+            if !images.is_empty() {
+                snapshot
+                    .gaps
+                    .push(gap("names come from the registry".to_owned()));
+            }
+            snapshot
+        }
+    };
+    if images.len() > 1 {
+        let text = "the probes of several registries are counted together";
+        snapshot.gaps.push(gap(text.to_owned()));
+    }
+    let exited = &watched.maps.exited;
+    if exited
+        .iter()
+        .any(|exited| exited.tgid == target.pid() && exited.end == TargetEnd::Exec)
+    {
+        let text = "it executed another program while it was watched";
+        snapshot.gaps.push(gap(text.to_owned()));
+    }
+    snapshot.window = Some(merge::window(&snapshot, &watched.maps, watched.duration));
+    Ok(snapshot)
+}
+
+/// What can be said of a process that has no registry of its own.
+fn without_registry(target: &Target, reading: &mut Reading) -> Result<Snapshot, TargetError> {
+    let Process { pid, name } = target.label();
+    if let Some(error) = reading.errors.pop() {
+        return Err(TargetError::Registry { pid, name, error });
+    }
+    if let Some(&owner) = reading.inherited.first() {
+        return Err(TargetError::Inherited { pid, name, owner });
+    }
+    let process = &target.process;
+    if target.probed()?.is_empty() {
+        let binaries = program::binaries(process)?;
+        return Err(match program::is_built_on_published(&binaries) {
+            true => TargetError::Published { pid, name },
+            false => TargetError::NotATarget { pid, name },
+        });
+    }
+    let absence =
+        Absence::of(process).map_err(|error| process.error("read the environment of", error))?;
+    match absence {
+        Absence::SwitchedOff => Err(TargetError::SwitchedOff { pid, name }),
+        Absence::FileSizeLimit { bytes } => Err(TargetError::FileSizeLimit { pid, name, bytes }),
+        Absence::NothingReported => Ok(Snapshot {
+            process: target.label(),
+            source: Rows::Registry,
+            taken_ns: target.clock.own_ns(target.clock.initial_now_ns()),
+            gaps: vec![gap("no connection yet".to_owned())],
+            requests: Vec::new(),
+            channels: Vec::new(),
+            connections: Vec::new(),
+            window: None,
+        }),
+    }
+}

@@ -1,0 +1,182 @@
+//! `roam-trace list`: which processes can be looked at.
+
+use std::collections::HashMap;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+use roam_trace_common::event::{ConnectionState, Direction};
+use tabwriter::TabWriter;
+
+use super::report;
+use crate::error::{Exit, TargetError};
+use crate::target::maps::FileId;
+use crate::target::{Reading, Target, proc, program};
+
+/// Lists every process that has a registry or probes, by pid.
+///
+/// # Errors
+///
+/// Where there is no `/proc` or the output cannot be written.
+pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
+    let mut known = HashMap::new();
+    let mut rows = Vec::new();
+    let mut closed = Vec::new();
+    for pid in proc::pids().context("cannot list the processes in /proc")? {
+        match row(pid, &mut known) {
+            Ok(row) => rows.extend(row),
+            Err(TargetError::NoPermission { missing, .. }) => closed.push(missing),
+            // Most often it has ended, or never was a program.
+            Err(error) => log::debug!("{error}"),
+        }
+    }
+    if rows.is_empty() {
+        report(&"no process found that has a registry or probes");
+    } else {
+        write(&rows, out)?;
+    }
+    if let Some(missing) = closed.first() {
+        let plural = if closed.len() == 1 { "" } else { "es" };
+        report(&format_args!(
+            "{} process{plural} could not be looked into: {missing}",
+            closed.len()
+        ));
+    }
+    Ok(Exit::Success)
+}
+
+/// What is known of one process.
+struct Row {
+    pid: u32,
+    name: String,
+    has_registry: bool,
+    has_probes: bool,
+    /// Unknown without a registry.
+    counts: Option<Counts>,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    connections: usize,
+    outgoing: usize,
+    incoming: usize,
+    channels: usize,
+}
+
+/// One process, `None` where it is not roam's. `known` says of files whether they have probes.
+fn row(pid: u32, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, TargetError> {
+    let target = Target::find(pid)?;
+    let reading = target.read()?;
+    let has_registry = !reading.images.is_empty();
+    let has_probes = program::binaries(&target.process)?.iter().any(|binary| {
+        *known
+            .entry(binary.file)
+            .or_insert_with(|| binary.probe_sites().is_ok_and(|sites| !sites.is_empty()))
+    });
+    // A forked child has the probes of the program, but never fires them.
+    let is_child = !has_registry && !reading.inherited.is_empty();
+    if is_child || !(has_registry || has_probes) {
+        return Ok(None);
+    }
+    Ok(Some(Row {
+        pid,
+        name: target.process.name().to_owned(),
+        has_registry,
+        has_probes,
+        counts: has_registry.then(|| count(&reading)),
+    }))
+}
+
+fn count(reading: &Reading) -> Counts {
+    let mut counts = Counts::default();
+    for image in &reading.images {
+        counts.connections += image
+            .connections
+            .values()
+            .filter(|row| row.state == ConnectionState::Open.code())
+            .count();
+        for (row, _) in &image.requests {
+            match Direction::from_code(row.direction) {
+                Some(Direction::Outgoing) => counts.outgoing += 1,
+                Some(Direction::Incoming) => counts.incoming += 1,
+                None => {}
+            }
+        }
+        counts.channels += image.channels.len();
+    }
+    counts
+}
+
+fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
+    let mut table = TabWriter::new(out).padding(2);
+    writeln!(
+        table,
+        "PID\tNAME\tHOW\tCONNECTIONS\tOUTGOING\tINCOMING\tCHANNELS"
+    )?;
+    for row in rows {
+        let how = match (row.has_registry, row.has_probes) {
+            (true, true) => "registry, probes",
+            (true, false) => "registry",
+            (false, _) => "probes",
+        };
+        write!(table, "{}\t{}\t{how}", row.pid, row.name)?;
+        match &row.counts {
+            Some(counts) => writeln!(
+                table,
+                "\t{}\t{}\t{}\t{}",
+                counts.connections, counts.outgoing, counts.incoming, counts.channels
+            )?,
+            None => writeln!(table, "\t-\t-\t-\t-")?,
+        }
+    }
+    table.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(rows: &[Row], expected: &str) {
+        let mut out = Vec::new();
+        write(rows, &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn tables() {
+        let host = Row {
+            pid: 4242,
+            name: "demo-host".to_owned(),
+            has_registry: true,
+            has_probes: true,
+            counts: Some(Counts {
+                connections: 2,
+                outgoing: 100_000,
+                incoming: 0,
+                channels: 3,
+            }),
+        };
+        let stripped = Row {
+            pid: 7,
+            name: "日本 host".to_owned(),
+            has_registry: true,
+            has_probes: false,
+            counts: Some(Counts::default()),
+        };
+        let silent = Row {
+            pid: 17,
+            name: "cell".to_owned(),
+            has_registry: false,
+            has_probes: true,
+            counts: None,
+        };
+        check(
+            &[stripped, silent, host],
+            "\
+PID   NAME       HOW               CONNECTIONS  OUTGOING  INCOMING  CHANNELS
+7     日本 host  registry          0            0         0         0
+17    cell       probes            -            -         -         -
+4242  demo-host  registry, probes  2            100000    0         3
+",
+        );
+    }
+}

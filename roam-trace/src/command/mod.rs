@@ -1,0 +1,66 @@
+//! What the commands have in common: where their output goes and how they end.
+
+mod doctor;
+mod dump;
+mod list;
+
+use std::io::{self, BufWriter, Write};
+
+use anstream::{AutoStream, ColorChoice};
+
+use crate::cli::{Cli, Color, Command};
+use crate::error::Exit;
+
+/// Bytes that are written to stdout at a time.
+const BUFFER_BYTES: usize = 1 << 16;
+
+/// Runs the command that was asked for.
+pub fn run(cli: &Cli) -> Exit {
+    start_log(cli.verbose);
+    let stdout = io::stdout();
+    let color = match cli.color {
+        Color::Always => true,
+        Color::Never => false,
+        Color::Auto => AutoStream::choice(&stdout) != ColorChoice::Never,
+    };
+    let mut out = BufWriter::with_capacity(BUFFER_BYTES, stdout.lock());
+    let done = match &cli.command {
+        None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
+        Some(Command::List) => list::run(&mut out),
+        Some(Command::Doctor(args)) => doctor::run(args, color, &mut out),
+    };
+    match done.and_then(|exit| out.flush().map(|()| exit).map_err(Into::into)) {
+        Ok(exit) => exit,
+        Err(error) if is_closed_pipe(&error) => Exit::Success,
+        Err(error) => {
+            report(&format_args!("{error:#}"));
+            Exit::Failure
+        }
+    }
+}
+
+/// Says on stderr what went wrong, in one line.
+fn report(what: &dyn std::fmt::Display) {
+    // There is nobody to tell where stderr is closed.
+    let _ = writeln!(io::stderr(), "roam-trace: {what}");
+}
+
+fn start_log(verbose: u8) {
+    let level = match verbose {
+        0 => return,
+        1 => log::LevelFilter::Info,
+        _ => log::LevelFilter::Debug,
+    };
+    env_logger::Builder::new()
+        .filter_level(level)
+        .format(|out, record| writeln!(out, "roam-trace: {}", record.args()))
+        .init();
+}
+
+/// Whether the reader of stdout went away, which is its right.
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<io::Error>())
+        .any(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -1,0 +1,182 @@
+//! What can go wrong with a target, in one line each, and the exit status it leads to.
+
+use std::io;
+use std::process::ExitCode;
+
+use roam_diagnostic::read::ReadError;
+use thiserror::Error;
+
+use crate::target::privilege::Missing;
+
+/// The exit status of the whole command. The worst of several is the highest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// What was asked for was printed.
+    Success = 0,
+    /// Anything that has no status of its own.
+    Failure = 1,
+    // 2 is a command line that makes no sense; clap ends the program with it.
+    /// No permission.
+    NoPermission = 3,
+    /// Not a roam program.
+    NotATarget = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why there is no dump of a process.
+#[derive(Debug, Error)]
+pub enum TargetError {
+    /// There is none.
+    #[error("there is no process {pid}")]
+    NoSuchProcess {
+        /// The pid asked for.
+        pid: u32,
+    },
+    /// It ended.
+    #[error("process {pid} ended while it was read")]
+    Ended {
+        /// The process.
+        pid: u32,
+    },
+    /// It ended before.
+    #[error("process {pid} ({name}) has ended; its parent has not noticed yet")]
+    Zombie {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// The kernel's own.
+    #[error("{pid} ({name}) is a kernel thread, not a roam program")]
+    KernelThread {
+        /// The thread.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// The system refuses to let it be looked at.
+    #[error("no permission to {action} process {pid} ({name}): {missing}")]
+    NoPermission {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// What was refused, such as `look into`.
+        action: &'static str,
+        /// What would be needed.
+        missing: Missing,
+    },
+    /// Nothing in it is roam's.
+    #[error(
+        "process {pid} ({name}) is not a roam program: it maps no registry (/memfd:roam-diagnostic), and its executable and libraries have no probes of provider roam"
+    )]
+    NotATarget {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// Its files have no probes, and it was to be watched.
+    #[error(
+        "process {pid} ({name}) cannot be watched: its executable and libraries have no probes of provider roam"
+    )]
+    NoProbes {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// Built on the published crate.
+    #[error(
+        "process {pid} ({name}) is built on the published roam-session, which reports nothing: it has neither registry nor probes; select the roam-session of roam-trace in [patch.crates-io] and rebuild"
+    )]
+    Published {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// A forked child.
+    #[error(
+        "process {pid} ({name}) has only the registry of pid {owner}, from which it was forked; a forked child reports nothing of its own: try -p {owner}"
+    )]
+    Inherited {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// The pid that the registry is of, as its own namespace numbers it.
+        owner: u32,
+    },
+    /// Told to be silent.
+    #[error(
+        "process {pid} ({name}) was started with ROAM_DIAGNOSTIC=off and reports nothing: restart it without"
+    )]
+    SwitchedOff {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// It may not make a file as large as a registry.
+    #[error(
+        "process {pid} ({name}) keeps its registry where only it can read it, as its files may have no more than {bytes} bytes (RLIMIT_FSIZE): watch its probes with -d 5s, or restart it with a higher limit"
+    )]
+    FileSizeLimit {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// The limit.
+        bytes: u64,
+    },
+    /// Its registry makes no sense.
+    #[error("process {pid} ({name}): {error}")]
+    Registry {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        error: ReadError,
+    },
+    /// The system fails.
+    #[error("cannot {action} process {pid} ({name}): {error}")]
+    Io {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// What failed.
+        action: &'static str,
+        /// How.
+        error: io::Error,
+    },
+}
+
+impl TargetError {
+    /// The exit status that tells it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::NoPermission { .. } => Exit::NoPermission,
+            Self::KernelThread { .. }
+            | Self::NotATarget { .. }
+            | Self::NoProbes { .. }
+            | Self::Published { .. }
+            | Self::Inherited { .. } => Exit::NotATarget,
+            Self::NoSuchProcess { .. }
+            | Self::Ended { .. }
+            | Self::Zombie { .. }
+            | Self::SwitchedOff { .. }
+            | Self::FileSizeLimit { .. }
+            | Self::Registry { .. }
+            | Self::Io { .. } => Exit::Failure,
+        }
+    }
+}

@@ -1,0 +1,610 @@
+//! Puts together what several sources say about one process.
+//!
+//! Works on records, map values and rows; reads nothing and prints nothing.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use roam_diagnostic::read::Image;
+use roam_diagnostic::snapshot::{
+    Channel, Connection, Gap, Names, Process, Request, Snapshot, Source, Window, WindowTraffic,
+};
+use roam_trace_common::event::{
+    ChannelDirection, ChannelSide, ChannelValue, ConnectionState, ConnectionValue, Direction, Loss,
+    Mark, Phase, RecordKey, RequestKind, RequestValue, Role, TrafficValue,
+};
+use roam_trace_common::registry::{FLAG_OBSERVES_WRITES, PhaseWord, ResponseWord};
+
+use crate::attach::Rows;
+use crate::kernel::{Losses, Maps};
+use crate::target::clock::Clock;
+
+/// Bits by which the serials of a process's second registry are moved, and so on. A serial of the first
+/// one stays what the process itself prints.
+const REGISTRY_SHIFT: u32 = 56;
+const SERIAL_MASK: u64 = (1 << REGISTRY_SHIFT) - 1;
+
+/// The snapshot of a process by its registries, all read at `now_ns` of the process's own clock; `None` where
+/// it has none.
+///
+/// Several registries in one process number their rows alike: to keep rows apart, the serials of all but
+/// the first get the registry's index in their highest byte.
+pub fn registries(
+    process: &Process,
+    images: &[Image],
+    now_ns: u64,
+    clock: &Clock,
+) -> Option<Snapshot> {
+    let mut snapshots = images
+        .iter()
+        .map(|image| Snapshot::from_registry(process.clone(), image, now_ns));
+    let mut joined = snapshots.next()?;
+    joined.taken_ns = clock.own_ns(clock.initial_ns(now_ns));
+    for (index, mut snapshot) in snapshots.enumerate() {
+        renumber(&mut snapshot, index as u64 + 1);
+        joined.gaps.append(&mut snapshot.gaps);
+        joined.requests.append(&mut snapshot.requests);
+        joined.channels.append(&mut snapshot.channels);
+        joined.connections.append(&mut snapshot.connections);
+    }
+    if images.len() > 1 {
+        joined.sort();
+    }
+    Some(joined)
+}
+
+fn renumber(snapshot: &mut Snapshot, registry: u64) {
+    let renumber = |serial: &mut u64| {
+        if *serial != 0 {
+            *serial = (*serial & SERIAL_MASK) | registry << REGISTRY_SHIFT;
+        }
+    };
+    for row in &mut snapshot.requests {
+        renumber(&mut row.serial);
+        renumber(&mut row.connection);
+        row.parent.iter_mut().for_each(renumber);
+    }
+    for row in &mut snapshot.channels {
+        renumber(&mut row.serial);
+        renumber(&mut row.connection);
+        row.request.iter_mut().for_each(renumber);
+    }
+    for row in &mut snapshot.connections {
+        renumber(&mut row.serial);
+        renumber(&mut row.link);
+    }
+}
+
+/// What registries have in flight, as rows of the kernel maps.
+pub fn seeds(pid: u32, images: &[Image], clock: &Clock) -> Rows {
+    let key = |serial| RecordKey {
+        serial,
+        tgid: pid,
+        reserved: 0,
+    };
+    let mut rows = Rows::default();
+    for image in images {
+        rows.requests.extend(image.requests.iter().map(|(row, _)| {
+            let phase = PhaseWord(row.phase);
+            let started_ns = clock.initial_ns(row.started_ns);
+            let value = RequestValue {
+                connection: row.connection,
+                request_id: row.request_id,
+                method_id: row.method_id,
+                started_ns,
+                phase_ns: started_ns.saturating_add(phase.elapsed_us() * 1_000),
+                request_bytes: row.request_bytes,
+                response_bytes: ResponseWord(row.response).bytes(),
+                direction: row.direction,
+                phase: phase.phase(),
+                kind: row.kind,
+                mark: phase.mark(),
+                ..RequestValue::default()
+            };
+            (key(row.serial), value)
+        }));
+        rows.channels.extend(image.channels.iter().map(|row| {
+            let value = ChannelValue {
+                connection: row.connection,
+                channel_id: row.channel_id,
+                request: row.request,
+                opened_ns: clock.initial_ns(row.opened_ns),
+                last_activity_ns: match row.last_activity_ns {
+                    0 => 0,
+                    time_ns => clock.initial_ns(time_ns),
+                },
+                bytes_sent: row.bytes_sent,
+                items_sent: row.items_sent,
+                bytes_received: row.bytes_received,
+                items_received: row.items_received,
+                receive_budget_bytes: row.receive_budget_bytes,
+                direction: row.direction,
+                side: row.side,
+                type_index: row.type_index,
+                ..ChannelValue::default()
+            };
+            (key(row.serial), value)
+        }));
+        let open = |state| {
+            state != ConnectionState::Grouping.code() && state != ConnectionState::Closed.code()
+        };
+        let connections = image.connections.values().filter(|row| open(row.state));
+        rows.connections.extend(connections.map(|row| {
+            let value = ConnectionValue {
+                link: row.link,
+                conn_id: row.conn_id,
+                opened_ns: clock.initial_ns(row.opened_ns),
+                role: row.role,
+                ..ConnectionValue::default()
+            };
+            (key(row.serial), value)
+        }));
+    }
+    rows
+}
+
+/// The snapshot of a process by the kernel maps alone, as of now.
+///
+/// `images` lend their names, nothing else. Unless the maps were seeded with everything that began before,
+/// ends of what they do not know are no loss.
+pub fn probes(
+    process: &Process,
+    maps: &Maps,
+    is_seeded: bool,
+    images: &[Image],
+    clock: &Clock,
+) -> Snapshot {
+    let pid = process.pid;
+    let now_ns = clock.initial_now_ns();
+    let decoder = Decoder::new(maps, images, now_ns);
+    let mut refused = 0;
+    let requests = decode(pid, &maps.requests, &mut refused, |serial, value| {
+        decoder.request(serial, value)
+    });
+    let request_ids: HashMap<u64, u64> = requests
+        .iter()
+        .map(|request| (request.serial, request.request_id))
+        .collect();
+    let channels = decode(pid, &maps.channels, &mut refused, |serial, value| {
+        decoder.channel(serial, value, &request_ids)
+    });
+    let connections = decode(pid, &maps.connections, &mut refused, |serial, value| {
+        decoder.connection(serial, value)
+    });
+    let mut gaps = losses(&maps.losses, is_seeded);
+    if refused > 0 {
+        gaps.push(Gap::Refused { count: refused });
+    }
+    let mut snapshot = Snapshot {
+        process: process.clone(),
+        source: Source::Probes,
+        taken_ns: clock.own_ns(now_ns),
+        gaps,
+        requests,
+        channels,
+        connections,
+        window: None,
+    };
+    snapshot.sort();
+    snapshot
+}
+
+/// The rows of one process; those with codes that this version does not know are left out and counted.
+fn decode<V, R>(
+    pid: u32,
+    rows: &[(RecordKey, V)],
+    refused: &mut u64,
+    mut decode: impl FnMut(u64, &V) -> Option<R>,
+) -> Vec<R> {
+    rows.iter()
+        .filter(|(key, _)| key.tgid == pid)
+        .filter_map(|(key, value)| {
+            let row = decode(key.serial, value);
+            *refused += u64::from(row.is_none());
+            row
+        })
+        .collect()
+}
+
+struct Decoder {
+    names: Names,
+    /// Connections of which it is known that their driver tells when a request is written.
+    observing: HashSet<u64>,
+    now_ns: u64,
+}
+
+impl Decoder {
+    fn new(maps: &Maps, images: &[Image], now_ns: u64) -> Self {
+        let mut names = Names::default();
+        let mut observing = HashSet::new();
+        // Where registries number alike, the first one names.
+        for image in images.iter().rev() {
+            let of_image = Names::of(image);
+            names.methods.extend(of_image.methods);
+            names.connections.extend(of_image.connections);
+            names.types = of_image.types;
+            let rows = image.connections.values();
+            let rows = rows.filter(|row| row.flags & FLAG_OBSERVES_WRITES != 0);
+            observing.extend(rows.map(|row| row.serial));
+        }
+        // Whoever reported one request as written does so for all.
+        let written = maps.requests.iter().filter(|(_, row)| {
+            row.direction == Direction::Outgoing.code() && row.phase >= Phase::Sent.code()
+        });
+        observing.extend(written.map(|(_, row)| row.connection));
+        Self {
+            names,
+            observing,
+            now_ns,
+        }
+    }
+
+    fn since_us(&self, time_ns: u64) -> u64 {
+        self.now_ns.saturating_sub(time_ns) / 1_000
+    }
+
+    fn request(&self, serial: u64, value: &RequestValue) -> Option<Request> {
+        let phase = Phase::from_code(value.phase)?;
+        let is_answered = matches!(phase, Phase::Responded | Phase::Responding);
+        Some(Request {
+            serial,
+            source: Source::Probes,
+            direction: Direction::from_code(value.direction)?,
+            kind: RequestKind::from_code(value.kind)?,
+            connection: value.connection,
+            connection_name: self.names.connections.get(&value.connection).cloned(),
+            parent: None,
+            request_id: value.request_id,
+            method_id: value.method_id,
+            method: self.names.methods.get(&value.method_id).cloned(),
+            arguments: None,
+            phase,
+            writes_observable: self.observing.contains(&value.connection),
+            mark: match value.mark {
+                0 => None,
+                code => Some(Mark::from_code(code)?),
+            },
+            age_us: self.since_us(value.started_ns),
+            phase_age_us: self.since_us(value.phase_ns),
+            request_bytes: value.request_bytes,
+            response_bytes: (is_answered || value.response_bytes > 0)
+                .then_some(value.response_bytes),
+        })
+    }
+
+    fn channel(
+        &self,
+        serial: u64,
+        value: &ChannelValue,
+        request_ids: &HashMap<u64, u64>,
+    ) -> Option<Channel> {
+        Some(Channel {
+            serial,
+            source: Source::Probes,
+            connection: value.connection,
+            connection_name: self.names.connections.get(&value.connection).cloned(),
+            channel_id: value.channel_id,
+            request: (value.request != 0).then_some(value.request),
+            request_id: request_ids.get(&value.request).copied(),
+            direction: ChannelDirection::from_code(value.direction)?,
+            side: ChannelSide::from_code(value.side)?,
+            element_type: self.names.element_type(value.type_index),
+            age_us: self.since_us(value.opened_ns),
+            idle_us: (value.last_activity_ns != 0).then(|| self.since_us(value.last_activity_ns)),
+            bytes_sent: value.bytes_sent,
+            items_sent: value.items_sent,
+            bytes_received: value.bytes_received,
+            items_received: value.items_received,
+            items_read: None,
+            receive_budget_bytes: (value.receive_budget_bytes != u64::MAX)
+                .then_some(value.receive_budget_bytes),
+            reader_gone: false,
+            writer_gone: false,
+        })
+    }
+
+    fn connection(&self, serial: u64, value: &ConnectionValue) -> Option<Connection> {
+        let age_us = self.since_us(value.opened_ns);
+        let name = self.names.connections.get(&serial).cloned();
+        Some(Connection {
+            serial,
+            source: Source::Probes,
+            link: value.link,
+            conn_id: value.conn_id,
+            name: name.unwrap_or_else(|| format!("connection {serial}")),
+            role: Role::from_code(value.role)?,
+            state: ConnectionState::Open,
+            state_age_us: age_us,
+            attempts: 0,
+            age_us,
+            sent: None,
+            received: None,
+            delivering: None,
+            driver: None,
+        })
+    }
+}
+
+/// What the kernel side could not keep, over all processes that were watched.
+fn losses(losses: &Losses, is_seeded: bool) -> Vec<Gap> {
+    let is_unmatched = |loss| {
+        use Loss::{ChannelUnmatched, ConnectionUnmatched, RequestUnmatched};
+        matches!(
+            loss,
+            RequestUnmatched | ChannelUnmatched | ConnectionUnmatched
+        )
+    };
+    losses
+        .iter()
+        .filter(|&(loss, _)| is_seeded || !is_unmatched(loss))
+        .map(|(loss, count)| {
+            let what = match loss {
+                Loss::RequestInsert => "requests that the kernel map had no room for",
+                Loss::ChannelInsert => "channels that the kernel map had no room for",
+                Loss::ConnectionInsert => "connections that the kernel map had no room for",
+                Loss::TrafficInsert => "requests missing from the counts of the window",
+                Loss::RequestUnmatched => "requests ended that the kernel map did not know",
+                Loss::ChannelUnmatched => "channels closed that the kernel map did not know",
+                Loss::ConnectionUnmatched => "connections closed that the kernel map did not know",
+                Loss::RequestDelete => "ended requests left in the kernel map",
+                Loss::ChannelDelete => "closed channels left in the kernel map",
+                Loss::ConnectionDelete => "closed connections left in the kernel map",
+            };
+            Gap::Other {
+                text: format!("probes: {count} {what}"),
+            }
+        })
+        .collect()
+}
+
+/// Marks the rows of a registry that the probes confirm.
+///
+/// `seen` was taken before the registry was read: what only the probes know has ended in between, unless the
+/// registry has rows that could not be read.
+pub fn confirm(snapshot: &mut Snapshot, seen: Snapshot) {
+    let is_whole = !snapshot
+        .gaps
+        .iter()
+        .any(|gap| matches!(gap, Gap::Torn { .. } | Gap::Refused { .. }));
+    snapshot.source = Source::Both;
+    snapshot.gaps.extend(seen.gaps);
+
+    // Rows of several registries may have the same serial in the kernel; then the ids tell.
+    let mut requests: HashMap<_, _> = seen
+        .requests
+        .into_iter()
+        .map(|row| ((row.serial, row.request_id, row.method_id), row))
+        .collect();
+    for row in &mut snapshot.requests {
+        let key = (row.serial & SERIAL_MASK, row.request_id, row.method_id);
+        if requests.remove(&key).is_some() {
+            row.source = Source::Both;
+        }
+    }
+    let mut channels: HashMap<_, _> = seen
+        .channels
+        .into_iter()
+        .map(|row| ((row.serial, row.channel_id), row))
+        .collect();
+    for row in &mut snapshot.channels {
+        let key = (row.serial & SERIAL_MASK, row.channel_id);
+        if channels.remove(&key).is_some() {
+            row.source = Source::Both;
+        }
+    }
+    let mut connections: HashMap<_, _> = seen
+        .connections
+        .into_iter()
+        .map(|row| ((row.serial, row.conn_id), row))
+        .collect();
+    for row in &mut snapshot.connections {
+        let key = (row.serial & SERIAL_MASK, row.conn_id);
+        if connections.remove(&key).is_some() {
+            row.source = Source::Both;
+        }
+    }
+    if !is_whole {
+        snapshot.requests.extend(requests.into_values());
+        snapshot.channels.extend(channels.into_values());
+        snapshot.connections.extend(connections.into_values());
+        snapshot.sort();
+    }
+}
+
+/// How many requests started and ended on each connection while a process was watched: those of the
+/// snapshot, be it with nothing, and those that closed meanwhile.
+pub fn window(snapshot: &Snapshot, maps: &Maps, duration: Duration) -> Window {
+    let pid = snapshot.process.pid;
+    let mut traffic: BTreeMap<u64, TrafficValue> = maps
+        .traffic
+        .iter()
+        .filter(|(key, _)| key.tgid == pid)
+        .map(|(key, value)| (key.serial, *value))
+        .collect();
+    let mut connections: Vec<_> = snapshot
+        .connections
+        .iter()
+        .map(|connection| {
+            let value = traffic.remove(&(connection.serial & SERIAL_MASK));
+            row(connection.serial, Some(&connection.name), value)
+        })
+        .collect();
+    connections.extend(
+        traffic
+            .into_iter()
+            .map(|(serial, value)| row(serial, None, Some(value))),
+    );
+    Window {
+        duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        connections,
+    }
+}
+
+fn row(connection: u64, name: Option<&String>, value: Option<TrafficValue>) -> WindowTraffic {
+    let value = value.unwrap_or_default();
+    WindowTraffic {
+        connection,
+        connection_name: name.cloned(),
+        started: value.started,
+        ended: value.ended,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roam_diagnostic::snapshot::Process;
+
+    use super::*;
+
+    const PID: u32 = 7;
+
+    fn process() -> Process {
+        Process {
+            pid: PID,
+            name: "demo".to_owned(),
+        }
+    }
+
+    fn key(tgid: u32, serial: u64) -> RecordKey {
+        RecordKey {
+            serial,
+            tgid,
+            reserved: 0,
+        }
+    }
+
+    fn request(request_id: u64, phase: Phase) -> RequestValue {
+        RequestValue {
+            connection: 3,
+            request_id,
+            direction: Direction::Outgoing.code(),
+            phase: phase.code(),
+            kind: RequestKind::Call.code(),
+            ..RequestValue::default()
+        }
+    }
+
+    fn snapshot(maps: &Maps) -> Snapshot {
+        probes(&process(), maps, true, &[], &Clock::default())
+    }
+
+    fn sources(snapshot: &Snapshot) -> Vec<(u64, Source)> {
+        let rows = snapshot.requests.iter();
+        let mut sources: Vec<_> = rows.map(|row| (row.serial, row.source)).collect();
+        sources.sort_by_key(|&(serial, _)| serial);
+        sources
+    }
+
+    /// Confirms rows of the first list by those of the second.
+    fn check_confirm(
+        registry: &[(u64, u64)],
+        seen: &[(u64, u64)],
+        gap: Option<Gap>,
+        expected: &[(u64, Source)],
+    ) {
+        let of = |rows: &[(u64, u64)]| {
+            snapshot(&Maps {
+                requests: rows
+                    .iter()
+                    .map(|&(serial, id)| (key(PID, serial), request(id, Phase::Sent)))
+                    .collect(),
+                ..Maps::default()
+            })
+        };
+        let mut joined = of(registry);
+        for row in &mut joined.requests {
+            row.source = Source::Registry;
+        }
+        joined.gaps.extend(gap);
+        confirm(&mut joined, of(seen));
+        assert_eq!(sources(&joined), expected);
+        assert_eq!(joined.source, Source::Both);
+    }
+
+    #[test]
+    fn rows_of_both_sources() {
+        use Source::{Both, Probes, Registry};
+        check_confirm(&[(1, 10)], &[(1, 10)], None, &[(1, Both)]);
+        check_confirm(&[(1, 10)], &[], None, &[(1, Registry)]);
+        // Ended since.
+        check_confirm(&[], &[(1, 10)], None, &[]);
+        check_confirm(
+            &[],
+            &[(1, 10)],
+            Some(Gap::Torn { count: 1 }),
+            &[(1, Probes)],
+        );
+        // Another registry's row of the same serial.
+        check_confirm(&[(1, 10)], &[(1, 11)], None, &[(1, Registry)]);
+        let second = 1 | 1 << REGISTRY_SHIFT;
+        check_confirm(
+            &[(1, 10), (second, 11)],
+            &[(1, 11)],
+            None,
+            &[(1, Registry), (second, Both)],
+        );
+    }
+
+    #[test]
+    fn rows_of_other_processes_and_unknown_codes() {
+        let mut unknown = request(12, Phase::Sent);
+        unknown.phase = 99;
+        let maps = Maps {
+            requests: vec![
+                (key(PID, 1), request(10, Phase::Sent)),
+                (key(PID + 1, 2), request(11, Phase::Sent)),
+                (key(PID, 3), unknown),
+            ],
+            ..Maps::default()
+        };
+        let snapshot = snapshot(&maps);
+        assert_eq!(sources(&snapshot), [(1, Source::Probes)]);
+        assert_eq!(snapshot.gaps, [Gap::Refused { count: 1 }]);
+    }
+
+    /// Whether a call that was handed over is shown as one whose write nobody tells.
+    fn check_observable(other: Option<Phase>, expected: bool) {
+        let mut requests = vec![(key(PID, 1), request(10, Phase::HandedOver))];
+        requests.extend(other.map(|phase| (key(PID, 2), request(11, phase))));
+        let maps = Maps {
+            requests,
+            ..Maps::default()
+        };
+        let snapshot = snapshot(&maps);
+        let row = snapshot.requests.iter().find(|row| row.serial == 1);
+        assert_eq!(row.map(|row| row.writes_observable), Some(expected));
+    }
+
+    #[test]
+    fn drivers_that_tell_of_writes() {
+        check_observable(None, false);
+        check_observable(Some(Phase::HandedOver), false);
+        check_observable(Some(Phase::Sent), true);
+    }
+
+    #[test]
+    fn windows() {
+        let connection = ConnectionValue {
+            role: Role::Initiator.code(),
+            ..ConnectionValue::default()
+        };
+        let traffic = |started, ended| TrafficValue { started, ended };
+        let maps = Maps {
+            connections: vec![(key(PID, 3), connection), (key(PID, 4), connection)],
+            traffic: vec![
+                (key(PID, 4), traffic(5, 4)),
+                (key(PID, 9), traffic(1, 1)),
+                (key(PID + 1, 3), traffic(7, 7)),
+            ],
+            ..Maps::default()
+        };
+        let window = window(&snapshot(&maps), &maps, Duration::from_millis(5));
+        let rows: Vec<_> = window
+            .connections
+            .iter()
+            .map(|row| (row.connection, row.started, row.ended))
+            .collect();
+        assert_eq!(window.duration_us, 5_000);
+        assert_eq!(rows, [(3, 0, 0), (4, 5, 4), (9, 1, 1)]);
+    }
+}

@@ -1,0 +1,100 @@
+//! Why a process has no registry of its own.
+
+use std::io;
+
+use procfs::FromBufRead;
+use procfs::process::{LimitValue, Limits};
+use roam_trace_common::limits::{CHANNELS, CONNECTIONS, METHODS, REQUESTS, TYPES};
+use roam_trace_common::registry::Table;
+
+use super::proc::Process;
+
+/// Why a process that has probes has no registry that others can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Absence {
+    /// Nothing has happened in it yet.
+    NothingReported,
+    /// It was started with `ROAM_DIAGNOSTIC=off`.
+    SwitchedOff,
+    /// Its files may not be as large as a registry is.
+    FileSizeLimit {
+        /// The limit, in bytes.
+        bytes: u64,
+    },
+}
+
+impl Absence {
+    /// Finds out.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn of(process: &Process) -> io::Result<Self> {
+        let environment = process.read_file("environ")?;
+        if is_switched_off(&environment) {
+            return Ok(Self::SwitchedOff);
+        }
+        let limits = process.read_file("limits")?;
+        let limits = Limits::from_buf_read(&limits[..]).map_err(io::Error::other)?;
+        Ok(match limits.max_file_size.soft_limit {
+            LimitValue::Value(bytes) if bytes < region_bytes(requests(&environment)) => {
+                Self::FileSizeLimit { bytes }
+            }
+            _ => Self::NothingReported,
+        })
+    }
+}
+
+fn is_switched_off(environment: &[u8]) -> bool {
+    variable(environment, b"ROAM_DIAGNOSTIC=") == Some(b"off")
+}
+
+/// Request slots that a program with this environment makes.
+fn requests(environment: &[u8]) -> u32 {
+    variable(environment, b"ROAM_DIAGNOSTIC_REQUESTS=")
+        .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
+        .unwrap_or(REQUESTS)
+}
+
+fn variable<'a>(environment: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    environment
+        .split(|&byte| byte == 0)
+        .find_map(|entry| entry.strip_prefix(prefix))
+}
+
+/// Bytes of a registry with that many request slots.
+fn region_bytes(requests: u32) -> u64 {
+    Table::ALL
+        .into_iter()
+        .map(|table| {
+            let slots = match table {
+                Table::Connections => CONNECTIONS,
+                Table::Requests | Table::Arguments => requests,
+                Table::Channels => CHANNELS,
+                Table::Methods => METHODS,
+                Table::Types => TYPES,
+            };
+            u64::from(slots) * table.slot_bytes() as u64
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(environment: &[u8], off: bool, expected_requests: u32) {
+        assert_eq!(is_switched_off(environment), off);
+        assert_eq!(requests(environment), expected_requests);
+    }
+
+    #[test]
+    fn environments() {
+        check(b"", false, REQUESTS);
+        check(b"A=1\0ROAM_DIAGNOSTIC=off\0", true, REQUESTS);
+        check(b"ROAM_DIAGNOSTIC=on\0B=\0", false, REQUESTS);
+        check(b"XROAM_DIAGNOSTIC=off\0", false, REQUESTS);
+        check(b"ROAM_DIAGNOSTIC_REQUESTS=512\0", false, 512);
+        check(b"ROAM_DIAGNOSTIC_REQUESTS=\xff\0", false, REQUESTS);
+    }
+}

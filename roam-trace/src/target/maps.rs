@@ -1,0 +1,125 @@
+//! The mappings of a process, line by line.
+//!
+//! Read as bytes: file names are the process's choice and need not be UTF-8.
+
+use std::io::{BufRead, BufReader};
+
+use rustix::fs::OFlags;
+
+use super::proc::Process;
+use crate::error::TargetError;
+
+/// Names a file on this machine. On some file systems (btrfs, overlayfs) a mapping names another device than
+/// the file itself does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileId {
+    /// Major and minor number.
+    pub device: (u32, u32),
+    /// Inode number, 0 for memory without a file.
+    pub inode: u64,
+}
+
+/// One mapping.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Mapping<'a> {
+    /// First address.
+    pub start: u64,
+    /// Address behind the last.
+    pub end: u64,
+    /// Whether code in it can run.
+    pub is_executable: bool,
+    /// The file behind it.
+    pub file: FileId,
+    /// The file's name; line breaks in it are escaped.
+    pub path: &'a [u8],
+}
+
+/// Calls `visit` with every mapping of a process.
+///
+/// # Errors
+///
+/// Where the process may not be looked at or ended.
+pub fn for_each_mapping(
+    process: &Process,
+    mut visit: impl FnMut(&Mapping<'_>),
+) -> Result<(), TargetError> {
+    let fail = |error| process.error("read the mappings of", error);
+    let maps = process.open_file("maps", OFlags::RDONLY).map_err(fail)?;
+    let mut reader = BufReader::with_capacity(1 << 16, maps);
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line).map_err(fail)? > 0 {
+        if let Some(mapping) = parse(line.strip_suffix(b"\n").unwrap_or(&line)) {
+            visit(&mapping);
+        }
+        line.clear();
+    }
+    Ok(())
+}
+
+/// One line of `/proc/PID/maps`: addresses, permissions, offset, device, inode, padding, path.
+fn parse(line: &[u8]) -> Option<Mapping<'_>> {
+    let mut fields = line.splitn(6, |&byte| byte == b' ');
+    let mut text = || std::str::from_utf8(fields.next()?).ok();
+    let (start, end) = text()?.split_once('-')?;
+    let permissions = text()?;
+    let _offset = text()?;
+    let (major, minor) = text()?.split_once(':')?;
+    let inode = text()?.parse().ok()?;
+    let path = fields.next().unwrap_or_default();
+    Some(Mapping {
+        start: u64::from_str_radix(start, 16).ok()?,
+        end: u64::from_str_radix(end, 16).ok()?,
+        is_executable: permissions.as_bytes().get(2) == Some(&b'x'),
+        file: FileId {
+            device: (
+                u32::from_str_radix(major, 16).ok()?,
+                u32::from_str_radix(minor, 16).ok()?,
+            ),
+            inode,
+        },
+        path: path.trim_ascii_start(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(line: &[u8], expected: Option<(u64, u64, bool, u64, &[u8])>) {
+        let found = parse(line).map(|mapping| {
+            (
+                mapping.start,
+                mapping.end,
+                mapping.is_executable,
+                mapping.file.inode,
+                mapping.path,
+            )
+        });
+        assert_eq!(found, expected, "{}", String::from_utf8_lossy(line));
+    }
+
+    #[test]
+    fn lines() {
+        check(
+            b"7f000000-7f100000 rw-s 00000000 00:01 2061                       /memfd:roam-diagnostic (deleted)",
+            Some((0x7f00_0000, 0x7f10_0000, false, 2061, b"/memfd:roam-diagnostic (deleted)")),
+        );
+        check(
+            b"5600-5700 r-xp 00001000 fe:01 17 /home/a b/c\\012d \xff",
+            Some((0x5600, 0x5700, true, 17, b"/home/a b/c\\012d \xff")),
+        );
+        check(
+            b"7f00-7f10 rw-p 00000000 00:00 0 ",
+            Some((0x7f00, 0x7f10, false, 0, b"")),
+        );
+        check(
+            b"7f00-7f10 rw-p 00000000 00:00 0",
+            Some((0x7f00, 0x7f10, false, 0, b"")),
+        );
+        check(b"7f00 rw-p 00000000 00:00 0 /x", None);
+        check(b"7f00-7f10 rw-p 00000000 00:00 x /x", None);
+        check(b"7f00-7f10 rw-p 00000000 0000 0 /x", None);
+        check(b"\xff-\xff rw-p 0 00:00 0 /x", None);
+        check(b"", None);
+    }
+}

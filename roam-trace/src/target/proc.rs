@@ -1,0 +1,263 @@
+//! One process as `/proc` shows it.
+//!
+//! Holds the process's directory open, so that everything read belongs to the
+//! same process however soon its pid is given to another. What a process may
+//! choose, such as its name, is bytes until [`printable`] made it text. Never
+//! opens what could block.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+
+use caps::Capability;
+use procfs::FromRead;
+use procfs::process::{Stat, StatFlags};
+use roam_diagnostic::snapshot::printable;
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+
+use super::privilege;
+use crate::error::TargetError;
+
+/// Bytes of a `/proc` file that are read at the most.
+const FILE_BYTES: u64 = 1 << 20;
+
+/// A process that existed when it was opened.
+#[derive(Debug)]
+pub struct Process {
+    directory: OwnedFd,
+    pid: u32,
+    name: String,
+    namespace_pid: u32,
+    start_ticks: u64,
+}
+
+impl Process {
+    /// Opens a process. The pid of one of its threads stands for the process.
+    ///
+    /// # Errors
+    ///
+    /// Where there is no such process, it ended, or it is a kernel thread.
+    pub fn open(pid: u32) -> Result<Self, TargetError> {
+        let directory = open_directory(pid)?;
+        let fail = |error| process_error(pid, "", "read the status of", error);
+        let status = read_file(&directory, "status").map_err(fail)?;
+        let tgid = field(&status, "Tgid").and_then(last_number).unwrap_or(pid);
+        if tgid != pid {
+            log::info!("{pid} is a thread of process {tgid}");
+            return Self::open(tgid);
+        }
+        let name = printable(trimmed(&read_file(&directory, "comm").map_err(fail)?));
+        let stat = read_file(&directory, "stat").map_err(fail)?;
+        let stat = Stat::from_read(&stat[..]).map_err(|error| fail(io::Error::other(error)))?;
+        if StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD) {
+            return Err(TargetError::KernelThread { pid, name });
+        }
+        if matches!(stat.state, 'Z' | 'X') {
+            return Err(TargetError::Zombie { pid, name });
+        }
+        Ok(Self {
+            namespace_pid: field(&status, "NSpid").and_then(last_number).unwrap_or(pid),
+            directory,
+            pid,
+            name,
+            start_ticks: stat.starttime,
+        })
+    }
+
+    /// Its pid in this process's namespace.
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Its name, printable.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its pid in its own namespace.
+    pub fn namespace_pid(&self) -> u32 {
+        self.namespace_pid
+    }
+
+    /// When it started: clock ticks since boot in this process's time namespace.
+    pub fn start_ticks(&self) -> u64 {
+        self.start_ticks
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
+        read_file(&self.directory, "stat")
+            .ok()
+            .and_then(|stat| Stat::from_read(&stat[..]).ok())
+            .is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+    }
+
+    /// Whether a seccomp filter decides on its system calls.
+    pub fn has_seccomp_filter(&self) -> bool {
+        const FILTER: u32 = 2;
+        let status = self.read_file("status").unwrap_or_default();
+        field(&status, "Seccomp").and_then(last_number) == Some(FILTER)
+    }
+
+    /// Opens one of its `/proc` files.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn open_file(&self, path: &str, flags: OFlags) -> io::Result<File> {
+        open_at(&self.directory, path, flags)
+    }
+
+    /// Reads the first mebibyte of one of its `/proc` files.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn read_file(&self, path: &str) -> io::Result<Vec<u8>> {
+        read_file(&self.directory, path)
+    }
+
+    /// Where one of its `/proc` links points to.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn read_link(&self, path: &str) -> io::Result<Vec<u8>> {
+        Ok(readlinkat(&self.directory, path, Vec::new())?.into_bytes())
+    }
+
+    /// What an error of the system means that came while doing `action`, such as `read the mappings of`.
+    pub fn error(&self, action: &'static str, error: io::Error) -> TargetError {
+        if !self.is_alive() {
+            return TargetError::Ended { pid: self.pid };
+        }
+        process_error(self.pid, &self.name, action, error)
+    }
+}
+
+/// The pids of every process, as `/proc` lists them.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn pids() -> io::Result<Vec<u32>> {
+    let mut pids = Vec::new();
+    for entry in std::fs::read_dir("/proc")? {
+        if let Some(pid) = entry?
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        {
+            pids.push(pid);
+        }
+    }
+    pids.sort_unstable();
+    Ok(pids)
+}
+
+fn open_directory(pid: u32) -> Result<OwnedFd, TargetError> {
+    let path = format!("/proc/{pid}");
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    match openat(CWD, path, flags, Mode::empty()) {
+        Ok(directory) => Ok(directory),
+        // A /proc mounted with hidepid does not show what belongs to others.
+        Err(Errno::NOENT) if is_hidden(pid) => Err(TargetError::NoPermission {
+            pid,
+            name: "hidden by hidepid of /proc".to_owned(),
+            action: "see",
+            missing: privilege::missing(&[Capability::CAP_SYS_PTRACE]),
+        }),
+        Err(Errno::NOENT) => Err(TargetError::NoSuchProcess { pid }),
+        Err(error) => Err(process_error(pid, "", "open", error.into())),
+    }
+}
+
+fn is_hidden(pid: u32) -> bool {
+    i32::try_from(pid)
+        .ok()
+        .and_then(Pid::from_raw)
+        .is_some_and(|pid| !matches!(test_kill_process(pid), Err(Errno::SRCH)))
+}
+
+fn process_error(pid: u32, name: &str, action: &'static str, error: io::Error) -> TargetError {
+    match Errno::from_io_error(&error) {
+        Some(Errno::SRCH | Errno::NOENT) => TargetError::Ended { pid },
+        Some(Errno::ACCESS | Errno::PERM) => TargetError::NoPermission {
+            pid,
+            name: name.to_owned(),
+            action: "look into",
+            missing: privilege::missing(&[Capability::CAP_SYS_PTRACE]),
+        },
+        _ => TargetError::Io {
+            pid,
+            name: name.to_owned(),
+            action,
+            error,
+        },
+    }
+}
+
+fn open_at(directory: impl AsFd, path: &str, flags: OFlags) -> io::Result<File> {
+    let flags = flags | OFlags::CLOEXEC;
+    Ok(openat(directory, path, flags, Mode::empty())?.into())
+}
+
+fn read_file(directory: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    open_at(directory, path, OFlags::RDONLY)?
+        .take(FILE_BYTES)
+        .read_to_end(&mut content)?;
+    Ok(content)
+}
+
+/// The value of a field of `/proc/PID/status`. Read as bytes: a name need not be UTF-8, be it because the
+/// kernel cut it within a character.
+fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    status
+        .split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
+}
+
+fn last_number(value: &[u8]) -> Option<u32> {
+    std::str::from_utf8(value)
+        .ok()?
+        .split_ascii_whitespace()
+        .last()?
+        .parse()
+        .ok()
+}
+
+/// Without the line break that `/proc` puts behind a value.
+fn trimmed(value: &[u8]) -> &[u8] {
+    value.strip_suffix(b"\n").unwrap_or(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_field(status: &[u8], name: &str, expected: Option<u32>) {
+        assert_eq!(field(status, name).and_then(last_number), expected);
+    }
+
+    #[test]
+    fn status_fields() {
+        let status = b"Name:\ta\\nTgid:\t9\nUmask:\t0022\nTgid:\t17\nPid:\t18\nNSpid:\t17\t4\t1\n";
+        check_field(status, "Tgid", Some(17));
+        check_field(status, "NSpid", Some(1));
+        check_field(status, "NStgid", None);
+        check_field(b"Name:\t\xff\xfe\nNSpid:\t7\n", "NSpid", Some(7));
+        check_field(b"NSpid:\t\n", "NSpid", None);
+        check_field(b"", "NSpid", None);
+    }
+
+    #[test]
+    fn own_process() {
+        let process = Process::open(std::process::id()).unwrap();
+        assert_eq!(process.pid(), std::process::id());
+        assert!(process.is_alive());
+        assert!(process.start_ticks() > 0);
+    }
+}

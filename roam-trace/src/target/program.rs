@@ -1,0 +1,242 @@
+//! The files that a process runs code from, and what they tell about it.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
+use std::path::PathBuf;
+
+use memchr::memmem;
+use roam_diagnostic::snapshot::printable;
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, statx};
+
+use super::elf::{self, ElfError, ProbeSite};
+use super::maps::{FileId, for_each_mapping};
+use super::proc::Process;
+use crate::attach;
+use crate::error::TargetError;
+
+/// Bytes that are searched for a name at the most, over all files of a process.
+const SEARCH_BYTES: u64 = 1 << 30;
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What every binary built on the published roam-session has in it, stripped or not: the crate's paths in
+/// panic messages, or its type names.
+const PUBLISHED: &[u8] = b"roam_session";
+const PUBLISHED_PATH: &[u8] = b"roam-session-0.";
+
+/// A file that a process runs code from.
+#[derive(Debug)]
+pub struct Binary {
+    /// Its name, printable.
+    pub name: String,
+    /// The file behind it.
+    pub file: FileId,
+    /// Opened as a path, which has no effect on the file.
+    handle: File,
+}
+
+impl Binary {
+    /// Where this process can open it, as long as this value lives. Whatever happens to the file's name, it
+    /// is the file that is mapped.
+    pub fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()))
+    }
+
+    /// The probes in it.
+    ///
+    /// # Errors
+    ///
+    /// Where it cannot be read, or is no program that could have any.
+    pub fn probe_sites(&self) -> Result<Vec<ProbeSite>, ElfError> {
+        let file =
+            File::open(self.path()).map_err(|error| ElfError::Malformed(error.to_string()))?;
+        elf::file_probe_sites(file)
+    }
+}
+
+/// A file with probes, and where they are in it.
+#[derive(Debug)]
+pub struct ProbedBinary {
+    /// The file.
+    pub binary: Binary,
+    /// At least one.
+    pub sites: Vec<ProbeSite>,
+}
+
+/// The binaries of a process that have probes.
+///
+/// # Errors
+///
+/// Where the process may not be looked at or ended.
+pub fn probed_binaries(process: &Process) -> Result<Vec<ProbedBinary>, TargetError> {
+    let mut probed = Vec::new();
+    for binary in binaries(process)? {
+        match binary.probe_sites() {
+            Ok(sites) if sites.is_empty() => log::debug!("{}: no probes", binary.name),
+            Ok(sites) => {
+                log::info!("{}: {} probes", binary.name, sites.len());
+                probed.push(ProbedBinary { binary, sites });
+            }
+            Err(error) => log::info!("{}: {error}", binary.name),
+        }
+    }
+    Ok(probed)
+}
+
+/// What the probes of a process are attached by.
+pub fn attach_target(process: &Process, probed: &[ProbedBinary]) -> attach::Target {
+    attach::Target {
+        tgid: process.pid(),
+        binaries: probed
+            .iter()
+            .map(|probed| attach::Binary {
+                path: probed.binary.path(),
+                sites: probed.sites.clone(),
+            })
+            .collect(),
+    }
+}
+
+/// The executable and the libraries of a process, each once.
+///
+/// # Errors
+///
+/// Where the process may not be looked at or ended.
+pub fn binaries(process: &Process) -> Result<Vec<Binary>, TargetError> {
+    let mut mapped: Vec<Mapped> = Vec::new();
+    let mut known = HashSet::new();
+    for_each_mapping(process, |mapping| {
+        if mapping.is_executable && mapping.file.inode != 0 && known.insert(mapping.file) {
+            mapped.push(Mapped {
+                inode: mapping.file.inode,
+                range: (mapping.start, mapping.end),
+                path: mapping.path.to_vec(),
+            });
+        }
+    })?;
+    let mut binaries: Vec<Binary> = Vec::new();
+    let mut add = |name: String, opened: io::Result<(File, FileId)>| match opened {
+        // The executable comes again as one of its mappings.
+        Ok((_, file)) if binaries.iter().any(|known| known.file == file) => {}
+        Ok((handle, file)) => binaries.push(Binary { name, file, handle }),
+        Err(error) => log::info!("cannot open {name}: {error}"),
+    };
+    let name = process.read_link("exe").unwrap_or_default();
+    add(printable(&name), open_file(process, "exe"));
+    for mapped in mapped {
+        add(printable(&mapped.path), mapped.open(process));
+    }
+    Ok(binaries)
+}
+
+/// A file with code, as a mapping tells of it.
+struct Mapped {
+    inode: u64,
+    range: (u64, u64),
+    path: Vec<u8>,
+}
+
+impl Mapped {
+    /// Opens it by its mapping, which takes a capability, or by its name.
+    fn open(&self, process: &Process) -> io::Result<(File, FileId)> {
+        let (start, end) = self.range;
+        open_file(process, &format!("map_files/{start:x}-{end:x}")).or_else(|_| {
+            let path = format!("root{}", String::from_utf8_lossy(&self.path));
+            let (handle, file) = open_file(process, &path)?;
+            // By its name it could be one that took its place. The device says nothing, see `FileId`.
+            if file.inode != self.inode {
+                return Err(io::Error::other("it was replaced"));
+            }
+            Ok((handle, file))
+        })
+    }
+}
+
+/// Opens a regular file as a path; opening anything else could block.
+fn open_file(process: &Process, path: &str) -> io::Result<(File, FileId)> {
+    let handle = process.open_file(path, OFlags::PATH)?;
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+    let found = statx(&handle, "", flags, StatxFlags::INO | StatxFlags::TYPE)?;
+    if FileType::from_raw_mode(found.stx_mode.into()) != FileType::RegularFile {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let file = FileId {
+        device: (found.stx_dev_major, found.stx_dev_minor),
+        inode: found.stx_ino,
+    };
+    Ok((handle, file))
+}
+
+/// Whether a process that has no probes has a roam-session nevertheless: the published one.
+pub fn is_built_on_published(binaries: &[Binary]) -> bool {
+    let mut budget = SEARCH_BYTES;
+    binaries.iter().any(|binary| {
+        File::open(binary.path())
+            .and_then(|file| contains_name(file, &mut budget))
+            .unwrap_or(false)
+    })
+}
+
+fn contains_name(mut file: impl Read, budget: &mut u64) -> io::Result<bool> {
+    let overlap = PUBLISHED.len().max(PUBLISHED_PATH.len()) - 1;
+    let mut buffer = vec![0; CHUNK_BYTES + overlap];
+    let mut kept = 0;
+    while *budget > 0 {
+        let read = file.read(&mut buffer[kept..])?;
+        if read == 0 {
+            break;
+        }
+        *budget = budget.saturating_sub(read as u64);
+        let filled = &buffer[..kept + read];
+        if memmem::find(filled, PUBLISHED).is_some()
+            || memmem::find(filled, PUBLISHED_PATH).is_some()
+        {
+            return Ok(true);
+        }
+        let tail = filled.len() - filled.len().min(overlap)..filled.len();
+        kept = tail.len();
+        buffer.copy_within(tail, 0);
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_search(content: &[u8], budget: u64, expected: bool) {
+        let mut budget = budget;
+        assert_eq!(contains_name(content, &mut budget).unwrap(), expected);
+    }
+
+    #[test]
+    fn search() {
+        let mut across = vec![b'x'; CHUNK_BYTES + 5];
+        across.extend(b"roam_session");
+        check_search(&across, SEARCH_BYTES, true);
+        check_search(&across, CHUNK_BYTES as u64, false);
+        check_search(
+            b"/registry/src/roam-session-0.6.0/src/lib.rs",
+            SEARCH_BYTES,
+            true,
+        );
+        check_search(b"roam_sess", SEARCH_BYTES, false);
+        check_search(b"", SEARCH_BYTES, false);
+    }
+
+    /// A reader that gives one byte at a time, as a slow file may.
+    struct Slow<'a>(&'a [u8]);
+
+    impl Read for Slow<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            let end = buffer.len().min(1);
+            self.0.read(&mut buffer[..end])
+        }
+    }
+
+    #[test]
+    fn search_in_short_reads() {
+        assert!(contains_name(Slow(b"a roam_session b"), &mut { SEARCH_BYTES }).unwrap());
+    }
+}

@@ -1,0 +1,184 @@
+//! Watches the probes of processes for a while.
+//!
+//! Owns the order of things: attach, seed from the registries, wait, read the
+//! maps. Knows nothing of how rows are shown.
+
+use std::time::{Duration, Instant};
+
+use caps::Capability;
+use roam_diagnostic::read::Image;
+use roam_trace_common::limits;
+use roam_trace_common::registry::Table;
+use thiserror::Error;
+
+use crate::attach::{AttachError, Options, Rows, Tracer};
+use crate::error::Exit;
+use crate::kernel::{MapAccessError, Maps};
+use crate::merge;
+use crate::target::Target;
+use crate::target::privilege::{self, Missing};
+use crate::target::program;
+
+/// How often it is looked whether there is still anything to watch.
+const STEP: Duration = Duration::from_millis(50);
+
+/// Rows that a kernel map is made for at the most, over all processes.
+const MAX_ROWS: u32 = 1 << 22;
+
+/// What the probes told. They stay attached as long as this value lives.
+#[derive(Debug)]
+pub struct Watched {
+    /// The kernel maps at the end.
+    pub maps: Maps,
+    /// How long the probes had been attached until then.
+    pub duration: Duration,
+    /// Whether everything that began before was put in from registries.
+    pub is_seeded: bool,
+    _tracer: Tracer,
+}
+
+/// Why the probes were not watched.
+#[derive(Debug, Error)]
+pub enum WatchError {
+    /// A capability is missing.
+    #[error("no permission to attach to the probes: {0}")]
+    Permission(Missing),
+    /// Attaching failed.
+    #[error("cannot attach to the probes")]
+    Attach(#[source] AttachError),
+    /// The kernel maps cannot be used.
+    #[error(transparent)]
+    Maps(#[from] MapAccessError),
+}
+
+impl WatchError {
+    /// The exit status that tells it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Permission(_) => Exit::NoPermission,
+            Self::Attach(_) | Self::Maps(_) => Exit::Failure,
+        }
+    }
+}
+
+impl From<AttachError> for WatchError {
+    fn from(error: AttachError) -> Self {
+        match error {
+            AttachError::Permission => Self::Permission(privilege::missing_of_all(&[
+                Capability::CAP_BPF,
+                Capability::CAP_PERFMON,
+            ])),
+            error => Self::Attach(error),
+        }
+    }
+}
+
+/// Watches the probes of the targets for `duration`, or until none of them runs any more.
+///
+/// # Errors
+///
+/// [`WatchError`]; nothing stays attached then.
+pub fn watch(
+    targets: &[&Target],
+    seed: bool,
+    duration: Duration,
+    verbose: bool,
+) -> Result<Watched, WatchError> {
+    let attached: Vec<_> = targets
+        .iter()
+        .filter_map(|target| {
+            let probed = target.probed().ok()?;
+            Some(program::attach_target(&target.process, probed))
+        })
+        .collect();
+    let images = if seed { read(targets) } else { Vec::new() };
+    let options = Options {
+        max_requests: rows(&images, targets.len(), Table::Requests, limits::REQUESTS),
+        max_channels: rows(&images, targets.len(), Table::Channels, limits::CHANNELS),
+        verbose,
+    };
+    let mut tracer = Tracer::attach(&attached, options)?;
+    let started = Instant::now();
+    log::info!("attached to the probes of {} processes", attached.len());
+    let is_seeded = seed && self::seed(&mut tracer, targets)?;
+    while let Some(left) = duration.checked_sub(started.elapsed())
+        && !left.is_zero()
+        && targets.iter().any(|target| target.process.is_alive())
+    {
+        std::thread::sleep(left.min(STEP));
+        log_kernel_side(&mut tracer);
+    }
+    let maps = tracer.snapshot()?;
+    let duration = started.elapsed();
+    log_kernel_side(&mut tracer);
+    Ok(Watched {
+        maps,
+        duration,
+        is_seeded,
+        _tracer: tracer,
+    })
+}
+
+/// Puts in what began before the probes were attached. Says whether every target had a registry to tell.
+fn seed(tracer: &mut Tracer, targets: &[&Target]) -> Result<bool, WatchError> {
+    let before = read(targets);
+    let is_complete = before.iter().all(|images| !images.is_empty());
+    let seeded = tracer.seed(&seeds(targets, &before))?;
+    log::info!(
+        "seeded {} rows; {} were there, {} had no room",
+        seeded.inserted,
+        seeded.present,
+        seeded.full
+    );
+    let mut after = read(targets);
+    for (before, after) in before.into_iter().zip(&mut after) {
+        // A row that could not be read the second time may still be in flight.
+        if after.iter().any(|image| image.torn > 0) {
+            after.extend(before);
+        }
+    }
+    tracer.reconcile(&seeds(targets, &after))?;
+    Ok(is_complete && seeded.full == 0)
+}
+
+/// The registries of every target. Who cannot be read is not seeded; the dump will say why.
+fn read(targets: &[&Target]) -> Vec<Vec<Image>> {
+    targets
+        .iter()
+        .map(|target| match target.read() {
+            Ok(reading) => reading.images,
+            Err(error) => {
+                log::info!("{error}");
+                Vec::new()
+            }
+        })
+        .collect()
+}
+
+fn seeds(targets: &[&Target], images: &[Vec<Image>]) -> Rows {
+    let mut all = Rows::default();
+    for (target, images) in targets.iter().zip(images) {
+        let mut rows = merge::seeds(target.process.pid(), images, &target.clock);
+        all.requests.append(&mut rows.requests);
+        all.channels.append(&mut rows.channels);
+        all.connections.append(&mut rows.connections);
+    }
+    all
+}
+
+/// Rows that a kernel map needs so that it is full no sooner than the registries are.
+fn rows(images: &[Vec<Image>], targets: usize, table: Table, least: u32) -> u32 {
+    let capacity: u32 = images
+        .iter()
+        .flatten()
+        .map(|image| image.header.tables[table as usize].capacity)
+        .fold(0, u32::saturating_add);
+    let least = least.saturating_mul(u32::try_from(targets).unwrap_or(u32::MAX));
+    capacity.max(least).min(MAX_ROWS)
+}
+
+fn log_kernel_side(tracer: &mut Tracer) {
+    for line in tracer.log_lines() {
+        log::info!("kernel: {line}");
+    }
+}

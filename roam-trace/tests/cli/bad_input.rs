@@ -1,0 +1,252 @@
+//! Whatever a process may be, the tool says so in one line, or in a dump that says what it left out.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use roam_trace::error::TargetError;
+use roam_trace::target::Target;
+
+use crate::dump::processes;
+use crate::fixture::Fixture;
+use crate::run::{Run, command, roam_trace, run};
+
+/// A program that is not roam's and ends with this value.
+struct Program(Child);
+
+impl Program {
+    fn start(mut command: Command) -> Self {
+        Self(command.stdin(Stdio::null()).spawn().unwrap())
+    }
+
+    fn pid(&self) -> String {
+        self.0.id().to_string()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn sleep() -> Command {
+    let mut sleep = Command::new("sleep");
+    sleep.arg("1000");
+    sleep
+}
+
+/// Nothing on stdout, one line on stderr, and its status.
+fn check(run: &Run, redactions: &[(&str, &str)], expected: &str) {
+    assert_eq!(run.stdout, "");
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    let mut line = run.stderr.clone();
+    for (from, to) in redactions {
+        line = line.replace(from, to);
+    }
+    assert_eq!(format!("{} {line}", run.status), format!("{expected}\n"));
+}
+
+fn check_region(content: &str, expected: &str) {
+    let target = Fixture::start(&format!("region {content}"));
+    let pid = target.pid();
+    check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
+}
+
+#[test]
+fn no_such_process() {
+    let run = roam_trace(&["-p", "2147483647"]);
+    check(&run, &[], "1 roam-trace: there is no process 2147483647");
+}
+
+#[test]
+#[ignore = "needs the initial pid namespace: no other has kernel threads"]
+fn kernel_thread() {
+    let run = roam_trace(&["-p", "2"]);
+    check(
+        &run,
+        &[],
+        "4 roam-trace: 2 (kthreadd) is a kernel thread, not a roam program",
+    );
+}
+
+#[test]
+fn process_that_ended() {
+    let mut target = Fixture::start("hang");
+    let pid = target.pid();
+    let found = Target::find(pid.parse().unwrap()).unwrap();
+    target.kill();
+    let run = roam_trace(&["-p", &pid]);
+    let expected =
+        "1 roam-trace: process [pid] (fixture) has ended; its parent has not noticed yet";
+    check(&run, &[(&pid, "[pid]")], expected);
+    assert!(matches!(found.read(), Err(TargetError::Ended { .. })));
+}
+
+#[test]
+fn process_that_ends_while_it_is_read() {
+    let mut target = Fixture::start("hang");
+    let pid = target.pid();
+    let found = Target::find(pid.parse().unwrap()).unwrap();
+    target.kill_and_collect();
+    let error = found.read().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("process {pid} ended while it was read")
+    );
+    assert!(matches!(found.probed(), Err(TargetError::Ended { .. })));
+}
+
+#[test]
+#[ignore = "needs root: changes its user"]
+fn process_of_another_user() {
+    let target = Fixture::start("hang");
+    let pid = target.pid();
+    let mut unprivileged = command(&["-p", &pid]);
+    unprivileged.uid(65534).gid(65534);
+    let expected = "3 roam-trace: no permission to look into process [pid] (fixture): CAP_SYS_PTRACE is missing; run roam-trace as root";
+    check(&run(unprivileged), &[(&pid, "[pid]")], expected);
+}
+
+#[test]
+#[ignore = "needs root: changes its user"]
+fn closed_descriptor_without_privilege() {
+    let mut fixture = Command::new(std::env::current_exe().unwrap());
+    fixture.uid(65534).gid(65534);
+    let target = Fixture::start_by(fixture, "closed");
+    let pid = target.pid();
+    let mut unprivileged = command(&["-p", &pid]);
+    unprivileged.uid(65534).gid(65534);
+    let expected = "3 roam-trace: no permission to open the registry, whose descriptor was closed, of process [pid] (fixture): CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN is missing; run roam-trace as root";
+    check(&run(unprivileged), &[(&pid, "[pid]")], expected);
+}
+
+#[test]
+fn not_a_roam_program() {
+    let target = Program::start(sleep());
+    let pid = target.pid();
+    let expected = "4 roam-trace: process [pid] (sleep) is not a roam program: it maps no registry (/memfd:roam-diagnostic), and its executable and libraries have no probes of provider roam";
+    check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
+    check(
+        &roam_trace(&["-p", &pid, "--source", "registry"]),
+        &[(&pid, "[pid]")],
+        expected,
+    );
+    check(
+        &roam_trace(&["-p", &pid, "-d", "1ms"]),
+        &[(&pid, "[pid]")],
+        expected,
+    );
+}
+
+#[test]
+fn program_on_the_published_roam_session() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("with\nbreak) x");
+    let shell = Command::new("sh")
+        .args(["-c", "command -v sleep"])
+        .output()
+        .unwrap();
+    let mut content = std::fs::read(String::from_utf8(shell.stdout).unwrap().trim()).unwrap();
+    content.extend(b"/registry/src/roam-session-0.6.0/src/lib.rs");
+    std::fs::write(&path, content).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let mut program = Command::new(&path);
+    program.arg("1000");
+    let target = Program::start(program);
+    let pid = target.pid();
+    let expected = r"4 roam-trace: process [pid] (with\nbreak) x) is built on the published roam-session, which reports nothing: it has neither registry nor probes; select the roam-session of roam-trace in [patch.crates-io] and rebuild";
+    check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
+}
+
+#[test]
+fn forked_child() {
+    let target = Fixture::start("fork");
+    let (parent, child) = (target.pid(), target.answer.clone());
+    let redactions = [(&*child, "[child]"), (&*parent, "[parent]")];
+    let expected = "4 roam-trace: process [child] (fixture_process) has only the registry of pid [parent], from which it was forked; a forked child reports nothing of its own: try -p [parent]";
+    check(&roam_trace(&["-p", &child]), &redactions, expected);
+    assert_eq!(roam_trace(&["-p", &parent]).status, 0);
+}
+
+#[test]
+fn switched_off() {
+    let mut fixture = Command::new(std::env::current_exe().unwrap());
+    fixture.env("ROAM_DIAGNOSTIC", "off");
+    let target = Fixture::start_by(fixture, "hang");
+    let pid = target.pid();
+    let expected = "1 roam-trace: process [pid] (fixture) was started with ROAM_DIAGNOSTIC=off and reports nothing: restart it without";
+    check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
+}
+
+#[test]
+fn file_size_limit() {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "ulimit -f 1000; exec \"$@\"", "sh"]);
+    shell.arg(std::env::current_exe().unwrap());
+    let target = Fixture::start_by(shell, "hang");
+    let pid = target.pid();
+    let run = roam_trace(&["-p", &pid]);
+    assert!(
+        run.stderr
+            .contains("(RLIMIT_FSIZE): watch its probes with -d 5s"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!((run.status, &*run.stdout), (1, ""));
+}
+
+#[test]
+fn registries_that_are_none() {
+    check_region(
+        "version",
+        "1 roam-trace: process [pid] (fixture): the registry has ABI version 99, this tracer reads version 1: use the roam-trace that belongs to the program's roam-diagnostic",
+    );
+    let none = "1 roam-trace: process [pid] (fixture): this is no registry: it does not begin with \"roamdiag\"";
+    for content in ["nothing", "zeros", "noise", "short"] {
+        check_region(content, none);
+    }
+    let outside = "1 roam-trace: process [pid] (fixture): the registry's header is damaged: a table lies outside the region";
+    check_region("offset", outside);
+    check_region("beyond", outside);
+    check_region(
+        "capacity",
+        "1 roam-trace: process [pid] (fixture): the registry's header is damaged: a table claims more slots than it can have",
+    );
+    check_region(
+        "slots",
+        "1 roam-trace: process [pid] (fixture): the registry's header is damaged: a table has slots of another size",
+    );
+}
+
+#[test]
+fn registry_of_random_rows() {
+    let target = Fixture::start("region rows");
+    let run = roam_trace(&["-p", &target.pid()]);
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    assert!(run.stdout.contains("incomplete: "), "{}", run.stdout);
+    assert!(!run.stdout.contains('\u{1b}'));
+}
+
+#[test]
+fn names_with_terminal_escapes() {
+    let target = Fixture::start("escapes");
+    let run = roam_trace(&["-p", &target.pid()]);
+    insta::assert_snapshot!(run.redacted(&[(&target.pid(), "[pid]")]));
+}
+
+#[test]
+fn comm_with_terminal_escapes() {
+    let target = Fixture::start("comm");
+    let pid = target.pid();
+    let run = roam_trace(&["-p", &pid, "--json"]);
+    let name = &processes(&run)[0]["process"]["name"];
+    assert_eq!(name, "a) \\n\\u{1b}[31m (\u{fffd}");
+    let list = roam_trace(&["list"]);
+    let line = list
+        .stdout
+        .lines()
+        .find(|line| line.starts_with(&pid))
+        .unwrap();
+    assert!(line.contains("a) \\n\\u{1b}[31m ("), "{line}");
+}

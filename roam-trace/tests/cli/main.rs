@@ -1,0 +1,16 @@
+//! Runs the real `roam-trace` on real processes, without root unless a test says so.
+
+mod bad_input;
+mod dump;
+mod fixture;
+mod help;
+mod machine;
+mod run;
+mod watch;
+
+/// This binary doubles as the processes that are looked at: [`fixture::Fixture`] starts it again with this
+/// test alone, which does nothing otherwise.
+#[test]
+fn fixture_process() {
+    fixture::run_if_asked();
+}

@@ -1,0 +1,108 @@
+//! Starts the tool and makes its output comparable.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How the tool ended.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) status: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+/// Runs the tool, which must end within a few seconds.
+pub(crate) fn roam_trace(arguments: &[&str]) -> Run {
+    run(command(arguments))
+}
+
+/// The tool with nothing in its environment that changes what it prints.
+pub(crate) fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("TZ", "UTC")
+        .stdin(Stdio::null());
+    command
+}
+
+/// Runs a command, which must end within a few seconds.
+pub(crate) fn run(mut command: Command) -> Run {
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let id = child.id();
+    let (done, is_done) = std::sync::mpsc::channel();
+    let mut streams = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let reader = std::thread::spawn(move || {
+        let stderr = std::thread::spawn(move || std::io::read_to_string(&mut streams.1).unwrap());
+        let stdout = std::io::read_to_string(&mut streams.0).unwrap();
+        let _ = done.send(());
+        (stdout, stderr.join().unwrap())
+    });
+    if is_done.recv_timeout(Duration::from_secs(20)).is_err() {
+        let _ = child.kill();
+        panic!("process {id} hangs");
+    }
+    let (stdout, stderr) = reader.join().unwrap();
+    let status = child.wait().unwrap();
+    Run {
+        status: status.code().unwrap_or(-1),
+        stdout,
+        stderr,
+    }
+}
+
+impl Run {
+    /// Both streams and the status, with what differs from run to run made equal.
+    pub(crate) fn redacted(&self, redactions: &[(&str, &str)]) -> String {
+        let mut text = format!(
+            "{}--- stderr\n{}--- status {}\n",
+            self.stdout, self.stderr, self.status
+        );
+        for (from, to) in redactions {
+            text = text.replace(from, to);
+        }
+        redact_time(&text)
+    }
+}
+
+/// Replaces ages and the time of day, keeping that they are there.
+fn redact_time(text: &str) -> String {
+    text.split_inclusive('\n')
+        .map(|line| match line.split_once(" · 20") {
+            Some((head, tail)) if head.starts_with("pid ") => {
+                format!("{head} · [time]{}", &tail["26-11-20 10:12:03".len()..])
+            }
+            _ => line.to_owned(),
+        })
+        .map(|line| {
+            // "45.2s" and its like; everything the fixtures do happens within minutes.
+            let mut words = Vec::new();
+            for word in line.split(' ') {
+                let bare = word.trim_end_matches([',', ')', '\n', ':']);
+                let is_age = bare
+                    .strip_suffix('s')
+                    .is_some_and(|age| age.contains('.') && age.parse::<f64>().is_ok());
+                words.push(if is_age {
+                    format!("[age]{}", &word[bare.len()..])
+                } else {
+                    word.to_owned()
+                });
+            }
+            words.join(" ")
+        })
+        .collect()
+}
+
+/// Waits until `condition` holds.
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
