@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use roam::channel;
-use roam_session::{ConnectionHandle, Role};
+use roam_session::{ConnectionError, ConnectionHandle, Role};
 use roam_stream::CobsFramed;
 use roam_wire::{ConnectionId, Hello, Message, Metadata, MetadataValue};
 use tokio::io::AsyncWriteExt;
@@ -116,11 +116,25 @@ pub async fn victim(host: Arc<Host>, script: &str, stream: UnixStream, role: Rol
     match Link::open(host, stream, role).await {
         Ok(link) => {
             act(script, &link.handle, &mut log).await;
-            log.note("driver", link.driver.await);
+            log.note(
+                "driver",
+                link.driver.await.map(|end| end.map_err(name_rule)),
+            );
         }
-        Err(error) => log.note("handshake", error),
+        Err(error) => log.note("handshake", name_rule(error)),
     }
     log.0
+}
+
+/// An error without what it says to people, which is every session's own.
+fn name_rule(error: ConnectionError) -> ConnectionError {
+    match error {
+        ConnectionError::ProtocolViolation { rule_id, .. } => ConnectionError::ProtocolViolation {
+            rule_id,
+            context: String::new(),
+        },
+        other => other,
+    }
 }
 
 /// What the victim does while the script plays.
