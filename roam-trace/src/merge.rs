@@ -206,6 +206,18 @@ fn decode<V, R>(
         .collect()
 }
 
+/// The names of all registries of a process. Where they number alike, the first one names.
+fn names(images: &[Image]) -> Names {
+    let mut names = Names::default();
+    for image in images.iter().rev() {
+        let of_image = Names::of(image);
+        names.methods.extend(of_image.methods);
+        names.connections.extend(of_image.connections);
+        names.types = of_image.types;
+    }
+    names
+}
+
 struct Decoder {
     names: Names,
     /// Connections of which it is known that their driver tells when a request is written.
@@ -215,14 +227,8 @@ struct Decoder {
 
 impl Decoder {
     fn new(maps: &Maps, images: &[Image], now_ns: u64) -> Self {
-        let mut names = Names::default();
         let mut observing = HashSet::new();
-        // Where registries number alike, the first one names.
-        for image in images.iter().rev() {
-            let of_image = Names::of(image);
-            names.methods.extend(of_image.methods);
-            names.connections.extend(of_image.connections);
-            names.types = of_image.types;
+        for image in images {
             let rows = image.connections.values();
             let rows = rows.filter(|row| row.flags & FLAG_OBSERVES_WRITES != 0);
             observing.extend(rows.map(|row| row.serial));
@@ -233,7 +239,7 @@ impl Decoder {
         });
         observing.extend(written.map(|(_, row)| row.connection));
         Self {
-            names,
+            names: names(images),
             observing,
             now_ns,
         }
@@ -412,9 +418,10 @@ pub fn confirm(snapshot: &mut Snapshot, seen: Snapshot) {
 }
 
 /// How many requests started and ended on each connection while a process was watched: those of the
-/// snapshot, be it with nothing, and those that closed meanwhile.
-pub fn window(snapshot: &Snapshot, maps: &Maps, duration: Duration) -> Window {
+/// snapshot, be it with nothing, and those that only had traffic. `images` lend their names.
+pub fn window(snapshot: &Snapshot, maps: &Maps, images: &[Image], duration: Duration) -> Window {
     let pid = snapshot.process.pid;
+    let names = names(images);
     let mut traffic: BTreeMap<u64, TrafficValue> = maps
         .traffic
         .iter()
@@ -432,7 +439,7 @@ pub fn window(snapshot: &Snapshot, maps: &Maps, duration: Duration) -> Window {
     connections.extend(
         traffic
             .into_iter()
-            .map(|(serial, value)| row(serial, None, Some(value))),
+            .map(|(serial, value)| row(serial, names.connections.get(&serial), Some(value))),
     );
     Window {
         duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
@@ -598,7 +605,7 @@ mod tests {
             ],
             ..Maps::default()
         };
-        let window = window(&snapshot(&maps), &maps, Duration::from_millis(5));
+        let window = window(&snapshot(&maps), &maps, &[], Duration::from_millis(5));
         let rows: Vec<_> = window
             .connections
             .iter()

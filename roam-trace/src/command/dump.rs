@@ -241,7 +241,12 @@ fn by_probes(
         let text = "it executed another program while it was watched";
         snapshot.gaps.push(gap(text.to_owned()));
     }
-    snapshot.window = Some(merge::window(&snapshot, &watched.maps, watched.duration));
+    snapshot.window = Some(merge::window(
+        &snapshot,
+        &watched.maps,
+        images,
+        watched.duration,
+    ));
     Ok(snapshot)
 }
 

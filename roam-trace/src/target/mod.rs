@@ -118,7 +118,7 @@ impl Target {
             return Err(TargetError::Ended { pid: self.pid() });
         }
         log::info!(
-            "process {}: {} registries, {} inherited, {} unreadable",
+            "process {}: registries: {} own, {} inherited, {} unreadable",
             self.pid(),
             reading.images.len(),
             reading.inherited.len(),

@@ -68,6 +68,7 @@ fn probes_alone() {
     assert_eq!(list(process, "gaps").len(), 2);
     let requests = list(process, "requests");
     assert!(requests.len() > 2);
+    assert!(window(process, "cell-busy").0 > 20);
     for row in requests {
         assert_eq!(row["source"], "probes");
         assert_eq!(row["method"], "TcpTunnel.open");
