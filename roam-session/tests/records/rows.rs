@@ -1,0 +1,87 @@
+//! Looks at the registry.
+
+use std::time::{Duration, Instant};
+
+use roam_diagnostic::clock;
+use roam_diagnostic::read::read_own;
+use roam_diagnostic::snapshot::{Channel, Connection, Process, Request, Snapshot};
+
+/// How long a test waits for a row to change.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Everything in the registry.
+pub(crate) fn snapshot() -> Snapshot {
+    let process = Process {
+        pid: std::process::id(),
+        name: "test".to_owned(),
+    };
+    let image = read_own().expect("something was recorded").unwrap();
+    let snapshot = Snapshot::from_registry(process, &image, clock::now_ns());
+    assert_eq!(snapshot.gaps, []);
+    snapshot
+}
+
+/// The connections of that name.
+pub(crate) fn connections(name: &str) -> Vec<Connection> {
+    let mut rows = snapshot().connections;
+    rows.retain(|row| row.name == name);
+    rows
+}
+
+/// The one connection of that name.
+#[track_caller]
+pub(crate) fn connection(name: &str) -> Connection {
+    match <[_; 1]>::try_from(connections(name)) {
+        Ok([row]) => row,
+        Err(rows) => panic!("{} connections are called {name:?}: {rows:#?}", rows.len()),
+    }
+}
+
+/// The requests of the connection of that name.
+pub(crate) fn requests(name: &str) -> Vec<Request> {
+    let mut rows = snapshot().requests;
+    rows.retain(|row| row.connection_name.as_deref() == Some(name));
+    rows
+}
+
+/// The one request of the connection of that name.
+#[track_caller]
+pub(crate) fn request(name: &str) -> Request {
+    match <[_; 1]>::try_from(requests(name)) {
+        Ok([row]) => row,
+        Err(rows) => panic!("{} requests on {name:?}: {rows:#?}", rows.len()),
+    }
+}
+
+/// The channels of the connection of that name.
+pub(crate) fn channels(name: &str) -> Vec<Channel> {
+    let mut rows = snapshot().channels;
+    rows.retain(|row| row.connection_name.as_deref() == Some(name));
+    rows
+}
+
+/// The one channel of the connection of that name.
+#[track_caller]
+pub(crate) fn channel(name: &str) -> Channel {
+    match <[_; 1]>::try_from(channels(name)) {
+        Ok([row]) => row,
+        Err(rows) => panic!("{} channels on {name:?}: {rows:#?}", rows.len()),
+    }
+}
+
+/// Waits until `found` finds something. `what` says what that would be.
+pub(crate) async fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(result) = found() {
+            return result;
+        }
+        assert!(Instant::now() < deadline, "{what}: never happened");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// Waits until something is so.
+pub(crate) async fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    wait_for(what, || is_so().then_some(())).await;
+}
