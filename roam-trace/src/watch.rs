@@ -3,11 +3,16 @@
 //! Owns the order of things: attach, seed from the registries, wait, read the
 //! maps. Knows nothing of how rows are shown.
 
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use caps::Capability;
 use roam_diagnostic::read::Image;
 use roam_trace_common::limits;
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use thiserror::Error;
 
 use crate::attach::{AttachError, Options, Rows, Tracer};
@@ -29,7 +34,7 @@ const MAX_ROWS: u32 = 1 << 22;
 pub struct Watched {
     /// The kernel maps at the end.
     pub maps: Maps,
-    /// How long the probes had been attached until then.
+    /// How long the traffic was counted.
     pub duration: Duration,
     /// Whether everything that began before was put in from registries.
     pub is_seeded: bool,
@@ -45,6 +50,9 @@ pub enum WatchError {
     /// Attaching failed.
     #[error("cannot attach to the probes")]
     Attach(#[source] AttachError),
+    /// Interrupts could not be caught.
+    #[error("cannot handle SIGINT")]
+    Signal(#[source] io::Error),
     /// The kernel maps cannot be used.
     #[error(transparent)]
     Maps(#[from] MapAccessError),
@@ -57,7 +65,7 @@ impl WatchError {
             Self::Permission(_) | Self::Attach(AttachError::Permission { .. }) => {
                 Exit::NoPermission
             }
-            Self::Attach(_) | Self::Maps(_) => Exit::Failure,
+            Self::Attach(_) | Self::Signal(_) | Self::Maps(_) => Exit::Failure,
         }
     }
 }
@@ -75,7 +83,17 @@ impl From<AttachError> for WatchError {
     }
 }
 
-/// Watches the probes of the targets for `duration`, or until none of them runs any more.
+/// Set by the first SIGINT or SIGTERM, which ends the watching early; the second ends the program.
+fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
+        flag::register(signal, Arc::clone(&interrupted))?;
+    }
+    Ok(interrupted)
+}
+
+/// Watches the probes of the targets for `duration`, or until none of them runs any more, or until SIGINT.
 ///
 /// # Errors
 ///
@@ -100,17 +118,23 @@ pub fn watch(
         verbose,
     };
     let mut tracer = Tracer::attach(&attached, options)?;
-    let started = Instant::now();
     log::info!("attached to the probes of {} processes", attached.len());
     let is_seeded = seed && self::seed(&mut tracer, targets)?;
+    // An end is counted for the connection of its row, and until now rows were missing.
+    let before = tracer.traffic()?;
+    let started = Instant::now();
+    let interrupted = on_interrupt().map_err(WatchError::Signal)?;
+    log::info!("watching");
     while let Some(left) = duration.checked_sub(started.elapsed())
         && !left.is_zero()
         && targets.iter().any(|target| target.process.is_alive())
+        && !interrupted.load(Ordering::Relaxed)
     {
         std::thread::sleep(left.min(STEP));
         log_kernel_side(&mut tracer);
     }
-    let maps = tracer.snapshot()?;
+    let mut maps = tracer.snapshot()?;
+    maps.count_from(&before);
     let duration = started.elapsed();
     log_kernel_side(&mut tracer);
     Ok(Watched {

@@ -18,7 +18,7 @@ use std::{fmt, io};
 
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
-use roam_trace_common::event::TargetValue;
+use roam_trace_common::event::{RecordKey, TargetValue, TrafficValue};
 use roam_trace_common::limits;
 
 use crate::kernel::{self, MapAccessError, Maps};
@@ -181,6 +181,15 @@ impl Tracer {
         let mut maps = kernel::read(&self.bpf)?;
         self.seeds.complete(&mut maps);
         Ok(maps)
+    }
+
+    /// Requests that started and ended since the probes were attached, by connection.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] where the kernel refuses.
+    pub fn traffic(&self) -> Result<Vec<(RecordKey, TrafficValue)>, MapAccessError> {
+        kernel::read_traffic(&self.bpf)
     }
 
     /// The lines that the programs logged since the last call. Empty without [`Options::verbose`].

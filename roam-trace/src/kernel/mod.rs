@@ -90,7 +90,7 @@ pub(crate) fn read(bpf: &Ebpf) -> Result<Maps, MapAccessError> {
         requests: Table::open(bpf, "REQUESTS")?.entries()?,
         channels: Table::open(bpf, "CHANNELS")?.entries()?,
         connections: Table::open(bpf, "CONNECTIONS")?.entries()?,
-        traffic: Table::open(bpf, "TRAFFIC")?.entries()?,
+        traffic: read_traffic(bpf)?,
         losses: read_losses(bpf)?,
         // Read last: whatever was read of a process before it ended is dropped below.
         exited: read_exited(bpf)?,
@@ -99,7 +99,23 @@ pub(crate) fn read(bpf: &Ebpf) -> Result<Maps, MapAccessError> {
     Ok(maps)
 }
 
+/// Reads what moved over every connection since the probes were attached.
+pub(crate) fn read_traffic(bpf: &Ebpf) -> Result<Vec<(RecordKey, TrafficValue)>, MapAccessError> {
+    Table::open(bpf, "TRAFFIC")?.entries()
+}
+
 impl Maps {
+    /// Takes out of the traffic what `earlier` had seen.
+    pub fn count_from(&mut self, earlier: &[(RecordKey, TrafficValue)]) {
+        let earlier: HashMap<_, _> = earlier.iter().copied().collect();
+        for (key, value) in &mut self.traffic {
+            if let Some(earlier) = earlier.get(key) {
+                value.started -= earlier.started;
+                value.ended -= earlier.ended;
+            }
+        }
+    }
+
     /// Drops the rows of processes that ended. The programs leave them in the maps.
     fn drop_exited(&mut self) {
         if self.exited.is_empty() {

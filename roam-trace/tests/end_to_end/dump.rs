@@ -1,5 +1,6 @@
 //! What a dump shows, and whether that is what the demo expects.
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -36,6 +37,13 @@ impl Tracer {
         Self(child)
     }
 
+    /// Waits until a line on standard error contains `text`.
+    pub(crate) fn wait_for_line(&mut self, text: &str) {
+        let stderr = BufReader::new(self.0.stderr.as_mut().unwrap());
+        let found = stderr.lines().any(|line| line.unwrap().contains(text));
+        assert!(found, "roam-trace ended without saying {text:?}");
+    }
+
     pub(crate) fn finish(self) -> Rows {
         let output = self.0.wait_with_output().unwrap();
         assert!(
@@ -44,6 +52,11 @@ impl Tracer {
             String::from_utf8_lossy(&output.stderr)
         );
         Rows(serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// What Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
     }
 
     /// Ends it as nothing else can.
@@ -65,7 +78,7 @@ impl Rows {
     /// Every expected row is there once and as old as it is, and no other is older than a second.
     pub(crate) fn check(&self, ready: &Ready, source: &str) {
         let taken_at: jiff::Timestamp = self.0["taken_at"].as_str().unwrap().parse().unwrap();
-        for process in self.0["processes"].as_array().unwrap() {
+        for process in self.processes() {
             let pid = u32::try_from(process["process"]["pid"].as_u64().unwrap()).unwrap();
             assert_eq!(process["gaps"], gaps(source), "{process:#}");
             assert_eq!(process["source"], source, "{process:#}");
@@ -81,6 +94,10 @@ impl Rows {
             assert!(rows.is_empty(), "nobody expects {rows:#?}");
             self.check_channels(process, pid, ready, source);
         }
+    }
+
+    pub(crate) fn processes(&self) -> impl Iterator<Item = &Value> {
+        self.0["processes"].as_array().unwrap().iter()
     }
 
     fn check_channels(&self, process: &Value, pid: u32, ready: &Ready, source: &str) {
@@ -139,10 +156,7 @@ impl Rows {
 
     /// Requests that started while the processes were watched.
     pub(crate) fn window_started(&self) -> u64 {
-        self.0["processes"]
-            .as_array()
-            .unwrap()
-            .iter()
+        self.processes()
             .flat_map(|process| process["window"]["connections"].as_array().unwrap())
             .map(|connection| connection["started"].as_u64().unwrap())
             .sum()

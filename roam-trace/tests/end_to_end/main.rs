@@ -5,6 +5,7 @@
 
 mod demo;
 mod dump;
+mod witness;
 
 use std::time::Duration;
 
@@ -85,6 +86,28 @@ fn a_dump_by_probes_leaves_the_sites_as_they_were() {
     dump::wait_for("the probes to be gone", || {
         dump::site_bytes(demo.ready.host) == before
     });
+}
+
+#[test]
+#[ignore = "needs root and a kernel with uprobe_multi"]
+fn an_interrupt_ends_the_watching_and_prints_the_dump() {
+    let demo = Demo::start(&["--hang", "handler"]).ready();
+    let mut tracer = dump::Tracer::start(&demo.pids(), &["-v", "-d", "60s"]);
+    tracer.wait_for_line("watching");
+    demo.wait_until_background_is_young();
+    tracer.interrupt();
+    tracer.finish().check(&demo.ready, "both");
+}
+
+#[test]
+#[ignore = "needs root, bpftrace and a kernel with uprobe_multi"]
+fn bpftrace_counts_the_same_starts_and_ends() {
+    let demo = Demo::start(&["--hang", "dropped", "--rate", "200"]).ready();
+    let (ours, theirs) =
+        witness::count_together(&demo, || std::thread::sleep(Duration::from_secs(3)));
+    assert_eq!(ours, theirs);
+    let (started, ended) = ours[&demo.ready.host];
+    assert!(started > 100 && ended > 100, "{ours:?}");
 }
 
 /// Deadline of everything that is waited for.
