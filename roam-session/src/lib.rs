@@ -110,7 +110,7 @@ macro_rules! id_on_the_wire {
         impl<T: 'static> TryFrom<&$end<T>> for u64 {
             type Error = Infallible;
 
-            fn try_from(end: &$end<T>) -> Result<Self, Infallible> {
+            fn try_from(end: &$end<T>) -> Result<Self, Self::Error> {
                 Ok(end.channel_id)
             }
         }
@@ -119,7 +119,7 @@ macro_rules! id_on_the_wire {
         impl<T: 'static> TryFrom<u64> for $end<T> {
             type Error = Infallible;
 
-            fn try_from(channel_id: u64) -> Result<Self, Infallible> {
+            fn try_from(channel_id: u64) -> Result<Self, Self::Error> {
                 Ok(Self::hollow(channel_id))
             }
         }

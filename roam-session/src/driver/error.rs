@@ -27,23 +27,22 @@ pub enum ConnectionError {
 }
 
 impl ConnectionError {
-    pub(crate) fn violation(rule_id: &'static str, context: impl Into<String>) -> Self {
+    pub(super) fn violation(rule_id: &'static str, context: impl Into<String>) -> Self {
         Self::ProtocolViolation {
             rule_id,
             context: context.into(),
         }
     }
-}
 
-impl From<ConnectionError> for ConnectError {
-    fn from(error: ConnectionError) -> Self {
-        let kind = match error {
-            ConnectionError::Io(error) => return Self::ConnectFailed(error),
-            ConnectionError::ProtocolViolation { .. } => io::ErrorKind::InvalidData,
-            ConnectionError::Dispatch(_) => io::ErrorKind::Other,
-            ConnectionError::Closed => io::ErrorKind::ConnectionReset,
+    /// The same for whoever wanted a link and did not get as far as having one.
+    pub(super) fn before_the_link(self) -> ConnectError {
+        let kind = match self {
+            Self::Io(error) => return ConnectError::ConnectFailed(error),
+            Self::ProtocolViolation { .. } => io::ErrorKind::InvalidData,
+            Self::Dispatch(_) => io::ErrorKind::Other,
+            Self::Closed => io::ErrorKind::ConnectionReset,
         };
-        Self::ConnectFailed(io::Error::new(kind, error.to_string()))
+        ConnectError::ConnectFailed(io::Error::new(kind, self.to_string()))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use facet::Facet;
 use roam_wire::Metadata;
 
-use super::{ConnectError, HandshakeConfig, RetryPolicy, initiate_framed};
+use super::{ConnectError, ConnectionError, HandshakeConfig, RetryPolicy, initiate_framed};
 use crate::record::ConnectAttempt;
 use crate::runtime::{Mutex, sleep, spawn};
 use crate::{
@@ -141,7 +141,9 @@ where
             .await
             .map_err(ConnectError::ConnectFailed)?;
         let (handle, incoming, driver) =
-            initiate_framed(transport, self.config.clone(), self.dispatcher.clone()).await?;
+            initiate_framed(transport, self.config.clone(), self.dispatcher.clone())
+                .await
+                .map_err(ConnectionError::before_the_link)?;
         // Nobody listens: the peer's wishes for virtual connections are rejected.
         drop(incoming);
         spawn(async move {
