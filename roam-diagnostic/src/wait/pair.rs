@@ -22,7 +22,7 @@ const SOON_US: i64 = 1_000_000;
 /// Ends of one link that open further apart have met with something odd.
 const OPENED_APART_US: i64 = 1_000_000;
 /// Differences below are noise: the clock ticks every 1 to 10 ms.
-const OPENED_NOISE_US: i64 = 20_000;
+const NOISE_US: i64 = 20_000;
 
 /// How sure an edge is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -238,13 +238,27 @@ impl Neighbours {
 
 /// Two links that may be the ends of one, the smaller index first, and the requests that both have.
 #[derive(Default)]
-struct Candidates(HashMap<(u32, u32), u32>);
+struct Candidates(HashMap<(u32, u32), Requests>);
+
+/// Requests that two links both have.
+#[derive(Debug, Clone, Copy, Default)]
+struct Requests {
+    count: u32,
+    /// By how much the callees started after their callers, together.
+    behind_us: i64,
+}
+
+impl Requests {
+    fn mean_behind_us(self) -> Option<i64> {
+        (self.count > 0).then(|| self.behind_us / i64::from(self.count))
+    }
+}
 
 impl Candidates {
-    fn add(&mut self, links: &Links, a: u32, b: u32, requests: u32) {
-        if links.may_be_one(a, b) {
-            *self.0.entry((a.min(b), a.max(b))).or_default() += requests;
-        }
+    fn add(&mut self, links: &Links, a: u32, b: u32) -> Option<&mut Requests> {
+        links
+            .may_be_one(a, b)
+            .then(|| self.0.entry((a.min(b), a.max(b))).or_default())
     }
 
     /// Those for which anything speaks and nothing that is impossible.
@@ -276,7 +290,7 @@ impl Candidates {
 struct Candidate {
     ends: [u32; 2],
     tie: Tie,
-    requests: u32,
+    requests: Requests,
     counters: Fit,
     messages: u64,
     opened_apart_us: Option<i64>,
@@ -339,9 +353,11 @@ impl Candidate {
         self.counters != Fit::Impossible
             && match self.tie {
                 Tie::Shared(_) => {
-                    self.requests > 0 || self.counters == Fit::Exact || opened_together
+                    self.requests.count > 0 || self.counters == Fit::Exact || opened_together
                 }
-                Tie::Unknown => self.requests > 0 || self.counters == Fit::Exact && opened_together,
+                Tie::Unknown => {
+                    self.requests.count > 0 || self.counters == Fit::Exact && opened_together
+                }
                 Tie::None => false,
             }
     }
@@ -349,17 +365,15 @@ impl Candidate {
     /// How many grounds prefer this one to `other`, less those that prefer the other.
     fn lead(&self, other: &Self) -> i32 {
         let counters = self.counters as i32 - other.counters as i32;
-        let requests = match (self.requests, other.requests) {
+        let requests = match (self.requests.count, other.requests.count) {
             (a, b) if a > 0 && a >= 2 * b => 1,
             (a, b) if b > 0 && b >= 2 * a => -1,
-            _ => 0,
+            _ => closer(
+                self.requests.mean_behind_us(),
+                other.requests.mean_behind_us(),
+            ),
         };
-        let opened = match (self.opened_apart_us, other.opened_apart_us) {
-            (Some(a), Some(b)) if a.max(b) < OPENED_NOISE_US => 0,
-            (Some(a), Some(b)) if a * 4 <= b => 1,
-            (Some(a), Some(b)) if b * 4 <= a => -1,
-            _ => 0,
-        };
+        let opened = closer(self.opened_apart_us, other.opened_apart_us);
         let tie = i32::from(matches!(self.tie, Tie::Shared(_)))
             - i32::from(matches!(other.tie, Tie::Shared(_)));
         counters.signum() + requests + opened + tie
@@ -376,10 +390,10 @@ impl Candidate {
     fn confidence(&self, is_last: bool) -> Confidence {
         let grounds = [
             matches!(self.tie, Tie::Shared(_)),
-            self.requests > 0,
+            self.requests.count > 0,
             self.counters == Fit::Exact && self.messages >= 4,
             self.opened_apart_us
-                .is_some_and(|apart| apart <= OPENED_NOISE_US * 5),
+                .is_some_and(|apart| apart <= NOISE_US * 5),
         ];
         let agreeing = grounds.into_iter().filter(|&agrees| agrees).count();
         if agreeing >= 2 && !is_last {
@@ -396,7 +410,7 @@ impl Candidate {
             Tie::Unknown => grounds.push("sockets not known".to_owned()),
             Tie::None => {}
         }
-        match self.requests {
+        match self.requests.count {
             0 => {}
             1 => grounds.push("1 request agrees".to_owned()),
             count => grounds.push(format!("{count} requests agree")),
@@ -417,6 +431,16 @@ impl Candidate {
             grounds.push("the only ones left".to_owned());
         }
         grounds.join(", ")
+    }
+}
+
+/// 1 where the first time is shorter by more than chance, -1 where the second is.
+fn closer(a_us: Option<i64>, b_us: Option<i64>) -> i32 {
+    match (a_us, b_us) {
+        (Some(a), Some(b)) if a.max(b) < NOISE_US => 0,
+        (Some(a), Some(b)) if a * 4 <= b => 1,
+        (Some(a), Some(b)) if b * 4 <= a => -1,
+        _ => 0,
     }
 }
 
@@ -466,8 +490,12 @@ fn find_by_requests(
                 continue;
             };
             let is_tied = neighbours.tie(caller.process, callee.process) != Tie::None;
-            if is_tied && links.may_be_one(from, to) && seen.insert(from) {
-                candidates.add(links, from, to, 1);
+            if !is_tied || !seen.insert(from) {
+                continue;
+            }
+            if let Some(requests) = candidates.add(links, from, to) {
+                requests.count += 1;
+                requests.behind_us += (started_us - at_us).max(0);
             }
         }
     }
@@ -500,7 +528,7 @@ fn find_by_counters(links: &Links, neighbours: &Neighbours, candidates: &mut Can
             })
             .take(NEAREST);
         for other in near {
-            candidates.add(links, index, other, 0);
+            let _ = candidates.add(links, index, other);
         }
     }
 }
@@ -543,7 +571,7 @@ fn find_by_opening(links: &Links, neighbours: &Neighbours, candidates: &mut Cand
                 };
                 let near_earlier = near(&mut earlier.iter().rev());
                 for other in near_earlier.into_iter().chain(near(&mut later.iter())) {
-                    candidates.add(links, index, other, 0);
+                    let _ = candidates.add(links, index, other);
                 }
             }
         }
