@@ -269,6 +269,7 @@ impl Decoder {
             request_bytes: value.request_bytes,
             response_bytes: (is_answered || value.response_bytes > 0)
                 .then_some(value.response_bytes),
+            verdict: None,
         })
     }
 
@@ -300,6 +301,7 @@ impl Decoder {
                 .then_some(value.receive_budget_bytes),
             reader_gone: false,
             writer_gone: false,
+            verdict: None,
         })
     }
 
@@ -321,6 +323,7 @@ impl Decoder {
             received: None,
             delivering: None,
             driver: None,
+            verdict: None,
         })
     }
 }
