@@ -6,6 +6,7 @@
 //! kernel side.
 
 pub mod clock;
+mod duration;
 mod names;
 pub mod probe;
 pub mod read;
@@ -17,3 +18,4 @@ pub mod sigusr1;
 mod slab;
 pub mod snapshot;
 pub mod state;
+pub mod wait;

@@ -148,6 +148,7 @@ fn write_dump() {
                 schema_version: SCHEMA_VERSION,
                 taken_at: Timestamp::now(),
                 processes: vec![own_snapshot(&image)],
+                graph: None,
             };
             let options = text::Options {
                 color: false,

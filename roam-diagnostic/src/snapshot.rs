@@ -4,6 +4,7 @@
 //! their order are the JSON schema, version [`SCHEMA_VERSION`]. Text in it is
 //! printable: what a target wrote was escaped when it was decoded.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
@@ -18,6 +19,7 @@ use roam_trace_common::registry::{
 use serde::{Serialize, Serializer};
 
 use crate::read::Image;
+use crate::wait::{Verdict, WaitGraph};
 
 /// Version of the JSON that [`Dump`] serializes to.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -31,6 +33,8 @@ pub struct Dump {
     pub taken_at: Timestamp,
     /// The processes, in the order they were asked for.
     pub processes: Vec<Snapshot>,
+    /// Who waits for whom, where somebody worked it out.
+    pub graph: Option<WaitGraph>,
 }
 
 /// What one process was waiting for.
@@ -62,6 +66,12 @@ pub struct Process {
     pub pid: u32,
     /// Its name (`comm`).
     pub name: String,
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}]", self.name, self.pid)
+    }
 }
 
 /// Where a row or a whole snapshot comes from.
@@ -171,6 +181,19 @@ pub struct Request {
     pub request_bytes: u64,
     /// Payload bytes of the response, where there is one.
     pub response_bytes: Option<u64>,
+    /// Why it is stuck, if it is.
+    pub verdict: Option<Verdict>,
+}
+
+impl Request {
+    /// The method as a person reads it: its name, else its id in hex.
+    pub fn method_name(&self) -> Cow<'_, str> {
+        match (self.kind, &self.method) {
+            (RequestKind::Connect, _) => "(connect)".into(),
+            (RequestKind::Call, Some(method)) => method.into(),
+            (RequestKind::Call, None) => format!("method_id={:#018x}", self.method_id).into(),
+        }
+    }
 }
 
 /// An open channel.
@@ -221,6 +244,8 @@ pub struct Channel {
     pub reader_gone: bool,
     /// Whether the sending end is known to be gone.
     pub writer_gone: bool,
+    /// Why it is stuck, if it is known to be.
+    pub verdict: Option<Verdict>,
 }
 
 /// A connection.
@@ -257,6 +282,8 @@ pub struct Connection {
     pub delivering: Option<Delivering>,
     /// The driver of the link, in the root's row; not known from probes, nor of drivers that do not tell.
     pub driver: Option<Driver>,
+    /// Why it is stuck, if it is.
+    pub verdict: Option<Verdict>,
 }
 
 /// What the driver of a link last told.
@@ -319,7 +346,7 @@ pub struct WindowTraffic {
 /// The largest integer that every JSON reader keeps exact.
 const MAX_EXACT: u64 = 1 << 53;
 
-fn id<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+pub(crate) fn id<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     if *value <= MAX_EXACT {
         serializer.serialize_u64(*value)
     } else {
@@ -510,6 +537,7 @@ impl Decoder<'_> {
             phase_age_us: age_us.saturating_sub(phase_word.elapsed_us()),
             request_bytes: row.request_bytes,
             response_bytes: (response.outcome() != 0).then(|| response.bytes()),
+            verdict: None,
         })
     }
 
@@ -536,6 +564,7 @@ impl Decoder<'_> {
                 .then_some(row.receive_budget_bytes),
             reader_gone: row.flags & FLAG_READER_GONE != 0,
             writer_gone: row.flags & FLAG_WRITER_GONE != 0,
+            verdict: None,
         })
     }
 
@@ -580,6 +609,7 @@ impl Decoder<'_> {
                     enqueued: row.enqueued,
                     dequeued: row.dequeued,
                 }),
+            verdict: None,
         })
     }
 }

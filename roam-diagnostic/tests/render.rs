@@ -37,6 +37,7 @@ fn request(request_id: u64, method: &str, phase: Phase, age_us: u64) -> Request 
         phase_age_us: age_us.saturating_sub(SECOND / 10),
         request_bytes: 12,
         response_bytes: None,
+        verdict: None,
     }
 }
 
@@ -62,6 +63,7 @@ fn channel(channel_id: u64, direction: ChannelDirection) -> Channel {
         receive_budget_bytes: Some(65_536),
         reader_gone: false,
         writer_gone: false,
+        verdict: None,
     }
 }
 
@@ -86,6 +88,7 @@ fn dump(snapshot: Snapshot) -> Dump {
         schema_version: SCHEMA_VERSION,
         taken_at: "2026-11-20T10:12:03.25Z".parse().unwrap(),
         processes: vec![snapshot],
+        graph: None,
     }
 }
 
@@ -192,6 +195,7 @@ fn text_of_everything_that_can_be_odd() {
         received: Some(traffic(0)),
         delivering: None,
         driver: None,
+        verdict: None,
     };
     snapshot.connections = vec![
         Connection {

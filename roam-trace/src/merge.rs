@@ -275,6 +275,7 @@ impl Decoder {
             request_bytes: value.request_bytes,
             response_bytes: (is_answered || value.response_bytes > 0)
                 .then_some(value.response_bytes),
+            verdict: None,
         })
     }
 
@@ -306,6 +307,7 @@ impl Decoder {
                 .then_some(value.receive_budget_bytes),
             reader_gone: false,
             writer_gone: false,
+            verdict: None,
         })
     }
 
@@ -327,6 +329,7 @@ impl Decoder {
             received: None,
             delivering: None,
             driver: None,
+            verdict: None,
         })
     }
 }

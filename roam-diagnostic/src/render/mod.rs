@@ -1,5 +1,7 @@
 //! Turns a [`Dump`](crate::snapshot::Dump) into what people and programs read.
 //! Never sees a raw byte of a target.
 
+pub mod dot;
+pub mod graph;
 pub mod json;
 pub mod text;

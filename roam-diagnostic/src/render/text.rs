@@ -8,10 +8,13 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use roam_trace_common::event::{
-    ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
+    ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, Role,
 };
 
+use crate::duration::Age;
+use crate::render::graph;
 use crate::snapshot::{Channel, Connection, Dump, Request, Snapshot, Source, Traffic, Window};
+use crate::wait::Verdict;
 
 const RULE: &str = "============================================================";
 
@@ -25,11 +28,11 @@ pub struct Options {
 }
 
 impl Options {
-    fn heading(&self) -> Style {
+    pub(super) fn heading(&self) -> Style {
         self.style(Style::new().bold())
     }
 
-    fn warning(&self) -> Style {
+    pub(super) fn warning(&self) -> Style {
         self.style(AnsiColor::Red.on_default())
     }
 
@@ -49,6 +52,10 @@ pub fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::R
             writeln!(out)?;
         }
         render_snapshot(out, snapshot, dump.taken_at, options)?;
+    }
+    if let Some(graph) = &dump.graph {
+        writeln!(out)?;
+        graph::render(out, graph, options)?;
     }
     Ok(())
 }
@@ -173,11 +180,7 @@ impl fmt::Display for RequestLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let request = self.0;
         write!(f, "[req_id={}] ", request.request_id)?;
-        match (request.kind, &request.method) {
-            (RequestKind::Connect, _) => f.write_str("(connect)")?,
-            (RequestKind::Call, Some(method)) => f.write_str(method)?,
-            (RequestKind::Call, None) => write!(f, "method_id={:#018x}", request.method_id)?,
-        }
+        f.write_str(&request.method_name())?;
         match &request.arguments {
             Some(arguments) if arguments.starts_with('(') => f.write_str(arguments)?,
             Some(arguments) => write!(f, "({arguments})")?,
@@ -195,7 +198,16 @@ impl fmt::Display for RequestLine<'_> {
             None => ")",
         })?;
         connection_name(f, request.connection_name.as_deref())?;
-        only_source(f, request.source, self.1)
+        only_source(f, request.source, self.1)?;
+        why(f, request.verdict.as_ref())
+    }
+}
+
+/// The verdict, on a line of its own below the row.
+fn why(f: &mut fmt::Formatter<'_>, verdict: Option<&Verdict>) -> fmt::Result {
+    match verdict {
+        Some(verdict) => write!(f, "\n    ↳ {}: {}", verdict.code, verdict.text),
+        None => Ok(()),
     }
 }
 
@@ -284,7 +296,8 @@ impl fmt::Display for ChannelLine<'_> {
             Some(request_id) => write!(f, " · req_id={request_id}")?,
             None => connection_name(f, channel.connection_name.as_deref())?,
         }
-        only_source(f, channel.source, self.1)
+        only_source(f, channel.source, self.1)?;
+        why(f, channel.verdict.as_ref())
     }
 }
 
@@ -378,7 +391,7 @@ impl fmt::Display for ConnectionLine<'_> {
                 Age(delivering.waiting_us)
             )?;
         }
-        Ok(())
+        why(f, connection.verdict.as_ref())
     }
 }
 
@@ -417,20 +430,6 @@ fn render_window(out: &mut impl io::Write, window: &Window, options: &Options) -
             )
         }),
     )
-}
-
-/// Microseconds, as a person reads them.
-struct Age(u64);
-
-impl fmt::Display for Age {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0 / 1_000_000;
-        match seconds {
-            0..600 => write!(f, "{}.{}s", seconds, self.0 % 1_000_000 / 100_000),
-            600..36_000 => write!(f, "{}m {:02}s", seconds / 60, seconds % 60),
-            _ => write!(f, "{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
-        }
-    }
 }
 
 /// A number of bytes, as a person reads it.

@@ -60,6 +60,7 @@ pub(super) fn run(
             schema_version: SCHEMA_VERSION,
             taken_at: Timestamp::now(),
             processes,
+            graph: None,
         };
         print(&dump, args.json, color, out)?;
     }

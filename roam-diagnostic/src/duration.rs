@@ -1,0 +1,17 @@
+//! How long something has lasted, for people.
+
+use std::fmt;
+
+/// Microseconds, as a person reads them.
+pub(crate) struct Age(pub(crate) u64);
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000;
+        match seconds {
+            0..600 => write!(f, "{}.{}s", seconds, self.0 % 1_000_000 / 100_000),
+            600..36_000 => write!(f, "{}m {:02}s", seconds / 60, seconds % 60),
+            _ => write!(f, "{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        }
+    }
+}

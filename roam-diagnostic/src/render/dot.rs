@@ -1,0 +1,58 @@
+//! The wait graph for Graphviz.
+
+use std::collections::HashSet;
+use std::io;
+
+use super::graph::Line;
+use crate::wait::{Confidence, Deadlock, WaitGraph};
+
+/// Writes the graph in the DOT language. Arrows go from what waits to what it waits for; dashed ones are not
+/// certain, and what is at the bottom is red.
+///
+/// # Errors
+///
+/// What the writer returns.
+pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
+    writeln!(out, "digraph waits {{")?;
+    writeln!(out, "  rankdir=LR;")?;
+    writeln!(out, "  node [shape=box, fontname=\"monospace\"];")?;
+    let bottom: HashSet<u32> = graph
+        .roots
+        .iter()
+        .flat_map(|root| root.nodes.iter().copied())
+        .collect();
+    for (place, node) in (0..).zip(&graph.nodes) {
+        let is_bottom = bottom.contains(&place);
+        let line = Line { node, is_bottom }.to_string();
+        writeln!(out, "  n{place} [label=\"{}\"];", escaped(&line))?;
+    }
+    for root in &graph.roots {
+        let style = match root.deadlock {
+            None => "color=red",
+            Some(Deadlock::Certain) => "color=red, penwidth=3",
+            Some(Deadlock::Likely) => "color=red, penwidth=3, style=dashed",
+        };
+        for node in &root.nodes {
+            writeln!(out, "  n{node} [{style}];")?;
+        }
+    }
+    for edge in &graph.edges {
+        let style = match edge.confidence {
+            Confidence::Known | Confidence::High => "solid",
+            Confidence::Medium => "dashed",
+        };
+        writeln!(
+            out,
+            "  n{} -> n{} [style={style}, tooltip=\"{}\"];",
+            edge.from,
+            edge.to,
+            escaped(&edge.ground)
+        )?;
+    }
+    writeln!(out, "}}")
+}
+
+/// Text between the quotes of a DOT string.
+fn escaped(text: &str) -> String {
+    text.replace('\\', "\\\\").replace('"', "\\\"")
+}

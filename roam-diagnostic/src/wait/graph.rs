@@ -1,0 +1,433 @@
+//! Who waits for whom, and who is at the bottom. Names and order of the fields
+//! are part of the JSON schema.
+//!
+//! An edge is what a rule found a row to wait for, so the graph claims nothing
+//! that a verdict does not. A row that waits for nothing known is a root; a
+//! circle of edges is a deadlock. One step is not recorded anywhere: that a
+//! handler waits, by a lock say, for another handler of its process. Where taking
+//! it for granted closes a circle through two or more such handlers, the circle
+//! is shown as a likely deadlock and said to be that.
+
+use std::collections::{BTreeMap, HashMap};
+
+use roam_trace_common::event::{Direction, Phase};
+use serde::Serialize;
+
+use super::circle::circles;
+use super::court::Court;
+use super::facts::Life;
+use super::pair::Confidence;
+use super::rules::{Finding, On, Wait};
+use super::verdict::{Code, Verdict};
+use crate::snapshot::{Process, id};
+
+/// Who waits for whom.
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
+pub struct WaitGraph {
+    /// Everything that waits or is waited for; edges and roots name places in this list.
+    pub nodes: Vec<Node>,
+    /// From what waits to what it waits for.
+    pub edges: Vec<Edge>,
+    /// What is at the bottom, the one that holds something up for longest first.
+    pub roots: Vec<Root>,
+}
+
+/// Something that waits or is waited for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Node {
+    /// The process that it is in.
+    pub process: Process,
+    /// What it is.
+    #[serde(flatten)]
+    pub kind: NodeKind,
+    /// Microseconds that it has lasted.
+    pub age_us: u64,
+    /// The case, where there is a verdict.
+    pub code: Option<Code>,
+    /// The case in words.
+    pub text: Option<String>,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "node", rename_all = "snake_case")]
+pub enum NodeKind {
+    /// A call that the process makes.
+    Call {
+        /// Serial of its row.
+        #[serde(serialize_with = "id")]
+        serial: u64,
+        /// The method.
+        method: String,
+        /// The method whose handler made the call, where that is known.
+        made_by: Option<String>,
+    },
+    /// A call that the process serves.
+    Handler {
+        /// Serial of its row.
+        #[serde(serialize_with = "id")]
+        serial: u64,
+        /// The method.
+        method: String,
+        /// How far it is.
+        phase: Phase,
+    },
+    /// The driver of a link.
+    Driver {
+        /// Serial of the link's root connection.
+        #[serde(serialize_with = "id")]
+        connection: u64,
+        /// The connection's name.
+        name: String,
+    },
+    /// A process of which nothing more is known.
+    Process,
+}
+
+/// One waits for another.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Edge {
+    /// What waits.
+    pub from: u32,
+    /// What it waits for.
+    pub to: u32,
+    /// How sure that is.
+    pub confidence: Confidence,
+    /// What it rests on.
+    pub ground: String,
+}
+
+/// What is at the bottom of one or several chains.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Root {
+    /// One node that waits for nothing known, or those of a deadlock.
+    pub nodes: Vec<u32>,
+    /// Whether they wait for each other.
+    pub deadlock: Option<Deadlock>,
+    /// Microseconds for which the oldest of those that wait for it has waited, itself included.
+    pub oldest_us: u64,
+}
+
+/// How nodes wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deadlock {
+    /// Every step is an edge; the nodes are in the order of the steps.
+    Certain,
+    /// The nodes are handlers, each in a process where another handler waits in a call that leads to
+    /// another of the nodes.
+    Likely,
+}
+
+/// The graph, and how its nodes belong to rows.
+pub(super) struct Built {
+    pub(super) graph: WaitGraph,
+    pub(super) on: Vec<On>,
+    /// Nodes of a circle, likely or certain, with the place of the circle's root.
+    pub(super) in_circle: BTreeMap<u32, u32>,
+}
+
+/// Builds the graph out of what the rules found for requests and drivers.
+pub(super) fn build(court: &Court<'_>, findings: &[(On, Option<Finding>)]) -> Built {
+    let mut nodes = Nodes {
+        court,
+        places: HashMap::new(),
+        on: Vec::new(),
+        nodes: Vec::new(),
+    };
+    let mut edges = Vec::new();
+    for (on, finding) in findings {
+        let from = nodes.place(*on);
+        let Some(finding) = finding else { continue };
+        nodes.tell(from, &finding.verdict);
+        for wait in &finding.waits_for {
+            edges.push(edge(from, nodes.place(wait.on), wait));
+        }
+    }
+    let mut built = Built {
+        graph: WaitGraph {
+            nodes: nodes.nodes,
+            edges,
+            roots: Vec::new(),
+        },
+        on: nodes.on,
+        in_circle: BTreeMap::new(),
+    };
+    find_roots(court, &mut built);
+    built
+}
+
+fn edge(from: u32, to: u32, wait: &Wait) -> Edge {
+    Edge {
+        from,
+        to,
+        confidence: wait.confidence,
+        ground: wait.ground.clone(),
+    }
+}
+
+struct Nodes<'a> {
+    court: &'a Court<'a>,
+    places: HashMap<On, u32>,
+    on: Vec<On>,
+    nodes: Vec<Node>,
+}
+
+impl Nodes<'_> {
+    /// The node of a request, driver or process, made where there is none yet.
+    fn place(&mut self, on: On) -> u32 {
+        if let Some(&place) = self.places.get(&on) {
+            return place;
+        }
+        let place = self.nodes.len() as u32;
+        let node = self.node(on);
+        self.nodes.push(node);
+        self.on.push(on);
+        self.places.insert(on, place);
+        place
+    }
+
+    fn tell(&mut self, place: u32, verdict: &Verdict) {
+        let node = &mut self.nodes[place as usize];
+        node.code = Some(verdict.code);
+        node.text = Some(verdict.text.clone());
+    }
+
+    fn node(&self, on: On) -> Node {
+        let scene = self.court.scene;
+        let (process, kind, age_us) = match on {
+            On::Request(row) => {
+                let request = scene.request(row);
+                let kind = match request.direction {
+                    Direction::Outgoing => NodeKind::Call {
+                        serial: request.serial,
+                        method: request.method_name().into_owned(),
+                        made_by: scene
+                            .parent(row)
+                            .map(|parent| scene.request(parent).method_name().into_owned()),
+                    },
+                    Direction::Incoming => NodeKind::Handler {
+                        serial: request.serial,
+                        method: request.method_name().into_owned(),
+                        phase: request.phase,
+                    },
+                };
+                let process = scene.snapshot(row.process).process.clone();
+                (process, kind, request.age_us)
+            }
+            On::Driver(link) => {
+                let connection = scene.connection(link);
+                let kind = NodeKind::Driver {
+                    connection: link.serial,
+                    name: connection.map_or_else(String::new, |row| row.name.clone()),
+                };
+                (scene.snapshot(link.process).process.clone(), kind, 0)
+            }
+            On::Process(pid) => {
+                let process = scene.process_facts(pid).map_or_else(
+                    || Process {
+                        pid,
+                        name: String::new(),
+                    },
+                    |facts| facts.process.clone(),
+                );
+                (process, NodeKind::Process, 0)
+            }
+        };
+        Node {
+            process,
+            kind,
+            age_us,
+            code: None,
+            text: match on {
+                On::Process(pid) => match scene.life(pid) {
+                    Life::Alive => None,
+                    Life::Stopped => Some("stopped by a signal or a debugger".into()),
+                    Life::Dead => Some("dead".into()),
+                },
+                On::Request(_) | On::Driver(_) => None,
+            },
+        }
+    }
+}
+
+/// Finds circles and what waits for nothing, and puts first what holds something up for longest.
+fn find_roots(court: &Court<'_>, built: &mut Built) {
+    let count = built.graph.nodes.len();
+    let steps: Vec<(u32, u32)> = built
+        .graph
+        .edges
+        .iter()
+        .map(|edge| (edge.from, edge.to))
+        .collect();
+    let certain = circles(count, &steps);
+    let mut is_sink = vec![true; certain.groups.len()];
+    let mut is_circle: Vec<_> = certain.groups.iter().map(|group| group.len() > 1).collect();
+    for &(from, to) in &steps {
+        let (from_group, to_group) = (
+            certain.group_of[from as usize],
+            certain.group_of[to as usize],
+        );
+        if from_group != to_group {
+            is_sink[from_group as usize] = false;
+        } else if from == to {
+            is_circle[from_group as usize] = true;
+        }
+    }
+    let oldest_us = oldest_waiters(&built.graph, &certain, &steps);
+
+    let mut roots = Vec::new();
+    let mut bottom: BTreeMap<u32, u32> = BTreeMap::new();
+    for (group, members) in (0..).zip(&certain.groups) {
+        if !is_sink[group as usize] {
+            continue;
+        }
+        let deadlock = is_circle[group as usize].then_some(Deadlock::Certain);
+        let nodes = match deadlock {
+            Some(_) => in_order(members, &steps),
+            None => members.clone(),
+        };
+        if deadlock.is_none() {
+            bottom.insert(nodes[0], roots.len() as u32);
+        }
+        roots.push(Root {
+            nodes,
+            deadlock,
+            oldest_us: oldest_us[group as usize],
+        });
+    }
+    let likely = likely_circles(court, built, &steps, &bottom);
+    for (leaves, members) in &likely {
+        let first = bottom[&leaves[0]];
+        let oldest_us = leaves
+            .iter()
+            .map(|leaf| roots[bottom[leaf] as usize].oldest_us)
+            .max();
+        for leaf in leaves {
+            roots[bottom[leaf] as usize].nodes.clear();
+        }
+        let root = &mut roots[first as usize];
+        root.nodes.clone_from(leaves);
+        root.deadlock = Some(Deadlock::Likely);
+        root.oldest_us = oldest_us.unwrap_or(root.oldest_us);
+        for &member in members {
+            built.in_circle.insert(member, leaves[0]);
+        }
+    }
+    roots.retain(|root| !root.nodes.is_empty());
+    for root in &roots {
+        if root.deadlock == Some(Deadlock::Certain) {
+            for &member in &root.nodes {
+                built.in_circle.insert(member, root.nodes[0]);
+            }
+        }
+    }
+    roots.sort_by_key(|root| (std::cmp::Reverse(root.oldest_us), root.nodes[0]));
+    built.graph.roots = roots;
+}
+
+/// For every group, the age of the oldest node that leads to it. Groups come after those that they lead to.
+fn oldest_waiters(
+    graph: &WaitGraph,
+    groups: &super::circle::Circles,
+    steps: &[(u32, u32)],
+) -> Vec<u64> {
+    let mut oldest_us: Vec<u64> = groups
+        .groups
+        .iter()
+        .map(|members| {
+            members
+                .iter()
+                .map(|&node| graph.nodes[node as usize].age_us)
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut leads_to: Vec<_> = steps
+        .iter()
+        .map(|&(from, to)| (groups.group_of[from as usize], groups.group_of[to as usize]))
+        .filter(|(from, to)| from != to)
+        .collect();
+    leads_to.sort_unstable_by_key(|&(from, _)| std::cmp::Reverse(from));
+    for (from, to) in leads_to {
+        oldest_us[to as usize] = oldest_us[to as usize].max(oldest_us[from as usize]);
+    }
+    oldest_us
+}
+
+/// The members of a circle in the order of their steps, from the first on; then those beside the way.
+fn in_order(members: &[u32], steps: &[(u32, u32)]) -> Vec<u32> {
+    let mut next: HashMap<u32, u32> = HashMap::new();
+    for &(from, to) in steps {
+        if members.contains(&from) && members.contains(&to) {
+            next.entry(from).or_insert(to);
+        }
+    }
+    let mut at = members.iter().copied().min().unwrap_or(0);
+    // Wherever it begins, a walk that always takes the same step ends in a circle.
+    let mut seen = Vec::new();
+    while !seen.contains(&at) {
+        seen.push(at);
+        match next.get(&at) {
+            Some(&to) => at = to,
+            None => break,
+        }
+    }
+    let start = seen.iter().position(|&node| node == at).unwrap_or(0);
+    let mut order = seen.split_off(start);
+    order.extend(seen);
+    for &member in members {
+        if !order.contains(&member) {
+            order.push(member);
+        }
+    }
+    order
+}
+
+/// Circles that close if a handler at the bottom waits for the handlers of its process that wait in a
+/// call: the handlers at the bottom, and every request on the way.
+fn likely_circles(
+    court: &Court<'_>,
+    built: &Built,
+    steps: &[(u32, u32)],
+    bottom: &BTreeMap<u32, u32>,
+) -> Vec<(Vec<u32>, Vec<u32>)> {
+    let processes = court.scene.snapshots.len();
+    let count = built.graph.nodes.len();
+    let mut steps = steps.to_vec();
+    for (place, on) in (0..).zip(&built.on) {
+        let On::Request(row) = *on else { continue };
+        let request = court.scene.request(row);
+        if request.direction != Direction::Incoming || request.phase != Phase::Running {
+            continue;
+        }
+        // Stands for "the handlers of this process that wait", so that there are few steps.
+        let handlers = (count as u32) + row.process;
+        if !court.scene.children(row).is_empty() {
+            steps.push((handlers, place));
+        } else if bottom.contains_key(&place)
+            && built.graph.nodes[place as usize].code == Some(Code::HandlerRunning)
+        {
+            steps.push((place, handlers));
+        }
+    }
+    let all = circles(count + processes, &steps);
+    all.groups
+        .iter()
+        .filter(|group| group.len() > 1)
+        .filter_map(|group| {
+            let mut members: Vec<u32> = group
+                .iter()
+                .copied()
+                .filter(|&node| (node as usize) < count)
+                .collect();
+            members.sort_unstable();
+            let leaves: Vec<u32> = members
+                .iter()
+                .copied()
+                .filter(|node| bottom.contains_key(node))
+                .collect();
+            (leaves.len() > 1).then_some((leaves, members))
+        })
+        .collect()
+}

@@ -1,0 +1,225 @@
+//! Why rows are stuck, and who waits for whom.
+//!
+//! Pure: snapshots and [`Facts`] in, verdicts and a [`WaitGraph`] out. The rows of
+//! all processes make a scene; the links of the scene are paired, then the two
+//! rows of each call; the rules judge every row that is stuck; the graph is made
+//! of what they found. Nothing here looks at the system, and nothing formats a
+//! dump.
+
+mod call;
+mod circle;
+mod court;
+mod facts;
+mod graph;
+mod pair;
+mod rules;
+mod scene;
+mod verdict;
+
+pub use facts::{Counters, Facts, Life, Moved, Neighbour, Peer, ProcessFacts, Via};
+pub use graph::{Deadlock, Edge, Node, NodeKind, Root, WaitGraph};
+pub use pair::Confidence;
+pub use verdict::{Code, Evidence, Relation, Verdict};
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt::Write as _;
+
+use call::Calls;
+use court::Court;
+use graph::Built;
+use rules::{Finding, On};
+use scene::{Endpoint, RowId, Scene};
+
+use crate::snapshot::{Process, Snapshot};
+
+/// How long something takes before it counts as stuck, unless somebody says otherwise.
+pub const STUCK_US: u64 = 1_000_000;
+
+/// What [`explain`] has to say beside the verdicts.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Explained {
+    /// Who waits for whom.
+    pub graph: WaitGraph,
+    /// Processes whose rows contradict those of others. Snapshots of several processes are not one
+    /// instant: take those anew, and explain again.
+    pub contradicting: BTreeSet<u32>,
+}
+
+/// Gives every row that is older than `stuck_us` and stuck its verdict, and says who waits for whom.
+pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Explained {
+    let (verdicts, explained) = {
+        let scene = Scene::new(snapshots, facts, stuck_us);
+        let calls = Calls::new(&scene, pair::pair(&scene));
+        let court = Court::new(&scene, &calls);
+        judge(&court)
+    };
+    for snapshot in snapshots.iter_mut() {
+        for row in &mut snapshot.requests {
+            row.verdict = None;
+        }
+    }
+    for (row, verdict) in verdicts.requests {
+        snapshots[row.process as usize].requests[row.index as usize].verdict = Some(verdict);
+    }
+    for (snapshot, verdicts) in snapshots.iter_mut().zip(verdicts.connections) {
+        for (row, verdict) in snapshot.connections.iter_mut().zip(verdicts) {
+            row.verdict = verdict;
+        }
+    }
+    for (snapshot, verdicts) in snapshots.iter_mut().zip(verdicts.channels) {
+        for (row, verdict) in snapshot.channels.iter_mut().zip(verdicts) {
+            row.verdict = verdict;
+        }
+    }
+    explained
+}
+
+struct Verdicts {
+    requests: Vec<(RowId, Verdict)>,
+    connections: Vec<Vec<Option<Verdict>>>,
+    channels: Vec<Vec<Option<Verdict>>>,
+}
+
+fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
+    let mut findings = Vec::new();
+    let mut contradicting = BTreeSet::new();
+    for (row, _) in court.scene.requests() {
+        if let Some(finding) = rules::judge_request(court, row) {
+            add_contradicting(court, row, &finding, &mut contradicting);
+            findings.push((On::Request(row), Some(finding)));
+        }
+    }
+    let mut connections = Vec::new();
+    let mut channels = Vec::new();
+    for (process, snapshot) in (0..).zip(court.scene.snapshots) {
+        for row in &snapshot.connections {
+            let link = Endpoint {
+                process,
+                serial: row.serial,
+            };
+            if let Some(finding) = rules::judge_driver(court, link) {
+                findings.push((On::Driver(link), Some(finding)));
+            }
+        }
+        connections.push(
+            snapshot
+                .connections
+                .iter()
+                .map(|row| {
+                    let endpoint = Endpoint {
+                        process,
+                        serial: row.serial,
+                    };
+                    rules::judge_connection(court, endpoint, row)
+                })
+                .collect(),
+        );
+        channels.push(
+            snapshot
+                .channels
+                .iter()
+                .map(|row| rules::judge_channel(court, process, row))
+                .collect(),
+        );
+    }
+    let mut built = graph::build(court, &findings);
+    let mut requests: HashMap<RowId, Verdict> = findings
+        .into_iter()
+        .filter_map(|(on, finding)| match on {
+            On::Request(row) => Some((row, finding?.verdict)),
+            On::Driver(_) | On::Process(_) => None,
+        })
+        .collect();
+    tell_deadlocks(&mut built, &mut requests);
+    let verdicts = Verdicts {
+        requests: requests.into_iter().collect(),
+        connections,
+        channels,
+    };
+    let explained = Explained {
+        graph: built.graph,
+        contradicting,
+    };
+    (verdicts, explained)
+}
+
+/// Remembers the processes whose rows ought to be looked at again before the verdict is believed.
+fn add_contradicting(
+    court: &Court<'_>,
+    row: RowId,
+    finding: &Finding,
+    contradicting: &mut BTreeSet<u32>,
+) {
+    if !matches!(finding.verdict.code, Code::Inconsistent | Code::CallerGone) {
+        return;
+    }
+    let link = court.scene.link(court.scene.endpoint(row));
+    if let Some(partner) = court.calls.pairs().partner(link) {
+        contradicting.insert(court.scene.pid(row.process));
+        contradicting.insert(court.scene.pid(partner.link.process));
+    }
+}
+
+/// The verdict of every request in a circle becomes that it is in one.
+fn tell_deadlocks(built: &mut Built, verdicts: &mut HashMap<RowId, Verdict>) {
+    let circles: HashMap<u32, (String, Evidence)> = built
+        .graph
+        .roots
+        .iter()
+        .filter_map(|root| {
+            let is_certain = root.deadlock? == Deadlock::Certain;
+            let processes = processes_of(&built.graph, root);
+            Some((root.nodes[0], describe_circle(processes, is_certain)))
+        })
+        .collect();
+    for (&place, root) in &built.in_circle {
+        let (Some((text, evidence)), On::Request(row)) =
+            (circles.get(root), built.on[place as usize])
+        else {
+            continue;
+        };
+        if let Some(verdict) = verdicts.get_mut(&row) {
+            verdict.code = Code::Deadlock;
+            verdict.text = format!("{text}; {}", verdict.text);
+            verdict.evidence.push(evidence.clone());
+            built.graph.nodes[place as usize].code = Some(Code::Deadlock);
+        }
+    }
+}
+
+/// The processes that a circle goes through, each once, in its order.
+fn processes_of(graph: &WaitGraph, root: &Root) -> Vec<Process> {
+    let mut processes: Vec<Process> = Vec::new();
+    for &node in &root.nodes {
+        let process = &graph.nodes[node as usize].process;
+        if !processes.contains(process) {
+            processes.push(process.clone());
+        }
+    }
+    processes
+}
+
+fn describe_circle(processes: Vec<Process>, is_certain: bool) -> (String, Evidence) {
+    let mut text = if is_certain {
+        "deadlock".to_owned()
+    } else {
+        "likely deadlock".to_owned()
+    };
+    let mut names = processes.iter();
+    if let [one] = processes.as_slice() {
+        let _ = write!(text, ": {one} waits for itself");
+    } else if let Some(first) = names.next() {
+        let _ = write!(text, ": {first}");
+        for name in names {
+            let _ = write!(text, " and {name}");
+        }
+        text.push_str(" wait for each other");
+    }
+    (
+        text,
+        Evidence::Circle {
+            processes,
+            is_certain,
+        },
+    )
+}

@@ -1,0 +1,8 @@
+//! Verdicts and the wait graph over processes that are made up.
+
+mod channels;
+mod graph;
+mod links;
+mod planted;
+mod requests;
+mod world;
