@@ -5,7 +5,6 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
-use futures_util::FutureExt;
 use futures_util::future::poll_fn;
 use roam_wire::Message;
 
@@ -15,8 +14,9 @@ use super::virtual_connection::Answer;
 use crate::runtime::{Receiver, spawn, spawn_with_abort};
 use crate::{ConnectionHandle, DriverMessage, MessageTransport, ServiceDispatcher};
 
-/// Queued messages that are written before the transport gets its turn.
-const BATCH: usize = 32;
+/// Messages that are read while one waits to be written. More than one, see
+/// [`next_event`](Driver::next_event), and not many, so that a peer that never stops sending gets its answers.
+const READS_PER_WRITE: u32 = 4;
 
 /// Moves everything over one link. Nothing on the link happens unless it runs.
 pub struct Driver<T, D> {
@@ -24,8 +24,8 @@ pub struct Driver<T, D> {
     link: Link<D>,
     queue: Receiver<DriverMessage>,
     answers: Receiver<Answer>,
-    /// Whether the queue had its turn last.
-    transport_first: bool,
+    /// Messages read since the last write.
+    reads_in_a_row: u32,
 }
 
 /// What the driver waited for.
@@ -58,7 +58,7 @@ where
             link,
             queue,
             answers,
-            transport_first: false,
+            reads_in_a_row: 0,
         }
     }
 
@@ -75,8 +75,16 @@ where
     pub async fn run(mut self) -> Result<(), ConnectionError> {
         loop {
             self.link.handle_polled();
-            let next = match self.next_event().await {
-                Event::Queued(message) => self.write_queued(message).await?,
+            let event = self.next_event().await;
+            self.reads_in_a_row = match event {
+                Event::Received(_) => self.reads_in_a_row + 1,
+                Event::Queued(_) | Event::Answered(_) => 0,
+            };
+            let next = match event {
+                Event::Queued(message) => {
+                    let action = self.link.handle_queued(message);
+                    self.act(action).await?
+                }
                 Event::Answered(answer) => {
                     let action = self.link.handle_answer(answer);
                     self.act(action).await?
@@ -89,15 +97,18 @@ where
         }
     }
 
-    /// Waits for whatever comes first. Whoever had its turn last stands behind, so that neither the queue
-    /// nor the transport can keep the other one waiting.
+    /// Waits for whatever comes first.
+    ///
+    /// Where both a message came in and one waits to be written, reading goes first. A peer reads nothing
+    /// while its own write waits for room, so two ends that rather wrote than read would fill the transport
+    /// in both directions and wait for each other for ever.
     async fn next_event(&mut self) -> Event {
-        let transport_first = self.transport_first;
+        let reads_first = self.reads_in_a_row < READS_PER_WRITE;
         let mut queued = pin!(self.queue.recv());
         let mut answered = pin!(self.answers.recv());
         let mut received = pin!(self.io.recv());
         poll_fn(|cx| {
-            if transport_first && let Poll::Ready(received) = received.as_mut().poll(cx) {
+            if reads_first && let Poll::Ready(received) = received.as_mut().poll(cx) {
                 return Poll::Ready(Event::Received(received));
             }
             // The link holds a sender of either queue, so neither ends.
@@ -107,7 +118,7 @@ where
             if let Poll::Ready(Some(answer)) = answered.as_mut().poll(cx) {
                 return Poll::Ready(Event::Answered(answer));
             }
-            if transport_first {
+            if reads_first {
                 return Poll::Pending;
             }
             received.as_mut().poll(cx).map(Event::Received)
@@ -115,30 +126,11 @@ where
         .await
     }
 
-    /// Writes a queued message and those that wait behind it.
-    async fn write_queued(&mut self, first: DriverMessage) -> Result<Next, ConnectionError> {
-        self.transport_first = true;
-        let mut message = first;
-        for _ in 1..BATCH {
-            let action = self.link.handle_queued(message);
-            if self.act(action).await? == Next::Stop {
-                return Ok(Next::Stop);
-            }
-            match self.queue.recv().now_or_never() {
-                Some(Some(next)) => message = next,
-                _ => return Ok(Next::GoOn),
-            }
-        }
-        let action = self.link.handle_queued(message);
-        self.act(action).await
-    }
-
     /// Takes what the transport gave.
     async fn take(
         &mut self,
         received: io::Result<Option<Message>>,
     ) -> Result<Next, ConnectionError> {
-        self.transport_first = false;
         let handled = match received {
             Ok(Some(message)) => self.link.handle_message(message),
             Ok(None) => return Ok(Next::Stop),
