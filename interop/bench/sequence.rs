@@ -43,6 +43,7 @@ fn in_registry(connection: Connection, request_id: u64) {
         kind: RequestKind::Call,
         payload_bytes: 64,
         arguments: None,
+        parent: Request::NONE,
     });
     request.advance(Phase::HandedOver);
     request.advance(Phase::Sent);
