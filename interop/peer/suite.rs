@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use roam::{Tunnel, channel, tunnel_pair};
+use roam::{RxError, Tunnel, channel, tunnel_pair};
 use roam_session::{ConnectionHandle, RoamError, decode_response, tunnel_stream};
 use roam_wire::MetadataValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -179,19 +179,11 @@ async fn channels(handle: &ConnectionHandle, log: &mut Log) {
 
     let (input, to_peer) = channel::<String>();
     let (from_peer, mut output) = channel::<String>();
-    let conversation = async {
-        let mut lines = Vec::new();
-        for word in ["one", "two", "three"] {
-            input
-                .send(&word.to_owned())
-                .await
-                .expect("the call drains this channel");
-            lines.push(output.recv().await);
-        }
-        drop(input);
-        lines.push(output.recv().await);
-        lines
-    };
+    let conversation = converse(
+        input,
+        &mut output,
+        ["one", "two", "three"].map(str::to_owned),
+    );
     let (answer, lines) = tokio::join!(
         async { peer.transform(to_peer, from_peer).await },
         conversation
@@ -217,17 +209,9 @@ async fn paced_channels(handle: &ConnectionHandle, log: &mut Log) {
     let (input, to_peer) = channel::<String>();
     let (from_peer, mut output) = channel::<String>();
     let conversation = async {
-        let mut lines = vec![output.recv().await];
-        for word in ["uno", "dos"] {
-            input
-                .send(&word.to_owned())
-                .await
-                .expect("the call drains this channel");
-            lines.push(output.recv().await);
-        }
-        drop(input);
-        lines.push(output.recv().await);
-        lines
+        let greeting = output.recv().await;
+        let answers = converse(input, &mut output, ["uno", "dos"].map(str::to_owned));
+        (greeting, answers.await)
     };
     let (answer, lines) =
         tokio::join!(async { peer.greet(to_peer, from_peer).await }, conversation);
@@ -241,6 +225,25 @@ async fn paced_channels(handle: &ConnectionHandle, log: &mut Log) {
         Err(error) => log.note("subscribe", error),
     }
     log.note("still there", peer.echo("yes".to_owned()).await);
+}
+
+/// Sends each item once the answer to the one before is here, then hangs up.
+async fn converse<T: facet::Facet<'static>>(
+    input: roam::Tx<T>,
+    output: &mut roam::Rx<T>,
+    items: impl IntoIterator<Item = T>,
+) -> Vec<Result<Option<T>, RxError>> {
+    let mut answers = Vec::new();
+    for item in items {
+        input
+            .send(&item)
+            .await
+            .expect("the call drains this channel");
+        answers.push(output.recv().await);
+    }
+    drop(input);
+    answers.push(output.recv().await);
+    answers
 }
 
 async fn drain<T: facet::Facet<'static> + Debug>(items: &mut roam::Rx<T>) -> Vec<T> {
@@ -279,27 +282,12 @@ async fn nested_channels(handle: &ConnectionHandle, log: &mut Log) {
 async fn tunnel(handle: &ConnectionHandle, log: &mut Log) {
     let peer = PeerClient::new(handle.clone());
     let (ours, theirs) = tunnel_pair();
-    let exchange = async {
-        let Tunnel { tx, mut rx } = ours;
-        let mut lines = Vec::new();
-        for chunk in ["first", "", "second"] {
-            tx.send(&chunk.as_bytes().to_vec())
-                .await
-                .expect("the call drains this channel");
-            lines.push(
-                rx.recv()
-                    .await
-                    .map(|bytes| bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
-            );
-        }
-        drop(tx);
-        lines.push(
-            rx.recv()
-                .await
-                .map(|bytes| bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())),
-        );
-        lines
-    };
+    let Tunnel { tx, mut rx } = ours;
+    let exchange = converse(
+        tx,
+        &mut rx,
+        [&b"first"[..], b"", b"second"].map(<[u8]>::to_vec),
+    );
     let (answer, lines) = tokio::join!(async { peer.tunnel(theirs).await }, exchange);
     log.note("chunks", (answer, lines));
 

@@ -13,13 +13,19 @@ use crate::scratch;
 
 /// A host floods its cells with 100,000 calls in less.
 const READY: Duration = Duration::from_secs(60);
+/// Gives the hung call an age that stands out in the dump.
+const LOOK_AFTER: Duration = Duration::from_secs(3);
 
 /// Builds, starts a hung demo, shows the dumps, stops it.
 pub(crate) fn run() -> Result<()> {
     let programs = Programs::build()?;
     println!("\nStarting a host with two cells; a handler in one of them never answers.");
     let demo = Demo::start(&programs, &["--hang", "handler"])?;
-    println!("host {}, cells {:?}", demo.host, demo.cells);
+    println!(
+        "host {}, cells {:?}; looking in {LOOK_AFTER:?}",
+        demo.host, demo.cells
+    );
+    std::thread::sleep(LOOK_AFTER);
 
     println!("\nWhat the host and its first cell wait for, from their registries:");
     programs.show(&demo, &[])?;
