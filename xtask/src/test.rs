@@ -130,12 +130,13 @@ fn tests() -> Result<Tally> {
     cargo_test(&[])
 }
 
-/// Tests that need root are ignored elsewhere.
+/// The tests that need root.
 fn end_to_end() -> Result<Tally> {
     machine::mount_kernel_filesystems()?;
     // The tests start the demo and the product as programs, which `cargo test` does not build for them.
     process::require(workspace(&["build", "--workspace"]))?;
-    cargo_test(&["--", "--ignored"])
+    // One after the other: a probe site, and whoever listens to it, is every process's of that binary.
+    cargo_test(&["--", "--ignored", "--test-threads=1"])
 }
 
 fn cargo_test(arguments: &[&str]) -> Result<Tally> {
