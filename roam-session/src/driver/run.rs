@@ -14,18 +14,14 @@ use super::virtual_connection::Answer;
 use crate::runtime::{Receiver, spawn, spawn_with_abort};
 use crate::{ConnectionHandle, DriverMessage, MessageTransport, ServiceDispatcher};
 
-/// Messages that are read while one waits to be written. More than one, see
-/// [`next_event`](Driver::next_event), and not many, so that a peer that never stops sending gets its answers.
-const READS_PER_WRITE: u32 = 4;
-
 /// Moves everything over one link. Nothing on the link happens unless it runs.
 pub struct Driver<T, D> {
     io: T,
     link: Link<D>,
     queue: Receiver<DriverMessage>,
     answers: Receiver<Answer>,
-    /// Messages read since the last write.
-    reads_in_a_row: u32,
+    /// Whether reading comes first where there is something to read and something to write.
+    reads_first: bool,
 }
 
 /// What the driver waited for.
@@ -58,7 +54,7 @@ where
             link,
             queue,
             answers,
-            reads_in_a_row: 0,
+            reads_first: true,
         }
     }
 
@@ -76,10 +72,7 @@ where
         loop {
             self.link.handle_polled();
             let event = self.next_event().await;
-            self.reads_in_a_row = match event {
-                Event::Received(_) => self.reads_in_a_row + 1,
-                Event::Queued(_) | Event::Answered(_) => 0,
-            };
+            self.reads_first = !matches!(event, Event::Received(_));
             let next = match event {
                 Event::Queued(message) => {
                     let action = self.link.handle_queued(message);
@@ -97,13 +90,14 @@ where
         }
     }
 
-    /// Waits for whatever comes first.
+    /// Waits for whatever comes first; where a message came in and one waits to be written, they take turns.
     ///
-    /// Where both a message came in and one waits to be written, reading goes first. A peer reads nothing
-    /// while its own write waits for room, so two ends that rather wrote than read would fill the transport
-    /// in both directions and wait for each other for ever.
+    /// A peer reads nothing while its own write waits for room: two ends that rather wrote than read would
+    /// fill the transport in both directions and wait for each other for ever. An end that rather read than
+    /// wrote would fill its own queue with what forwarders make of what it reads, while they wait for room
+    /// in the queue and it waits for them.
     async fn next_event(&mut self) -> Event {
-        let reads_first = self.reads_in_a_row < READS_PER_WRITE;
+        let reads_first = self.reads_first;
         let mut queued = pin!(self.queue.recv());
         let mut answered = pin!(self.answers.recv());
         let mut received = pin!(self.io.recv());
