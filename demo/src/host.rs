@@ -12,6 +12,7 @@ use roam::session::{CallError, ConnectionHandle};
 use roam_stream::{CobsFramed, HandshakeConfig, initiate_framed};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::cli::{HangKind, HostOptions};
@@ -33,7 +34,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs a host until a signal ends it.
 pub fn run(options: &HostOptions) -> Result<()> {
-    let two_cells = matches!(options.hang, Some(HangKind::Chain | HangKind::Forward));
+    let two_cells = options.hang.is_some_and(links_cells);
     ensure!(
         options.cells >= 2 || !two_cells,
         "this hang needs --cells 2 or more"
@@ -86,9 +87,17 @@ pub(crate) struct Cell {
     pub(crate) name: String,
     pub(crate) handle: ConnectionHandle,
     pub(crate) traffic: Traffic,
+    /// A second link, which may be closed.
+    visit: Mutex<Option<Visit>>,
     orders: Mutex<ChildStdin>,
     reports: tokio::sync::Mutex<Reports>,
 }
+
+/// A link and its driver: it closes when the driver is aborted.
+pub(crate) type Visit = (
+    ConnectionHandle,
+    JoinHandle<Result<(), roam_stream::ConnectionError>>,
+);
 
 /// What a cell reported, and of it what nobody asked for yet.
 struct Reports {
@@ -127,7 +136,8 @@ impl Host {
         let name = cell_name(index);
         let socket = group.socket(&format!("cell-{index}"));
         let between_cells = group.socket("cell-1-to-2");
-        let linked = matches!(options.hang, Some(HangKind::Chain | HangKind::Forward));
+        let linked = options.hang.is_some_and(links_cells);
+        let visited = index == 1 && options.hang == Some(HangKind::Orphan);
         let forwarding = options.hang == Some(HangKind::Forward);
         let stderr = match &options.cell_stderr {
             Some(file) => create(&log::path(file, index))?.into(),
@@ -147,6 +157,10 @@ impl Host {
             if forwarding && index == 1 {
                 command.arg("--forward");
             }
+            if visited {
+                let visitor = format!("{VISITOR}={}", group.socket(VISITOR).display());
+                command.arg("--accept").arg(visitor).arg("--visited");
+            }
             if let Some(log) = &options.log {
                 command.arg("--log").arg(log);
             }
@@ -160,12 +174,17 @@ impl Host {
             .await?;
         diagnostics::forward_to(started.pid)?;
         let handle = self.connect(&socket, &name).await?;
+        let visit = match visited {
+            true => Some(self.link(&group.socket(VISITOR), VISITOR).await?),
+            false => None,
+        };
         let archive = forwarding && index == 1;
         Ok(Cell {
             pid: started.pid,
             traffic: self.traffic(options.rate, &handle, archive),
             name,
             handle,
+            visit: Mutex::new(visit),
             orders: Mutex::new(started.orders),
             reports: tokio::sync::Mutex::new(reports),
         })
@@ -199,7 +218,18 @@ impl Host {
         Ok(reports)
     }
 
+    /// A link to a cell that may not end.
     async fn connect(&self, socket: &std::path::Path, name: &str) -> Result<ConnectionHandle> {
+        let (handle, driver) = self.link(socket, name).await?;
+        let (failed, name) = (self.failed.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let result = driver.await;
+            let _ = failed.send(anyhow!("link to {name} ended: {result:?}"));
+        });
+        Ok(handle)
+    }
+
+    async fn link(&self, socket: &std::path::Path, name: &str) -> Result<Visit> {
         let stream = UnixStream::connect(socket)
             .await
             .with_context(|| format!("cannot connect to {name}"))?;
@@ -214,12 +244,7 @@ impl Host {
         .await
         .with_context(|| format!("no handshake with {name}"))?;
         diagnostics::name_connection(&handle, name);
-        let (failed, name) = (self.failed.clone(), name.to_owned());
-        tokio::spawn(async move {
-            let result = driver.run().await;
-            let _ = failed.send(anyhow!("link to {name} ended: {result:?}"));
-        });
-        Ok(handle)
+        Ok((handle, tokio::spawn(driver.run())))
     }
 
     fn traffic(&self, calls_per_second: u32, handle: &ConnectionHandle, archive: bool) -> Traffic {
@@ -349,6 +374,19 @@ impl Cell {
         .with_context(|| format!("{method} does not get stuck"))
     }
 
+    /// The second link to this cell, where there is one.
+    pub(crate) fn take_visit(&self) -> Result<Visit> {
+        let mut visit = self.visit.lock().unwrap_or_else(PoisonError::into_inner);
+        visit.take().context("there is no second link")
+    }
+
+    /// Has another process keep this cell's end of the link open.
+    pub(crate) async fn leave_holder(&self) -> Result<()> {
+        self.order(&Order::LeaveHolder)?;
+        self.wait_for(|report| (*report == Report::LeftHolder).then_some(()))
+            .await
+    }
+
     /// How many bytes stay unread at this cell's end of the link.
     pub(crate) async fn unread(&self) -> Result<usize> {
         self.order(&Order::CountUnread)?;
@@ -401,6 +439,17 @@ impl Reports {
             Err(_) => bail!("{cell} did not report for {DEADLINE:?}"),
         }
     }
+}
+
+/// What the host's second link to a cell is called.
+const VISITOR: &str = "host-2";
+
+/// Whether cell 1 has a link to cell 2.
+fn links_cells(hang: HangKind) -> bool {
+    matches!(
+        hang,
+        HangKind::Chain | HangKind::Forward | HangKind::Deadlock
+    )
 }
 
 /// What the host calls its link to a cell.

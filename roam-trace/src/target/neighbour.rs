@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::SocketAddr;
 
+use nix::sys::socket::{getsockopt, sockopt};
 use roam_diagnostic::snapshot;
 use roam_diagnostic::wait::{Life, Neighbour, Peer, ProcessFacts, Via};
 use roam_trace_common::registry::REGION_NAME;
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fstat};
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::maps::{FileId, for_each_mapping};
 use super::proc::{self, Process};
@@ -20,7 +22,7 @@ use super::{Target, program};
 use crate::error::TargetError;
 
 /// Standard input, output and error, which lead to terminals and logs.
-const STANDARD_DESCRIPTORS: u32 = 3;
+const STANDARD_DESCRIPTORS: i32 = 3;
 
 /// What targets are connected to.
 #[derive(Debug, Default)]
@@ -54,17 +56,27 @@ struct Search<'a> {
     tcp: HashMap<(SocketAddr, SocketAddr), u64>,
     /// Targets by the sockets they hold.
     holders: HashMap<u64, Vec<u32>>,
-    /// Sockets that no target holds, with the targets that are connected to them.
-    unheld: HashMap<u64, Vec<(u32, Via)>>,
+    /// Sockets that no target holds, with the targets' that are connected to them.
+    unheld: HashMap<u64, Vec<Held>>,
     found: BTreeMap<(u32, u32), (Via, Option<u32>)>,
     unseen: BTreeSet<(u32, String)>,
     others: BTreeMap<u32, ProcessFacts>,
 }
 
+/// A socket that a target holds.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    pid: u32,
+    descriptor: i32,
+    inode: u64,
+    via: Via,
+}
+
 /// A target and what it holds.
 struct Looked<'a> {
     target: &'a Target,
-    sockets: Vec<u64>,
+    /// Descriptors and inodes.
+    sockets: Vec<(i32, u64)>,
     shared: HashSet<FileId>,
     /// The name of its network namespace.
     namespace: Vec<u8>,
@@ -79,7 +91,7 @@ impl<'a> Search<'a> {
         let namespace = process.read_link("ns/net");
         let is_known = sockets.is_ok() && shared.is_ok() && namespace.is_ok();
         let sockets = sockets.unwrap_or_default();
-        for &inode in &sockets {
+        for &(_, inode) in &sockets {
             self.holders.entry(inode).or_default().push(target.pid());
         }
         self.targets.push(Looked {
@@ -136,8 +148,8 @@ impl<'a> Search<'a> {
         let mut met = Vec::new();
         for looked in &self.targets {
             let pid = looked.target.pid();
-            for inode in &looked.sockets {
-                let Some(socket) = self.sockets.get(inode) else {
+            for &(descriptor, inode) in &looked.sockets {
+                let Some(socket) = self.sockets.get(&inode) else {
                     continue;
                 };
                 let (peer, via) = match socket.end {
@@ -153,21 +165,25 @@ impl<'a> Search<'a> {
                         }
                     },
                 };
-                met.push((pid, peer, via));
+                let held = Held {
+                    pid,
+                    descriptor,
+                    inode,
+                    via,
+                };
+                met.push((peer, held));
             }
         }
         self.unseen = unseen;
-        for (pid, peer, via) in met {
-            match self.holders.get(&peer) {
-                Some(holders) => {
-                    for &holder in holders {
-                        if holder != pid {
-                            self.found
-                                .insert((pid.min(holder), pid.max(holder)), (via, None));
-                        }
-                    }
+        for (peer, held) in met {
+            let Some(holders) = self.holders.get(&peer).cloned() else {
+                self.unheld.entry(peer).or_default().push(held);
+                continue;
+            };
+            for holder in holders {
+                if holder != held.pid {
+                    self.join(held.pid, holder, held.via, None);
                 }
-                None => self.unheld.entry(peer).or_default().push((pid, via)),
             }
         }
     }
@@ -192,9 +208,9 @@ impl<'a> Search<'a> {
             };
             match socket_inodes(&process) {
                 Ok(inodes) => {
-                    for inode in inodes {
+                    for (_, inode) in inodes {
                         if let Some(connected) = self.unheld.get(&inode) {
-                            self.meet_other(pid, connected.clone());
+                            self.meet_other(pid, &connected.clone());
                         }
                     }
                 }
@@ -203,7 +219,7 @@ impl<'a> Search<'a> {
         }
         if !is_everybody_seen {
             let held: HashSet<u32> = self.found.keys().flat_map(|&(a, b)| [a, b]).collect();
-            for (pid, _) in self.unheld.values().flatten() {
+            for Held { pid, .. } in self.unheld.values().flatten() {
                 if !held.contains(pid) {
                     let text = "a process that may not be looked into: run as root".to_owned();
                     self.unseen.insert((*pid, text));
@@ -213,22 +229,25 @@ impl<'a> Search<'a> {
     }
 
     /// A process that is no target holds a socket that targets are connected to.
-    fn meet_other(&mut self, pid: u32, connected: Vec<(u32, Via)>) {
-        let (facts, held_by) = match self.others.get(&pid) {
-            Some(facts) => (facts.clone(), None),
-            None => other_process(pid),
-        };
-        let peer = facts.process.pid;
-        if let Some(holder) = held_by {
-            self.others
-                .entry(holder)
-                .or_insert_with(|| other_facts(holder, Life::Alive, String::new()));
+    fn meet_other(&mut self, holder: u32, connected: &[Held]) {
+        self.others
+            .entry(holder)
+            .or_insert_with(|| other_process(holder));
+        for &held in connected {
+            match dead_peer(held, holder) {
+                Some(dead) => {
+                    self.others
+                        .entry(dead)
+                        .or_insert_with(|| other_facts(dead, Life::Dead, String::new()));
+                    self.join(held.pid, dead, held.via, Some(holder));
+                }
+                None => self.join(held.pid, holder, held.via, None),
+            }
         }
-        self.others.insert(peer, facts);
-        for (target, via) in connected {
-            self.found
-                .insert((target.min(peer), target.max(peer)), (via, held_by));
-        }
+    }
+
+    fn join(&mut self, a: u32, b: u32, via: Via, held_by: Option<u32>) {
+        self.found.insert((a.min(b), a.max(b)), (via, held_by));
     }
 
     fn join_shared_memory(&mut self) {
@@ -291,21 +310,22 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The sockets that a process holds, but for its standard descriptors.
-fn socket_inodes(process: &Process) -> io::Result<Vec<u64>> {
+/// The sockets that a process holds and their descriptors, but for the standard ones.
+fn socket_inodes(process: &Process) -> io::Result<Vec<(i32, u64)>> {
     let mut inodes = Vec::new();
     for name in process.entries("fd")? {
-        let is_standard = name
-            .parse()
-            .is_ok_and(|number: u32| number < STANDARD_DESCRIPTORS);
+        let Ok(descriptor) = name.parse() else {
+            continue;
+        };
+        if descriptor < STANDARD_DESCRIPTORS {
+            continue;
+        }
         // A descriptor that was closed meanwhile has no link.
         let Ok(link) = process.read_link(&format!("fd/{name}")) else {
             continue;
         };
-        if let Some(inode) = inode_of(&link)
-            && !is_standard
-        {
-            inodes.push(inode);
+        if let Some(inode) = inode_of(&link) {
+            inodes.push((descriptor, inode));
         }
     }
     Ok(inodes)
@@ -330,30 +350,38 @@ fn shared_files(process: &Process) -> Result<HashSet<FileId>, TargetError> {
     Ok(files)
 }
 
-/// What is known of a process at the other end that is no target, and who holds that end where the process
-/// itself is dead.
-fn other_process(pid: u32) -> (ProcessFacts, Option<u32>) {
+/// The process that made the other end of a unix socket, where it is dead and another holds that end now.
+///
+/// The kernel keeps who it was, and tells whoever has the socket: its descriptor is taken over for the moment
+/// of that question.
+fn dead_peer(held: Held, holder: u32) -> Option<u32> {
+    if held.via != Via::Unix {
+        return None;
+    }
+    let pid = Pid::from_raw(i32::try_from(held.pid).ok()?)?;
+    let process = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let socket = pidfd_getfd(&process, held.descriptor, PidfdGetfdFlags::empty()).ok()?;
+    if fstat(&socket).ok()?.st_ino != held.inode {
+        return None;
+    }
+    // 0 where it was in a pid namespace that this process does not see.
+    let peer = getsockopt(&socket, sockopt::PeerCredentials).ok()?.pid();
+    let peer = u32::try_from(peer).ok().filter(|&peer| peer != 0)?;
+    (peer != holder && is_dead(peer)).then_some(peer)
+}
+
+/// What is known of a process at the other end that is no target.
+fn other_process(pid: u32) -> ProcessFacts {
     let target = match Target::find(pid) {
         Ok(target) => target,
-        Err(error) => return (other_facts(pid, Life::Alive, error.to_string()), None),
+        Err(error) => return other_facts(pid, Life::Alive, error.to_string()),
     };
-    let life = target.process.life();
-    let reason = match target.read() {
-        Ok(reading) if !reading.images.is_empty() => "name it with -p, or use --all".to_owned(),
-        Ok(reading) => {
-            // A pid in a registry is one of its writer's namespace.
-            let is_same_namespace = target.process.namespace_pid() == pid;
-            if is_same_namespace
-                && let Some(&owner) = reading.inherited.first()
-                && is_dead(owner)
-            {
-                return (other_facts(owner, Life::Dead, String::new()), Some(pid));
-            }
-            why_untraced(&target)
-        }
+    let reason = match target.read_connections() {
+        Ok(registries) if !registries.is_empty() => "name it with -p, or use --all".to_owned(),
+        Ok(_) => why_untraced(&target),
         Err(error) => error.to_string(),
     };
-    (other_facts(pid, life, reason), None)
+    other_facts(pid, target.process.life(), reason)
 }
 
 fn why_untraced(target: &Target) -> String {

@@ -5,6 +5,7 @@
 
 mod demo;
 mod dump;
+mod verdict;
 mod witness;
 
 use std::time::Duration;
