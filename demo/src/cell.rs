@@ -97,6 +97,11 @@ async fn serve(options: &CellOptions) -> Result<Infallible> {
         None => accept(&from_host, "host", services(&cell, "host")).await?,
     };
     fail_when_ended(driver, "host");
+    for number in 2..=options.links {
+        let name = link_name("host", number);
+        let (_, _, driver) = accept(&from_host, &name, services(&cell, &name)).await?;
+        fail_when_ended(driver, &name);
+    }
     if let Some((listener, name)) = from_cell {
         let archive = ArchiveDispatcher::new(handlers(&cell, name));
         let services = RoutedDispatcher::new(services(&cell, name), archive);
@@ -225,6 +230,14 @@ async fn accept(
             .with_context(|| format!("no handshake with {name}"))?;
     diagnostics::name_connection(&handle, name);
     Ok((handle, unread, tokio::spawn(driver.run())))
+}
+
+/// What one of several links to a peer is called.
+pub(crate) fn link_name(peer: &str, number: u32) -> String {
+    match number {
+        1 => peer.to_owned(),
+        _ => format!("{peer}/{number}"),
+    }
 }
 
 fn fail_when_ended(driver: DriverEnd, peer: &str) {

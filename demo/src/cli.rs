@@ -38,7 +38,11 @@ pub struct HostOptions {
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cells: u32,
 
-    /// Background calls per second, per cell and direction; 0 for none
+    /// Links between the host and each cell
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub links: u32,
+
+    /// Background calls per second, per link from the host and per cell to it; 0 for none
     #[arg(long, value_name = "CALLS", default_value_t = 20)]
     pub rate: u32,
 
@@ -50,7 +54,7 @@ pub struct HostOptions {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "hang")]
     pub hang_after: Option<Duration>,
 
-    /// Start N calls that never finish, spread over the cells
+    /// Start N calls that never finish, spread over the cells and their links
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub flood: u32,
 
@@ -112,6 +116,9 @@ pub struct CellOptions {
     /// Socket on which the host connects
     #[arg(long)]
     pub listen: PathBuf,
+    /// How often it does
+    #[arg(long)]
+    pub links: u32,
     /// Socket on which another cell connects, or the host a second time, and its name
     #[arg(long, value_name = "NAME=SOCKET", value_parser = named_socket)]
     pub accept: Option<NamedSocket>,

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::cell::link_name;
 use crate::cli::{HangKind, HostOptions};
 use crate::clock::monotonic_ns;
 use crate::control::{self, Order, Report};
@@ -86,7 +87,9 @@ pub(crate) struct Cell {
     /// What the host calls its link to this cell.
     pub(crate) name: String,
     pub(crate) handle: ConnectionHandle,
-    pub(crate) traffic: Traffic,
+    /// Every link to this cell, the first one included.
+    links: Vec<ConnectionHandle>,
+    traffic: Vec<Traffic>,
     /// A second link, which may be closed.
     visit: Mutex<Option<Visit>>,
     orders: Mutex<ChildStdin>,
@@ -147,6 +150,7 @@ impl Host {
             command.stderr(stderr);
             command.arg("--index").arg(index.to_string());
             command.arg("--rate").arg(options.rate.to_string());
+            command.arg("--links").arg(options.links.to_string());
             command.arg("--listen").arg(&socket);
             let peer = |index| format!("{}={}", cell_name(index), between_cells.display());
             match index {
@@ -173,7 +177,12 @@ impl Host {
             .take(&name, |report| (*report == Report::Listening).then_some(()))
             .await?;
         diagnostics::forward_to(started.pid)?;
-        let handle = self.connect(&socket, &name).await?;
+        let mut links = Vec::new();
+        for number in 1..=options.links {
+            let name = link_name(&name, number);
+            links.push(self.connect(&socket, &name).await?);
+        }
+        let handle = links[0].clone();
         let visit = match visited {
             true => Some(self.link(&group.socket(VISITOR), VISITOR).await?),
             false => None,
@@ -181,9 +190,13 @@ impl Host {
         let archive = forwarding && index == 1;
         Ok(Cell {
             pid: started.pid,
-            traffic: self.traffic(options.rate, &handle, archive),
+            traffic: links
+                .iter()
+                .map(|handle| self.traffic(options.rate, handle, archive))
+                .collect(),
             name,
             handle,
+            links,
             visit: Mutex::new(visit),
             orders: Mutex::new(started.orders),
             reports: tokio::sync::Mutex::new(reports),
@@ -262,7 +275,9 @@ impl Host {
     /// Runs well for as long as it is told to, then gets stuck.
     async fn get_stuck(&self, options: &HostOptions) -> Result<Still> {
         for cell in &self.cells {
-            cell.traffic.flowing().await?;
+            for traffic in &cell.traffic {
+                traffic.flowing().await?;
+            }
             cell.wait_for(|report| (*report == Report::TrafficFlows).then_some(()))
                 .await?;
         }
@@ -298,7 +313,7 @@ impl Host {
         })
     }
 
-    /// Issues a call that is never to end.
+    /// Issues a call that is never to end, over a cell's first link.
     pub(crate) fn issue<C, F, T, E>(
         &self,
         cell: &Cell,
@@ -332,8 +347,12 @@ impl Host {
             .map(|index| calls / cells + u32::from(index < calls % cells))
             .collect();
         for (cell, &watchers) in self.cells.iter().zip(&calls_per_cell) {
-            let client = ContentServiceClient::new(cell.handle.clone());
-            for _ in 0..watchers {
+            let clients: Vec<_> = cell
+                .links
+                .iter()
+                .map(|handle| ContentServiceClient::new(handle.clone()))
+                .collect();
+            for client in clients.iter().cycle().take(watchers as usize) {
                 let client = client.clone();
                 self.issue(cell, method::WATCH, Fate::Stall, move |ticket| {
                     client.watch(ticket, watchers)
@@ -399,7 +418,9 @@ impl Cell {
 
     /// Stops background calls in both directions, without leaving one in flight.
     pub(crate) async fn pause_traffic(&self) -> Result<()> {
-        self.traffic.pause().await?;
+        for traffic in &self.traffic {
+            traffic.pause().await?;
+        }
         self.order(&Order::PauseTraffic)?;
         self.wait_for(|report| (*report == Report::TrafficPaused).then_some(()))
             .await

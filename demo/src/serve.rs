@@ -102,10 +102,12 @@ impl CellServices {
             ticket,
             method,
             request_id: cx.request_id().raw(),
-            span: self
-                .cell
-                .witness
-                .span(Direction::Incoming, method, ticket.tag),
+            span: self.cell.witness.span(
+                Direction::Incoming,
+                method,
+                ticket.tag,
+                Some((&self.connection, cx.request_id().raw())),
+            ),
         }
     }
 }
@@ -333,7 +335,7 @@ impl Assets for HostServices {
     async fn resolve(&self, _cx: &Context, ticket: Ticket, name: String) -> String {
         let span = self
             .witness
-            .span(Direction::Incoming, method::RESOLVE, ticket.tag);
+            .span(Direction::Incoming, method::RESOLVE, ticket.tag, None);
         small_work().await;
         span.end(Event::Ok);
         format!("/static/{name}")

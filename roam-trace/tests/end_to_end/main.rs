@@ -5,6 +5,7 @@
 
 mod demo;
 mod dump;
+mod pairing;
 mod verdict;
 mod witness;
 
