@@ -3,17 +3,20 @@
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::AtomicU32;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use roam::session::{ConnectionHandle, ForwardingDispatcher, RoutedDispatcher};
-use roam_stream::{Connector, HandshakeConfig, NoDispatcher, ServiceDispatcher};
+use roam_stream::{ConnectionError, Connector, HandshakeConfig, ServiceDispatcher};
 use rustix::io::ioctl_fionread;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::cli::{CellOptions, NamedSocket};
@@ -26,6 +29,7 @@ use crate::service::{
     TcpTunnelDispatcher, method, register_names,
 };
 use crate::traffic::Traffic;
+use crate::traffic::poll_once;
 use crate::{diagnostics, process};
 
 /// How often a condition is looked at.
@@ -61,17 +65,20 @@ pub fn run(options: &CellOptions) -> Result<()> {
 
 async fn serve(options: &CellOptions) -> Result<Infallible> {
     let orders = orders()?;
-    let next = match &options.connect {
-        Some(socket) => Some(connect(socket).await?),
-        None => None,
-    };
     let cell = Arc::new(CellState {
         witness: Witness::new(options.log.as_deref())?,
         report: Box::new(report),
-        next: next.clone(),
+        next: OnceLock::new(),
+        lock: tokio::sync::Mutex::new(()),
         released: watch::Sender::new(false),
         watchers: AtomicU32::new(0),
     });
+
+    if let Some(socket) = &options.connect {
+        let markdown = MarkdownDispatcher::new(handlers(&cell, &socket.name));
+        let next = connect(socket, markdown).await?;
+        let _ = cell.next.set(next);
+    }
 
     let from_host = listen(&options.listen)?;
     let from_cell = match &options.accept {
@@ -80,25 +87,34 @@ async fn serve(options: &CellOptions) -> Result<Infallible> {
     };
     report(&Report::Listening);
 
-    let upstream = next.filter(|_| options.forward);
-    let (host, unread) = match upstream {
+    let upstream = cell.next.get().filter(|_| options.forward);
+    let (host, unread, driver) = match upstream {
         Some(upstream) => {
-            let forwarder = ForwardingDispatcher::new(upstream.handle);
+            let forwarder = ForwardingDispatcher::new(upstream.handle.clone());
             let services = RoutedDispatcher::new(services(&cell, "host"), forwarder);
             accept(&from_host, "host", services).await?
         }
         None => accept(&from_host, "host", services(&cell, "host")).await?,
     };
+    fail_when_ended(driver, "host");
+    for number in 2..=options.links {
+        let name = link_name("host", number);
+        let (_, _, driver) = accept(&from_host, &name, services(&cell, &name)).await?;
+        fail_when_ended(driver, &name);
+    }
     if let Some((listener, name)) = from_cell {
-        let archive = ArchiveDispatcher::new(CellServices {
-            cell: cell.clone(),
-            connection: name.as_str().into(),
-        });
+        let archive = ArchiveDispatcher::new(handlers(&cell, name));
         let services = RoutedDispatcher::new(services(&cell, name), archive);
-        let name = name.clone();
+        let (name, cell, visited) = (name.clone(), cell.clone(), options.visited);
         tokio::spawn(async move {
-            if let Err(error) = accept(&listener, &name, services).await {
-                fail(&error);
+            match accept(&listener, &name, services).await {
+                Ok((handle, _, driver)) => {
+                    if !visited {
+                        fail_when_ended(driver, &name);
+                    }
+                    let _ = cell.next.set(Peer { name, handle });
+                }
+                Err(error) => fail(&error),
             }
         });
     }
@@ -116,6 +132,8 @@ async fn obey(
     let traffic = traffic(cell, host, calls_per_second);
     traffic.flowing().await?;
     report(&Report::TrafficFlows);
+    // Calls that nobody polls any more, and that are to stay.
+    let mut held = Vec::new();
     loop {
         let order = orders.recv().await;
         match order.context("the thread that reads orders is gone")? {
@@ -128,6 +146,17 @@ async fn obey(
                 report(&Report::Unread { bytes });
             }
             Order::QueueBehindBlockedDriver => queue_behind_blocked_driver(cell, host).await?,
+            Order::Release => {
+                cell.released.send_replace(true);
+            }
+            Order::BlockWorkers => {
+                process::block_workers().await?;
+                held.push(call_without_workers(cell, host).await?);
+            }
+            Order::LeaveHolder => {
+                leave_holder(unread)?;
+                report(&Report::LeftHolder);
+            }
         }
     }
 }
@@ -166,11 +195,15 @@ fn listen(path: &Path) -> Result<UnixListener> {
     UnixListener::bind(path).with_context(|| format!("cannot listen on {}", path.display()))
 }
 
-fn services(cell: &Arc<CellState>, connection: &str) -> Services {
-    let handlers = CellServices {
+fn handlers(cell: &Arc<CellState>, connection: &str) -> CellServices {
+    CellServices {
         cell: cell.clone(),
         connection: connection.into(),
-    };
+    }
+}
+
+fn services(cell: &Arc<CellState>, connection: &str) -> Services {
+    let handlers = handlers(cell, connection);
     RoutedDispatcher::new(
         ContentServiceDispatcher::new(handlers.clone()),
         RoutedDispatcher::new(
@@ -180,12 +213,15 @@ fn services(cell: &Arc<CellState>, connection: &str) -> Services {
     )
 }
 
+/// How the driver of a link ends.
+type DriverEnd = JoinHandle<Result<(), ConnectionError>>;
+
 /// Accepts one link; the descriptor is its socket's, to see what is unread.
 async fn accept(
     listener: &UnixListener,
     name: &str,
     services: impl ServiceDispatcher + 'static,
-) -> Result<(ConnectionHandle, OwnedFd)> {
+) -> Result<(ConnectionHandle, OwnedFd, DriverEnd)> {
     let (stream, _) = listener.accept().await.context("cannot accept a link")?;
     let unread = stream.as_fd().try_clone_to_owned()?;
     let (handle, _no_virtual_connections, driver) =
@@ -193,12 +229,23 @@ async fn accept(
             .await
             .with_context(|| format!("no handshake with {name}"))?;
     diagnostics::name_connection(&handle, name);
-    let peer = name.to_owned();
+    Ok((handle, unread, tokio::spawn(driver.run())))
+}
+
+/// What one of several links to a peer is called.
+pub(crate) fn link_name(peer: &str, number: u32) -> String {
+    match number {
+        1 => peer.to_owned(),
+        _ => format!("{peer}/{number}"),
+    }
+}
+
+fn fail_when_ended(driver: DriverEnd, peer: &str) {
+    let peer = peer.to_owned();
     tokio::spawn(async move {
-        let result = driver.run().await;
+        let result = driver.await;
         fail(&anyhow!("link to {peer} ended: {result:?}"));
     });
-    Ok((handle, unread))
 }
 
 struct CellConnector(std::path::PathBuf);
@@ -211,9 +258,12 @@ impl Connector for CellConnector {
     }
 }
 
-async fn connect(socket: &NamedSocket) -> Result<Peer> {
+async fn connect(
+    socket: &NamedSocket,
+    services: impl ServiceDispatcher + Clone + 'static,
+) -> Result<Peer> {
     let connector = CellConnector(socket.path.clone());
-    let handle = roam_stream::connect(connector, HandshakeConfig::default(), NoDispatcher)
+    let handle = roam_stream::connect(connector, HandshakeConfig::default(), services)
         .handle()
         .await
         .with_context(|| format!("cannot connect to {}", socket.name))?;
@@ -283,6 +333,62 @@ async fn queue_behind_blocked_driver(cell: &Arc<CellState>, host: &ConnectionHan
         request,
         channels: Vec::new(),
     });
+    Ok(())
+}
+
+/// A call into the queue of a driver that nobody runs: the caller's thread is not one of the blocked ones.
+async fn call_without_workers(
+    cell: &Arc<CellState>,
+    host: &ConnectionHandle,
+) -> Result<Pin<Box<dyn Future<Output = ()>>>> {
+    let ticket = cell.witness.ticket(Fate::Answer);
+    let request = outgoing(
+        &cell.witness,
+        "host",
+        method::RESOLVE,
+        ticket,
+        Phase::HandedOver,
+    );
+    let client = AssetsClient::new(host.clone());
+    let caller = cell.clone();
+    let mut call: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
+        let result = caller
+            .witness
+            .call(method::RESOLVE, ticket, |ticket| {
+                client.resolve(ticket, "late.css".to_owned())
+            })
+            .await;
+        fail(&anyhow!("{} ended: {result:?}", method::RESOLVE));
+    });
+    ensure!(
+        poll_once(&mut call).await.is_pending(),
+        "a call ended that nobody can answer"
+    );
+    report(&Report::Stuck {
+        request,
+        channels: Vec::new(),
+    });
+    Ok(call)
+}
+
+/// Starts a process that has the link's socket and this process's standard streams, and does nothing with
+/// them.
+fn leave_holder(socket: &OwnedFd) -> Result<()> {
+    // Unlike every descriptor of the standard library's, this one outlives an exec.
+    let inherited = rustix::io::dup(socket)?;
+    std::process::Command::new("/proc/self/exe")
+        .arg0("roam-demo")
+        .arg("hold")
+        .spawn()
+        .context("cannot start a holder")?;
+    drop(inherited);
+    Ok(())
+}
+
+/// Keeps what it inherited until the host is gone.
+pub fn hold() -> Result<()> {
+    process::set_name("demo-holder")?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-/// The two kinds of process.
+/// The kinds of process.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Start a host and its cells, make traffic, get stuck if told to
@@ -26,16 +26,23 @@ pub enum Command {
     /// Be a cell (the host starts these)
     #[command(hide = true)]
     Cell(CellOptions),
+    /// Keep inherited descriptors open until standard input ends (a cell starts this)
+    #[command(hide = true)]
+    Hold,
 }
 
 /// Options of `roam-demo host`.
 #[derive(Debug, Args)]
 pub struct HostOptions {
-    /// Cell processes to start; `chain` and `forward` need two
+    /// Cell processes to start; `chain`, `forward` and `deadlock` need two
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cells: u32,
 
-    /// Background calls per second, per cell and direction; 0 for none
+    /// Links between the host and each cell
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub links: u32,
+
+    /// Background calls per second, per link from the host and per cell to it; 0 for none
     #[arg(long, value_name = "CALLS", default_value_t = 20)]
     pub rate: u32,
 
@@ -47,7 +54,7 @@ pub struct HostOptions {
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "hang")]
     pub hang_after: Option<Duration>,
 
-    /// Start N calls that never finish, spread over the cells
+    /// Start N calls that never finish, spread over the cells and their links
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub flood: u32,
 
@@ -81,6 +88,20 @@ pub enum HangKind {
     Dropped,
     /// Cell 1 forwards a call to cell 2, which never answers
     Forward,
+    /// Every worker thread of cell 1 is blocked: its driver runs no more
+    Starved,
+    /// A handler of cell 1 panics: no answer comes
+    Panic,
+    /// The host closes a link to cell 1 whose handler runs on
+    Orphan,
+    /// Cell 1 is stopped by a signal
+    PeerStopped,
+    /// Cell 1 is killed, and another process keeps its end of the link open
+    PeerDead,
+    /// Cells 1 and 2 each hold a lock in a call to the other, which needs it
+    Deadlock,
+    /// The host does not read a response that has arrived
+    Unread,
 }
 
 /// Options of `roam-demo cell`.
@@ -95,12 +116,18 @@ pub struct CellOptions {
     /// Socket on which the host connects
     #[arg(long)]
     pub listen: PathBuf,
-    /// Socket on which another cell connects, and its name
+    /// How often it does
+    #[arg(long)]
+    pub links: u32,
+    /// Socket on which another cell connects, or the host a second time, and its name
     #[arg(long, value_name = "NAME=SOCKET", value_parser = named_socket)]
     pub accept: Option<NamedSocket>,
     /// Socket of another cell to connect to, and its name
     #[arg(long, value_name = "NAME=SOCKET", value_parser = named_socket)]
     pub connect: Option<NamedSocket>,
+    /// The link that --accept takes may be closed
+    #[arg(long, requires = "accept")]
+    pub visited: bool,
     /// Forward what this cell does not serve to the cell it connects to
     #[arg(long, requires = "connect")]
     pub forward: bool,

@@ -19,6 +19,12 @@ pub(crate) enum Order {
     CountUnread,
     /// Let the calls that are held answer, and call the host, over a link whose driver is blocked.
     QueueBehindBlockedDriver,
+    /// Let the calls that are held go on.
+    Release,
+    /// Block every worker thread of the runtime, and call the host nevertheless.
+    BlockWorkers,
+    /// Have another process keep this end of the host's link open.
+    LeaveHolder,
 }
 
 /// What a cell tells the host.
@@ -43,6 +49,8 @@ pub(crate) enum Report {
         /// How many.
         bytes: usize,
     },
+    /// Another process has this end of the host's link.
+    LeftHolder,
     /// As many watchers wait as were announced.
     Watched,
     /// Something that stops the demo.

@@ -12,8 +12,10 @@ use roam::session::{CallError, ConnectionHandle};
 use roam_stream::{CobsFramed, HandshakeConfig, initiate_framed};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
+use crate::cell::link_name;
 use crate::cli::{HangKind, HostOptions};
 use crate::clock::monotonic_ns;
 use crate::control::{self, Order, Report};
@@ -33,7 +35,7 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs a host until a signal ends it.
 pub fn run(options: &HostOptions) -> Result<()> {
-    let two_cells = matches!(options.hang, Some(HangKind::Chain | HangKind::Forward));
+    let two_cells = options.hang.is_some_and(links_cells);
     ensure!(
         options.cells >= 2 || !two_cells,
         "this hang needs --cells 2 or more"
@@ -85,10 +87,20 @@ pub(crate) struct Cell {
     /// What the host calls its link to this cell.
     pub(crate) name: String,
     pub(crate) handle: ConnectionHandle,
-    pub(crate) traffic: Traffic,
+    /// Every link to this cell, the first one included.
+    links: Vec<ConnectionHandle>,
+    traffic: Vec<Traffic>,
+    /// A second link, which may be closed.
+    visit: Mutex<Option<Visit>>,
     orders: Mutex<ChildStdin>,
     reports: tokio::sync::Mutex<Reports>,
 }
+
+/// A link and its driver: it closes when the driver is aborted.
+pub(crate) type Visit = (
+    ConnectionHandle,
+    JoinHandle<Result<(), roam_stream::ConnectionError>>,
+);
 
 /// What a cell reported, and of it what nobody asked for yet.
 struct Reports {
@@ -127,7 +139,8 @@ impl Host {
         let name = cell_name(index);
         let socket = group.socket(&format!("cell-{index}"));
         let between_cells = group.socket("cell-1-to-2");
-        let linked = matches!(options.hang, Some(HangKind::Chain | HangKind::Forward));
+        let linked = options.hang.is_some_and(links_cells);
+        let visited = index == 1 && options.hang == Some(HangKind::Orphan);
         let forwarding = options.hang == Some(HangKind::Forward);
         let stderr = match &options.cell_stderr {
             Some(file) => create(&log::path(file, index))?.into(),
@@ -137,6 +150,7 @@ impl Host {
             command.stderr(stderr);
             command.arg("--index").arg(index.to_string());
             command.arg("--rate").arg(options.rate.to_string());
+            command.arg("--links").arg(options.links.to_string());
             command.arg("--listen").arg(&socket);
             let peer = |index| format!("{}={}", cell_name(index), between_cells.display());
             match index {
@@ -146,6 +160,10 @@ impl Host {
             };
             if forwarding && index == 1 {
                 command.arg("--forward");
+            }
+            if visited {
+                let visitor = format!("{VISITOR}={}", group.socket(VISITOR).display());
+                command.arg("--accept").arg(visitor).arg("--visited");
             }
             if let Some(log) = &options.log {
                 command.arg("--log").arg(log);
@@ -159,13 +177,27 @@ impl Host {
             .take(&name, |report| (*report == Report::Listening).then_some(()))
             .await?;
         diagnostics::forward_to(started.pid)?;
-        let handle = self.connect(&socket, &name).await?;
+        let mut links = Vec::new();
+        for number in 1..=options.links {
+            let name = link_name(&name, number);
+            links.push(self.connect(&socket, &name).await?);
+        }
+        let handle = links[0].clone();
+        let visit = match visited {
+            true => Some(self.link(&group.socket(VISITOR), VISITOR).await?),
+            false => None,
+        };
         let archive = forwarding && index == 1;
         Ok(Cell {
             pid: started.pid,
-            traffic: self.traffic(options.rate, &handle, archive),
+            traffic: links
+                .iter()
+                .map(|handle| self.traffic(options.rate, handle, archive))
+                .collect(),
             name,
             handle,
+            links,
+            visit: Mutex::new(visit),
             orders: Mutex::new(started.orders),
             reports: tokio::sync::Mutex::new(reports),
         })
@@ -199,7 +231,18 @@ impl Host {
         Ok(reports)
     }
 
+    /// A link to a cell that may not end.
     async fn connect(&self, socket: &std::path::Path, name: &str) -> Result<ConnectionHandle> {
+        let (handle, driver) = self.link(socket, name).await?;
+        let (failed, name) = (self.failed.clone(), name.to_owned());
+        tokio::spawn(async move {
+            let result = driver.await;
+            let _ = failed.send(anyhow!("link to {name} ended: {result:?}"));
+        });
+        Ok(handle)
+    }
+
+    async fn link(&self, socket: &std::path::Path, name: &str) -> Result<Visit> {
         let stream = UnixStream::connect(socket)
             .await
             .with_context(|| format!("cannot connect to {name}"))?;
@@ -214,12 +257,7 @@ impl Host {
         .await
         .with_context(|| format!("no handshake with {name}"))?;
         diagnostics::name_connection(&handle, name);
-        let (failed, name) = (self.failed.clone(), name.to_owned());
-        tokio::spawn(async move {
-            let result = driver.run().await;
-            let _ = failed.send(anyhow!("link to {name} ended: {result:?}"));
-        });
-        Ok(handle)
+        Ok((handle, tokio::spawn(driver.run())))
     }
 
     fn traffic(&self, calls_per_second: u32, handle: &ConnectionHandle, archive: bool) -> Traffic {
@@ -237,7 +275,9 @@ impl Host {
     /// Runs well for as long as it is told to, then gets stuck.
     async fn get_stuck(&self, options: &HostOptions) -> Result<Still> {
         for cell in &self.cells {
-            cell.traffic.flowing().await?;
+            for traffic in &cell.traffic {
+                traffic.flowing().await?;
+            }
             cell.wait_for(|report| (*report == Report::TrafficFlows).then_some(()))
                 .await?;
         }
@@ -273,7 +313,7 @@ impl Host {
         })
     }
 
-    /// Issues a call that is never to end.
+    /// Issues a call that is never to end, over a cell's first link.
     pub(crate) fn issue<C, F, T, E>(
         &self,
         cell: &Cell,
@@ -307,8 +347,12 @@ impl Host {
             .map(|index| calls / cells + u32::from(index < calls % cells))
             .collect();
         for (cell, &watchers) in self.cells.iter().zip(&calls_per_cell) {
-            let client = ContentServiceClient::new(cell.handle.clone());
-            for _ in 0..watchers {
+            let clients: Vec<_> = cell
+                .links
+                .iter()
+                .map(|handle| ContentServiceClient::new(handle.clone()))
+                .collect();
+            for client in clients.iter().cycle().take(watchers as usize) {
                 let client = client.clone();
                 self.issue(cell, method::WATCH, Fate::Stall, move |ticket| {
                     client.watch(ticket, watchers)
@@ -349,6 +393,19 @@ impl Cell {
         .with_context(|| format!("{method} does not get stuck"))
     }
 
+    /// The second link to this cell, where there is one.
+    pub(crate) fn take_visit(&self) -> Result<Visit> {
+        let mut visit = self.visit.lock().unwrap_or_else(PoisonError::into_inner);
+        visit.take().context("there is no second link")
+    }
+
+    /// Has another process keep this cell's end of the link open.
+    pub(crate) async fn leave_holder(&self) -> Result<()> {
+        self.order(&Order::LeaveHolder)?;
+        self.wait_for(|report| (*report == Report::LeftHolder).then_some(()))
+            .await
+    }
+
     /// How many bytes stay unread at this cell's end of the link.
     pub(crate) async fn unread(&self) -> Result<usize> {
         self.order(&Order::CountUnread)?;
@@ -361,7 +418,9 @@ impl Cell {
 
     /// Stops background calls in both directions, without leaving one in flight.
     pub(crate) async fn pause_traffic(&self) -> Result<()> {
-        self.traffic.pause().await?;
+        for traffic in &self.traffic {
+            traffic.pause().await?;
+        }
         self.order(&Order::PauseTraffic)?;
         self.wait_for(|report| (*report == Report::TrafficPaused).then_some(()))
             .await
@@ -401,6 +460,17 @@ impl Reports {
             Err(_) => bail!("{cell} did not report for {DEADLINE:?}"),
         }
     }
+}
+
+/// What the host's second link to a cell is called.
+const VISITOR: &str = "host-2";
+
+/// Whether cell 1 has a link to cell 2.
+fn links_cells(hang: HangKind) -> bool {
+    matches!(
+        hang,
+        HangKind::Chain | HangKind::Forward | HangKind::Deadlock
+    )
 }
 
 /// What the host calls its link to a cell.

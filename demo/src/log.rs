@@ -29,6 +29,9 @@ pub struct Line {
     pub method: String,
     /// The call's tag; both ends write the same.
     pub tag: u64,
+    /// The connection's name and the call's id on the wire, which only the callee knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub wire: Option<(String, u64)>,
     /// `CLOCK_MONOTONIC`.
     pub monotonic_ns: u64,
     /// What happened.
@@ -91,12 +94,19 @@ impl Witness {
     }
 
     /// Logs the start of a call; the span logs its end.
-    pub(crate) fn span(&self, direction: Direction, method: &'static str, tag: u64) -> Span<'_> {
+    pub(crate) fn span(
+        &self,
+        direction: Direction,
+        method: &'static str,
+        tag: u64,
+        wire: Option<(&str, u64)>,
+    ) -> Span<'_> {
         let span = Span {
             witness: self,
             direction,
             method,
             tag,
+            wire: wire.map(|(connection, request_id)| (connection.to_owned(), request_id)),
             started: Moment::now(),
             ended: false,
         };
@@ -115,7 +125,7 @@ impl Witness {
         C: FnOnce(Ticket) -> F,
         F: IntoFuture<Output = Result<T, CallError<E>>>,
     {
-        let span = self.span(Direction::Outgoing, method, ticket.tag);
+        let span = self.span(Direction::Outgoing, method, ticket.tag, None);
         let result = call(ticket).await;
         span.end(match &result {
             Ok(_) => Event::Ok,
@@ -133,6 +143,7 @@ pub(crate) struct Span<'a> {
     direction: Direction,
     method: &'static str,
     tag: u64,
+    wire: Option<(String, u64)>,
     pub(crate) started: Moment,
     ended: bool,
 }
@@ -152,6 +163,7 @@ impl Span<'_> {
             direction: self.direction,
             method: self.method.to_owned(),
             tag: self.tag,
+            wire: self.wire.clone(),
             monotonic_ns,
             event,
         };

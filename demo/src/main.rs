@@ -9,6 +9,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Host(options) => roam_demo::host::run(&options),
         Command::Cell(options) => roam_demo::cell::run(&options),
+        Command::Hold => roam_demo::cell::hold(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

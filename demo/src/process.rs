@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -132,8 +132,10 @@ impl Members {
     fn end(&mut self) {
         for cell in &self.cells {
             if let Some(pid) = i32::try_from(cell.id()).ok().and_then(Pid::from_raw) {
-                // Not reaped yet, so the id is still this cell's; it may have ended by itself.
+                // Not reaped yet, so the id is still this cell's; it may have ended by itself. One that is
+                // stopped ends once it goes on.
                 let _ = kill_process(pid, Signal::TERM);
+                let _ = kill_process(pid, Signal::CONT);
             }
         }
         let deadline = Instant::now() + END_DEADLINE;
@@ -166,6 +168,28 @@ pub(crate) struct Started {
     pub(crate) pid: u32,
     pub(crate) orders: std::process::ChildStdin,
     pub(crate) reports: std::process::ChildStdout,
+}
+
+/// Sends a cell a signal and waits until it is in that state, as `/proc` has it.
+pub(crate) async fn signal_cell(pid: u32, signal: Signal, state: char) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.context("a cell has no pid")?;
+    kill_process(pid, signal).context("cannot send a cell a signal")?;
+    let deadline = Instant::now() + END_DEADLINE;
+    loop {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let state_now = stat
+            .rsplit_once(')')
+            .and_then(|(_, fields)| fields.trim_start().chars().next());
+        if state_now == Some(state) {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "cell {pid} is in state {state_now:?}, expected {state}"
+        );
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// Blocks every worker thread of the current runtime for good; returns once all are blocked.

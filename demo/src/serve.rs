@@ -1,7 +1,7 @@
 //! What the handlers do: a little work and an answer, or whatever the ticket says.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use roam::session::ConnectionHandle;
 use roam::{Context, Rx, Tx};
@@ -30,7 +30,9 @@ pub(crate) struct CellState {
     /// Tells the host something.
     pub(crate) report: Box<dyn Fn(&Report) + Send + Sync>,
     /// The cell this one can ask.
-    pub(crate) next: Option<Peer>,
+    pub(crate) next: OnceLock<Peer>,
+    /// What calls of some fates need.
+    pub(crate) lock: tokio::sync::Mutex<()>,
     /// True once calls that are held may answer.
     pub(crate) released: watch::Sender<bool>,
     pub(crate) watchers: AtomicU32,
@@ -65,6 +67,18 @@ pub(crate) fn outgoing(
     }
 }
 
+impl CellState {
+    /// Waits until calls that are held may go on.
+    async fn released(&self) {
+        // The sender lives in the state that the handler borrows.
+        let _ = self
+            .released
+            .subscribe()
+            .wait_for(|released| *released)
+            .await;
+    }
+}
+
 /// The handlers of a cell, for one connection.
 #[derive(Clone)]
 pub(crate) struct CellServices {
@@ -88,10 +102,12 @@ impl CellServices {
             ticket,
             method,
             request_id: cx.request_id().raw(),
-            span: self
-                .cell
-                .witness
-                .span(Direction::Incoming, method, ticket.tag),
+            span: self.cell.witness.span(
+                Direction::Incoming,
+                method,
+                ticket.tag,
+                Some((&self.connection, cx.request_id().raw())),
+            ),
         }
     }
 }
@@ -103,15 +119,27 @@ impl Visit<'_> {
         match self.ticket.fate {
             Fate::Answer => small_work().await,
             Fate::Stall => self.stall(Vec::new()).await,
-            Fate::Relay => self.relay().await,
+            Fate::Relay => {
+                self.report_stuck(Vec::new());
+                self.ask_next(Fate::Stall).await;
+            }
             Fate::Hold => {
                 self.report_stuck(Vec::new());
-                // The sender lives in the state that the handler borrows.
-                let _ = cell
-                    .released
-                    .subscribe()
-                    .wait_for(|released| *released)
-                    .await;
+                cell.released().await;
+            }
+            Fate::Panic => {
+                self.report_stuck(Vec::new());
+                panic!("asked to panic");
+            }
+            Fate::Lock => {
+                let _locked = cell.lock.lock().await;
+                self.report_stuck(Vec::new());
+                cell.released().await;
+                self.ask_next(Fate::NeedLock).await;
+            }
+            Fate::NeedLock => {
+                self.report_stuck(Vec::new());
+                drop(cell.lock.lock().await);
             }
         }
     }
@@ -122,15 +150,15 @@ impl Visit<'_> {
         unreachable!("a pending future is never ready")
     }
 
-    async fn relay(&self) {
+    /// Asks the next cell, with a call of that fate.
+    async fn ask_next(&self, fate: Fate) {
         let cell = &self.services.cell;
-        let Some(next) = &cell.next else {
+        let Some(next) = cell.next.get() else {
             return (cell.report)(&Report::Failed {
-                error: "asked to relay a call, but there is no next cell".to_owned(),
+                error: "asked to call the next cell, but there is none".to_owned(),
             });
         };
-        self.report_stuck(Vec::new());
-        let ticket = cell.witness.ticket(Fate::Stall);
+        let ticket = cell.witness.ticket(fate);
         (cell.report)(&Report::Stuck {
             request: outgoing(
                 &cell.witness,
@@ -307,7 +335,7 @@ impl Assets for HostServices {
     async fn resolve(&self, _cx: &Context, ticket: Ticket, name: String) -> String {
         let span = self
             .witness
-            .span(Direction::Incoming, method::RESOLVE, ticket.tag);
+            .span(Direction::Incoming, method::RESOLVE, ticket.tag, None);
         small_work().await;
         span.end(Event::Ok);
         format!("/static/{name}")

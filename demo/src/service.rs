@@ -32,6 +32,13 @@ pub enum Fate {
     Relay,
     /// Report that it runs, and answer when the host says so.
     Hold,
+    /// Report that it runs, and panic.
+    Panic,
+    /// Take the cell's lock, report that it runs, and when the host says so ask the next cell, with a call
+    /// that needs the lock of that one.
+    Lock,
+    /// Report that it runs, and take the cell's lock before it answers.
+    NeedLock,
 }
 
 /// Why a page could not be compiled.

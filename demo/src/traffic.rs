@@ -1,7 +1,10 @@
 //! Ordinary traffic: short calls at a bounded rate, that can be paused without
 //! leaving one in flight.
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -95,6 +98,11 @@ impl Traffic {
             .await
             .copied()
     }
+}
+
+/// Polls a future a single time: a call is made by it, and its response is not read.
+pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
+    poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
 }
 
 /// Gaps of `calls_per_second` on average, so that calls overlap now and then.

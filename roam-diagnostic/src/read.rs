@@ -208,6 +208,27 @@ pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
     })
 }
 
+/// Reads the header of a registry and its connections alone, for their counters.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_connections<M: RegionMemory + ?Sized>(
+    memory: &M,
+) -> Result<(HeaderRecord, BTreeMap<u64, ConnectionRecord>), ReadError> {
+    let header = read_header(memory)?;
+    let mut reader = Reader {
+        memory,
+        header,
+        pauses: PAUSES,
+        torn: 0,
+        refused: 0,
+    };
+    let mut connections = BTreeMap::new();
+    reader.read_connections(&mut connections)?;
+    Ok((header, connections))
+}
+
 fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord, ReadError> {
     let mut bytes = [0; size_of::<HeaderRecord>()];
     let got = read_full(memory, &mut bytes, 0)?;

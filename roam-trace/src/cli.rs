@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::fmt::friendly::SpanParser;
 
 /// What every help text ends with.
@@ -14,6 +14,7 @@ Exit status:
   2  the command line makes no sense
   3  no permission; the message names the capability that is missing
   4  not a roam program; the message names what was looked for
+  5  with --fail-if-stuck: something is stuck; stderr names the root blocker
 With several processes it is the highest one. What can be printed is printed whatever the status.";
 
 const EXAMPLES: &str = "\
@@ -21,6 +22,9 @@ Examples:
   roam-trace -p 4242               what process 4242 is waiting for, now
   roam-trace -p 4242 -d 5s         and what moved during five seconds
   roam-trace -p 17 -p 18 --json    two processes, for another program
+  roam-trace -p 4242 --children    a host and its cells, and who waits for whom
+  roam-trace --all --fail-if-stuck 30s
+                                   for a health check
   roam-trace list                  which processes can be looked at";
 
 /// Shows what a running roam program is waiting for.
@@ -81,10 +85,17 @@ impl Cli {
 
 /// What to dump and how.
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("targets").args(["pids", "all"]).required(true)))]
 pub struct DumpArgs {
     /// A process to look at; repeatable
-    #[arg(short, long = "pid", value_name = "PID", required = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub pids: Vec<u32>,
+    /// Look at the children of these processes too, and at theirs
+    #[arg(long, conflicts_with = "all")]
+    pub children: bool,
+    /// Look at every process that has a registry
+    #[arg(long)]
+    pub all: bool,
     /// Watch the probes that long, such as 5s or 1m30s, and tell how many requests started and ended
     #[arg(short, long, value_parser = duration)]
     pub duration: Option<Duration>,
@@ -97,6 +108,13 @@ pub struct DumpArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
+    /// Print the wait graph alone, for Graphviz
+    #[arg(long, conflicts_with = "json")]
+    pub dot: bool,
+    /// End with status 5 where something is stuck for that long, such as 30s, and name the root blocker on
+    /// stderr
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub fail_if_stuck: Option<Duration>,
 }
 
 /// What to do instead of a dump.
@@ -183,6 +201,11 @@ mod tests {
         check_usage(&["list", "-v", "--color", "never"], true);
         check_usage(&["doctor"], true);
         check_usage(&["doctor", "-p", "1"], true);
+        check_usage(&["-p", "1", "--children", "--dot"], true);
+        check_usage(&["--all", "--fail-if-stuck", "30s"], true);
+        check_usage(&["--all", "-p", "1"], false);
+        check_usage(&["--all", "--children"], false);
+        check_usage(&["--all", "--json", "--dot"], false);
         check_usage(&[], false);
         check_usage(&["-p", "0"], false);
         check_usage(&["-p", "-1"], false);

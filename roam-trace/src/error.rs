@@ -21,6 +21,8 @@ pub enum Exit {
     NoPermission = 3,
     /// Not a roam program.
     NotATarget = 4,
+    /// Something is stuck for as long as was asked about.
+    Stuck = 5,
 }
 
 impl From<Exit> for ExitCode {

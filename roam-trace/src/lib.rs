@@ -10,6 +10,7 @@ pub mod attach;
 pub mod cli;
 pub mod command;
 pub mod error;
+pub mod explain;
 pub mod kernel;
 pub mod merge;
 pub mod target;

@@ -9,11 +9,14 @@ use roam_diagnostic::read::Image;
 use roam_diagnostic::snapshot::{
     Channel, Connection, Gap, Names, Process, Request, Snapshot, Source, Window, WindowTraffic,
 };
+use roam_diagnostic::wait::{Counters, Moved};
 use roam_trace_common::event::{
     ChannelDirection, ChannelSide, ChannelValue, ConnectionState, ConnectionValue, Direction, Loss,
     Mark, Phase, RecordKey, RequestKind, RequestValue, Role, TrafficValue,
 };
-use roam_trace_common::registry::{FLAG_OBSERVES_WRITES, PhaseWord, ResponseWord};
+use roam_trace_common::registry::{
+    ConnectionRecord, FLAG_OBSERVES_WRITES, PhaseWord, ResponseWord,
+};
 
 use crate::attach::Rows;
 use crate::kernel::{Losses, Maps};
@@ -53,10 +56,35 @@ pub fn registries(
     Some(joined)
 }
 
+/// Adds what the connections of a process's registries have counted.
+pub fn count(pid: u32, registries: &[BTreeMap<u64, ConnectionRecord>], counters: &mut Counters) {
+    for (registry, connections) in (0..).zip(registries) {
+        for row in connections.values() {
+            let moved = Moved([
+                row.messages_sent,
+                row.bytes_sent,
+                row.messages_received,
+                row.bytes_received,
+            ]);
+            counters
+                .0
+                .insert((pid, serial_of(registry, row.serial)), moved);
+        }
+    }
+}
+
+/// The serial that a row of a process's registry of that index has in its snapshot.
+fn serial_of(registry: u64, serial: u64) -> u64 {
+    match registry {
+        0 => serial,
+        _ => (serial & SERIAL_MASK) | registry << REGISTRY_SHIFT,
+    }
+}
+
 fn renumber(snapshot: &mut Snapshot, registry: u64) {
     let renumber = |serial: &mut u64| {
         if *serial != 0 {
-            *serial = (*serial & SERIAL_MASK) | registry << REGISTRY_SHIFT;
+            *serial = serial_of(registry, *serial);
         }
     };
     for row in &mut snapshot.requests {

@@ -2,10 +2,16 @@
 //! stays, and says what a truthful dump shows then.
 
 mod chain;
+mod deadlock;
 mod dropped;
 mod forward;
 mod handler;
+mod orphan;
+mod panic;
+mod peer;
 mod reader;
+mod starved;
+mod unread;
 
 use std::any::Any;
 
@@ -33,6 +39,13 @@ pub(crate) async fn start(kind: HangKind, host: &Host) -> Result<Stuck> {
         HangKind::Reader => reader::start(host).await,
         HangKind::Dropped => dropped::start(host).await,
         HangKind::Forward => forward::start(host).await,
+        HangKind::Starved => starved::start(host).await,
+        HangKind::Panic => panic::start(host).await,
+        HangKind::Orphan => orphan::start(host).await,
+        HangKind::PeerStopped => peer::stop(host).await,
+        HangKind::PeerDead => peer::kill(host).await,
+        HangKind::Deadlock => deadlock::start(host).await,
+        HangKind::Unread => unread::start(host).await,
     }
 }
 

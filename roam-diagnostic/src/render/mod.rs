@@ -4,4 +4,5 @@
 pub mod dot;
 pub mod graph;
 pub mod json;
+mod merged;
 pub mod text;

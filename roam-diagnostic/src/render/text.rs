@@ -11,12 +11,12 @@ use roam_trace_common::event::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, Role,
 };
 
+use super::{graph, merged};
 use crate::duration::Age;
-use crate::render::graph;
 use crate::snapshot::{Channel, Connection, Dump, Request, Snapshot, Source, Traffic, Window};
 use crate::wait::Verdict;
 
-const RULE: &str = "============================================================";
+pub(super) const RULE: &str = "============================================================";
 
 /// How the text looks.
 #[derive(Debug, Clone)]
@@ -47,11 +47,9 @@ impl Options {
 ///
 /// What the writer returns.
 pub fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
-    for (index, snapshot) in dump.processes.iter().enumerate() {
-        if index > 0 {
-            writeln!(out)?;
-        }
-        render_snapshot(out, snapshot, dump.taken_at, options)?;
+    match dump.processes.as_slice() {
+        [snapshot] => render_snapshot(out, snapshot, dump.taken_at, options)?,
+        _ => merged::render(out, dump, options)?,
     }
     if let Some(graph) = &dump.graph {
         writeln!(out)?;
@@ -79,7 +77,13 @@ fn render_snapshot(
         "{heading}[{}] RPC DIAGNOSTIC DUMP{heading:#}",
         snapshot.process.name
     )?;
-    render_summary(out, snapshot, taken_at, options)?;
+    writeln!(
+        out,
+        "pid {} · {} · {}",
+        snapshot.process.pid,
+        time(taken_at, options),
+        sources(snapshot, options)
+    )?;
     writeln!(out, "{RULE}")?;
 
     section(
@@ -124,39 +128,35 @@ fn render_snapshot(
         snapshot.connections.iter().map(ConnectionLine),
     )?;
     if let Some(window) = &snapshot.window {
-        render_window(out, window, options)?;
+        render_window(out, window, "", options)?;
     }
     writeln!(out, "{RULE}")
 }
 
-fn render_summary(
-    out: &mut impl io::Write,
-    snapshot: &Snapshot,
-    taken_at: Timestamp,
-    options: &Options,
-) -> io::Result<()> {
-    let time = taken_at
-        .to_zoned(options.time_zone.clone())
-        .strftime("%Y-%m-%d %H:%M:%S")
-        .to_string();
-    write!(
-        out,
-        "pid {} · {time} · source: {} · ",
-        snapshot.process.pid, snapshot.source
-    )?;
+/// Where the rows of a process come from, and what is missing.
+pub(super) fn sources(snapshot: &Snapshot, options: &Options) -> String {
+    let mut text = format!("source: {} · ", snapshot.source);
     if snapshot.gaps.is_empty() {
-        return writeln!(out, "complete");
+        text.push_str("complete");
+        return text;
     }
     let warning = options.warning();
-    write!(out, "{warning}incomplete: ")?;
-    for (index, gap) in snapshot.gaps.iter().enumerate() {
-        let separator = if index == 0 { "" } else { "; " };
-        write!(out, "{separator}{gap}")?;
-    }
-    writeln!(out, "{warning:#}")
+    let gaps: Vec<_> = snapshot.gaps.iter().map(ToString::to_string).collect();
+    text.push_str(&format!(
+        "{warning}incomplete: {}{warning:#}",
+        gaps.join("; ")
+    ));
+    text
 }
 
-fn section<L: fmt::Display>(
+pub(super) fn time(taken_at: Timestamp, options: &Options) -> String {
+    taken_at
+        .to_zoned(options.time_zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+pub(super) fn section<L: fmt::Display>(
     out: &mut impl io::Write,
     options: &Options,
     title: &str,
@@ -174,7 +174,7 @@ fn section<L: fmt::Display>(
     Ok(())
 }
 
-struct RequestLine<'a>(&'a Request, Source);
+pub(super) struct RequestLine<'a>(pub(super) &'a Request, pub(super) Source);
 
 impl fmt::Display for RequestLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -254,7 +254,7 @@ impl fmt::Display for PendingLine<'_> {
     }
 }
 
-struct ChannelLine<'a>(&'a Channel, Source);
+pub(super) struct ChannelLine<'a>(pub(super) &'a Channel, pub(super) Source);
 
 impl fmt::Display for ChannelLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -353,7 +353,7 @@ impl fmt::Display for RegistryLine {
     }
 }
 
-struct ConnectionLine<'a>(&'a Connection);
+pub(super) struct ConnectionLine<'a>(pub(super) &'a Connection);
 
 impl fmt::Display for ConnectionLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -414,11 +414,17 @@ impl fmt::Display for Moved {
     }
 }
 
-fn render_window(out: &mut impl io::Write, window: &Window, options: &Options) -> io::Result<()> {
+/// `of` names the process where there are several.
+pub(super) fn render_window(
+    out: &mut impl io::Write,
+    window: &Window,
+    of: &str,
+    options: &Options,
+) -> io::Result<()> {
     section(
         out,
         options,
-        &format!("REQUESTS IN THE LAST {}", Age(window.duration_us)),
+        &format!("REQUESTS{of} IN THE LAST {}", Age(window.duration_us)),
         window.connections.iter().map(|traffic| {
             let name = traffic
                 .connection_name

@@ -1,7 +1,5 @@
 //! Which incoming request is which call: the two rows of one request.
 
-use std::collections::HashMap;
-
 use roam_trace_common::event::{Direction, Phase};
 
 use super::pair::{Confidence, Pairs, Partner};
@@ -35,21 +33,14 @@ pub(super) struct Match {
     pub(super) ground: String,
 }
 
-/// The rows of both ends, paired.
+/// Finds the other end's row of a request.
 pub(super) struct Calls {
-    rows: HashMap<(Endpoint, u64, Direction), Vec<RowId>>,
     pairs: Pairs,
 }
 
 impl Calls {
-    pub(super) fn new(scene: &Scene<'_>, pairs: Pairs) -> Self {
-        let mut rows: HashMap<_, Vec<_>> = HashMap::new();
-        for (row, request) in scene.requests() {
-            rows.entry((scene.endpoint(row), request.request_id, request.direction))
-                .or_default()
-                .push(row);
-        }
-        Self { rows, pairs }
+    pub(super) fn new(pairs: Pairs) -> Self {
+        Self { pairs }
     }
 
     pub(super) fn pairs(&self) -> &Pairs {
@@ -78,7 +69,7 @@ impl Calls {
         };
         let mut wrong = None;
         let mut fitting = Vec::new();
-        for &other in self.rows_at(scene, row, there) {
+        for &other in rows_at(scene, row, there) {
             match contradiction(scene, row, other) {
                 Some(why) => wrong = Some((other, why)),
                 None => fitting.push(other),
@@ -111,7 +102,7 @@ impl Calls {
         let mut fitting = candidates
             .iter()
             .filter_map(|&candidate| self.same_connection(scene, endpoint, candidate))
-            .flat_map(|there| self.rows_at(scene, row, there))
+            .flat_map(|there| rows_at(scene, row, there))
             .filter(|&&other| contradiction(scene, row, other).is_none());
         match (fitting.next(), fitting.next()) {
             (Some(&other), None) => OtherEnd::Row(Match {
@@ -133,18 +124,16 @@ impl Calls {
         let conn_id = scene.connection(endpoint).map_or(0, |row| row.conn_id);
         self.pairs.connection_of(other_link, conn_id)
     }
+}
 
-    /// The rows of that id at another connection, seen from there.
-    fn rows_at(&self, scene: &Scene<'_>, row: RowId, there: Endpoint) -> &[RowId] {
-        let request = scene.request(row);
-        let direction = match request.direction {
-            Direction::Outgoing => Direction::Incoming,
-            Direction::Incoming => Direction::Outgoing,
-        };
-        self.rows
-            .get(&(there, request.request_id, direction))
-            .map_or(&[], Vec::as_slice)
-    }
+/// The rows of that id at another connection, seen from there.
+fn rows_at<'s>(scene: &'s Scene<'_>, row: RowId, there: Endpoint) -> &'s [RowId] {
+    let request = scene.request(row);
+    let direction = match request.direction {
+        Direction::Outgoing => Direction::Incoming,
+        Direction::Incoming => Direction::Outgoing,
+    };
+    scene.rows_of(there, request.request_id, direction)
 }
 
 /// Why two rows of one id cannot be one request.

@@ -202,7 +202,7 @@ impl<'a> Court<'a> {
                     more => format!(" and {more} more"),
                 };
                 PeerOf::Unknown(format!(
-                    "peer not traced, one of {}{more}: run as root, or name it with -p",
+                    "peer not traced, one of {}{more}: name it with -p",
                     names.join(", ")
                 ))
             }

@@ -49,7 +49,7 @@ pub struct Explained {
 pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Explained {
     let (verdicts, explained) = {
         let scene = Scene::new(snapshots, facts, stuck_us);
-        let calls = Calls::new(&scene, pair::pair(&scene));
+        let calls = Calls::new(pair::pair(&scene));
         let court = Court::new(&scene, &calls);
         judge(&court)
     };

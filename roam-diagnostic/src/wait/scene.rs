@@ -35,6 +35,7 @@ pub(super) struct Scene<'a> {
     connections: HashMap<Endpoint, u32>,
     requests: HashMap<(u32, u64), u32>,
     channels: HashMap<(Endpoint, u64), u32>,
+    by_id: HashMap<(Endpoint, u64, Direction), Vec<RowId>>,
     /// Calls that are stuck, by the handler that made them.
     children: HashMap<RowId, Vec<RowId>>,
     /// Calls that are stuck and whose handler is not known, by process.
@@ -52,6 +53,7 @@ impl<'a> Scene<'a> {
             connections: HashMap::new(),
             requests: HashMap::new(),
             channels: HashMap::new(),
+            by_id: HashMap::new(),
             children: HashMap::new(),
             parentless: vec![0; snapshots.len()],
             delivering: HashMap::new(),
@@ -70,6 +72,15 @@ impl<'a> Scene<'a> {
             }
             for (index, row) in (0..).zip(&snapshot.requests) {
                 scene.requests.insert((process, row.serial), index);
+                let endpoint = Endpoint {
+                    process,
+                    serial: row.connection,
+                };
+                scene
+                    .by_id
+                    .entry((endpoint, row.request_id, row.direction))
+                    .or_default()
+                    .push(RowId { process, index });
             }
             for (index, row) in (0..).zip(&snapshot.channels) {
                 let endpoint = Endpoint {
@@ -151,6 +162,18 @@ impl<'a> Scene<'a> {
     /// How many stuck calls of a process are of an unknown handler.
     pub(super) fn parentless(&self, process: u32) -> u32 {
         self.parentless[process as usize]
+    }
+
+    /// The requests of that id on a connection, which are rarely more than one.
+    pub(super) fn rows_of(
+        &self,
+        endpoint: Endpoint,
+        request_id: u64,
+        direction: Direction,
+    ) -> &[RowId] {
+        self.by_id
+            .get(&(endpoint, request_id, direction))
+            .map_or(&[], Vec::as_slice)
     }
 
     pub(super) fn request_by_serial(&self, process: u32, serial: u64) -> Option<RowId> {

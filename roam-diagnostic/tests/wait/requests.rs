@@ -444,7 +444,7 @@ fn peers_that_are_not_traced() {
         },
         Some((
             Code::PeerSilent,
-            "peer not traced, one of cell-http[4002], 10.0.0.7:9000, other[4003]: run as root",
+            "peer not traced, one of cell-http[4002], 10.0.0.7:9000, other[4003]: name it with -p",
         )),
         None,
     );

@@ -3,19 +3,21 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use roam_diagnostic::render::{json, text};
+use roam_diagnostic::render::{dot, graph, json, text};
 use roam_diagnostic::snapshot::{Dump, Gap, Process, SCHEMA_VERSION, Snapshot, Source as Rows};
+use roam_diagnostic::wait::WaitGraph;
 use roam_trace_common::event::TargetEnd;
 
 use super::report;
 use crate::cli::{DumpArgs, Source};
 use crate::error::{Exit, TargetError};
+use crate::explain::{counters, explain_all};
 use crate::merge;
 use crate::target::absence::Absence;
-use crate::target::{Reading, Target, program};
+use crate::target::{Reading, Target, proc, program};
 use crate::watch::{Watched, watch};
 
 /// Dumps what can be dumped and tells about the rest.
@@ -30,29 +32,32 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let mut outcome = Outcome::default();
-    let mut targets: Vec<Target> = Vec::new();
-    for &pid in &args.pids {
-        if let Some(target) = outcome.keep(Target::find(pid))
-            && !targets.iter().any(|known| known.pid() == target.pid())
-        {
-            targets.push(target);
-        }
-    }
+    let targets = outcome.targets(args)?;
     let watched = match args.duration {
         None => Watch::Unasked,
         Some(duration) => outcome.watch(&targets, args.source, duration, verbose),
     };
+    let all: Vec<&Target> = targets.iter().collect();
+    let before = counters(&all);
     let mut processes = Vec::new();
     for target in &targets {
         let snapshot = outcome.snapshot(target, args.source, &watched);
         processes.extend(outcome.keep(snapshot).flatten());
     }
+    let graph = explain_all(&mut processes, &all, before, |target| {
+        // Without saying again what could not be read.
+        let mut quiet = Outcome::default();
+        match watched {
+            Watch::Unasked => quiet.snapshot(target, args.source, &watched).ok()?,
+            // What the kernel maps held is as old as it was.
+            Watch::Done(_) | Watch::Failed(_) => None,
+        }
+    });
     // Whoever reads the dump slowly must not keep the probes attached.
     drop(watched);
     if let Some(min_age) = args.min_age {
-        let min_age_us = u64::try_from(min_age.as_micros()).unwrap_or(u64::MAX);
         for snapshot in &mut processes {
-            snapshot.retain_older(min_age_us);
+            snapshot.retain_older(micros(min_age));
         }
     }
     if !processes.is_empty() {
@@ -60,16 +65,26 @@ pub(super) fn run(
             schema_version: SCHEMA_VERSION,
             taken_at: Timestamp::now(),
             processes,
-            graph: None,
+            graph: Some(graph),
         };
-        print(&dump, args.json, color, out)?;
+        print(&dump, args, color, out)?;
+        if let (Some(limit), Some(graph)) = (args.fail_if_stuck, &dump.graph) {
+            outcome.fail_if_stuck(graph, limit);
+        }
     }
     Ok(outcome.exit)
 }
 
-fn print(dump: &Dump, json: bool, color: bool, out: &mut impl Write) -> io::Result<()> {
-    if json {
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+fn print(dump: &Dump, args: &DumpArgs, color: bool, out: &mut impl Write) -> io::Result<()> {
+    if args.json {
         return json::render(out, dump);
+    }
+    if let (true, Some(graph)) = (args.dot, &dump.graph) {
+        return dot::render(out, graph);
     }
     let options = text::Options {
         color,
@@ -103,6 +118,62 @@ impl Default for Outcome {
 }
 
 impl Outcome {
+    /// The processes that were asked for, each once.
+    fn targets(&mut self, args: &DumpArgs) -> Result<Vec<Target>> {
+        let mut targets: Vec<Target> = Vec::new();
+        for &pid in &args.pids {
+            if let Some(target) = self.keep(Target::find(pid))
+                && !targets.iter().any(|known| known.pid() == target.pid())
+            {
+                targets.push(target);
+            }
+        }
+        let more = if args.all {
+            proc::pids().context("cannot list the processes in /proc")?
+        } else if args.children {
+            let asked: Vec<u32> = targets.iter().map(Target::pid).collect();
+            proc::descendants(&asked).context("cannot list the processes in /proc")?
+        } else {
+            Vec::new()
+        };
+        let mut closed = 0;
+        for pid in more {
+            // Nobody asked for this very process: most have nothing to do with roam, or end meanwhile.
+            match Target::find(pid).and_then(|target| Ok((target.has_registry()?, target))) {
+                Ok((true, target)) => {
+                    if !targets.iter().any(|known| known.pid() == pid) {
+                        targets.push(target);
+                    }
+                }
+                Ok((false, _)) => {}
+                Err(TargetError::NoPermission { .. }) => closed += 1,
+                Err(error) => log::debug!("{error}"),
+            }
+        }
+        if closed > 0 {
+            report(&format_args!(
+                "processes that could not be looked into: {closed}; run as root to see them"
+            ));
+        }
+        if targets.is_empty() && args.all {
+            report(&"no process found that has a registry");
+        }
+        Ok(targets)
+    }
+
+    /// Ends with a status of its own where the root blocker holds something up for too long.
+    fn fail_if_stuck(&mut self, graph: &WaitGraph, limit: Duration) {
+        let Some(root) = graph.roots.first() else {
+            return;
+        };
+        if root.oldest_us >= micros(limit) {
+            let line = graph::root_line(graph).unwrap_or_default();
+            let stuck = Duration::from_micros(root.oldest_us).as_secs_f64();
+            report(&format_args!("stuck for {stuck:.1}s: {line}"));
+            self.exit = Exit::Stuck;
+        }
+    }
+
     /// What there is to go on with; an error is told and decides on the exit status.
     fn keep<T>(&mut self, result: Result<T, TargetError>) -> Option<T> {
         result

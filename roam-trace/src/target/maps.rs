@@ -28,6 +28,8 @@ pub struct Mapping<'a> {
     pub end: u64,
     /// Whether code in it can run.
     pub is_executable: bool,
+    /// Whether what is written to it is seen by others that map the same file.
+    pub is_shared: bool,
     /// The file behind it.
     pub file: FileId,
     /// The file's name; line breaks in it are escaped.
@@ -70,6 +72,7 @@ fn parse(line: &[u8]) -> Option<Mapping<'_>> {
         start: u64::from_str_radix(start, 16).ok()?,
         end: u64::from_str_radix(end, 16).ok()?,
         is_executable: permissions.as_bytes().get(2) == Some(&b'x'),
+        is_shared: permissions.as_bytes().get(3) == Some(&b's'),
         file: FileId {
             device: (
                 u32::from_str_radix(major, 16).ok()?,
@@ -85,12 +88,17 @@ fn parse(line: &[u8]) -> Option<Mapping<'_>> {
 mod tests {
     use super::*;
 
-    fn check(line: &[u8], expected: Option<(u64, u64, bool, u64, &[u8])>) {
+    fn check(line: &[u8], expected: Option<(u64, u64, &str, u64, &[u8])>) {
         let found = parse(line).map(|mapping| {
             (
                 mapping.start,
                 mapping.end,
-                mapping.is_executable,
+                match (mapping.is_executable, mapping.is_shared) {
+                    (false, false) => "",
+                    (true, false) => "x",
+                    (false, true) => "s",
+                    (true, true) => "xs",
+                },
                 mapping.file.inode,
                 mapping.path,
             )
@@ -102,19 +110,19 @@ mod tests {
     fn lines() {
         check(
             b"7f000000-7f100000 rw-s 00000000 00:01 2061                       /memfd:roam-diagnostic (deleted)",
-            Some((0x7f00_0000, 0x7f10_0000, false, 2061, b"/memfd:roam-diagnostic (deleted)")),
+            Some((0x7f00_0000, 0x7f10_0000, "s", 2061, b"/memfd:roam-diagnostic (deleted)")),
         );
         check(
             b"5600-5700 r-xp 00001000 fe:01 17 /home/a b/c\\012d \xff",
-            Some((0x5600, 0x5700, true, 17, b"/home/a b/c\\012d \xff")),
+            Some((0x5600, 0x5700, "x", 17, b"/home/a b/c\\012d \xff")),
         );
         check(
             b"7f00-7f10 rw-p 00000000 00:00 0 ",
-            Some((0x7f00, 0x7f10, false, 0, b"")),
+            Some((0x7f00, 0x7f10, "", 0, b"")),
         );
         check(
             b"7f00-7f10 rw-p 00000000 00:00 0",
-            Some((0x7f00, 0x7f10, false, 0, b"")),
+            Some((0x7f00, 0x7f10, "", 0, b"")),
         );
         check(b"7f00 rw-p 00000000 00:00 0 /x", None);
         check(b"7f00-7f10 rw-p 00000000 00:00 x /x", None);

@@ -4,12 +4,15 @@ pub mod absence;
 pub mod clock;
 pub mod elf;
 pub mod maps;
+pub mod neighbour;
 pub mod privilege;
 pub mod proc;
 pub mod program;
 pub mod region;
+pub mod sockets;
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::thread::sleep;
 use std::time::Duration;
@@ -19,6 +22,7 @@ use proc::Process;
 use program::ProbedBinary;
 use roam_diagnostic::read::{self, Image, ReadError, RegionMemory};
 use roam_diagnostic::snapshot;
+use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
 
 use crate::error::TargetError;
 
@@ -107,7 +111,7 @@ impl Target {
         let mut looks = HEADER_LOOKS;
         for region in &regions.files {
             match read_region(region, &mut looks) {
-                Ok(image) if self.owns(&image) => reading.images.push(image),
+                Ok(image) if self.owns(&image.header) => reading.images.push(image),
                 Ok(image) => reading.inherited.push(image.header.process_id),
                 Err(error) => reading.errors.push(error),
             }
@@ -127,9 +131,33 @@ impl Target {
         Ok(reading)
     }
 
+    /// Whether it has a registry of its own.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not be looked at, or ended.
+    pub fn has_registry(&self) -> Result<bool, TargetError> {
+        Ok(!self.read_connections()?.is_empty())
+    }
+
+    /// Reads the connections of the process's own registries alone, for each of those.
+    ///
+    /// # Errors
+    ///
+    /// Where it may not be looked at, or ended.
+    pub fn read_connections(&self) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
+        let regions = region::open_regions(&self.process)?;
+        Ok(regions
+            .files
+            .iter()
+            .filter_map(|region| read::read_connections(region).ok())
+            .filter(|(header, _)| self.owns(header))
+            .map(|(_, connections)| connections)
+            .collect())
+    }
+
     /// Whether a registry is the process's own, not one of a process that it was forked from.
-    fn owns(&self, image: &Image) -> bool {
-        let header = &image.header;
+    fn owns(&self, header: &HeaderRecord) -> bool {
         header.process_id == self.process.namespace_pid()
             // A writer that sees no /proc cannot tell when it started.
             && (header.process_start_ticks == 0

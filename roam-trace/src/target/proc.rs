@@ -5,6 +5,7 @@
 //! choose, such as its name, is bytes until [`printable`] made it text. Never
 //! opens what could block.
 
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,7 +14,8 @@ use caps::Capability;
 use procfs::FromRead;
 use procfs::process::{Stat, StatFlags};
 use roam_diagnostic::snapshot::printable;
-use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat};
+use roam_diagnostic::wait::Life;
+use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
@@ -88,10 +90,59 @@ impl Process {
 
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
-        read_file(&self.directory, "stat")
-            .ok()
-            .and_then(|stat| Stat::from_read(&stat[..]).ok())
-            .is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+        self.life() != Life::Dead
+    }
+
+    /// Whether it can do anything.
+    pub fn life(&self) -> Life {
+        match self.stat().map(|stat| stat.state) {
+            Some('T' | 't') => Life::Stopped,
+            Some('Z' | 'X') | None => Life::Dead,
+            Some(_) => Life::Alive,
+        }
+    }
+
+    /// The process that started it, or took it in.
+    pub fn parent(&self) -> Option<u32> {
+        u32::try_from(self.stat()?.ppid).ok()
+    }
+
+    /// How many of its threads are in which state; those that end meanwhile are not counted.
+    pub fn thread_states(&self) -> BTreeMap<char, u32> {
+        let mut states = BTreeMap::new();
+        for thread in self.entries("task").unwrap_or_default() {
+            let stat = self
+                .read_file(&format!("task/{thread}/stat"))
+                .ok()
+                .and_then(|stat| Stat::from_read(&stat[..]).ok());
+            if let Some(stat) = stat {
+                *states.entry(stat.state).or_default() += 1;
+            }
+        }
+        states
+    }
+
+    /// The names in one of its `/proc` directories.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn entries(&self, path: &str) -> io::Result<Vec<String>> {
+        let directory = self.open_file(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+        let mut names = Vec::new();
+        for entry in Dir::read_from(&directory)? {
+            if let Ok(name) = entry?.file_name().to_str()
+                && !name.starts_with('.')
+            {
+                names.push(name.to_owned());
+            }
+        }
+        Ok(names)
+    }
+
+    fn stat(&self) -> Option<Stat> {
+        let stat = read_file(&self.directory, "stat").ok()?;
+        Stat::from_read(&stat[..]).ok()
     }
 
     /// Whether a seccomp filter decides on its system calls.
@@ -155,6 +206,33 @@ pub fn pids() -> io::Result<Vec<u32>> {
     }
     pids.sort_unstable();
     Ok(pids)
+}
+
+/// The children of processes, and theirs, by pid; without the processes themselves.
+///
+/// # Errors
+///
+/// What the system says.
+pub fn descendants(ancestors: &[u32]) -> io::Result<Vec<u32>> {
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for pid in pids()? {
+        // Those that end meanwhile have no parent to be found by.
+        if let Some(parent) = Process::open(pid).ok().and_then(|process| process.parent()) {
+            children.entry(parent).or_default().push(pid);
+        }
+    }
+    let mut found = Vec::new();
+    let mut open = ancestors.to_vec();
+    while let Some(pid) = open.pop() {
+        for child in children.remove(&pid).unwrap_or_default() {
+            if !ancestors.contains(&child) {
+                found.push(child);
+            }
+            open.push(child);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn open_directory(pid: u32) -> Result<OwnedFd, TargetError> {

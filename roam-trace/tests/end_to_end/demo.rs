@@ -38,11 +38,21 @@ pub(crate) fn binary(name: &str) -> PathBuf {
 
 impl Demo {
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        let two_cells = [&["--cells", "2"], arguments].concat();
+        Self::with(|_| {}, &two_cells)
+    }
+
+    /// The same with a command that `configure` changes; it logs to `log` in the demo's directory.
+    pub(crate) fn with(configure: impl FnOnce(&mut Command), arguments: &[&str]) -> Self {
         let directory = TempDir::new().unwrap();
         let stderr = directory.path().join("stderr");
-        let child = Command::new(binary("roam-demo"))
-            .args(["host", "--cells", "2", "--cell-stderr"])
+        let mut command = Command::new(binary("roam-demo"));
+        configure(&mut command);
+        let child = command
+            .args(["host", "--cell-stderr"])
             .arg(&stderr)
+            .arg("--log")
+            .arg(directory.path().join("log"))
             .args(arguments)
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(stderr.with_extension("0")).unwrap())

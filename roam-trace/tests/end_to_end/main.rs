@@ -5,6 +5,8 @@
 
 mod demo;
 mod dump;
+mod pairing;
+mod verdict;
 mod witness;
 
 use std::time::Duration;

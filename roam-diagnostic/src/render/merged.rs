@@ -1,0 +1,143 @@
+//! The dump of several processes as text: the processes, then the rows of all of
+//! them in one list, oldest first.
+
+use std::cmp::Reverse;
+use std::fmt;
+use std::io;
+
+use roam_trace_common::event::Direction;
+
+use super::text::{
+    ChannelLine, ConnectionLine, Options, RULE, RequestLine, render_window, section, sources, time,
+};
+use crate::snapshot::{Dump, Snapshot};
+
+/// Writes everything but the wait graph.
+///
+/// # Errors
+///
+/// What the writer returns.
+pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
+    let heading = options.heading();
+    writeln!(out, "{RULE}")?;
+    writeln!(
+        out,
+        "{heading}RPC DIAGNOSTIC DUMP OF {} PROCESSES{heading:#}",
+        dump.processes.len()
+    )?;
+    writeln!(out, "{}", time(dump.taken_at, options))?;
+    writeln!(out, "{RULE}")?;
+    section(
+        out,
+        options,
+        "PROCESSES",
+        dump.processes.iter().map(|snapshot| ProcessLine {
+            snapshot,
+            sources: sources(snapshot, options),
+        }),
+    )?;
+    section(
+        out,
+        options,
+        "IN-FLIGHT REQUESTS, OLDEST FIRST (→ outgoing, ← incoming)",
+        merged(dump, |snapshot| &snapshot.requests, |row| row.age_us)
+            .into_iter()
+            .map(|(snapshot, row)| {
+                let way = match row.direction {
+                    Direction::Outgoing => "→",
+                    Direction::Incoming => "←",
+                };
+                Prefixed(
+                    format!("{} {way}", snapshot.process),
+                    RequestLine(row, snapshot.source),
+                )
+            }),
+    )?;
+    section(
+        out,
+        options,
+        "OPEN CHANNELS",
+        merged(dump, |snapshot| &snapshot.channels, |row| row.age_us)
+            .into_iter()
+            .map(|(snapshot, row)| {
+                Prefixed(
+                    snapshot.process.to_string(),
+                    ChannelLine(row, snapshot.source),
+                )
+            }),
+    )?;
+    section(
+        out,
+        options,
+        "CONNECTIONS",
+        merged(dump, |snapshot| &snapshot.connections, |row| row.age_us)
+            .into_iter()
+            .map(|(snapshot, row)| Prefixed(snapshot.process.to_string(), ConnectionLine(row))),
+    )?;
+    for snapshot in &dump.processes {
+        if let Some(window) = &snapshot.window {
+            let of = format!(" OF {}", snapshot.process);
+            render_window(out, window, &of, options)?;
+        }
+    }
+    writeln!(out, "{RULE}")
+}
+
+/// The rows of all processes by the moment that they began.
+fn merged<'a, R>(
+    dump: &'a Dump,
+    rows: impl Fn(&'a Snapshot) -> &'a Vec<R>,
+    age_us: impl Fn(&R) -> u64,
+) -> Vec<(&'a Snapshot, &'a R)> {
+    let mut merged: Vec<_> = dump
+        .processes
+        .iter()
+        .flat_map(|snapshot| rows(snapshot).iter().map(move |row| (snapshot, row)))
+        .collect();
+    let newest_us = dump
+        .processes
+        .iter()
+        .map(|snapshot| snapshot.taken_ns)
+        .max();
+    merged.sort_by_key(|(snapshot, row)| {
+        // Snapshots of several processes are not one instant.
+        let later_us = newest_us.unwrap_or(0) - snapshot.taken_ns;
+        Reverse(age_us(row) + later_us / 1_000)
+    });
+    merged
+}
+
+struct Prefixed<L>(String, L);
+
+impl<L: fmt::Display> fmt::Display for Prefixed<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
+}
+
+struct ProcessLine<'a> {
+    snapshot: &'a Snapshot,
+    sources: String,
+}
+
+impl fmt::Display for ProcessLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |direction| {
+            self.snapshot
+                .requests
+                .iter()
+                .filter(|row| row.direction == direction)
+                .count()
+        };
+        write!(
+            f,
+            "{} - {} outgoing, {} incoming, {} channels, {} connections · {}",
+            self.snapshot.process,
+            count(Direction::Outgoing),
+            count(Direction::Incoming),
+            self.snapshot.channels.len(),
+            self.snapshot.connections.len(),
+            self.sources
+        )
+    }
+}
