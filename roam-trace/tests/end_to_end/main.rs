@@ -12,7 +12,7 @@ mod witness;
 use std::time::Duration;
 
 use demo::Demo;
-use dump::{signal_dump, trace};
+use dump::{in_the_end, signal_dump, trace};
 
 const HANGS: [&str; 5] = ["handler", "chain", "reader", "dropped", "forward"];
 
@@ -24,7 +24,7 @@ fn the_registry_shows_every_hang_without_having_been_attached() {
     for hang in HANGS {
         let demo = Demo::start(&["--hang", hang]).ready();
         demo.wait_until_background_is_young();
-        trace(&demo, &["--source", "registry"]).check(&demo.ready, "registry");
+        in_the_end(|| trace(&demo, &["--source", "registry"]).check(&demo.ready, "registry"));
     }
 }
 
@@ -32,10 +32,12 @@ fn the_registry_shows_every_hang_without_having_been_attached() {
 #[ignore = "needs root and a kernel with uprobe_multi"]
 fn probes_attached_before_the_hang_show_it() {
     for hang in HANGS {
-        let demo = Demo::start(&["--hang", hang, "--hang-after", HANG_AFTER]);
-        let tracer = dump::Tracer::start(&demo.pids(), &["--source", "probes", "-d", "7s"]);
-        let demo = demo.ready();
-        tracer.finish().check(&demo.ready, "probes");
+        in_the_end(|| {
+            let demo = Demo::start(&["--hang", hang, "--hang-after", HANG_AFTER]);
+            let tracer = dump::Tracer::start(&demo.pids(), &["--source", "probes", "-d", "7s"]);
+            let demo = demo.ready();
+            tracer.finish().check(&demo.ready, "probes");
+        });
     }
 }
 
@@ -44,12 +46,14 @@ fn probes_attached_before_the_hang_show_it() {
 fn probes_attached_after_the_hang_show_it_by_the_registry() {
     for hang in HANGS {
         let demo = Demo::start(&["--hang", hang]).ready();
-        let rows = trace(&demo, &["-d", "2s"]);
-        rows.check(&demo.ready, "both");
-        assert!(
-            rows.window_started() > 0,
-            "{hang}: no traffic in the window"
-        );
+        in_the_end(|| {
+            let rows = trace(&demo, &["-d", "2s"]);
+            rows.check(&demo.ready, "both");
+            assert!(
+                rows.window_started() > 0,
+                "{hang}: no traffic in the window"
+            );
+        });
     }
 }
 
@@ -59,7 +63,7 @@ fn sigusr1_shows_every_hang_in_host_and_cells() {
         let demo = Demo::start(&["--hang", hang]).ready();
         demo.wait_until_background_is_young();
         for &pid in &demo.pids() {
-            signal_dump(&demo, pid).check_text(&demo.ready, pid);
+            in_the_end(|| signal_dump(&demo, pid).check_text(&demo.ready, pid));
         }
     }
 }

@@ -8,6 +8,7 @@ use roam_demo::service::method::{COMPILE, CONVERT, FETCH, FIND_CONTENT, OPEN, RE
 use serde_json::Value;
 
 use crate::demo::{Demo, ReadyDemo};
+use crate::dump::in_the_end;
 
 /// Whose row it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,7 +117,6 @@ fn roam_trace(demo: &ReadyDemo, arguments: &[&str]) -> Output {
 fn check(hang: &str, rows: &[Row], expected_root: &Root) -> (ReadyDemo, Dump) {
     let demo = Demo::start(&["--hang", hang]).ready();
     demo.wait_until_background_is_young();
-    let dump = Dump::of(&demo);
     let mut expected: Vec<_> = rows
         .iter()
         .map(|&(who, direction, method, code)| {
@@ -129,8 +129,12 @@ fn check(hang: &str, rows: &[Row], expected_root: &Root) -> (ReadyDemo, Dump) {
         })
         .collect();
     expected.sort_by_key(|row| format!("{row:?}"));
-    assert_eq!(dump.verdicts(&demo), expected, "{:#}", dump.0);
-    dump.check_root(&demo, expected_root);
+    let dump = in_the_end(|| {
+        let dump = Dump::of(&demo);
+        assert_eq!(dump.verdicts(&demo), expected, "{:#}", dump.0);
+        dump.check_root(&demo, expected_root);
+        dump
+    });
     (demo, dump)
 }
 
