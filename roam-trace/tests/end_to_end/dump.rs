@@ -204,21 +204,21 @@ pub(crate) struct SignalDump(String);
 /// Sends SIGUSR1 to a process and waits for its whole dump.
 pub(crate) fn signal_dump(demo: &ReadyDemo, pid: u32) -> SignalDump {
     let path: PathBuf = demo.stderr_of(pid);
+    let heading = format!("\npid {pid} · ");
     let rule = "=".repeat(60);
-    let dumps = || {
+    // What follows the heading of every dump that is complete: one rule below it, one at the end.
+    let dumps = || -> Vec<String> {
         let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let own = format!("\npid {pid} · ");
-        let start = text.rfind(&own)?;
-        let dump = &text[start..];
-        (dump.matches(&rule).count() == 2).then(|| dump.to_owned())
+        let dumps = text.split(&heading).skip(1);
+        let complete = dumps.filter(|dump| dump.matches(&rule).count() >= 2);
+        complete.map(str::to_owned).collect()
     };
-    let before = dumps().map_or(0, |dump| dump.len());
+    let before = dumps().len();
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::USR1).unwrap();
     let mut text = None;
     wait_for("a dump", || {
-        text = dumps();
-        text.as_ref()
-            .is_some_and(|text| before == 0 || !text.is_empty())
+        text = dumps().into_iter().nth(before);
+        text.is_some()
     });
     SignalDump(text.unwrap())
 }
