@@ -1,12 +1,19 @@
 //! Brings together what verdicts need: counters before and after the snapshots,
 //! the neighbours, and a second look at what contradicts itself.
 
+use std::thread::sleep;
+use std::time::Duration;
+
 use roam_diagnostic::snapshot::Snapshot;
 use roam_diagnostic::wait::{Counters, Facts, STUCK_US, WaitGraph, explain};
 
 use crate::merge;
 use crate::target::Target;
 use crate::target::neighbour::{Neighbourhood, neighbourhood};
+
+/// Pauses between looks at counters where connections look alike. What was sent before one is to arrive
+/// within it, on a machine that has more to do too.
+const LOOK_PAUSES_MS: [u64; 8] = [10, 10, 20, 20, 40, 40, 60, 60];
 
 /// The counters of every connection of several processes, as of now. What cannot be read is left out:
 /// whoever reads its rows says so.
@@ -33,7 +40,7 @@ pub fn explain_all(
     before: Counters,
     mut again: impl FnMut(&Target) -> Option<Snapshot>,
 ) -> WaitGraph {
-    let after = counters(targets);
+    let after = vec![counters(targets)];
     let Neighbourhood {
         neighbours,
         processes,
@@ -44,23 +51,31 @@ pub fn explain_all(
         before,
         after,
     };
-    let explained = explain(snapshots, &facts, STUCK_US);
-    if explained.contradicting.is_empty() {
-        return explained.graph;
-    }
-    log::info!(
-        "processes {:?} contradict each other: they are read again",
-        explained.contradicting
-    );
-    for snapshot in snapshots.iter_mut() {
-        let pid = snapshot.process.pid;
-        let target = targets.iter().find(|target| target.pid() == pid);
-        if explained.contradicting.contains(&pid)
-            && let Some(newer) = target.and_then(|target| again(target))
-        {
-            *snapshot = newer;
+    let mut explained = explain(snapshots, &facts, STUCK_US);
+    if !explained.contradicting.is_empty() {
+        log::info!(
+            "processes {:?} contradict each other: they are read again",
+            explained.contradicting
+        );
+        for snapshot in snapshots.iter_mut() {
+            let pid = snapshot.process.pid;
+            let target = targets.iter().find(|target| target.pid() == pid);
+            if explained.contradicting.contains(&pid)
+                && let Some(newer) = target.and_then(|target| again(target))
+            {
+                *snapshot = newer;
+            }
         }
+        facts.after = vec![counters(targets)];
+        explained = explain(snapshots, &facts, STUCK_US);
     }
-    facts.after = counters(targets);
-    explain(snapshots, &facts, STUCK_US).graph
+    if explained.is_ambiguous {
+        log::info!("several connections look alike: their counters are watched");
+        for pause_ms in LOOK_PAUSES_MS {
+            sleep(Duration::from_millis(pause_ms));
+            facts.after.push(counters(targets));
+        }
+        explained = explain(snapshots, &facts, STUCK_US);
+    }
+    explained.graph
 }

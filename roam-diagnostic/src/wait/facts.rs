@@ -17,8 +17,8 @@ pub struct Facts {
     pub neighbours: Vec<Neighbour>,
     /// The counters of connections before the first snapshot was taken.
     pub before: Counters,
-    /// The counters of connections after the last snapshot was taken.
-    pub after: Counters,
+    /// The counters of connections after the last snapshot was taken, and at later moments.
+    pub after: Vec<Counters>,
 }
 
 /// What is known of one process.

@@ -43,6 +43,9 @@ pub struct Explained {
     /// Processes whose rows contradict those of others. Snapshots of several processes are not one
     /// instant: take those anew, and explain again.
     pub contradicting: BTreeSet<u32>,
+    /// Whether there are links that are moving and look alike: more looks at their counters may tell them
+    /// apart.
+    pub is_ambiguous: bool,
 }
 
 /// Gives every row that is older than `stuck_us` and stuck its verdict, and says who waits for whom.
@@ -83,8 +86,10 @@ struct Verdicts {
 fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
     let mut findings = Vec::new();
     let mut contradicting = BTreeSet::new();
+    let mut is_ambiguous = false;
     for (row, _) in court.scene.requests() {
         if let Some(finding) = rules::judge_request(court, row) {
+            is_ambiguous |= finding.verdict.code == Code::PeerAmbiguous;
             add_contradicting(court, row, &finding, &mut contradicting);
             findings.push((On::Request(row), Some(finding)));
         }
@@ -139,6 +144,7 @@ fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
     let explained = Explained {
         graph: built.graph,
         contradicting,
+        is_ambiguous,
     };
     (verdicts, explained)
 }

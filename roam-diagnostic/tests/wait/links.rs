@@ -164,7 +164,7 @@ fn told_apart_while_everything_moves() {
         .for_each(|snapshot| after.add(snapshot));
     four.world.snapshots[1] = second;
     four.world.facts.before = before;
-    four.world.facts.after = after;
+    four.world.facts.after = vec![after];
     check_all_paired(four);
 }
 

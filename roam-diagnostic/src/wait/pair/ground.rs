@@ -14,6 +14,9 @@ const NOISE_US: i64 = 20_000;
 /// Bytes and messages that may be under way at any moment.
 const NOISE_BYTES: u64 = 256;
 const NOISE_MESSAGES: u64 = 4;
+/// Looks that tell more than how far apart the counters are, and how many of them may differ by chance.
+const MANY_LOOKS: u32 = 4;
+const NOISE_LOOKS: u64 = 3;
 /// Messages that the receiver may have counted before the sender did.
 const SLACK_MESSAGES: u64 = 2;
 /// Messages that may have moved between the looks at two ends, where there is no look around both.
@@ -89,16 +92,27 @@ enum Counted {
     Impossible,
     /// There are none, or what is missing may be held up.
     Unknown,
-    /// What was received differs by that much from what was sent.
-    Apart { messages: u64, bytes: u64 },
+    /// What was received differs from what was sent.
+    Apart {
+        /// By how many messages and bytes, when it was looked at first.
+        messages: u64,
+        bytes: u64,
+        /// In how many of the looks it differs.
+        looks: u32,
+        of_looks: u32,
+    },
+}
+
+/// What one look around a moment tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    /// By how many messages and bytes what was received lies outside of what was sent before and after.
+    Apart(u64, u64),
+    Unknown,
+    Impossible,
 }
 
 impl Counted {
-    const EXACT: Self = Self::Apart {
-        messages: 0,
-        bytes: 0,
-    };
-
     fn of(a: &Link, b: &Link) -> Self {
         let (Some(a_moved), Some(b_moved)) = (a.moved, b.moved) else {
             return Self::Unknown;
@@ -107,67 +121,110 @@ impl Counted {
         if a_moved == Moved::default() || b_moved == Moved::default() {
             return Self::Unknown;
         }
-        let (a_around, b_around, slack) = match (a.around, b.around) {
-            (Some(a), Some(b)) => (a, b, SLACK_MESSAGES),
-            _ => ([a_moved; 2], [b_moved; 2], UNSEEN_MESSAGES),
-        };
         let is_held_up = a.is_held_up || b.is_held_up;
-        let ways = [
-            one_way(a_around, b_moved.at_other_end(), slack, is_held_up),
-            one_way(b_around, a_moved.at_other_end(), slack, is_held_up),
-        ];
-        match ways {
-            [
-                Self::Apart { messages, bytes },
-                Self::Apart {
-                    messages: back_messages,
-                    bytes: back_bytes,
-                },
-            ] => Self::Apart {
-                messages: messages.max(back_messages),
-                bytes: bytes.max(back_bytes),
+        let mut looks: Vec<Look> = a
+            .looks
+            .windows(3)
+            .zip(b.looks.windows(3))
+            .filter_map(|(a, b)| {
+                let looks = |looks: &[Option<Moved>]| Some([looks[0]?, looks[1]?, looks[2]?]);
+                Some(look(looks(a)?, looks(b)?, SLACK_MESSAGES, is_held_up))
+            })
+            .collect();
+        if looks.is_empty() {
+            let [a, b] = [a_moved, b_moved].map(|moved| [moved; 3]);
+            looks.push(look(a, b, UNSEEN_MESSAGES, is_held_up));
+        }
+        if looks.contains(&Look::Impossible) {
+            return Self::Impossible;
+        }
+        match looks[0] {
+            Look::Apart(messages, bytes) => Self::Apart {
+                messages,
+                bytes,
+                looks: looks
+                    .iter()
+                    .filter(|&&look| look != Look::Apart(0, 0))
+                    .count() as u32,
+                of_looks: looks.len() as u32,
             },
-            [Self::Impossible, _] | [_, Self::Impossible] => Self::Impossible,
-            _ => Self::Unknown,
+            Look::Unknown | Look::Impossible => Self::Unknown,
         }
     }
 
+    fn is_exact(self) -> bool {
+        matches!(
+            self,
+            Self::Apart {
+                messages: 0,
+                bytes: 0,
+                ..
+            }
+        )
+    }
+
     fn lead(self, other: Self, are_quiet: bool) -> i32 {
-        let noise = |under_way| if are_quiet { 1 } else { under_way };
         match (self, other) {
-            (Self::EXACT, Self::Unknown) => 1,
-            (Self::Unknown, Self::EXACT) => -1,
+            (Self::Unknown, other) => -i32::from(other.is_exact()),
+            (own, Self::Unknown) => i32::from(own.is_exact()),
             (
-                Self::Apart { messages, bytes },
+                Self::Apart {
+                    messages,
+                    bytes,
+                    looks,
+                    of_looks,
+                },
                 Self::Apart {
                     messages: other_messages,
                     bytes: other_bytes,
+                    looks: other_looks,
+                    of_looks: other_of_looks,
                 },
             ) => {
+                if of_looks.min(other_of_looks) >= MANY_LOOKS {
+                    // Each look is a ground of its own, so this outweighs any single one.
+                    return 2 * fewer(looks.into(), other_looks.into(), NOISE_LOOKS);
+                }
+                let noise = |under_way| if are_quiet { 1 } else { under_way };
                 let by_bytes = fewer(bytes, other_bytes, noise(NOISE_BYTES));
                 let by_messages = fewer(messages, other_messages, noise(NOISE_MESSAGES));
                 (by_bytes + by_messages).signum()
             }
-            _ => 0,
+            (Self::Impossible, _) | (_, Self::Impossible) => 0,
         }
     }
 }
 
-/// `received` was counted between the two looks at what was `sent`.
-fn one_way(sent: [Moved; 2], received: Moved, slack: u64, is_held_up: bool) -> Counted {
+/// Compares what each end had received at the middle of three moments with what the other had sent before
+/// and after.
+fn look(a: [Moved; 3], b: [Moved; 3], slack: u64, is_held_up: bool) -> Look {
+    let ways = [
+        one_way([a[0], a[2]], b[1].at_other_end(), slack, is_held_up),
+        one_way([b[0], b[2]], a[1].at_other_end(), slack, is_held_up),
+    ];
+    match ways {
+        [
+            Look::Apart(messages, bytes),
+            Look::Apart(back_messages, back_bytes),
+        ] => Look::Apart(messages.max(back_messages), bytes.max(back_bytes)),
+        [one, other] => one.max(other),
+    }
+}
+
+fn one_way(sent: [Moved; 2], received: Moved, slack: u64, is_held_up: bool) -> Look {
     let [least, most] = sent.map(|Moved([messages, bytes, ..])| [messages, bytes]);
     let Moved([messages, bytes, ..]) = received;
     if messages > most[0] + slack {
-        return Counted::Impossible;
+        return Look::Impossible;
     }
     let outside = |value: u64, index: usize| {
         let below = least[index].saturating_sub(value);
         below.max(value.saturating_sub(most[index]))
     };
     match (outside(messages, 0), outside(bytes, 1)) {
-        (0, 0) => Counted::EXACT,
-        _ if is_held_up => Counted::Unknown,
-        (messages, bytes) => Counted::Apart { messages, bytes },
+        (0, 0) => Look::Apart(0, 0),
+        _ if is_held_up => Look::Unknown,
+        (messages, bytes) => Look::Apart(messages, bytes),
     }
 }
 
@@ -197,7 +254,7 @@ impl Candidate {
         let opened_together = self
             .opened_apart_us
             .is_some_and(|apart| apart <= OPENED_APART_US);
-        let is_exact = self.counters == Counted::EXACT;
+        let is_exact = self.counters.is_exact();
         self.counters != Counted::Impossible
             && match self.tie {
                 Tie::Shared(_) => self.requests.found > 0 || is_exact || opened_together,
@@ -232,7 +289,7 @@ impl Candidate {
         let grounds = [
             matches!(self.tie, Tie::Shared(_)),
             self.requests.found > 0 && self.requests.missing == 0,
-            self.counters == Counted::EXACT && self.messages >= NOISE_MESSAGES,
+            self.counters.is_exact() && self.messages >= NOISE_MESSAGES,
             self.opened_apart_us
                 .is_some_and(|apart| apart <= NOISE_US * 5),
         ];
@@ -257,7 +314,7 @@ impl Candidate {
             1 => grounds.push("1 request agrees".to_owned()),
             count => grounds.push(format!("{count} requests agree")),
         }
-        if self.counters == Counted::EXACT {
+        if self.counters.is_exact() {
             grounds.push("messages and bytes agree".to_owned());
         }
         if let Some(apart) = self.opened_apart_us

@@ -7,7 +7,7 @@ use roam_trace_common::event::{ConnectionState, Direction, Phase, RequestKind, R
 
 use super::ground::SOON_US;
 use crate::snapshot::{Connection, Request};
-use crate::wait::facts::{Life, Moved, Peer, Via};
+use crate::wait::facts::{Counters, Life, Moved, Peer, Via};
 use crate::wait::scene::{Endpoint, RowId, Scene};
 
 /// Calls of a link that are looked for at the other end.
@@ -22,8 +22,9 @@ pub(super) struct Link {
     pub(super) is_open: bool,
     pub(super) opened_us: Option<i64>,
     pub(super) moved: Option<Moved>,
-    /// The same before the first and after the last snapshot of all was taken.
-    pub(super) around: Option<[Moved; 2]>,
+    /// The same at several moments: before the first snapshot of all was taken, with the snapshot, after the
+    /// last one, and later on.
+    pub(super) looks: Vec<Option<Moved>>,
     /// Whether nothing has moved for a while.
     pub(super) is_quiet: bool,
     /// Whether its driver may have left something in the transport.
@@ -56,17 +57,16 @@ impl Links {
                     continue;
                 }
                 let taken_us = snapshot.taken_ns / 1_000;
-                let around = [&scene.facts.before, &scene.facts.after]
-                    .map(|counters| counters.0.get(&(pid, row.serial)).copied());
+                let look = |counters: &Counters| counters.0.get(&(pid, row.serial)).copied();
+                let mut looks = vec![look(&scene.facts.before), Moved::of(row)];
+                looks.extend(scene.facts.after.iter().map(look));
                 links.add(Link {
                     endpoint,
                     role: Some(row.role),
                     is_open: row.state == ConnectionState::Open,
                     opened_us: Some(taken_us as i64 - row.age_us as i64),
                     moved: Moved::of(row),
-                    around: around[0]
-                        .zip(around[1])
-                        .map(|(before, after)| [before, after]),
+                    looks,
                     is_quiet: is_quiet(row),
                     is_held_up: is_held_up(scene, endpoint, row),
                     calls: Vec::new(),
@@ -83,7 +83,7 @@ impl Links {
                     is_open: true,
                     opened_us: None,
                     moved: None,
-                    around: None,
+                    looks: Vec::new(),
                     is_quiet: false,
                     is_held_up: false,
                     calls: Vec::new(),
