@@ -15,6 +15,7 @@ mod scratch;
 mod tally;
 mod task;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 
