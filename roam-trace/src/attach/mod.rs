@@ -45,7 +45,11 @@ pub use uprobe_multi::LoadError;
 const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(
     "../../ebpf/roam-trace.x86_64.o"
 ));
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(
+    "../../ebpf/roam-trace.aarch64.o"
+));
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OBJECT: Option<&[u8]> = None;
 
 /// The probes in the order in which they are attached. What ends a row comes first: otherwise what
