@@ -47,6 +47,8 @@ pub(crate) enum Task {
         /// Which kernels: a series such as 6.1, or `running` [default: 6.1 6.12 running]
         kernels: Vec<String>,
     },
+    /// Build for AArch64 and run the tests that need no kernel of it on an emulated processor
+    Aarch64,
     /// Build the kernel programs, or compare a build with the committed object
     BuildEbpf(build_ebpf::Args),
 }

@@ -39,18 +39,22 @@ pub(crate) fn prepare(is_root: bool) -> Result<()> {
 
 /// Installs the packages of commands that are missing. Needs root if there is one.
 pub(crate) fn install(tools: &[(&str, &str)]) -> Result<()> {
-    let missing = missing(tools);
-    if missing.is_empty() {
+    install_packages(&missing(tools))
+}
+
+/// Installs packages, which needs root; nothing where there are none.
+pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
         return Ok(());
     }
-    let packages = missing.join(" ");
+    let names = packages.join(" ");
     if !Path::new("/usr/bin/apt-get").exists() {
-        bail!("missing, and there is no apt-get to install it: {packages}");
+        bail!("missing, and there is no apt-get to install it: {names}");
     }
-    println!("installing {packages}");
+    println!("installing {names}");
     update_packages()?;
     let mut arguments = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
-    arguments.extend(missing);
+    arguments.extend(packages);
     apt_get(&arguments)
 }
 

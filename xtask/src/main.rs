@@ -1,6 +1,8 @@
 //! `cargo xtask`: the project's own tasks, one file each. This file only picks one.
 
+mod aarch64;
 mod api;
+mod artifacts;
 mod bench;
 mod build_ebpf;
 mod cli;

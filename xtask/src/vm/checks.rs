@@ -8,6 +8,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::artifacts::TestProgram;
 use crate::tally::Tally;
 use crate::{machine, process, scratch};
 
@@ -17,15 +18,9 @@ pub(super) const MARK: &str = "@vm";
 /// The check that says how the kernel attaches; the others are tests.
 const DOCTOR: &str = "doctor";
 
-/// A test program.
-pub(super) struct Check {
-    pub(super) name: String,
-    pub(super) program: PathBuf,
-}
-
 /// Everything that is run, and what that needs.
 pub(super) struct Checks {
-    pub(super) tests: Vec<Check>,
+    pub(super) tests: Vec<TestProgram>,
     pub(super) trace: PathBuf,
     pub(super) demo: PathBuf,
     /// Where cargo would start the tests.
@@ -47,9 +42,9 @@ impl Checks {
     /// Name, program and arguments of each.
     pub(super) fn commands(&self) -> Vec<(&str, &PathBuf, Vec<&str>)> {
         let doctor = (DOCTOR, &self.trace, vec!["doctor", "--color", "never"]);
-        let tests = self.tests.iter().map(|check| {
+        let tests = self.tests.iter().map(|test| {
             let arguments = vec!["--include-ignored", "--test-threads", "2"];
-            (check.name.as_str(), &check.program, arguments)
+            (test.name.as_str(), &test.path, arguments)
         });
         [doctor].into_iter().chain(tests).collect()
     }

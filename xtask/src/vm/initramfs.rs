@@ -43,7 +43,7 @@ pub(super) fn write(checks: &Checks) -> Result<PathBuf> {
         let path = programs::find(tool)?;
         files.program(&Path::new("/bin").join(tool), &path)?;
     }
-    let tests = checks.tests.iter().map(|check| &check.program);
+    let tests = checks.tests.iter().map(|test| &test.path);
     for program in [&checks.trace, &checks.demo].into_iter().chain(tests) {
         files.program(program, program)?;
     }

@@ -1,55 +1,27 @@
-//! Builds the programs that are checked, and says where cargo put them.
+//! The programs that are checked, and what they need.
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use cargo_metadata::{Message, TargetKind};
 
-use super::checks::{Check, Checks};
-use crate::{process, scratch};
+use super::checks::Checks;
+use crate::{artifacts, process, scratch};
 
 /// Builds the tool, the demo and the tool's integration tests.
 pub(super) fn build() -> Result<Checks> {
-    let mut demo = process::cargo(["build", "--package", "demo", "--package", "roam-trace"]);
-    demo.current_dir(scratch::root());
-    process::require(demo)?;
+    let mut programs = process::cargo(["build", "--package", "demo", "--package", "roam-trace"]);
+    programs.current_dir(scratch::root());
+    process::require(programs)?;
 
-    let mut tests = process::cargo([
-        "test",
-        "--package",
-        "roam-trace",
-        "--test",
-        "*",
-        "--no-run",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    let mut cargo = tests
-        .current_dir(scratch::root())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("starting cargo")?;
-    let messages = cargo.stdout.take().context("cargo's output")?;
-    let mut checks = Vec::new();
-    for message in Message::parse_stream(std::io::BufReader::new(messages)) {
-        if let Message::CompilerArtifact(artifact) = message.context("cargo's messages")?
-            && artifact.target.kind.contains(&TargetKind::Test)
-            && let Some(program) = artifact.executable
-        {
-            checks.push(Check {
-                name: artifact.target.name,
-                program: program.into(),
-            });
-        }
-    }
-    ensure!(cargo.wait()?.success(), "building the tests failed");
-    ensure!(!checks.is_empty(), "roam-trace has no integration tests");
-    checks.sort_by(|a, b| a.name.cmp(&b.name));
+    let mut tests = process::cargo(["test", "--package", "roam-trace", "--test", "*", "--no-run"]);
+    tests.current_dir(scratch::root());
+    let tests = artifacts::test_programs(tests)?;
+    ensure!(!tests.is_empty(), "roam-trace has no integration tests");
 
     let built = scratch::target_directory().join("debug");
     Ok(Checks {
-        tests: checks,
+        tests,
         trace: built.join("roam-trace"),
         demo: built.join("roam-demo"),
         package: scratch::root().join("roam-trace"),
@@ -80,6 +52,6 @@ pub(super) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
     Ok(text
         .split_whitespace()
         .filter(|word| word.starts_with('/'))
-        .map(Into::into)
+        .map(PathBuf::from)
         .collect())
 }
