@@ -1,6 +1,7 @@
-//! Builds the kernel programs, and compares them with the committed object.
+//! Builds the kernel programs, one object for each architecture of the tracer, and
+//! compares them with the committed ones.
 //!
-//! Owns the choice of a toolchain and what to install where there is none. The
+//! Owns the choice of a toolchain and what to install where there is none. An
 //! object does not depend on the directory it is built in: paths are remapped,
 //! and no symbol in it has a name that the compiler made up.
 
@@ -11,12 +12,11 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// What the object is built for. Others follow with the tracer's own architectures.
-const ARCHITECTURE: &str = "x86_64";
+/// What objects are built for. They differ in where a probe's arguments are found.
+const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 const TARGET: &str = "bpfel-unknown-none";
 
-/// The committed object and what it was built with, from the repository's root.
-const OBJECT: &str = "roam-trace/ebpf/roam-trace.x86_64.o";
+/// What the committed objects were built with, from the repository's root.
 const RECORD: &str = "roam-trace/ebpf/TOOLCHAIN";
 
 const LINKER_VERSION: &str = "0.13.0";
@@ -35,7 +35,7 @@ const PACKAGES: [&str; 6] = [
 /// Arguments of `cargo xtask build-ebpf`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Compare with the committed object instead of replacing it.
+    /// Compare with the committed objects instead of replacing them.
     #[arg(long)]
     pub(crate) check: bool,
     /// Install what is needed for it first (Debian, as root).
@@ -46,23 +46,34 @@ pub(crate) struct Args {
     pub(crate) compiler: Option<CompilerKind>,
 }
 
-/// Builds the object; writes it, or compares it with the committed one.
+/// Builds the objects; writes them, or compares them with the committed ones.
 pub(crate) fn run(args: &Args) -> Result<()> {
     if args.install {
         install()?;
     }
     let toolchain = Toolchain::find(args.compiler)?;
     eprintln!("build-ebpf: {toolchain}");
-    let built = toolchain.build()?;
-    if args.check {
-        check(&toolchain, &built)
-    } else {
+    for architecture in ARCHITECTURES {
+        let committed = committed(architecture);
+        let built = toolchain.build(architecture)?;
+        if args.check {
+            check(&toolchain, &committed, &built)?;
+        } else {
+            fs::copy(&built, root().join(&committed))
+                .with_context(|| format!("cannot write {committed}"))?;
+            eprintln!("build-ebpf: wrote {committed}");
+        }
+    }
+    if !args.check {
         fs::write(root().join(RECORD), toolchain.record())
             .with_context(|| format!("cannot write {RECORD}"))?;
-        fs::copy(&built, root().join(OBJECT)).with_context(|| format!("cannot write {OBJECT}"))?;
-        eprintln!("build-ebpf: wrote {OBJECT}");
-        Ok(())
     }
+    Ok(())
+}
+
+/// The committed object of an architecture, from the repository's root.
+fn committed(architecture: &str) -> String {
+    format!("roam-trace/ebpf/roam-trace.{architecture}.o")
 }
 
 /// How to come by a toolchain, for people.
@@ -162,8 +173,8 @@ impl Toolchain {
     }
 
     /// Builds the object and returns where it is.
-    fn build(&self) -> Result<PathBuf> {
-        let target_directory = root().join("target/ebpf");
+    fn build(&self, architecture: &str) -> Result<PathBuf> {
+        let target_directory = root().join("target/ebpf").join(architecture);
         let mut command = Command::new(cargo());
         command
             .current_dir(root().join("roam-trace-ebpf"))
@@ -173,7 +184,7 @@ impl Toolchain {
             .env("RUSTC_BOOTSTRAP", "1")
             .env(
                 "CARGO_ENCODED_RUSTFLAGS",
-                self.compiler_flags()?.join("\x1f"),
+                self.compiler_flags(architecture)?.join("\x1f"),
             )
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_TARGET_DIR")
@@ -196,12 +207,12 @@ impl Toolchain {
         Ok(object)
     }
 
-    fn compiler_flags(&self) -> Result<Vec<String>> {
+    fn compiler_flags(&self, architecture: &str) -> Result<Vec<String>> {
         let mut flags = vec![
             format!("-Clinker={}", self.linker.path.display()),
             "-Clink-arg=--btf".to_owned(),
             "-Cdebuginfo=2".to_owned(),
-            format!("--cfg=bpf_target_arch=\"{ARCHITECTURE}\""),
+            format!("--cfg=bpf_target_arch=\"{architecture}\""),
             format!("--remap-path-prefix={}=.", root().display()),
         ];
         for registry in registries()? {
@@ -335,17 +346,17 @@ impl Linker {
 }
 
 /// Compares a built object with the committed one.
-fn check(toolchain: &Toolchain, built: &Path) -> Result<()> {
-    let committed = root().join(OBJECT);
+fn check(toolchain: &Toolchain, object: &str, built: &Path) -> Result<()> {
+    let committed = root().join(object);
     let recorded =
         fs::read_to_string(root().join(RECORD)).with_context(|| format!("cannot read {RECORD}"))?;
     let advice = format!(
-        "{OBJECT} is not what roam-trace-ebpf builds to: run `cargo xtask build-ebpf` and commit it"
+        "{object} is not what roam-trace-ebpf builds to: run `cargo xtask build-ebpf` and commit it"
     );
     if recorded == toolchain.record() {
         let same = read(&committed)? == read(built)?;
         ensure!(same, "{advice}");
-        eprintln!("build-ebpf: {OBJECT} is up to date, byte for byte");
+        eprintln!("build-ebpf: {object} is up to date, byte for byte");
         return Ok(());
     }
     eprintln!("build-ebpf: the committed object was built with another toolchain:\n{recorded}");
@@ -354,7 +365,7 @@ fn check(toolchain: &Toolchain, built: &Path) -> Result<()> {
         "{advice}; if the source is unchanged, the two compilers differ, and only the recorded \
          toolchain can tell"
     );
-    eprintln!("build-ebpf: {OBJECT} is up to date, by disassembly");
+    eprintln!("build-ebpf: {object} is up to date, by disassembly");
     Ok(())
 }
 

@@ -42,6 +42,13 @@ pub(crate) enum Task {
     Interop(Peers),
     /// Compare the method ids of both builds of the interop peer
     MethodIds(Peers),
+    /// Run the real-kernel tests on kernels of Debian's, in virtual machines, and on the running one
+    Vm {
+        /// Which kernels: a series such as 6.1, or `running` [default: 6.1 6.12 running]
+        kernels: Vec<String>,
+    },
+    /// Build for AArch64 and run the tests that need no kernel of it on an emulated processor
+    Aarch64,
     /// Build the kernel programs, or compare a build with the committed object
     BuildEbpf(build_ebpf::Args),
 }

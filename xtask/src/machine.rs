@@ -24,27 +24,51 @@ pub(crate) fn prepare(is_root: bool) -> Result<()> {
             process::require(rustup)?;
         }
     }
-    let missing: Vec<_> = TOOLS
+    if !is_root {
+        let missing = missing(&TOOLS);
+        if !missing.is_empty() {
+            println!(
+                "missing, and only root can install it: {}; tests that need it will fail",
+                missing.join(" ")
+            );
+        }
+        return Ok(());
+    }
+    install(&TOOLS)
+}
+
+/// Installs the packages of commands that are missing. Needs root if there is one.
+pub(crate) fn install(tools: &[(&str, &str)]) -> Result<()> {
+    install_packages(&missing(tools))
+}
+
+/// Installs packages, which needs root; nothing where there are none.
+pub(crate) fn install_packages(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let names = packages.join(" ");
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("missing, and there is no apt-get to install it: {names}");
+    }
+    println!("installing {names}");
+    update_packages()?;
+    let mut arguments = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
+    arguments.extend(packages);
+    apt_get(&arguments)
+}
+
+/// Has apt find out what there is.
+pub(crate) fn update_packages() -> Result<()> {
+    apt_get(&["update", "--quiet"])
+}
+
+fn missing<'a>(tools: &[(&str, &'a str)]) -> Vec<&'a str> {
+    tools
         .iter()
         .filter(|(tool, _)| !runs(Command::new(tool).arg("--version")))
         .map(|(_, package)| *package)
-        .collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let packages = missing.join(" ");
-    if !is_root {
-        println!("missing, and only root can install it: {packages}; tests that need it will fail");
-        return Ok(());
-    }
-    if !Path::new("/usr/bin/apt-get").exists() {
-        bail!("missing, and there is no apt-get to install it: {packages}");
-    }
-    println!("installing {packages}");
-    apt_get(&["update", "--quiet"])?;
-    let mut arguments = vec!["install", "--quiet", "--yes", "--no-install-recommends"];
-    arguments.extend(missing);
-    apt_get(&arguments)
+        .collect()
 }
 
 /// A minimal machine or container has neither.

@@ -1,6 +1,8 @@
 //! `cargo xtask`: the project's own tasks, one file each. This file only picks one.
 
+mod aarch64;
 mod api;
+mod artifacts;
 mod bench;
 mod build_ebpf;
 mod cli;
@@ -15,6 +17,7 @@ mod scratch;
 mod tally;
 mod task;
 mod test;
+mod vm;
 
 use std::process::ExitCode;
 

@@ -4,7 +4,9 @@ use anyhow::Result;
 
 use crate::cli::Task;
 use crate::tally::Tally;
-use crate::{api, bench, build_ebpf, conformance, demo, dependents, interop, method_ids, test};
+use crate::{
+    aarch64, api, bench, build_ebpf, conformance, demo, dependents, interop, method_ids, test, vm,
+};
 
 impl Task {
     /// The tests that ran, where the task is one that tests.
@@ -18,6 +20,8 @@ impl Task {
             Self::Api(judged) => api::run(&judged.session()).map(Some),
             Self::Dependents(judged) => dependents::run(&judged.session()).map(Some),
             Self::Interop(peers) => interop::run(peers.published).map(Some),
+            Self::Aarch64 => aarch64::run().map(Some),
+            Self::Vm { kernels } => vm::run(&kernels).map(Some),
             Self::MethodIds(peers) => method_ids::run(peers.published).map(Some),
         }
     }

@@ -122,9 +122,10 @@ impl Registry {
     }
 }
 
-/// Field 22 of `/proc/self/stat`, or 0 where there is no `/proc`.
+/// Field 22 of the process's `stat`, or 0 where there is no `/proc`. By a way around `/proc/self/stat`
+/// itself: under qemu-user that file has a time of the emulator's, which no reader would find in `/proc`.
 fn own_start_ticks() -> u64 {
-    std::fs::read_to_string("/proc/self/stat")
+    std::fs::read_to_string("/proc/thread-self/../../stat")
         .ok()
         .and_then(|stat| {
             let (_, fields) = stat.rsplit_once(')')?;

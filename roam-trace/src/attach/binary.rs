@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::error::AttachError;
-use super::uprobe_multi::PidFilter;
+use super::method::{Method, PidFilter};
 use crate::target::elf::{self, ProbeSite};
 
 /// A process to trace.
@@ -81,10 +81,15 @@ impl<'a> OpenBinary<'a> {
         Ok(binaries)
     }
 
-    pub(super) fn link_error(&self, probe: &'static str, source: io::Error) -> AttachError {
+    pub(super) fn link_error(
+        &self,
+        method: Method,
+        probe: &'static str,
+        source: io::Error,
+    ) -> AttachError {
         match (source.raw_os_error(), self.pid) {
             (Some(libc::ESRCH), Some(tgid)) => AttachError::NoProcess { tgid },
-            (Some(libc::EPERM | libc::EACCES), _) => AttachError::may_not_load(),
+            (Some(libc::EPERM | libc::EACCES), _) => method.permission_error(),
             _ => AttachError::Link {
                 probe,
                 path: self.path.to_owned(),

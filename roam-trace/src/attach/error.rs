@@ -14,10 +14,11 @@ use crate::kernel::MapAccessError;
 /// Why nothing was attached.
 #[derive(Debug, Error)]
 pub enum AttachError {
-    /// The kernel has no uprobe_multi.
+    /// The kernel can attach to no probe.
     #[error(
-        "kernel {release} cannot attach many uprobes at once (uprobe_multi, Linux 6.6 with \
-         CONFIG_UPROBES); read the process's registry instead: `--source registry`"
+        "kernel {release} has neither uprobe_multi (Linux 6.6) nor uprobe perf events \
+         (CONFIG_UPROBE_EVENTS, and /sys mounted); read the process's registry instead: \
+         `--source registry`"
     )]
     Unsupported {
         /// As `uname -r` has it.
@@ -120,6 +121,13 @@ impl AttachError {
         Self::Permission {
             action: "load kernel programs",
             capabilities: "CAP_BPF and CAP_PERFMON",
+        }
+    }
+
+    pub(super) fn may_not_open_events() -> Self {
+        Self::Permission {
+            action: "attach by perf events, this kernel having no uprobe_multi (Linux 6.6)",
+            capabilities: "CAP_SYS_ADMIN",
         }
     }
 

@@ -8,8 +8,11 @@
 mod binary;
 mod error;
 mod kernel_layout;
+mod links;
 mod log_lines;
+mod method;
 mod namespace;
+mod perf_event;
 mod seed;
 mod uprobe_multi;
 
@@ -25,14 +28,15 @@ use crate::kernel::{self, MapAccessError, Maps};
 use binary::OpenBinary;
 use error::is_permission;
 use kernel_layout::KernelLayout;
+use links::Links;
 use log_lines::LogLines;
 use namespace::PidNamespace;
 use seed::Seeds;
-use uprobe_multi::{Links, Programs};
 
 pub use binary::{Binary, Target};
 pub use error::AttachError;
 pub use kernel_layout::LayoutError;
+pub use method::{Method, PidFilter};
 pub use seed::{Rows, Seeded};
 pub use uprobe_multi::LoadError;
 
@@ -41,7 +45,11 @@ pub use uprobe_multi::LoadError;
 const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(
     "../../ebpf/roam-trace.x86_64.o"
 ));
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(target_arch = "aarch64")]
+const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(
+    "../../ebpf/roam-trace.aarch64.o"
+));
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OBJECT: Option<&[u8]> = None;
 
 /// The probes in the order in which they are attached. What ends a row comes first: otherwise what
@@ -121,20 +129,9 @@ impl Tracer {
             }
         }
 
-        let programs = Programs::load(object, &bpf, &ATTACH_ORDER)?;
-        let filter = programs.pid_filter()?;
-        let binaries = OpenBinary::open_all(targets, filter)?;
-        let mut links = Links::default();
-        for probe in ATTACH_ORDER {
-            for binary in &binaries {
-                let offsets = binary.offsets(probe);
-                if !offsets.is_empty() {
-                    links
-                        .attach(&programs, probe, &binary.file, &offsets, binary.pid)
-                        .map_err(|source| binary.link_error(probe, source))?;
-                }
-            }
-        }
+        let method = Method::detect()?;
+        let binaries = OpenBinary::open_all(targets, method.pid_filter())?;
+        let links = Links::attach(method, object, &mut bpf, &binaries)?;
         let log = match options.verbose {
             true => Some(LogLines::open(&mut bpf).map_err(AttachError::Log)?),
             false => None,
@@ -198,21 +195,40 @@ impl Tracer {
     }
 }
 
-/// Loads the programs without attaching them: whether that works is what a kernel and a user must allow.
+/// How the running kernel attaches, found out with a program that does nothing.
+///
+/// # Errors
+///
+/// [`AttachError::Permission`] where that may not be loaded; [`AttachError::Unsupported`].
+pub fn method() -> Result<Method, AttachError> {
+    Method::detect()
+}
+
+/// Loads the programs without attaching them: whether that works is what a kernel and a user must
+/// allow. Returns how they would be attached.
 ///
 /// # Errors
 ///
 /// [`AttachError`], as [`Tracer::attach`].
-pub fn check_kernel() -> Result<(), AttachError> {
+pub fn check_kernel() -> Result<Method, AttachError> {
     let options = Options {
         max_requests: 1,
         max_channels: 1,
         verbose: false,
     };
     let object = OBJECT.ok_or(AttachError::Architecture)?;
-    let bpf = load(object, &[], options, &PidNamespace::of_tracer(&[])?)?;
-    Programs::load(object, &bpf, &ATTACH_ORDER)?.pid_filter()?;
-    Ok(())
+    let mut bpf = load(object, &[], options, &PidNamespace::of_tracer(&[])?)?;
+    let method = Method::detect()?;
+    match method {
+        Method::UprobeMulti(_) => {
+            uprobe_multi::Programs::load(object, &bpf, &ATTACH_ORDER)?;
+        }
+        Method::PerfEvent => {
+            perf_event::load(&mut bpf, &ATTACH_ORDER)?;
+            perf_event::check_permission(&mut bpf, ATTACH_ORDER[0])?;
+        }
+    }
+    Ok(method)
 }
 
 /// Makes the maps, by aya, and loads what aya can load.

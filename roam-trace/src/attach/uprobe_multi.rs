@@ -7,18 +7,21 @@
 #![allow(unsafe_code)]
 
 use std::collections::HashSet;
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use aya::Ebpf;
 use aya::maps::Map;
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_type};
+use aya_obj::generated::{
+    BPF_ALU64, BPF_EXIT, BPF_JMP, BPF_K, BPF_MOV, bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn,
+    bpf_prog_type,
+};
 use aya_obj::{Function, Object};
 use thiserror::Error;
 
-use super::AttachError;
+use super::{AttachError, PidFilter};
 
 const ATTACH_TYPE: u32 = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
 
@@ -44,13 +47,56 @@ pub enum LoadError {
     },
 }
 
-/// Who leaves out the processes that are not traced.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum PidFilter {
-    /// The kernel: no other process traps.
-    Kernel,
-    /// The program: before Linux 6.10 the kernel compares threads instead of processes.
-    Program,
+impl LoadError {
+    /// A program that the verifier refused, with the last lines of its log, which say what is wrong.
+    pub(super) fn refused(program: &str, log: &str, source: io::Error) -> Self {
+        const LINES: usize = 8;
+        let lines: Vec<&str> = log.lines().collect();
+        Self::Refused {
+            program: program.to_owned(),
+            verifier: lines[lines.len().saturating_sub(LINES)..].join("\n"),
+            source,
+        }
+    }
+}
+
+/// Finds out what the kernel can do, by two attempts that must fail: as the kernel looks at the pid
+/// before the path only where it filters by process, the error tells. `None`: it has no such programs.
+pub(super) fn pid_filter() -> Result<Option<PidFilter>, AttachError> {
+    let instruction = |code| bpf_insn {
+        code,
+        _bitfield_align_1: [],
+        _bitfield_1: bpf_insn::new_bitfield_1(0, 0),
+        off: 0,
+        imm: 0,
+    };
+    let return_0 = [
+        (BPF_ALU64 | BPF_MOV | BPF_K) as u8,
+        (BPF_JMP | BPF_EXIT) as u8,
+    ]
+    .map(instruction);
+    let program = match load_instructions("return_0", &return_0, c"GPL", &mut []) {
+        Ok(program) => program,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(AttachError::may_not_load());
+        }
+        Err(_) => return Ok(None),
+    };
+    let attempt = |pid: u32| {
+        create_link(&program, c"/", &[0], pid)
+            .err()
+            .and_then(|error| error.raw_os_error())
+    };
+    match attempt(0) {
+        Some(libc::EBADF) => {}
+        Some(libc::EPERM | libc::EACCES) => return Err(AttachError::may_not_load()),
+        _ => return Ok(None),
+    }
+    // Before Linux 6.10 the kernel compares threads instead of processes.
+    Ok(Some(match attempt(u32::MAX) {
+        Some(libc::EINVAL) => PidFilter::Kernel,
+        _ => PidFilter::Program,
+    }))
 }
 
 /// The programs of all probes, loaded.
@@ -69,32 +115,6 @@ impl Programs {
             .map(|name| Ok((*name, load_program(&object, name)?)))
             .collect::<Result<_, _>>()
             .map(Self)
-    }
-
-    /// Finds out what the kernel can do, by two attempts that must fail: as the kernel looks at the
-    /// pid before the path only where it filters by process, the error tells.
-    pub(super) fn pid_filter(&self) -> Result<PidFilter, AttachError> {
-        let unsupported = || AttachError::Unsupported {
-            release: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
-        };
-        let (_, program) = self.0.first().ok_or_else(unsupported)?;
-        let attempt = |pid: u32| {
-            create_link(program, c"/", &[0], pid)
-                .err()
-                .and_then(|error| error.raw_os_error())
-        };
-        match attempt(0) {
-            Some(libc::EBADF) => {}
-            Some(libc::EPERM | libc::EACCES) => return Err(AttachError::may_not_load()),
-            _ => return Err(unsupported()),
-        }
-        Ok(match attempt(u32::MAX) {
-            Some(libc::EINVAL) => PidFilter::Kernel,
-            _ => PidFilter::Program,
-        })
     }
 
     fn get(&self, name: &str) -> io::Result<&OwnedFd> {
@@ -194,26 +214,17 @@ fn load_program(object: &Object, name: &str) -> Result<OwnedFd, LoadError> {
     // A log costs the verifier time, so it is asked for only once there is something to read.
     load(&mut []).or_else(|source| {
         let mut log = vec![0; VERIFIER_LOG_BYTES];
-        load(&mut log).map_err(|_| LoadError::Refused {
-            program: name.to_owned(),
-            verifier: tail(&log),
-            source,
+        load(&mut log).map_err(|_| {
+            let text = log.split(|byte| *byte == 0).next().unwrap_or_default();
+            LoadError::refused(name, &String::from_utf8_lossy(text), source)
         })
     })
-}
-
-/// The last lines of the verifier's log, which say what is wrong.
-fn tail(log: &[u8]) -> String {
-    let text = log.split(|byte| *byte == 0).next().unwrap_or_default();
-    let text = String::from_utf8_lossy(text);
-    let lines: Vec<&str> = text.lines().collect();
-    lines[lines.len().saturating_sub(8)..].join("\n")
 }
 
 fn load_instructions(
     name: &str,
     instructions: &[bpf_insn],
-    license: &CString,
+    license: &CStr,
     log: &mut [u8],
 ) -> io::Result<OwnedFd> {
     // SAFETY: All zeroes is a valid `bpf_attr`.
@@ -239,12 +250,7 @@ fn load_instructions(
     unsafe { bpf(bpf_cmd::BPF_PROG_LOAD, &mut attr) }
 }
 
-fn create_link(
-    program: &OwnedFd,
-    path: &std::ffi::CStr,
-    offsets: &[u64],
-    pid: u32,
-) -> io::Result<OwnedFd> {
+fn create_link(program: &OwnedFd, path: &CStr, offsets: &[u64], pid: u32) -> io::Result<OwnedFd> {
     // SAFETY: All zeroes is a valid `bpf_attr`.
     let mut attr = unsafe { std::mem::zeroed::<bpf_attr>() };
     // SAFETY: The member that `BPF_LINK_CREATE` uses; all of it is initialised.

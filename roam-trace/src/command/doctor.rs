@@ -9,13 +9,12 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use caps::Capability;
-use procfs::KernelVersion;
 use roam_diagnostic::read::Image;
 use roam_diagnostic::snapshot::Process;
 use roam_trace_common::event::PROBES;
 use roam_trace_common::registry::Table;
 
-use crate::attach::{self, AttachError};
+use crate::attach::{self, AttachError, Method, PidFilter};
 use crate::cli::DoctorArgs;
 use crate::error::{Exit, TargetError};
 use crate::target::absence::Absence;
@@ -91,7 +90,7 @@ fn machine() -> Vec<Finding> {
         .release()
         .to_string_lossy()
         .into_owned();
-    let mut findings = vec![kernel(&release)];
+    let mut findings = vec![Finding::ok("kernel", format!("Linux {release}"))];
     findings.extend(CAPABILITIES.map(|(capability, use_of_it)| {
         self::capability(capability, use_of_it, privilege::has(capability))
     }));
@@ -111,7 +110,7 @@ fn machine() -> Vec<Finding> {
             "probes are attached with CAP_PERFMON",
         ),
         types(fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false)),
-        uprobe_multi(attach::check_kernel()),
+        attaching(attach::check_kernel()),
     ]);
     findings
 }
@@ -126,32 +125,6 @@ const CAPABILITIES: [(Capability, &str); 4] = [
         "processes that closed their registry's descriptor",
     ),
 ];
-
-fn kernel(release: &str) -> Finding {
-    let Ok(version) = KernelVersion::from_str(release) else {
-        return Finding::todo(
-            "kernel",
-            format!("the version of Linux {release} is not understood; -d needs 6.6"),
-        );
-    };
-    if version < KernelVersion::new(6, 6, 0) {
-        return Finding::todo(
-            "kernel",
-            format!(
-                "Linux {release} has no uprobe_multi: -d needs 6.6, registries are read all the same"
-            ),
-        );
-    }
-    if version < KernelVersion::new(6, 10, 0) {
-        return Finding::todo(
-            "kernel",
-            format!(
-                "Linux {release} is slowed down in every process of the same binary while -d watches one; from 6.10 on it is not"
-            ),
-        );
-    }
-    Finding::ok("kernel", format!("Linux {release}"))
-}
 
 fn capability(capability: Capability, use_of_it: &str, has: bool) -> Finding {
     match has {
@@ -210,13 +183,22 @@ fn types(exist: bool) -> Finding {
     }
 }
 
-fn uprobe_multi(tried: Result<(), AttachError>) -> Finding {
+fn attaching(tried: Result<Method, AttachError>) -> Finding {
+    const EVERY_PROCESS: &str =
+        "while -d watches a process, all of the same binary are slowed down";
     match tried {
-        Ok(()) => Finding::ok(
-            "uprobe_multi",
-            "the programs of -d can be loaded and attached",
+        Ok(method @ Method::UprobeMulti(PidFilter::Kernel)) => {
+            Finding::ok("attaching", format!("by {method}"))
+        }
+        Ok(method @ Method::UprobeMulti(PidFilter::Program)) => Finding::ok(
+            "attaching",
+            format!("by {method}; before Linux 6.10, {EVERY_PROCESS}"),
         ),
-        Err(error) => Finding::todo("uprobe_multi", format!("{:#}", anyhow::Error::new(error))),
+        Ok(method @ Method::PerfEvent) => Finding::ok(
+            "attaching",
+            format!("by {method} and with CAP_SYS_ADMIN; before Linux 6.6, {EVERY_PROCESS}"),
+        ),
+        Err(error) => Finding::todo("attaching", format!("{:#}", anyhow::Error::new(error))),
     }
 }
 
@@ -357,12 +339,24 @@ mod tests {
     }
 
     #[test]
-    fn kernels() {
-        check(kernel("6.18.44-fc-v669"), true, "Linux 6.18.44-fc-v669");
-        check(kernel("6.10.0"), true, "6.10.0");
-        check(kernel("6.8.0-31-generic"), false, "from 6.10 on");
-        check(kernel("6.1.0-30-amd64"), false, "-d needs 6.6");
-        check(kernel("mine"), false, "not understood");
+    fn ways_of_attaching() {
+        let by = |method| attaching(Ok(method));
+        check(
+            by(Method::UprobeMulti(PidFilter::Kernel)),
+            true,
+            "by uprobe_multi",
+        );
+        check(
+            by(Method::UprobeMulti(PidFilter::Program)),
+            true,
+            "before Linux 6.10",
+        );
+        check(by(Method::PerfEvent), true, "CAP_SYS_ADMIN");
+        let refused = AttachError::Permission {
+            action: "load kernel programs",
+            capabilities: "CAP_BPF and CAP_PERFMON",
+        };
+        check(attaching(Err(refused)), false, "CAP_BPF");
     }
 
     #[test]
@@ -399,14 +393,6 @@ mod tests {
             setting("perf", "kernel.x", Some("2\n"), "so"),
             true,
             "kernel.x is 2; so",
-        );
-        check(
-            uprobe_multi(Err(AttachError::Permission {
-                action: "load kernel programs",
-                capabilities: "CAP_BPF and CAP_PERFMON",
-            })),
-            false,
-            "CAP_BPF",
         );
         check(
             capability(Capability::CAP_BPF, "-d", true),

@@ -8,7 +8,7 @@ use std::io;
 use std::process::Command;
 
 use process::{Process, Role, run_role, wait_until};
-use roam_trace::attach::{AttachError, Options, Rows, Tracer};
+use roam_trace::attach::{self, AttachError, Method, Options, PidFilter, Rows, Tracer};
 use roam_trace_common::event::{
     ChannelDirection, ChannelSide, ChannelValue, ConnectionValue, Direction, Loss, Mark, Outcome,
     Phase, RecordKey, RequestKind, RequestValue, Role as ConnectionRole, TargetEnd, TrafficValue,
@@ -20,6 +20,25 @@ use roam_trace_common::event::{
 #[ignore = "is run by the other tests"]
 fn process_under_test() {
     run_role();
+}
+
+/// Without uprobe_multi, all other tests are tests of perf events.
+#[test]
+#[ignore = "needs root"]
+fn attaches_by_the_best_way_of_the_kernel() {
+    let uname = rustix::system::uname();
+    let release = uname.release().to_str().unwrap();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map(|word| word.parse::<u32>().ok());
+    let version = (numbers.next().flatten(), numbers.next().flatten());
+    let expected = match version {
+        version if version >= (Some(6), Some(10)) => Method::UprobeMulti(PidFilter::Kernel),
+        version if version >= (Some(6), Some(6)) => Method::UprobeMulti(PidFilter::Program),
+        _ => Method::PerfEvent,
+    };
+    assert_eq!(attach::method().unwrap(), expected, "{release}");
+    assert_eq!(attach::check_kernel().unwrap(), expected);
 }
 
 fn outgoing(phase: Phase) -> u64 {
@@ -34,7 +53,7 @@ fn key(process: &Process, serial: u64) -> RecordKey {
     }
 }
 
-fn attach(processes: &[&Process], options: Options) -> Tracer {
+fn attach_to(processes: &[&Process], options: Options) -> Tracer {
     let targets: Vec<_> = processes.iter().map(|process| process.target()).collect();
     Tracer::attach(&targets, options).unwrap()
 }
@@ -46,10 +65,10 @@ fn serials<V>(rows: &[(RecordKey, V)]) -> Vec<u64> {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn every_event_arrives_with_its_arguments() {
     let mut process = Process::start(Role::Target);
-    let tracer = attach(&[&process], Options::default());
+    let tracer = attach_to(&[&process], Options::default());
 
     process.fire(
         "connection_open",
@@ -166,7 +185,7 @@ fn every_event_arrives_with_its_arguments() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn nothing_is_lost_or_counted_twice() {
     const THREADS: u64 = 4;
     const PAIRS: u64 = 50_000;
@@ -189,23 +208,23 @@ fn nothing_is_lost_or_counted_twice() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn more_rows_than_one_batch_are_read() {
     const ROWS: u64 = 100_000;
     let mut process = Process::start(Role::Target);
-    let tracer = attach(&[&process], Options::default());
+    let tracer = attach_to(&[&process], Options::default());
     process.command(&format!("start {ROWS}"));
     let maps = tracer.snapshot().unwrap();
     assert_eq!(serials(&maps.requests), (1..=ROWS).collect::<Vec<_>>());
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn only_the_processes_that_were_named_are_traced() {
     let mut first = Process::start(Role::Target);
     let mut second = Process::start(Role::Target);
     let mut other = Process::start(Role::Target);
-    let tracer = attach(&[&first, &second], Options::default());
+    let tracer = attach_to(&[&first, &second], Options::default());
     for process in [&mut first, &mut second, &mut other] {
         process.fire("request_start", [1, 7, 1, 1, outgoing(Phase::Queued), 0]);
     }
@@ -220,13 +239,17 @@ fn only_the_processes_that_were_named_are_traced() {
     let mut expected = [key(&first, 1), key(&second, 1)];
     expected.sort_by_key(|key| key.tgid);
     assert_eq!(keys, expected);
-    // Nor does it trap.
-    assert_eq!(other.byte_at("request_start"), 0x90);
+    // Nor does it trap, where the kernel can tell processes apart.
+    let byte_of_other = match attach::method().unwrap().pid_filter() {
+        PidFilter::Kernel => 0x90,
+        PidFilter::Program => 0xcc,
+    };
+    assert_eq!(other.byte_at("request_start"), byte_of_other);
     assert_eq!(first.byte_at("request_start"), 0xcc);
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn a_full_map_is_counted() {
     let mut process = Process::start(Role::Target);
     let options = Options {
@@ -234,7 +257,7 @@ fn a_full_map_is_counted() {
         max_channels: 2,
         verbose: false,
     };
-    let tracer = attach(&[&process], options);
+    let tracer = attach_to(&[&process], options);
     process.command("start 10");
     for serial in 1..=3 {
         process.fire("channel_open", [serial, 7, 1, 0, 0, 0]);
@@ -249,10 +272,10 @@ fn a_full_map_is_counted() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn what_began_before_is_seeded_and_leaves_no_ghosts() {
     let mut process = Process::start(Role::Target);
-    let mut tracer = attach(&[&process], Options::default());
+    let mut tracer = attach_to(&[&process], Options::default());
     let row = |phase: Phase, phase_ns| RequestValue {
         connection: 7,
         started_ns: 1,
@@ -336,12 +359,12 @@ fn what_began_before_is_seeded_and_leaves_no_ghosts() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn exec_and_exit_leave_no_rows() {
     let mut execs = Process::start(Role::Target);
     let mut exits = Process::start(Role::Target);
     let mut stays = Process::start(Role::Target);
-    let mut tracer = attach(
+    let mut tracer = attach_to(
         &[&execs, &exits, &stays],
         Options {
             verbose: true,
@@ -402,7 +425,7 @@ fn exec_and_exit_leave_no_rows() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn a_tracer_that_is_dropped_or_killed_leaves_nothing_behind() {
     let process = Process::start(Role::Target);
     let probes = [
@@ -413,7 +436,7 @@ fn a_tracer_that_is_dropped_or_killed_leaves_nothing_behind() {
     ];
     let bytes = || probes.map(|probe| process.byte_at(probe));
 
-    let tracer = attach(&[&process], Options::default());
+    let tracer = attach_to(&[&process], Options::default());
     assert_eq!(bytes(), [0xcc; 4]);
     drop(tracer);
     assert_eq!(bytes(), [0x90; 4]);
@@ -426,7 +449,7 @@ fn a_tracer_that_is_dropped_or_killed_leaves_nothing_behind() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn what_cannot_be_attached_is_told() {
     let mut process = Process::start(Role::Target);
     let mut gone = process.target();
@@ -452,7 +475,7 @@ fn what_cannot_be_attached_is_told() {
 
 /// Pids are those of the tracer's own namespace there, and the clean-up finds its processes.
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn works_inside_a_pid_namespace() -> io::Result<()> {
     for test in [
         "every_event_arrives_with_its_arguments",

@@ -28,7 +28,7 @@ fn window(process: &Value, connection: &str) -> (u64, u64) {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn stalled_and_busy_are_told_apart() {
     let target = Fixture::start("busy");
     let run = roam_trace(&["-p", &target.pid(), "-d", "300ms", "--json"]);
@@ -50,7 +50,7 @@ fn stalled_and_busy_are_told_apart() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn probes_alone() {
     let target = Fixture::start("busy");
     let run = roam_trace(&[
@@ -84,7 +84,7 @@ fn probes_alone() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn probes_where_the_registry_is_private() {
     let mut shell = std::process::Command::new("sh");
     shell.args(["-c", "ulimit -f 1000; exec \"$@\"", "sh"]);
@@ -101,7 +101,7 @@ fn probes_where_the_registry_is_private() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn the_kernel_side_speaks_with_verbose() {
     let target = Fixture::start("busy");
     let run = roam_trace(&["-p", &target.pid(), "-d", "300ms", "-v"]);
@@ -125,7 +125,7 @@ fn registry_is_dumped_without_the_privilege_to_watch() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn a_process_that_ends_ends_the_watch() {
     let mut target = Fixture::start("hang");
     let pid = target.pid();

@@ -29,7 +29,7 @@ fn the_registry_shows_every_hang_without_having_been_attached() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn probes_attached_before_the_hang_show_it() {
     for hang in HANGS {
         in_the_end(|| {
@@ -42,7 +42,7 @@ fn probes_attached_before_the_hang_show_it() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn probes_attached_after_the_hang_show_it_by_the_registry() {
     for hang in HANGS {
         let demo = Demo::start(&["--hang", hang]).ready();
@@ -75,7 +75,7 @@ fn sigusr1_works_with_every_worker_blocked() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn a_dump_by_probes_leaves_the_sites_as_they_were() {
     let demo = Demo::start(&["--hang", "handler"]).ready();
     let before = dump::site_bytes(demo.ready.host);
@@ -95,7 +95,7 @@ fn a_dump_by_probes_leaves_the_sites_as_they_were() {
 }
 
 #[test]
-#[ignore = "needs root and a kernel with uprobe_multi"]
+#[ignore = "needs root"]
 fn an_interrupt_ends_the_watching_and_prints_the_dump() {
     let demo = Demo::start(&["--hang", "handler"]).ready();
     let mut tracer = dump::Tracer::start(&demo.pids(), &["-v", "-d", "60s"]);

@@ -1,0 +1,52 @@
+//! What is attached to the probes of all targets, in whichever way.
+
+use aya::Ebpf;
+
+use super::binary::OpenBinary;
+use super::{ATTACH_ORDER, AttachError, Method, perf_event, uprobe_multi};
+
+/// What is attached to probes, until it is dropped.
+#[expect(dead_code, reason = "what they hold is for their drop")]
+pub(super) enum Links {
+    UprobeMulti(uprobe_multi::Links),
+    PerfEvent(perf_event::Links),
+}
+
+impl Links {
+    /// Loads the programs and attaches them to every site.
+    pub(super) fn attach(
+        method: Method,
+        object: &[u8],
+        bpf: &mut Ebpf,
+        binaries: &[OpenBinary<'_>],
+    ) -> Result<Self, AttachError> {
+        let in_order = ATTACH_ORDER.into_iter().flat_map(|probe| {
+            binaries
+                .iter()
+                .map(move |binary| (probe, binary, binary.offsets(probe)))
+                .filter(|(_, _, offsets)| !offsets.is_empty())
+        });
+        match method {
+            Method::UprobeMulti(_) => {
+                let programs = uprobe_multi::Programs::load(object, bpf, &ATTACH_ORDER)?;
+                let mut links = uprobe_multi::Links::default();
+                for (probe, binary, offsets) in in_order {
+                    links
+                        .attach(&programs, probe, &binary.file, &offsets, binary.pid)
+                        .map_err(|source| binary.link_error(method, probe, source))?;
+                }
+                Ok(Self::UprobeMulti(links))
+            }
+            Method::PerfEvent => {
+                perf_event::load(bpf, &ATTACH_ORDER)?;
+                let mut links = perf_event::Links::default();
+                for (probe, binary, offsets) in in_order {
+                    links
+                        .attach(bpf, probe, &binary.file, &offsets)
+                        .map_err(|source| binary.link_error(method, probe, source))?;
+                }
+                Ok(Self::PerfEvent(links))
+            }
+        }
+    }
+}

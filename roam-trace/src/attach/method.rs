@@ -1,0 +1,67 @@
+//! Which way of attaching the kernel offers: found out by trying, never by its
+//! version, since distributions carry features back and leave others out.
+
+use std::fmt;
+
+use super::{AttachError, perf_event, uprobe_multi};
+
+/// A way of attaching programs to probes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Method {
+    /// One link for all sites of a program (Linux 6.6).
+    UprobeMulti(PidFilter),
+    /// One perf event for each site. Needs CAP_SYS_ADMIN.
+    PerfEvent,
+}
+
+/// Who leaves out the processes that are not traced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PidFilter {
+    /// The kernel: no other process traps.
+    Kernel,
+    /// The program: every process traps that runs the same binary.
+    Program,
+}
+
+impl Method {
+    /// The best one of the running kernel.
+    pub(super) fn detect() -> Result<Self, AttachError> {
+        if let Some(filter) = uprobe_multi::pid_filter()? {
+            return Ok(Self::UprobeMulti(filter));
+        }
+        if perf_event::is_known() {
+            return Ok(Self::PerfEvent);
+        }
+        Err(AttachError::Unsupported {
+            release: rustix::system::uname()
+                .release()
+                .to_string_lossy()
+                .into_owned(),
+        })
+    }
+
+    /// What to tell who may not attach this way.
+    pub(super) fn permission_error(self) -> AttachError {
+        match self {
+            Self::UprobeMulti(_) => AttachError::may_not_load(),
+            Self::PerfEvent => AttachError::may_not_open_events(),
+        }
+    }
+
+    /// Who leaves out other processes.
+    pub fn pid_filter(self) -> PidFilter {
+        match self {
+            Self::UprobeMulti(filter) => filter,
+            Self::PerfEvent => PidFilter::Program,
+        }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::UprobeMulti(_) => "uprobe_multi",
+            Self::PerfEvent => "perf events",
+        })
+    }
+}

@@ -1,0 +1,82 @@
+//! The committed kernel programs of both architectures, compared instruction by instruction.
+//!
+//! Those of x86-64 are tried on real kernels by other tests. This one shows that those of AArch64 are
+//! the same programs, except that they find a probe's arguments in that architecture's registers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use aya_obj::Object;
+use aya_obj::generated::bpf_insn;
+use roam_trace_common::event::PROBES;
+
+const X86_64: &[u8] = include_bytes!("../ebpf/roam-trace.x86_64.o");
+const AARCH64: &[u8] = include_bytes!("../ebpf/roam-trace.aarch64.o");
+
+/// Where the kernel keeps the registers that the C calling conventions pass arguments in: `rdi`, `rsi`,
+/// `rdx`, `rcx`, `r8`, `r9` of x86-64's `struct pt_regs`, `x0` to `x5` of AArch64's `struct user_pt_regs`
+/// (`asm/ptrace.h` of each).
+const ARGUMENTS: [(i16, i16); 6] = [(112, 0), (104, 8), (96, 16), (88, 24), (72, 32), (64, 40)];
+
+/// `BPF_LDX | BPF_MEM | BPF_DW`.
+const LOAD_WORD: u8 = 0x79;
+
+/// The arguments that the program of each probe reads.
+const READ: [(&str, &[usize]); 8] = [
+    ("request_start", &[0, 1, 2, 3, 4, 5]),
+    ("request_phase", &[0, 1, 2, 3]),
+    ("request_end", &[0]),
+    ("channel_open", &[0, 1, 2, 3, 4, 5]),
+    ("channel_data", &[0, 1, 2, 3]),
+    ("channel_close", &[0]),
+    ("connection_open", &[0, 1, 2, 3]),
+    ("connection_close", &[0]),
+];
+
+/// The functions of an object by their names.
+fn functions(object: &[u8]) -> BTreeMap<String, Vec<bpf_insn>> {
+    let object = Object::parse(object).unwrap();
+    object
+        .functions
+        .into_values()
+        .map(|function| (function.name, function.instructions))
+        .collect()
+}
+
+/// Two instructions that do the same. If they read an argument, each as its architecture has it, which.
+fn compare(x86_64: &bpf_insn, aarch64: &bpf_insn) -> Option<usize> {
+    let rest = |instruction: &bpf_insn| {
+        let &bpf_insn { code, imm, .. } = instruction;
+        (code, instruction.dst_reg(), instruction.src_reg(), imm)
+    };
+    assert_eq!(rest(x86_64), rest(aarch64));
+    if x86_64.off == aarch64.off {
+        return None;
+    }
+    assert_eq!(x86_64.code, LOAD_WORD);
+    let both = (x86_64.off, aarch64.off);
+    let argument = ARGUMENTS.iter().position(|offsets| *offsets == both);
+    assert!(argument.is_some(), "{both:?} are not the same argument");
+    argument
+}
+
+#[test]
+fn aarch64_differs_in_where_the_arguments_are_and_in_nothing_else() {
+    let (x86_64, aarch64) = (functions(X86_64), functions(AARCH64));
+    let names = |functions: &BTreeMap<String, _>| functions.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&x86_64), names(&aarch64));
+    for probe in PROBES {
+        assert!(x86_64.contains_key(probe), "{probe}");
+    }
+    for (name, instructions) in &x86_64 {
+        let others = &aarch64[name];
+        assert_eq!(instructions.len(), others.len(), "{name}");
+        let read: BTreeSet<usize> = instructions
+            .iter()
+            .zip(others)
+            .filter_map(|(x86_64, aarch64)| compare(x86_64, aarch64))
+            .collect();
+        let expected = READ.iter().find(|(probe, _)| probe == name);
+        let expected = expected.map_or(&[][..], |(_, arguments)| arguments);
+        assert_eq!(read.into_iter().collect::<Vec<_>>(), expected, "{name}");
+    }
+}

@@ -1,0 +1,170 @@
+//! A virtual machine without disk and network: boots a kernel with the files of [`initramfs`], reads
+//! what its checks print, and ends it when it takes too long.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use super::checks::{self, Checks, Judge, MARK, Verdict};
+use super::packages;
+use crate::machine;
+use crate::process::Process;
+
+/// Until the first program runs. An emulated processor takes 3 to 6 s.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// Where the processor's virtualisation is said to work but does not, as inside of some virtual machines.
+const BOOT_BY_KVM: Duration = Duration::from_secs(20);
+
+/// Until all checks are done.
+const CHECKS: Duration = Duration::from_secs(900);
+
+/// Tells the tests to be patient. The kernel hands what it does not know to the first program.
+const SLOW: &str = "ROAM_TRACE_TEST_SLOW=1";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Accelerator {
+    Kvm,
+    Emulation,
+}
+
+/// Installs the emulator where it is missing.
+pub(super) fn install() -> Result<()> {
+    machine::install(&[("qemu-system-x86_64", "qemu-system-x86")])
+}
+
+/// A machine before it is switched on.
+pub(super) struct Guest {
+    /// What its lines start with on the terminal.
+    name: String,
+    kernel: PathBuf,
+    initramfs: PathBuf,
+    /// Where what its kernel says is kept.
+    console: PathBuf,
+}
+
+impl Guest {
+    /// A machine for the newest kernel of a series.
+    pub(super) fn new(series: &str, initramfs: &Path) -> Result<Self> {
+        Ok(Self {
+            name: series.to_owned(),
+            kernel: packages::kernel(series)?,
+            initramfs: initramfs.to_owned(),
+            console: packages::directory()?.join(format!("console-{series}.log")),
+        })
+    }
+
+    /// Boots, runs the checks and judges them.
+    pub(super) fn run(&self, checks: &Checks) -> Result<Verdict> {
+        let (process, accelerator, begin) = self.start()?;
+        let place = match accelerator {
+            Accelerator::Kvm => "virtual machine",
+            Accelerator::Emulation => "emulated machine",
+        };
+        let mut judge = Judge::new(checks::release(&begin)?, place.to_owned());
+        let deadline = Instant::now() + CHECKS;
+        let mut left = checks.commands().len();
+        loop {
+            let line = match process.next_line(deadline) {
+                Ok(Some(line)) => line.trim_end_matches('\r').to_owned(),
+                Ok(None) => {
+                    judge.fail(&format!(
+                        "the machine ended before its checks did:\n{}",
+                        self.last_lines()
+                    ));
+                    break;
+                }
+                Err(error) => {
+                    judge.fail(&format!("{error:#}\n{}", self.last_lines()));
+                    break;
+                }
+            };
+            match line.strip_prefix(MARK).map(str::trim) {
+                None => {
+                    self.say(&line);
+                    judge.output(&line);
+                }
+                Some("end") => break,
+                Some(mark) => match mark.split_once(' ') {
+                    Some(("check", name)) => {
+                        self.say(&format!("$ {name}"));
+                        judge.start(name);
+                    }
+                    Some(("status", status)) => {
+                        judge.end(status == "0");
+                        left -= 1;
+                    }
+                    _ => bail!("the machine says something that is not understood: {line}"),
+                },
+            }
+        }
+        if left > 0 {
+            judge.fail(&format!("{left} checks did not run"));
+        }
+        Ok(judge.verdict())
+    }
+
+    /// Switches it on and waits until its first program runs; returns the line that it begins with.
+    fn start(&self) -> Result<(Process, Accelerator, String)> {
+        let may_use_kvm = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/kvm")
+            .is_ok();
+        if may_use_kvm {
+            match self.try_start(Accelerator::Kvm, BOOT_BY_KVM) {
+                Ok((process, begin)) => return Ok((process, Accelerator::Kvm, begin)),
+                Err(_) => self.say("KVM does not boot this kernel here: emulating the processor"),
+            }
+        }
+        let (process, begin) = self
+            .try_start(Accelerator::Emulation, BOOT)
+            .with_context(|| format!("the kernel did not boot:\n{}", self.last_lines()))?;
+        Ok((process, Accelerator::Emulation, begin))
+    }
+
+    fn try_start(&self, accelerator: Accelerator, within: Duration) -> Result<(Process, String)> {
+        let process = Process::start(self.command(accelerator))?;
+        let begin = process.wait_for(within, |line| line.starts_with(MARK))?;
+        Ok((process, begin.trim_end().to_owned()))
+    }
+
+    fn command(&self, accelerator: Accelerator) -> Command {
+        let (accelerator, environment) = match accelerator {
+            Accelerator::Kvm => ("kvm", ""),
+            Accelerator::Emulation => ("tcg", SLOW),
+        };
+        let mut qemu = Command::new("qemu-system-x86_64");
+        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot"])
+            .args(["-display", "none", "-monitor", "none"])
+            .args(["-accel", accelerator, "-cpu", "max"])
+            .args(["-smp", "2", "-m", "2048"])
+            // The first serial port is the kernel's, the second one the checks'.
+            .arg("-serial")
+            .arg(format!("file:{}", self.console.display()))
+            .args(["-serial", "stdio"])
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(&self.initramfs)
+            .arg("-append")
+            .arg(format!("console=ttyS0 quiet panic=-1 {environment}"));
+        qemu
+    }
+
+    /// Where a kernel says why it does not go on.
+    fn last_lines(&self) -> String {
+        const LINES: usize = 30;
+        let text = fs::read(&self.console).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<_> = text.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
+    fn say(&self, line: &str) {
+        println!("{:<5}| {line}", self.name);
+    }
+}

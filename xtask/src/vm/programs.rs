@@ -1,0 +1,57 @@
+//! The programs that are checked, and what they need.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+use super::checks::Checks;
+use crate::{artifacts, process, scratch};
+
+/// Builds the tool, the demo and the tool's integration tests.
+pub(super) fn build() -> Result<Checks> {
+    let mut programs = process::cargo(["build", "--package", "demo", "--package", "roam-trace"]);
+    programs.current_dir(scratch::root());
+    process::require(programs)?;
+
+    let mut tests = process::cargo(["test", "--package", "roam-trace", "--test", "*", "--no-run"]);
+    tests.current_dir(scratch::root());
+    let tests = artifacts::test_programs(tests)?;
+    ensure!(!tests.is_empty(), "roam-trace has no integration tests");
+
+    let built = scratch::target_directory().join("debug");
+    Ok(Checks {
+        tests,
+        trace: built.join("roam-trace"),
+        demo: built.join("roam-demo"),
+        package: scratch::root().join("roam-trace"),
+    })
+}
+
+/// A command of this system's.
+pub(super) fn find(command: &str) -> Result<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .map(|directory| directory.join(command))
+        .find(|path| path.is_file())
+        .with_context(|| format!("no {command} in PATH"))
+}
+
+/// The shared libraries of a program, the loader among them, as the loader itself finds them.
+pub(super) fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let output = Command::new("ldd")
+        .arg(program)
+        .output()
+        .context("starting ldd")?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    ensure!(
+        output.status.success() && !text.contains("not found"),
+        "{} misses a library:\n{text}",
+        program.display()
+    );
+    Ok(text
+        .split_whitespace()
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect())
+}
