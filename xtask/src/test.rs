@@ -15,7 +15,7 @@ struct Part {
     run: fn() -> Result<Tally>,
 }
 
-const ROOTLESS: [Part; 9] = [
+const ROOTLESS: [Part; 10] = [
     Part {
         name: "formatting",
         run: formatting,
@@ -27,6 +27,10 @@ const ROOTLESS: [Part; 9] = [
     Part {
         name: "unit, snapshot, property and doc tests",
         run: tests,
+    },
+    Part {
+        name: "probes linked by mold",
+        run: probes_by_mold,
     },
     Part {
         name: "conformance",
@@ -139,11 +143,24 @@ fn end_to_end() -> Result<Tally> {
     cargo_test(&["--", "--ignored", "--test-threads=1"])
 }
 
+/// Linkers differ in what they keep of a program's notes.
+fn probes_by_mold() -> Result<Tally> {
+    let mut command = workspace(&["test", "--package", "roam-diagnostic"]);
+    command
+        .args(["--test", "probe_sites", "--target-dir", "target/mold"])
+        .env("RUSTFLAGS", "-Clink-arg=-fuse-ld=mold");
+    tally_of_tests(command)
+}
+
 fn cargo_test(arguments: &[&str]) -> Result<Tally> {
-    let finished = process::show(with(
+    tally_of_tests(with(
         workspace(&["test", "--workspace", "--no-fail-fast"]),
         arguments,
-    ))?;
+    ))
+}
+
+fn tally_of_tests(command: Command) -> Result<Tally> {
+    let finished = process::show(command)?;
     let mut tally = Tally::of_cargo_test(&finished.text);
     if !finished.success && tally.failed == 0 {
         // It did not compile, or a test ended its process.

@@ -44,6 +44,8 @@ pub(super) fn run(
         let snapshot = outcome.snapshot(target, args.source, &watched);
         processes.extend(outcome.keep(snapshot).flatten());
     }
+    // What follows takes time, and ages are as of now.
+    let taken_at = Timestamp::now();
     let graph = explain_all(&mut processes, &all, before, |target| {
         // Without saying again what could not be read.
         let mut quiet = Outcome::default();
@@ -63,7 +65,7 @@ pub(super) fn run(
     if !processes.is_empty() {
         let dump = Dump {
             schema_version: SCHEMA_VERSION,
-            taken_at: Timestamp::now(),
+            taken_at,
             processes,
             graph: Some(graph),
         };
