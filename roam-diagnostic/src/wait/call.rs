@@ -2,7 +2,7 @@
 
 use roam_trace_common::event::{Direction, Phase};
 
-use super::pair::{Confidence, Pairs, Partner};
+use super::pair::{Confidence, Ground, Pairs, Partner};
 use super::scene::{Endpoint, RowId, Scene};
 
 /// What was found of a request at the other end of its link.
@@ -30,7 +30,7 @@ pub(super) enum OtherEnd {
 pub(super) struct Match {
     pub(super) row: RowId,
     pub(super) confidence: Confidence,
-    pub(super) ground: String,
+    pub(super) ground: Ground,
 }
 
 /// Finds the other end's row of a request.
@@ -108,7 +108,9 @@ impl Calls {
             (Some(&other), None) => OtherEnd::Row(Match {
                 row: other,
                 confidence: Confidence::Medium,
-                ground: "only one of the links that may be the other end has this request".into(),
+                ground: Ground::Fixed(
+                    "only one of the links that may be the other end has this request",
+                ),
             }),
             _ => OtherEnd::Ambiguous,
         }

@@ -1,7 +1,6 @@
 //! The rows of all processes, and how one is found from another.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ChannelDirection, Direction};
 
 use super::facts::{Facts, Life, ProcessFacts};
@@ -62,6 +61,14 @@ impl<'a> Scene<'a> {
         for (index, process) in facts.processes.iter().enumerate() {
             scene.processes.insert(process.process.pid, index as u32);
         }
+        // Without calls or without handlers there is nothing to pair.
+        let has = |direction| {
+            snapshots.iter().any(|snapshot| {
+                let mut rows = snapshot.requests.iter();
+                rows.any(|row| row.direction == direction)
+            })
+        };
+        let both_directions = has(Direction::Outgoing) && has(Direction::Incoming);
         for (process, snapshot) in (0..).zip(snapshots) {
             for (index, row) in (0..).zip(&snapshot.connections) {
                 let endpoint = Endpoint {
@@ -71,7 +78,13 @@ impl<'a> Scene<'a> {
                 scene.connections.insert(endpoint, index);
             }
             for (index, row) in (0..).zip(&snapshot.requests) {
-                scene.requests.insert((process, row.serial), index);
+                // Calls are looked up by their channels only.
+                if row.direction == Direction::Incoming || !snapshot.channels.is_empty() {
+                    scene.requests.insert((process, row.serial), index);
+                }
+                if !both_directions {
+                    continue;
+                }
                 let endpoint = Endpoint {
                     process,
                     serial: row.connection,

@@ -1,12 +1,12 @@
 //! Finds the few links that may be the other end of each, by hash joins and
 //! sorted lists.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use roam_trace_common::event::{Direction, RequestKind};
 
 use super::ground::{Candidate, SOON_US};
 use super::link::{Links, Neighbours, Tie};
+use crate::snapshot::Request;
 use crate::wait::facts::Moved;
 use crate::wait::scene::{RowId, Scene};
 
@@ -58,6 +58,10 @@ pub(super) fn find_by_requests(
             .connection(scene.endpoint(row))
             .map_or(0, |connection| connection.conn_id)
     };
+    let is_incoming = |request: &Request| request.direction == Direction::Incoming;
+    if !scene.requests().any(|(_, request)| is_incoming(request)) {
+        return;
+    }
     let mut callers: HashMap<(u64, u64, u64), Vec<(i64, RowId)>> = HashMap::new();
     let mut callees = Vec::new();
     for (row, request) in scene.requests() {

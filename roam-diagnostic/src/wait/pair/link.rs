@@ -1,8 +1,7 @@
 //! The two things that pairs are made of: the roots of links, with what their
 //! ends saw, and which processes share anything.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ConnectionState, Direction, Phase, RequestKind, Role};
 
 use super::ground::SOON_US;
