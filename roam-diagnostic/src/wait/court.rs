@@ -57,6 +57,8 @@ pub(super) enum Shared {
     Ambiguous,
     /// The peer can do nothing.
     PeerGone,
+    /// A handler runs and waits for no call that is known.
+    HandlerRunning,
 }
 
 /// What the rules ask of a link for every one of its rows.

@@ -20,7 +20,7 @@ use super::circle::{Circles, circles};
 use super::court::Court;
 use super::facts::Life;
 use super::pair::{Confidence, Ground};
-use super::rules::{Finding, On, Wait};
+use super::rules::{Finding, On};
 use super::scene::RowId;
 use super::verdict::{Code, Verdict};
 use crate::snapshot::{Process, id};
@@ -131,67 +131,89 @@ pub(super) struct Built {
     pub(super) in_circle: BTreeMap<u32, u32>,
 }
 
-/// Builds the graph out of what the rules found for requests and drivers.
-pub(super) fn build(court: &Court<'_>, findings: &[(On, Finding)]) -> Built {
-    let mut nodes = Nodes {
-        court,
-        places: HashMap::with_capacity(findings.len()),
-        on: Vec::with_capacity(findings.len()),
-        nodes: Vec::with_capacity(findings.len()),
-        methods: HashMap::new(),
-        processes: HashMap::new(),
-    };
-    let mut edges = Vec::new();
-    for (on, finding) in findings {
-        let from = nodes.place(*on);
-        nodes.tell(from, &finding.verdict);
-        for wait in &finding.waits_for {
-            edges.push(edge(from, nodes.place(wait.on), wait));
-        }
-    }
-    let mut built = Built {
-        graph: WaitGraph {
-            nodes: nodes.nodes,
-            edges,
-            roots: Vec::new(),
-        },
-        on: nodes.on,
-        in_circle: BTreeMap::new(),
-    };
-    find_roots(court, &mut built);
-    built
-}
-
-fn edge(from: u32, to: u32, wait: &Wait) -> Edge {
-    Edge {
-        from,
-        to,
-        confidence: wait.confidence,
-        ground: wait.ground.clone(),
-    }
-}
-
-struct Nodes<'a> {
+/// Builds the graph out of what the rules find for requests and drivers.
+pub(super) struct Builder<'a> {
     court: &'a Court<'a>,
-    places: HashMap<On, u32>,
+    /// Places of requests' nodes, by process and row.
+    requests: Vec<Vec<u32>>,
+    /// Places of other nodes.
+    others: HashMap<On, u32>,
     on: Vec<On>,
     nodes: Vec<Node>,
+    edges: Vec<Edge>,
     /// Names, each kept once.
     methods: HashMap<(u32, RequestKind, u64), Arc<str>>,
     processes: HashMap<u32, Arc<Process>>,
 }
 
-impl Nodes<'_> {
+impl<'a> Builder<'a> {
+    pub(super) fn new(court: &'a Court<'a>) -> Self {
+        Self {
+            court,
+            requests: court
+                .scene
+                .snapshots
+                .iter()
+                .map(|snapshot| vec![NONE; snapshot.requests.len()])
+                .collect(),
+            others: HashMap::new(),
+            on: Vec::new(),
+            nodes: Vec::new(),
+            edges: Vec::new(),
+            methods: HashMap::new(),
+            processes: HashMap::new(),
+        }
+    }
+
+    /// Adds what was found for a node, and hands the verdict on.
+    pub(super) fn add(&mut self, on: On, finding: Finding) -> Verdict {
+        let from = self.place(on);
+        self.tell(from, &finding.verdict);
+        for wait in finding.waits_for {
+            let to = self.place(wait.on);
+            self.edges.push(Edge {
+                from,
+                to,
+                confidence: wait.confidence,
+                ground: wait.ground,
+            });
+        }
+        finding.verdict
+    }
+
+    pub(super) fn finish(self) -> Built {
+        let mut built = Built {
+            graph: WaitGraph {
+                nodes: self.nodes,
+                edges: self.edges,
+                roots: Vec::new(),
+            },
+            on: self.on,
+            in_circle: BTreeMap::new(),
+        };
+        find_roots(self.court, &mut built);
+        built
+    }
+
     /// The node of a request, driver or process, made where there is none yet.
     fn place(&mut self, on: On) -> u32 {
-        if let Some(&place) = self.places.get(&on) {
-            return place;
+        let known = match on {
+            On::Request(row) => self.requests[row.process as usize][row.index as usize],
+            _ => self.others.get(&on).copied().unwrap_or(NONE),
+        };
+        if known != NONE {
+            return known;
         }
         let place = self.nodes.len() as u32;
         let node = self.node(on);
         self.nodes.push(node);
         self.on.push(on);
-        self.places.insert(on, place);
+        match on {
+            On::Request(row) => self.requests[row.process as usize][row.index as usize] = place,
+            _ => {
+                self.others.insert(on, place);
+            }
+        }
         place
     }
 

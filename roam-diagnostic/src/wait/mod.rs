@@ -27,7 +27,7 @@ use std::fmt::Write as _;
 use call::Calls;
 use court::Court;
 use foldhash::HashMap;
-use graph::Built;
+use graph::{Builder, Built};
 use rules::{Finding, On};
 use scene::{Endpoint, RowId, Scene};
 
@@ -83,14 +83,21 @@ struct Verdicts {
 }
 
 fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
-    let mut findings = Vec::new();
+    let mut graph = Builder::new(court);
+    let mut requests: Vec<Vec<Option<Verdict>>> = court
+        .scene
+        .snapshots
+        .iter()
+        .map(|snapshot| vec![None; snapshot.requests.len()])
+        .collect();
     let mut contradicting = BTreeSet::new();
     let mut is_ambiguous = false;
     for (row, _) in court.scene.requests() {
         if let Some(finding) = rules::judge_request(court, row) {
             is_ambiguous |= finding.verdict.code == Code::PeerAmbiguous;
             add_contradicting(court, row, &finding, &mut contradicting);
-            findings.push((On::Request(row), finding));
+            let verdict = graph.add(On::Request(row), finding);
+            requests[row.process as usize][row.index as usize] = Some(verdict);
         }
     }
     let mut connections = Vec::new();
@@ -102,7 +109,7 @@ fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
                 serial: row.serial,
             };
             if let Some(finding) = rules::judge_driver(court, link) {
-                findings.push((On::Driver(link), finding));
+                graph.add(On::Driver(link), finding);
             }
         }
         connections.push(
@@ -126,18 +133,7 @@ fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
                 .collect(),
         );
     }
-    let mut built = graph::build(court, &findings);
-    let mut requests: Vec<Vec<Option<Verdict>>> = court
-        .scene
-        .snapshots
-        .iter()
-        .map(|snapshot| vec![None; snapshot.requests.len()])
-        .collect();
-    for (on, finding) in findings {
-        if let On::Request(row) = on {
-            requests[row.process as usize][row.index as usize] = Some(finding.verdict);
-        }
-    }
+    let mut built = graph.finish();
     tell_deadlocks(&mut built, &mut requests);
     let verdicts = Verdicts {
         requests,

@@ -595,14 +595,19 @@ fn response_not_sent(case: &Case<'_>) -> Option<Finding> {
 }
 
 fn handler_running(case: &Case<'_>) -> Option<Finding> {
-    let mut evidence = Vec::new();
-    let calls = made_calls(case.court, case.row, &mut evidence);
-    let mut finding = Finding::new(
-        Code::HandlerRunning,
-        format!("handler has not returned{calls}"),
-        evidence,
-    );
-    for &child in case.court.scene.children(case.row) {
+    let children = case.court.scene.children(case.row);
+    let words = || {
+        let mut evidence = Vec::new();
+        let calls = made_calls(case.court, case.row, &mut evidence);
+        (format!("handler has not returned{calls}"), evidence)
+    };
+    if children.is_empty() {
+        let (text, evidence) = case.court.shared(case.link, Shared::HandlerRunning, words);
+        return Finding::new(Code::HandlerRunning, text, evidence);
+    }
+    let (text, evidence) = words();
+    let mut finding = Finding::new(Code::HandlerRunning, text, evidence);
+    for &child in children {
         finding = finding.waiting_for(known(On::Request(child), "recorded when the call was made"));
     }
     finding
