@@ -4,7 +4,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use roam_diagnostic::snapshot::{Gap, Snapshot};
+use roam_diagnostic::snapshot::Snapshot;
 use roam_diagnostic::wait::{Counters, Facts, STUCK_US, WaitGraph, explain};
 
 use crate::merge;
@@ -14,11 +14,6 @@ use crate::target::neighbour::{Neighbourhood, neighbourhood};
 /// Pauses between looks at counters where connections look alike. What was sent before one is to arrive
 /// within it, on a machine that has more to do too.
 const LOOK_PAUSES_MS: [u64; 8] = [10, 10, 20, 20, 40, 40, 60, 60];
-
-/// Requests of a process that is looked at alone which are given verdicts, oldest first. Nobody reads more, and
-/// judging them takes longer than reading them. Of several processes all are: a row whose other half was left
-/// out would be judged wrongly.
-const JUDGED_ALONE: usize = 2_000;
 
 /// The counters of every connection of several processes, as of now. What cannot be read is left out:
 /// whoever reads its rows says so.
@@ -40,28 +35,6 @@ pub fn counters(targets: &[&Target]) -> Counters {
 /// `before` are the counters before the snapshots were taken. Snapshots of several processes are not one
 /// instant: those that contradict others are taken anew with `again`, once.
 pub fn explain_all(
-    snapshots: &mut [Snapshot],
-    targets: &[&Target],
-    before: Counters,
-    again: impl FnMut(&Target) -> Option<Snapshot>,
-) -> WaitGraph {
-    let unjudged = match &mut *snapshots {
-        [alone] if alone.requests.len() > JUDGED_ALONE => {
-            alone.gaps.push(Gap::Other {
-                text: format!("only the {JUDGED_ALONE} oldest requests have verdicts"),
-            });
-            alone.requests.split_off(JUDGED_ALONE)
-        }
-        _ => Vec::new(),
-    };
-    let graph = explain_rows(snapshots, targets, before, again);
-    if let [alone] = snapshots {
-        alone.requests.extend(unjudged);
-    }
-    graph
-}
-
-fn explain_rows(
     snapshots: &mut [Snapshot],
     targets: &[&Target],
     before: Counters,

@@ -86,8 +86,15 @@ pub(crate) struct Demo {
 impl Demo {
     /// Starts a host with two cells and waits until it says that it is as it was ordered.
     pub(crate) fn start(programs: &Programs, arguments: &[&str]) -> Result<Self> {
+        Self::with_cells(programs, 2, arguments)
+    }
+
+    /// The same with another number of cells.
+    pub(crate) fn with_cells(programs: &Programs, cells: u32, arguments: &[&str]) -> Result<Self> {
         let mut command = Command::new(programs.directory.join("roam-demo"));
-        command.args(["host", "--cells", "2"]).args(arguments);
+        command
+            .args(["host", "--cells", &cells.to_string()])
+            .args(arguments);
         let process = Process::start(command)?;
         let line = process.wait_for(READY, |line| line.starts_with('{'))?;
         let ready: Value = serde_json::from_str(&line).context("the demo's ready line")?;

@@ -2,6 +2,8 @@
 
 mod calls;
 mod flood;
+mod graph;
+mod processes;
 mod sequence;
 mod spread;
 
@@ -17,6 +19,10 @@ pub(crate) enum Subject {
     Calls,
     /// `roam-trace -p` on a process with 100,000 requests in flight
     Flood,
+    /// `roam-trace` on 100 processes with 1,000 requests in flight each, verdicts and wait graph included
+    Processes,
+    /// Verdicts and wait graph alone, by the number of rows
+    Graph,
 }
 
 /// Runs the benches named, or all.
@@ -27,6 +33,8 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
                 Subject::Sequence => sequence::run()?,
                 Subject::Calls => calls::run()?,
                 Subject::Flood => flood::run()?,
+                Subject::Processes => processes::run()?,
+                Subject::Graph => graph::run()?,
             }
         }
     }

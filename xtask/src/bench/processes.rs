@@ -1,0 +1,64 @@
+//! How long a whole `roam-trace` takes for many processes, and how much memory.
+
+use std::process::{Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+use super::spread::{RUNS, Spread};
+use crate::demo::{Demo, Programs};
+
+/// Pairs of a host and a cell.
+const PAIRS: usize = 50;
+/// Calls between the two, so that each of them has that many requests in flight.
+const CALLS: &str = "1000";
+/// Rows younger than a second get no verdict.
+const STUCK: Duration = Duration::from_millis(1_500);
+
+pub(super) fn run() -> Result<()> {
+    println!(
+        "roam-trace on {} processes with {CALLS} requests in flight each:",
+        2 * PAIRS
+    );
+    let programs = Programs::build()?;
+    let demos = (0..PAIRS)
+        .map(|_| Demo::with_cells(&programs, 1, &["--rate", "0", "--flood", CALLS]))
+        .collect::<Result<Vec<_>>>()?;
+    sleep(STUCK);
+    let (mut times, mut peaks) = (Vec::new(), Vec::new());
+    for _ in 0..RUNS {
+        let mut command = programs.trace();
+        for demo in &demos {
+            command.args(["-p", &demo.host.to_string()]);
+        }
+        command.arg("--children").stdout(Stdio::null());
+        let started = Instant::now();
+        peaks.push(peak_megabytes(&mut command)?);
+        times.push(started.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("whole process: {:.1} ms", Spread::of(times));
+    println!("memory: {:.1} MB", Spread::of(peaks));
+    demos.into_iter().try_for_each(Demo::stop)
+}
+
+/// Runs a program to its end. The kernel forgets the most that it used with the program, so it is looked at
+/// while that runs.
+fn peak_megabytes(command: &mut Command) -> Result<f64> {
+    let mut child = command.spawn().context("cannot start roam-trace")?;
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kilobytes = 0;
+    loop {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let now = text.lines().find_map(|line| {
+            let (_, value) = line.split_once("VmHWM:")?;
+            value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        });
+        peak_kilobytes = peak_kilobytes.max(now.unwrap_or(0));
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "roam-trace failed");
+            return Ok(peak_kilobytes as f64 / 1024.0);
+        }
+        sleep(Duration::from_millis(1));
+    }
+}
