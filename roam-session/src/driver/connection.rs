@@ -1,8 +1,8 @@
 //! What the driver keeps of one connection of its link.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ChannelSide, Outcome, Phase, Request};
 use roam_wire::ConnectionId;
 

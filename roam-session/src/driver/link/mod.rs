@@ -10,9 +10,9 @@ mod received;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ConnectionState, Phase, Request};
 use roam_wire::{ConnectionId, Message};
 
