@@ -14,6 +14,7 @@ mod handshake;
 mod link;
 mod reconnect;
 mod run;
+mod turns;
 mod virtual_connection;
 
 pub use config::{HandshakeConfig, Negotiated, RetryPolicy};

@@ -5,18 +5,16 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
+use futures_util::FutureExt;
 use futures_util::future::poll_fn;
 use roam_wire::Message;
 
 use super::ConnectionError;
 use super::link::{Action, Link, Outbound, Violation, check_unreadable};
+use super::turns::Turns;
 use super::virtual_connection::Answer;
 use crate::runtime::{Receiver, spawn, spawn_with_abort};
 use crate::{ConnectionHandle, DriverMessage, MessageTransport, ServiceDispatcher};
-
-/// Messages that are read while one waits to be written. More than one, see
-/// [`next_event`](Driver::next_event), and not many, so that a peer that never stops sending gets its answers.
-const READS_PER_WRITE: u32 = 4;
 
 /// Moves everything over one link. Nothing on the link happens unless it runs.
 pub struct Driver<T, D> {
@@ -24,8 +22,7 @@ pub struct Driver<T, D> {
     link: Link<D>,
     queue: Receiver<DriverMessage>,
     answers: Receiver<Answer>,
-    /// Messages read since the last write.
-    reads_in_a_row: u32,
+    turns: Turns,
 }
 
 /// What the driver waited for.
@@ -58,7 +55,7 @@ where
             link,
             queue,
             answers,
-            reads_in_a_row: 0,
+            turns: Turns::new(),
         }
     }
 
@@ -75,12 +72,7 @@ where
     pub async fn run(mut self) -> Result<(), ConnectionError> {
         loop {
             self.link.handle_polled();
-            let event = self.next_event().await;
-            self.reads_in_a_row = match event {
-                Event::Received(_) => self.reads_in_a_row + 1,
-                Event::Queued(_) | Event::Answered(_) => 0,
-            };
-            let next = match event {
+            let next = match self.next_event().await {
                 Event::Queued(message) => {
                     let action = self.link.handle_queued(message);
                     self.act(action).await?
@@ -97,31 +89,35 @@ where
         }
     }
 
-    /// Waits for whatever comes first.
-    ///
-    /// Where both a message came in and one waits to be written, reading goes first. A peer reads nothing
-    /// while its own write waits for room, so two ends that rather wrote than read would fill the transport
-    /// in both directions and wait for each other for ever.
+    /// Waits for whatever comes first; where there is something to read and something to write, by turns.
     async fn next_event(&mut self) -> Event {
-        let reads_first = self.reads_in_a_row < READS_PER_WRITE;
-        let mut queued = pin!(self.queue.recv());
-        let mut answered = pin!(self.answers.recv());
-        let mut received = pin!(self.io.recv());
+        // Asking the transport costs more than asking the queue, so that is done first where it may be.
+        if self.turns.is_writes()
+            && let Some(Some(message)) = self.queue.recv().now_or_never()
+        {
+            return Event::Queued(message);
+        }
+        let Self {
+            io, queue, answers, ..
+        } = self;
+        let turns = &mut self.turns;
+        let mut queued = pin!(queue.recv());
+        let mut answered = pin!(answers.recv());
+        let mut received = pin!(io.recv());
         poll_fn(|cx| {
-            if reads_first && let Poll::Ready(received) = received.as_mut().poll(cx) {
-                return Poll::Ready(Event::Received(received));
-            }
             // The link holds a sender of either queue, so neither ends.
-            if let Poll::Ready(Some(message)) = queued.as_mut().poll(cx) {
-                return Poll::Ready(Event::Queued(message));
-            }
             if let Poll::Ready(Some(answer)) = answered.as_mut().poll(cx) {
                 return Poll::Ready(Event::Answered(answer));
             }
-            if reads_first {
-                return Poll::Pending;
+            if let Poll::Ready(received) = received.as_mut().poll(cx) {
+                turns.read();
+                return Poll::Ready(Event::Received(received));
             }
-            received.as_mut().poll(cx).map(Event::Received)
+            turns.idle();
+            match queued.as_mut().poll(cx) {
+                Poll::Ready(Some(message)) => Poll::Ready(Event::Queued(message)),
+                _ => Poll::Pending,
+            }
         })
         .await
     }
@@ -165,6 +161,7 @@ where
     }
 
     async fn send(&mut self, outbound: Outbound) -> io::Result<()> {
+        self.turns.wrote(outbound.payload_bytes());
         self.link.set_writing(true);
         self.io.send(&outbound.message).await?;
         self.link.set_writing(false);

@@ -149,8 +149,10 @@ impl<D: ServiceDispatcher> Link<D> {
     /// A message was written.
     pub(super) fn handle_sent(&mut self, outbound: Outbound) {
         if let Some(connection) = self.connection(conn_id_of(&outbound.message)) {
-            let bytes = payload_bytes_of(&outbound.message);
-            connection.tracker.row().message_sent(bytes);
+            connection
+                .tracker
+                .row()
+                .message_sent(outbound.payload_bytes());
         }
         match outbound.receipt {
             Receipt::Nobody => {}
@@ -227,6 +229,12 @@ impl<D: ServiceDispatcher> Link<D> {
         } else {
             self.virtuals.get_mut(&conn_id)
         }
+    }
+}
+
+impl Outbound {
+    pub(super) fn payload_bytes(&self) -> u64 {
+        payload_bytes_of(&self.message)
     }
 }
 
