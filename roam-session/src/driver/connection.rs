@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use roam_diagnostic::registry::{ChannelSide, Outcome, Phase, Request};
 use roam_wire::ConnectionId;
+use rustc_hash::FxHashMap;
 
 use crate::handle::Announcements;
 use crate::record::{ConnectionTracker, Incoming, outcome_of};
@@ -27,7 +28,9 @@ pub(super) struct LinkConnection {
     pub(super) channels: ChannelRegistry,
     /// Serves what comes in; `None` for the link's dispatcher.
     pub(super) dispatcher: Option<Box<dyn ServiceDispatcher>>,
-    calls: HashMap<u64, Call>,
+    /// By ids that this end gave.
+    calls: FxHashMap<u64, Call>,
+    /// By ids that the peer gave, and may have chosen to collide.
     requests: HashMap<u64, Serving>,
 }
 
@@ -40,7 +43,7 @@ struct Call {
 /// A request that waits for its handler.
 struct Serving {
     request: Arc<Incoming>,
-    /// `None` until the handler was spawned.
+    /// `None` in a test without a runtime.
     abort: Option<AbortHandle>,
 }
 
@@ -76,7 +79,7 @@ impl LinkConnection {
             handle,
             channels,
             dispatcher,
-            calls: HashMap::new(),
+            calls: FxHashMap::default(),
             requests: HashMap::new(),
         }
     }
@@ -102,19 +105,14 @@ impl LinkConnection {
         self.requests.contains_key(&request_id)
     }
 
-    /// A request came in and its handler is about to be spawned.
-    pub(super) fn add_request(&mut self, request_id: u64, request: Arc<Incoming>) {
-        let serving = Serving {
-            request,
-            abort: None,
-        };
-        self.requests.insert(request_id, serving);
-    }
-
-    pub(super) fn set_abort(&mut self, request_id: u64, abort: AbortHandle) {
-        if let Some(serving) = self.requests.get_mut(&request_id) {
-            serving.abort = Some(abort);
-        }
+    /// A request's handler was spawned.
+    pub(super) fn add_request(
+        &mut self,
+        request_id: u64,
+        request: Arc<Incoming>,
+        abort: Option<AbortHandle>,
+    ) {
+        self.requests.insert(request_id, Serving { request, abort });
     }
 
     /// The request that a response answers, `None` where it was cancelled or answered before.

@@ -5,15 +5,14 @@ use std::io;
 use std::pin::pin;
 use std::task::Poll;
 
-use futures_util::FutureExt;
 use futures_util::future::poll_fn;
 use roam_wire::Message;
 
 use super::ConnectionError;
-use super::link::{Action, Link, Outbound, Violation, check_unreadable};
+use super::link::{Action, Link, Outbound, Violation, check_unreadable, payload_bytes_of};
 use super::turns::Turns;
 use super::virtual_connection::Answer;
-use crate::runtime::{Receiver, spawn, spawn_with_abort};
+use crate::runtime::{Receiver, spawn, spawn_with_abort, try_recv};
 use crate::{ConnectionHandle, DriverMessage, MessageTransport, ServiceDispatcher};
 
 /// Moves everything over one link. Nothing on the link happens unless it runs.
@@ -55,7 +54,7 @@ where
             link,
             queue,
             answers,
-            turns: Turns::new(),
+            turns: Turns::default(),
         }
     }
 
@@ -71,7 +70,6 @@ where
     /// When the transport fails or the peer breaks a rule of the protocol.
     pub async fn run(mut self) -> Result<(), ConnectionError> {
         loop {
-            self.link.handle_polled();
             let next = match self.next_event().await {
                 Event::Queued(message) => {
                     let action = self.link.handle_queued(message);
@@ -89,31 +87,27 @@ where
         }
     }
 
-    /// Waits for whatever comes first; where there is something to read and something to write, by turns.
+    /// Waits for whatever comes first, by turns where there is something to read and something to write.
     async fn next_event(&mut self) -> Event {
-        // Asking the transport costs more than asking the queue, so that is done first where it may be.
-        if self.turns.is_writes()
-            && let Some(Some(message)) = self.queue.recv().now_or_never()
+        if self.turns.is_queues()
+            && let Some(message) = try_recv(&mut self.queue)
         {
             return Event::Queued(message);
         }
-        let Self {
-            io, queue, answers, ..
-        } = self;
-        let turns = &mut self.turns;
-        let mut queued = pin!(queue.recv());
-        let mut answered = pin!(answers.recv());
-        let mut received = pin!(io.recv());
+        self.turns.ask();
+        self.link.handle_polled();
+        let awaits_answers = self.link.awaits_answers();
+        let mut queued = pin!(self.queue.recv());
+        let mut answered = pin!(self.answers.recv());
+        let mut received = pin!(self.io.recv());
         poll_fn(|cx| {
             // The link holds a sender of either queue, so neither ends.
-            if let Poll::Ready(Some(answer)) = answered.as_mut().poll(cx) {
+            if awaits_answers && let Poll::Ready(Some(answer)) = answered.as_mut().poll(cx) {
                 return Poll::Ready(Event::Answered(answer));
             }
             if let Poll::Ready(received) = received.as_mut().poll(cx) {
-                turns.read();
                 return Poll::Ready(Event::Received(received));
             }
-            turns.idle();
             match queued.as_mut().poll(cx) {
                 Poll::Ready(Some(message)) => Poll::Ready(Event::Queued(message)),
                 _ => Poll::Pending,
@@ -128,7 +122,10 @@ where
         received: io::Result<Option<Message>>,
     ) -> Result<Next, ConnectionError> {
         let handled = match received {
-            Ok(Some(message)) => self.link.handle_message(message),
+            Ok(Some(message)) => {
+                self.turns.read(payload_bytes_of(&message));
+                self.link.handle_message(message)
+            }
             Ok(None) => return Ok(Next::Stop),
             Err(error) => match check_unreadable(self.io.last_decoded(), &error) {
                 Ok(()) => return Err(error.into()),
@@ -149,10 +146,9 @@ where
                 spawn(call.watch());
                 self.send(outbound).await?;
             }
-            Action::Run(run) => {
-                let (handler, conn_id, request_id) = run.into_parts();
+            Action::Run(handler, started) => {
                 let abort = spawn_with_abort(handler);
-                self.link.handle_started(conn_id, request_id, abort);
+                self.link.handle_started(started, Some(abort));
             }
             Action::Deliver(delivery) => delivery.deliver().await,
             Action::Close => return Ok(Next::Stop),
@@ -161,7 +157,7 @@ where
     }
 
     async fn send(&mut self, outbound: Outbound) -> io::Result<()> {
-        self.turns.wrote(outbound.payload_bytes());
+        self.turns.write(payload_bytes_of(&outbound.message));
         self.link.set_writing(true);
         self.io.send(&outbound.message).await?;
         self.link.set_writing(false);

@@ -1,59 +1,51 @@
 //! Whose turn it is where a driver has something to read and something to write.
 //!
-//! A driver reads nothing while a write of its own waits for room. Two drivers
-//! that rather wrote than read could thus fill a transport in both directions and
-//! wait for each other for ever. Two that rather read, on the other hand, keep each
-//! other waiting for no reason.
+//! A driver reads nothing while a write of its own waits for room, and writes
+//! nothing while it waits to deliver to a full channel. So neither may run ahead of
+//! the other: two drivers that rather wrote than read could fill a transport in both
+//! directions and wait for each other for ever, and one that rather read than wrote
+//! could fill the channels of a proxy, which empties them through its queue.
 //!
-//! So writing goes first as long as what was written since the transport last had
-//! nothing to read fits into it without the peer reading any of it: a peer that
-//! left nothing to read does not wait for us. Beyond that, reading goes first.
+//! They therefore take turns, but for a head start of the writes: as long as they are
+//! ahead of the reads by no more than a transport holds in any case, the queue alone is
+//! asked, because asking the transport costs more.
 
-/// Messages written before reading goes first. A unix socket holds some 270 small ones.
-const WRITES: u32 = 64;
-/// Payload bytes written before reading goes first. A unix socket holds 208 KiB unless told otherwise.
-const WRITTEN_BYTES: u64 = 32 * 1024;
-/// Messages read for one that is written while reading goes first: more than one, so that what is on its
-/// way gets less, and few, so that a peer that never stops sending gets its answers.
-const READS_PER_WRITE: u32 = 4;
+/// Messages by which writes may be ahead. A unix socket holds some 270 small ones.
+const HEAD_START: u64 = 64;
+/// Payload bytes by which writes may be ahead. A unix socket holds 208 KiB unless told otherwise.
+const HEAD_START_BYTES: u64 = 32 * 1024;
 
 /// The turns of one driver.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Turns {
-    writes_left: u32,
-    bytes_left: u64,
-    reads: u32,
+    ahead: u64,
+    ahead_bytes: u64,
+    /// Whether the transport was asked since the last write.
+    was_asked: bool,
 }
 
 impl Turns {
-    pub(super) fn new() -> Self {
-        Self {
-            writes_left: WRITES,
-            bytes_left: WRITTEN_BYTES,
-            reads: 0,
-        }
+    /// Whether the queue may be asked without asking the transport before.
+    pub(super) fn is_queues(&self) -> bool {
+        self.was_asked || (self.ahead < HEAD_START && self.ahead_bytes < HEAD_START_BYTES)
     }
 
-    /// Whether what waits to be written goes before what waits to be read.
-    pub(super) fn is_writes(&self) -> bool {
-        (self.writes_left > 0 && self.bytes_left > 0) || self.reads >= READS_PER_WRITE
+    /// The transport is asked for something to read.
+    pub(super) fn ask(&mut self) {
+        self.was_asked = true;
     }
 
-    /// A message was written.
-    pub(super) fn wrote(&mut self, payload_bytes: u64) {
-        self.writes_left = self.writes_left.saturating_sub(1);
-        self.bytes_left = self.bytes_left.saturating_sub(payload_bytes);
-        self.reads = 0;
+    /// A message is written.
+    pub(super) fn write(&mut self, payload_bytes: u64) {
+        self.ahead += 1;
+        self.ahead_bytes = self.ahead_bytes.saturating_add(payload_bytes);
+        self.was_asked = false;
     }
 
     /// A message was read.
-    pub(super) fn read(&mut self) {
-        self.reads = self.reads.saturating_add(1);
-    }
-
-    /// There was nothing to read.
-    pub(super) fn idle(&mut self) {
-        *self = Self::new();
+    pub(super) fn read(&mut self, payload_bytes: u64) {
+        self.ahead = self.ahead.saturating_sub(1);
+        self.ahead_bytes = self.ahead_bytes.saturating_sub(payload_bytes);
     }
 }
 
@@ -61,87 +53,44 @@ impl Turns {
 mod tests {
     use super::*;
 
-    /// One end of a pipe that holds `room` messages each way: it answers what it reads, beside what it wants
-    /// to say itself.
-    struct End {
-        turns: Turns,
-        to_write: u32,
-        to_answer: u32,
-    }
-
-    impl End {
-        fn new(calls: u32) -> Self {
-            Self {
-                turns: Turns::new(),
-                to_write: calls,
-                to_answer: calls,
-            }
+    #[test]
+    fn writes_have_a_head_start_and_then_take_turns() {
+        let mut turns = Turns::default();
+        for _ in 0..HEAD_START {
+            assert!(turns.is_queues());
+            turns.write(1);
         }
-
-        /// Takes a turn. `incoming` and `outgoing` are what the pipe holds; `false` where the end waits.
-        fn step(&mut self, incoming: &mut u32, outgoing: &mut u32, room: u32) -> bool {
-            let has_read = *incoming > 0;
-            let has_write = self.to_write > 0;
-            if has_write && (self.turns.is_writes() || !has_read) {
-                if *outgoing == room {
-                    return false;
-                }
-                if !has_read && !self.turns.is_writes() {
-                    self.turns.idle();
-                }
-                self.to_write -= 1;
-                *outgoing += 1;
-                self.turns.wrote(8);
-                true
-            } else if has_read {
-                *incoming -= 1;
-                self.turns.read();
-                if self.to_answer > 0 {
-                    self.to_answer -= 1;
-                    self.to_write += 1;
-                }
-                true
-            } else {
-                self.turns.idle();
-                false
-            }
+        for _ in 0..3 {
+            assert!(!turns.is_queues());
+            turns.ask();
+            assert!(turns.is_queues());
+            turns.write(1);
         }
+        for _ in 0..4 {
+            assert!(!turns.is_queues());
+            turns.read(0);
+        }
+        assert!(turns.is_queues());
     }
 
     #[test]
-    fn two_busy_ends_never_wait_for_each_other() {
-        const CALLS: u32 = 10_000;
-        const ROOM: u32 = 200;
-        // Whoever moves `pace` times as often is that much faster.
-        for pace in [1, 2, 7, 50, 1_000] {
-            let (mut left, mut right) = (End::new(CALLS), End::new(CALLS));
-            let (mut to_left, mut to_right) = (0, 0);
-            loop {
-                let mut is_moving = right.step(&mut to_right, &mut to_left, ROOM);
-                for _ in 0..pace {
-                    is_moving |= left.step(&mut to_left, &mut to_right, ROOM);
-                }
-                if !is_moving {
-                    break;
-                }
-            }
-            let left_over = [left.to_write, right.to_write, to_left, to_right];
-            assert_eq!(left_over, [0; 4], "at pace {pace}");
+    fn reads_save_up_no_head_start() {
+        let mut turns = Turns::default();
+        for _ in 0..1_000 {
+            turns.read(1_000);
         }
+        for _ in 0..HEAD_START {
+            turns.write(0);
+        }
+        assert!(!turns.is_queues());
     }
 
     #[test]
-    fn a_few_large_messages_end_the_writers_turn() {
-        let mut turns = Turns::new();
-        turns.wrote(WRITTEN_BYTES);
-        assert!(!turns.is_writes());
-        for _ in 0..READS_PER_WRITE {
-            turns.read();
-        }
-        assert!(turns.is_writes());
-        turns.wrote(1);
-        assert!(!turns.is_writes());
-        turns.idle();
-        assert!(turns.is_writes());
+    fn a_large_message_uses_the_head_start_up() {
+        let mut turns = Turns::default();
+        turns.write(HEAD_START_BYTES);
+        assert!(!turns.is_queues());
+        turns.read(1);
+        assert!(turns.is_queues());
     }
 }

@@ -1,6 +1,5 @@
 //! The row of one call that this process makes, and how the driver finds it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use facet::Facet;
@@ -9,6 +8,7 @@ use futures_util::future::{Either, select};
 use roam_diagnostic::registry::{
     self, Connection, Direction, Outcome, Phase, Request, RequestKind, RequestStart,
 };
+use rustc_hash::FxHashMap;
 
 use super::incoming::handled_request;
 use super::{ConnectionTracker, outcome_of};
@@ -22,7 +22,7 @@ type Response = Result<ResponseData, TransportError>;
 /// [`DriverMessage`](crate::DriverMessage) has no place for a row. A call whose caller left after
 /// handing it over stays in here, so that the driver knows it from one that nobody announced.
 #[derive(Default)]
-pub(crate) struct Announced(Mutex<HashMap<u64, Request>>);
+pub(crate) struct Announced(Mutex<FxHashMap<u64, Request>>);
 
 impl Announced {
     /// The row of the call that the driver takes now.
@@ -30,7 +30,7 @@ impl Announced {
         self.rows().remove(&request_id)
     }
 
-    fn rows(&self) -> MutexGuard<'_, HashMap<u64, Request>> {
+    fn rows(&self) -> MutexGuard<'_, FxHashMap<u64, Request>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -26,6 +26,11 @@ pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     tokio::sync::oneshot::channel()
 }
 
+/// A value that is in the queue now.
+pub(crate) fn try_recv<T>(receiver: &mut Receiver<T>) -> Option<T> {
+    receiver.try_recv().ok()
+}
+
 /// Returns once nobody waits for the value any more.
 pub(crate) async fn abandoned<T>(sender: &mut OneshotSender<T>) {
     sender.closed().await;
