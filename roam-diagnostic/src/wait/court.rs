@@ -1,6 +1,6 @@
 //! What the rules share: who is at the other end, and what a driver is in.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,6 +24,8 @@ pub(super) struct Court<'a> {
     cases: RefCell<HashMap<Endpoint, Rc<LinkCase>>>,
     /// Words and evidence that every row of a link shares.
     shared: RefCell<HashMap<(Endpoint, Shared), Words>>,
+    /// Requests of each link that wait for its driver, counted at the first need.
+    behind: OnceCell<HashMap<Endpoint, u64>>,
     /// Links of each process without a partner.
     unpaired: Vec<u32>,
     /// What is at the other ends of each process's sockets, each once.
@@ -106,6 +108,7 @@ impl<'a> Court<'a> {
             not_received: HashMap::new(),
             cases: RefCell::default(),
             shared: RefCell::default(),
+            behind: OnceCell::new(),
             unpaired: vec![0; scene.snapshots.len()],
             neighbours: HashMap::new(),
             traced: scene
@@ -203,15 +206,17 @@ impl<'a> Court<'a> {
             Direction::Outgoing => request.phase != Phase::Responded,
             Direction::Incoming => request.phase == Phase::Responding,
         };
-        let requests = &self.scene.snapshot(link.process).requests;
-        let of_link = requests.iter().filter(|request| {
-            let endpoint = Endpoint {
-                process: link.process,
-                serial: request.connection,
-            };
-            is_held_up(request) && self.scene.link(endpoint) == link
+        let behind = self.behind.get_or_init(|| {
+            let mut behind = HashMap::new();
+            for (row, request) in self.scene.requests() {
+                if is_held_up(request) {
+                    let link = self.scene.link(self.scene.endpoint(row));
+                    *behind.entry(link).or_default() += 1;
+                }
+            }
+            behind
         });
-        of_link.count() as u64
+        behind.get(&link).copied().unwrap_or(0)
     }
 
     pub(super) fn trouble(&self, link: Endpoint) -> Option<Trouble> {
