@@ -2,7 +2,7 @@
 //! place that does; it never decides what an output means.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, PipeReader, pipe};
+use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -120,6 +120,23 @@ impl Process {
             }
         }
         bail!("`{}` ended before it was ready", self.name)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn say(&mut self, line: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("its input is closed")?;
+        writeln!(stdin, "{line}").with_context(|| format!("telling `{}`", self.name))
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT)
+            .with_context(|| format!("interrupting `{}`", self.name))
     }
 
     /// Closes its standard input and reads what is left of its output.

@@ -4,8 +4,11 @@ mod calls;
 mod flood;
 mod graph;
 mod processes;
+mod rows;
 mod sequence;
 mod spread;
+mod traced;
+mod tracer;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -23,6 +26,10 @@ pub(crate) enum Subject {
     Processes,
     /// Verdicts and wait graph alone, by the number of rows
     Graph,
+    /// A request whose probes are traced, by ours and by bpftrace; attaching and detaching
+    Traced,
+    /// A dump by registry and by kernel map, by the number of rows; bpftrace printing its map
+    Rows,
 }
 
 /// Runs the benches named, or all.
@@ -35,6 +42,8 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
                 Subject::Flood => flood::run()?,
                 Subject::Processes => processes::run()?,
                 Subject::Graph => graph::run()?,
+                Subject::Traced => traced::run()?,
+                Subject::Rows => rows::run()?,
             }
         }
     }

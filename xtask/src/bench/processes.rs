@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::spread::{RUNS, Spread};
+use super::tracer::peak_megabytes;
 use crate::demo::{Demo, Programs};
 
 /// Pairs of a host and a cell.
@@ -34,7 +35,7 @@ pub(super) fn run() -> Result<()> {
         }
         command.arg("--children").stdout(Stdio::null());
         let started = Instant::now();
-        peaks.push(peak_megabytes(&mut command)?);
+        peaks.push(run_to_end(&mut command)?);
         times.push(started.elapsed().as_secs_f64() * 1e3);
     }
     println!("whole process: {:.1} ms", Spread::of(times));
@@ -42,22 +43,15 @@ pub(super) fn run() -> Result<()> {
     demos.into_iter().try_for_each(Demo::stop)
 }
 
-/// Runs a program to its end. The kernel forgets the most that it used with the program, so it is looked at
-/// while that runs.
-fn peak_megabytes(command: &mut Command) -> Result<f64> {
+/// Runs a program to its end.
+fn run_to_end(command: &mut Command) -> Result<f64> {
     let mut child = command.spawn().context("cannot start roam-trace")?;
-    let status = format!("/proc/{}/status", child.id());
-    let mut peak_kilobytes = 0;
+    let mut peak = 0.0;
     loop {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let now = text.lines().find_map(|line| {
-            let (_, value) = line.split_once("VmHWM:")?;
-            value.trim().strip_suffix(" kB")?.parse::<u64>().ok()
-        });
-        peak_kilobytes = peak_kilobytes.max(now.unwrap_or(0));
+        peak = peak_megabytes(child.id()).unwrap_or(peak);
         if let Some(status) = child.try_wait()? {
             ensure!(status.success(), "roam-trace failed");
-            return Ok(peak_kilobytes as f64 / 1024.0);
+            return Ok(peak);
         }
         sleep(Duration::from_millis(1));
     }
