@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -18,6 +19,8 @@ const SAMPLE: u64 = 2_000;
 const SAMPLES: usize = 3;
 /// A call that costs this many times what it cost untraced is traced.
 const TRACED: f64 = 20.0;
+/// bpftrace attaches one probe after the other, and an interrupt before the last is lost on it.
+const SETTLED: Duration = Duration::from_millis(500);
 /// What bpftrace is told to do: keep of every request in flight what ours keeps.
 const SCRIPT: &str = "\
     usdt:PROGRAM:roam:request_start { @inflight[arg0] = (nsecs, arg1, arg2, arg3, arg4, arg5); } \
@@ -99,9 +102,11 @@ impl Tools {
                 bail!("{kind:?} did not attach");
             }
         }
+        let attached_in = began.elapsed();
+        sleep(SETTLED);
         Ok(Tracer {
             process,
-            attached_in: began.elapsed(),
+            attached_in,
         })
     }
 }
