@@ -164,7 +164,7 @@ fn a_connection_is_renamed_closed_and_released() {
             .find(|row| row.serial == link.serial().0)
     };
     let seen = find().unwrap();
-    assert_eq!(seen.name, "after \\u{1b}[31m\\u{202e}");
+    assert_eq!(&*seen.name, "after \\u{1b}[31m\\u{202e}");
     assert_eq!(seen.delivering.unwrap().channel_id, 7);
     assert_eq!(seen.sent.unwrap().payload_bytes, 12);
     link.close();

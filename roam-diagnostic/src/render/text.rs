@@ -326,7 +326,7 @@ impl fmt::Display for ChannelLine<'_> {
 }
 
 struct RegistryLine {
-    connection_name: String,
+    connection_name: Arc<str>,
     side: ChannelSide,
     channel_ids: Vec<u64>,
 }
@@ -346,7 +346,7 @@ fn channel_registries(snapshot: &Snapshot) -> Vec<RegistryLine> {
             let name = channel
                 .connection_name
                 .clone()
-                .unwrap_or_else(|| format!("connection {serial}"));
+                .unwrap_or_else(|| format!("connection {serial}").into());
             [ChannelSide::Server, ChannelSide::Client]
                 .into_iter()
                 .zip(sides)
@@ -453,7 +453,7 @@ pub(super) fn render_window(
             let name = traffic
                 .connection_name
                 .clone()
-                .unwrap_or_else(|| format!("connection {}", traffic.connection));
+                .unwrap_or_else(|| format!("connection {}", traffic.connection).into());
             format!(
                 "{name}: {} started, {} ended",
                 traffic.started, traffic.ended

@@ -82,7 +82,7 @@ pub enum NodeKind {
         #[serde(serialize_with = "id")]
         connection: u64,
         /// The connection's name.
-        name: String,
+        name: Arc<str>,
     },
     /// A process of which nothing more is known.
     Process,
@@ -141,8 +141,8 @@ pub(super) struct Builder<'a> {
     on: Vec<On>,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
-    /// Names, each kept once.
-    methods: HashMap<(u32, RequestKind, u64), Arc<str>>,
+    /// What stands for a method without a name, each kept once.
+    unnamed: HashMap<(u32, RequestKind, u64), Arc<str>>,
     processes: HashMap<u32, Arc<Process>>,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
             on: Vec::new(),
             nodes: Vec::new(),
             edges: Vec::new(),
-            methods: HashMap::new(),
+            unnamed: HashMap::new(),
             processes: HashMap::new(),
         }
     }
@@ -226,10 +226,14 @@ impl<'a> Builder<'a> {
     /// A request's method, as a person reads it.
     fn method(&mut self, row: RowId) -> Arc<str> {
         let request = self.court.scene.request(row);
-        self.methods
-            .entry((row.process, request.kind, request.method_id))
-            .or_insert_with(|| request.method_name().into())
-            .clone()
+        match (&request.method, request.kind) {
+            (Some(method), RequestKind::Call) => method.clone(),
+            _ => self
+                .unnamed
+                .entry((row.process, request.kind, request.method_id))
+                .or_insert_with(|| request.method_name().into())
+                .clone(),
+        }
     }
 
     fn process(&mut self, process: u32) -> Arc<Process> {
@@ -263,7 +267,7 @@ impl<'a> Builder<'a> {
                 let connection = scene.connection(link);
                 let kind = NodeKind::Driver {
                     connection: link.serial,
-                    name: connection.map_or_else(String::new, |row| row.name.clone()),
+                    name: connection.map_or_else(|| "".into(), |row| row.name.clone()),
                 };
                 (self.process(link.process), kind, 0)
             }
