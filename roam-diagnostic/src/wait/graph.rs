@@ -141,8 +141,8 @@ pub(super) struct Builder<'a> {
     on: Vec<On>,
     nodes: Vec<Node>,
     edges: Vec<Edge>,
-    /// What stands for a method without a name, each kept once.
-    unnamed: HashMap<(u32, RequestKind, u64), Arc<str>>,
+    /// Names, each kept once: the graph's text groups nodes by them.
+    methods: HashMap<(u32, RequestKind, u64), Arc<str>>,
     processes: HashMap<u32, Arc<Process>>,
 }
 
@@ -160,7 +160,7 @@ impl<'a> Builder<'a> {
             on: Vec::new(),
             nodes: Vec::new(),
             edges: Vec::new(),
-            unnamed: HashMap::new(),
+            methods: HashMap::new(),
             processes: HashMap::new(),
         }
     }
@@ -226,14 +226,10 @@ impl<'a> Builder<'a> {
     /// A request's method, as a person reads it.
     fn method(&mut self, row: RowId) -> Arc<str> {
         let request = self.court.scene.request(row);
-        match (&request.method, request.kind) {
-            (Some(method), RequestKind::Call) => method.clone(),
-            _ => self
-                .unnamed
-                .entry((row.process, request.kind, request.method_id))
-                .or_insert_with(|| request.method_name().into())
-                .clone(),
-        }
+        self.methods
+            .entry((row.process, request.kind, request.method_id))
+            .or_insert_with(|| request.method_name().into())
+            .clone()
     }
 
     fn process(&mut self, process: u32) -> Arc<Process> {
