@@ -32,6 +32,12 @@ pub(crate) enum Task {
         #[arg(value_enum)]
         subjects: Vec<Subject>,
     },
+    /// Dump a demo whose cells are killed over and over, and judge every dump and everybody's memory
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session
     Conformance(Judged),
     /// Compare the drop-in's public API with the published one: additions only

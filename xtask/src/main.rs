@@ -14,6 +14,7 @@ mod machine;
 mod method_ids;
 mod process;
 mod scratch;
+mod soak;
 mod tally;
 mod task;
 mod test;

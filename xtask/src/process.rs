@@ -42,6 +42,39 @@ pub(crate) fn show(command: Command) -> Result<Finished> {
     read_to_end(command, |line| println!("{line}"))
 }
 
+/// Runs to the end without showing anything. Returns the most memory that it used, in kilobytes, as well.
+pub(crate) fn measure(command: Command) -> Result<(Finished, u64)> {
+    let mut process = Process::spawn(command, false)?;
+    let mut peak_kilobytes = 0;
+    let status = loop {
+        // The kernel forgets it with the process.
+        peak_kilobytes = peak_kilobytes.max(status_kilobytes(process.pid(), "VmHWM:"));
+        if let Some(status) = process.child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let mut text = String::new();
+    for line in &process.lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let success = status.success();
+    Ok((Finished { success, text }, peak_kilobytes))
+}
+
+/// A field of a process's `status` that is in kilobytes; 0 where there is none.
+pub(crate) fn status_kilobytes(pid: u32, field: &str) -> u64 {
+    std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| {
+            let value = line.strip_prefix(field)?.trim();
+            value.strip_suffix(" kB")?.parse().ok()
+        })
+        .unwrap_or(0)
+}
+
 /// [`show`], where only success will do.
 pub(crate) fn require(command: Command) -> Result<()> {
     let name = describe(&command);

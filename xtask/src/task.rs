@@ -5,7 +5,8 @@ use anyhow::Result;
 use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
-    aarch64, api, bench, build_ebpf, conformance, demo, dependents, interop, method_ids, test, vm,
+    aarch64, api, bench, build_ebpf, conformance, demo, dependents, interop, method_ids, soak,
+    test, vm,
 };
 
 impl Task {
@@ -22,6 +23,7 @@ impl Task {
             Self::Interop(peers) => interop::run(peers.published).map(Some),
             Self::Aarch64 => aarch64::run().map(Some),
             Self::Vm { kernels } => vm::run(&kernels).map(Some),
+            Self::Soak { minutes } => soak::run(minutes).map(Some),
             Self::MethodIds(peers) => method_ids::run(peers.published).map(Some),
         }
     }

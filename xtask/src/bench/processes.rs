@@ -1,13 +1,12 @@
 //! How long a whole `roam-trace` takes for many processes, and how much memory.
 
-use std::process::{Command, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 
 use super::spread::{RUNS, Spread};
-use super::tracer::peak_megabytes;
+use super::tracer::run_to_end;
 use crate::demo::{Demo, Programs};
 
 /// Pairs of a host and a cell.
@@ -33,26 +32,12 @@ pub(super) fn run() -> Result<()> {
         for demo in &demos {
             command.args(["-p", &demo.host.to_string()]);
         }
-        command.arg("--children").stdout(Stdio::null());
-        let started = Instant::now();
-        peaks.push(run_to_end(&mut command)?);
-        times.push(started.elapsed().as_secs_f64() * 1e3);
+        command.arg("--children");
+        let (time, peak) = run_to_end(command)?;
+        times.push(time);
+        peaks.push(peak);
     }
     println!("whole process: {:.1} ms", Spread::of(times));
     println!("memory: {:.1} MB", Spread::of(peaks));
     demos.into_iter().try_for_each(Demo::stop)
-}
-
-/// Runs a program to its end.
-fn run_to_end(command: &mut Command) -> Result<f64> {
-    let mut child = command.spawn().context("cannot start roam-trace")?;
-    let mut peak = 0.0;
-    loop {
-        peak = peak_megabytes(child.id()).unwrap_or(peak);
-        if let Some(status) = child.try_wait()? {
-            ensure!(status.success(), "roam-trace failed");
-            return Ok(peak);
-        }
-        sleep(Duration::from_millis(1));
-    }
 }

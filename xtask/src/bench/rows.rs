@@ -1,12 +1,9 @@
 //! How long a dump takes, by the number of requests in flight and by where they are read from.
 
-use std::process::Stdio;
-use std::time::Instant;
-
 use anyhow::{Result, ensure};
 
 use super::spread::{RUNS, Spread};
-use super::tracer::{Ended, Kind, Tools, peak_megabytes};
+use super::tracer::{Ended, Kind, Tools, run_to_end};
 
 const ROWS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// More than this no tracer's map is made for.
@@ -32,19 +29,9 @@ fn by_registry(tools: &Tools, rows: u64) -> Result<()> {
     for _ in 0..RUNS {
         let mut command = tools.trace();
         command.args(["-p", &load.pid().to_string()]);
-        command.stdout(Stdio::null());
-        let began = Instant::now();
-        let mut child = command.spawn()?;
-        let mut peak = 0.0;
-        let status = loop {
-            peak = peak_megabytes(child.id()).unwrap_or(peak);
-            if let Some(status) = child.try_wait()? {
-                break status;
-            }
-        };
-        times.push(began.elapsed().as_secs_f64() * 1e3);
+        let (time, peak) = run_to_end(command)?;
+        times.push(time);
         peaks.push(peak);
-        ensure!(status.success(), "roam-trace failed");
     }
     println!(
         "{rows} rows: {:.1} ms, {:.1} MB",
@@ -56,13 +43,11 @@ fn by_registry(tools: &Tools, rows: u64) -> Result<()> {
 
 fn by_map(tools: &Tools, rows: u64) -> Result<()> {
     let mut times = [Vec::new(), Vec::new()];
-    let mut peaks = [Vec::new(), Vec::new()];
     for _ in 0..RUNS {
         for kind in [Kind::Ours, Kind::Bpftrace] {
             let mut load = tools.load(MAP_ROWS)?;
             let tracer = tools.attach(kind, &mut load, MAP_ROWS)?;
             load.start(rows)?;
-            peaks[kind as usize].push(tracer.peak_megabytes());
             let Ended { within, lines } = tracer.end()?;
             ensure!(lines as u64 >= rows, "{kind:?} printed {lines} lines only");
             times[kind as usize].push(within.as_secs_f64() * 1e3);

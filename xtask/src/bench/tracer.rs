@@ -1,8 +1,7 @@
 //! Two tracers of the same probes, ours and bpftrace, and a program to trace.
 
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -152,11 +151,6 @@ pub(super) struct Ended {
 }
 
 impl Tracer {
-    /// Most memory that it has used so far.
-    pub(super) fn peak_megabytes(&self) -> f64 {
-        peak_megabytes(self.process.pid()).unwrap_or(0.0)
-    }
-
     /// Interrupts it, and reads what it prints to the end.
     pub(super) fn end(self) -> Result<Ended> {
         let began = Instant::now();
@@ -169,12 +163,21 @@ impl Tracer {
     }
 }
 
-/// The most memory that a process has used; the kernel forgets it with the process.
-pub(super) fn peak_megabytes(pid: u32) -> Option<f64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let kilobytes: u64 = status.lines().find_map(|line| {
-        let (_, value) = line.split_once("VmHWM:")?;
-        value.trim().strip_suffix(" kB")?.parse().ok()
-    })?;
-    Some(kilobytes as f64 / 1024.0)
+/// Runs a program to its end, its output thrown away. Returns milliseconds, and the most memory that it used
+/// in megabytes.
+pub(super) fn run_to_end(mut command: Command) -> Result<(f64, f64)> {
+    command.stdout(Stdio::null());
+    let began = Instant::now();
+    let mut child = command.spawn().context("cannot start roam-trace")?;
+    let mut peak_kilobytes = 0;
+    loop {
+        let kilobytes = process::status_kilobytes(child.id(), "VmHWM:");
+        peak_kilobytes = peak_kilobytes.max(kilobytes);
+        if let Some(status) = child.try_wait()? {
+            ensure!(status.success(), "roam-trace failed");
+            let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+            return Ok((milliseconds, peak_kilobytes as f64 / 1024.0));
+        }
+        sleep(Duration::from_millis(1));
+    }
 }
