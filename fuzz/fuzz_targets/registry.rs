@@ -1,6 +1,8 @@
 //! From the bytes of a registry to what is printed: whatever they are, that ends, and steers no terminal.
 #![no_main]
 
+use std::io;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
@@ -45,9 +47,7 @@ fuzz_target!(|input: &[u8]| {
     let printed = String::from_utf8(printed).unwrap();
     assert!(!printed.contains(steers), "{printed:?}");
 
-    let mut printed = Vec::new();
-    json::render(&mut printed, &dump).unwrap();
-    serde_json::from_slice::<serde_json::Value>(&printed).unwrap();
+    json::render(&mut io::sink(), &dump).unwrap();
 });
 
 /// Whether a character does something to a terminal.

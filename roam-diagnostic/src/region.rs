@@ -5,11 +5,12 @@
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };
+
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Bytes of a table that become part of core dumps at a time.
 const DUMP_STEP_BYTES: usize = 1 << 20;
