@@ -14,7 +14,7 @@ const TOOLS: [(&str, &str); 2] = [("mold", "mold"), ("bpftrace", "bpftrace")];
 /// Parts of a toolchain that rustup's minimal profile leaves out.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
 
-/// Rustup's name of the toolchain that fuzzing and Miri need.
+/// The toolchain that fuzzing and Miri need.
 pub(crate) const NIGHTLY: &str = "nightly";
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
 

@@ -15,7 +15,7 @@ struct Part {
     run: fn() -> Result<Tally>,
 }
 
-const ROOTLESS: [Part; 12] = [
+const ROOTLESS: [Part; 14] = [
     Part {
         name: "formatting",
         run: formatting,
@@ -31,6 +31,14 @@ const ROOTLESS: [Part; 12] = [
     Part {
         name: "registry under stress, read from outside",
         run: stress,
+    },
+    Part {
+        name: "slot protocol in loom",
+        run: slot_protocol,
+    },
+    Part {
+        name: "registry in Miri",
+        run: registry_in_miri,
     },
     Part {
         name: "fuzzing",
@@ -158,6 +166,27 @@ fn stress() -> Result<Tally> {
     command
         .args(["--", "--nocapture"])
         .env("ROAM_TRACE_STRESS_SECONDS", "30");
+    tally_of_tests(command)
+}
+
+/// Every order in which threads may claim, change, read and release a slot.
+fn slot_protocol() -> Result<Tally> {
+    let mut command = workspace(&["test", "--package", "roam-diagnostic", "--lib"]);
+    command
+        .args(["--target-dir", "target/loom", "registry::model"])
+        .env("RUSTFLAGS", "--cfg loom");
+    tally_of_tests(command)
+}
+
+/// What the registry does with memory, each access checked.
+fn registry_in_miri() -> Result<Tally> {
+    machine::install_nightly(&["miri", "rust-src"])?;
+    let mut command = workspace(&["miri", "test", "--package", "roam-diagnostic"]);
+    command
+        .args(["--test", "registry", "--target-dir", "target/miri"])
+        .env("RUSTUP_TOOLCHAIN", machine::NIGHTLY)
+        // It cannot tell when it started, and may not look.
+        .env("MIRIFLAGS", "-Zmiri-isolation-error=hide");
     tally_of_tests(command)
 }
 

@@ -32,10 +32,21 @@ use crate::region::{Identity, Region, Slot, Slots};
 use crate::slab::Slab;
 use crate::sync::{Ordering, fence};
 
-/// Rows that there is room for. Loom tries so many orders of events that few slots must do.
-const CONNECTIONS: u32 = if cfg!(loom) { 1 } else { limits::CONNECTIONS };
-const REQUESTS: u32 = if cfg!(loom) { 4 } else { limits::REQUESTS };
-const CHANNELS: u32 = if cfg!(loom) { 1 } else { limits::CHANNELS };
+const CONNECTIONS: u32 = rows(limits::CONNECTIONS, 1);
+const REQUESTS: u32 = rows(limits::REQUESTS, 4);
+const CHANNELS: u32 = rows(limits::CHANNELS, 1);
+
+/// Rows that there is room for. Loom tries so many orders of events, and Miri takes so long for each, that few
+/// must do for them.
+const fn rows(usual: u32, in_loom: u32) -> u32 {
+    if cfg!(loom) {
+        in_loom
+    } else if cfg!(miri) {
+        64
+    } else {
+        usual
+    }
+}
 
 /// The process's tables and who may write where.
 pub(crate) struct Registry {

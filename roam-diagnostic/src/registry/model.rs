@@ -19,7 +19,7 @@ use crate::read::{RegionMemory, Row};
 
 /// Involuntary switches between threads that are tried; what they may see of each other's writes is tried
 /// in full.
-const SWITCHES: usize = 2;
+const SWITCHES: usize = 3;
 
 fn check(switches: usize, events: impl Fn() + Sync + Send + 'static) {
     let mut builder = Builder::new();
