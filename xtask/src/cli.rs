@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Subject;
-use crate::build_ebpf;
 use crate::scratch::Session;
+use crate::{build_ebpf, fuzz};
 
 /// The project's own tasks.
 #[derive(Parser)]
@@ -38,6 +38,8 @@ pub(crate) enum Task {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
+    /// Feed what reads a target's bytes with inputs that nobody thought of
+    Fuzz(fuzz::Args),
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session
     Conformance(Judged),
     /// Compare the drop-in's public API with the published one: additions only

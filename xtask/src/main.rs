@@ -9,6 +9,7 @@ mod cli;
 mod conformance;
 mod demo;
 mod dependents;
+mod fuzz;
 mod interop;
 mod machine;
 mod method_ids;

@@ -1,7 +1,6 @@
 //! Connections. Whoever releases a connection must be its last user.
 
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
 
 use roam_trace_common::Serial;
 use roam_trace_common::event::{ConnectionState, Role};
@@ -11,6 +10,7 @@ use roam_trace_common::registry::{ConnectionRecord, FLAG_OBSERVES_WRITES, Table}
 use super::{Registry, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::{clock, probe};
 
 record!(ConnectionRecord, Connections, connections);

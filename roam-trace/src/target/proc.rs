@@ -45,7 +45,7 @@ impl Process {
         let directory = open_directory(pid)?;
         let fail = |error| process_error(pid, "", "read the status of", error);
         let status = read_file(&directory, "status").map_err(fail)?;
-        let tgid = field(&status, "Tgid").and_then(last_number).unwrap_or(pid);
+        let tgid = status_number(&status, "Tgid").unwrap_or(pid);
         if tgid != pid {
             log::info!("{pid} is a thread of process {tgid}");
             return Self::open(tgid);
@@ -60,7 +60,7 @@ impl Process {
             return Err(TargetError::Zombie { pid, name });
         }
         Ok(Self {
-            namespace_pid: field(&status, "NSpid").and_then(last_number).unwrap_or(pid),
+            namespace_pid: status_number(&status, "NSpid").unwrap_or(pid),
             directory,
             pid,
             name,
@@ -149,7 +149,7 @@ impl Process {
     pub fn has_seccomp_filter(&self) -> bool {
         const FILTER: u32 = 2;
         let status = self.read_file("status").unwrap_or_default();
-        field(&status, "Seccomp").and_then(last_number) == Some(FILTER)
+        status_number(&status, "Seccomp") == Some(FILTER)
     }
 
     /// Opens one of its `/proc` files.
@@ -290,15 +290,12 @@ fn read_file(directory: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The value of a field of `/proc/PID/status`. Read as bytes: a name need not be UTF-8, be it because the
-/// kernel cut it within a character.
-fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    status
+/// A field of `/proc/PID/status`: of several numbers, such as those of `NSpid`, the last. Read as bytes: a
+/// name need not be UTF-8, be it because the kernel cut it within a character.
+pub fn status_number(status: &[u8], field: &str) -> Option<u32> {
+    let value = status
         .split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
-}
-
-fn last_number(value: &[u8]) -> Option<u32> {
+        .find_map(|line| line.strip_prefix(field.as_bytes())?.strip_prefix(b":"))?;
     std::str::from_utf8(value)
         .ok()?
         .split_ascii_whitespace()
@@ -317,7 +314,7 @@ mod tests {
     use super::*;
 
     fn check_field(status: &[u8], name: &str, expected: Option<u32>) {
-        assert_eq!(field(status, name).and_then(last_number), expected);
+        assert_eq!(status_number(status, name), expected);
     }
 
     #[test]
