@@ -46,6 +46,18 @@ pub enum TargetError {
         /// The process.
         pid: u32,
     },
+    /// It ended while its probes were watched.
+    #[error(
+        "process {pid} ended while it was watched, after {started} requests had started and {ended} had ended"
+    )]
+    EndedWhileWatched {
+        /// The process.
+        pid: u32,
+        /// Requests that started while it was watched.
+        started: u64,
+        /// Requests that ended meanwhile.
+        ended: u64,
+    },
     /// It ended before.
     #[error("process {pid} ({name}) has ended; its parent has not noticed yet")]
     Zombie {
@@ -174,6 +186,7 @@ impl TargetError {
             | Self::Inherited { .. } => Exit::NotATarget,
             Self::NoSuchProcess { .. }
             | Self::Ended { .. }
+            | Self::EndedWhileWatched { .. }
             | Self::Zombie { .. }
             | Self::SwitchedOff { .. }
             | Self::FileSizeLimit { .. }

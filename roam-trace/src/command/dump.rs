@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use roam_diagnostic::render::{dot, graph, json, text};
 use roam_diagnostic::snapshot::{Dump, Gap, Process, SCHEMA_VERSION, Snapshot, Source as Rows};
 use roam_diagnostic::wait::WaitGraph;
-use roam_trace_common::event::TargetEnd;
+use roam_trace_common::event::{TargetEnd, TrafficValue};
 
 use super::report;
 use crate::cli::{DumpArgs, Source};
@@ -221,6 +221,16 @@ impl Outcome {
         source: Source,
         watch: &Watch,
     ) -> Result<Option<Snapshot>, TargetError> {
+        if let Watch::Done(watched) = watch
+            && let Some(exited) = watched.maps.exited(target.pid())
+            && exited.end == TargetEnd::Exit
+        {
+            return Err(TargetError::EndedWhileWatched {
+                pid: target.pid(),
+                started: exited.traffic.started,
+                ended: exited.traffic.ended,
+            });
+        }
         // Read after the kernel maps were: what only those have ended in between.
         let mut reading = target.read()?;
         let mut snapshot = match watch {
@@ -307,13 +317,12 @@ fn by_probes(
         let text = "the probes of several registries are counted together";
         snapshot.gaps.push(gap(text.to_owned()));
     }
-    let exited = &watched.maps.exited;
-    if exited
-        .iter()
-        .any(|exited| exited.tgid == target.pid() && exited.end == TargetEnd::Exec)
-    {
-        let text = "it executed another program while it was watched";
-        snapshot.gaps.push(gap(text.to_owned()));
+    if let Some(exited) = watched.maps.exited(target.pid()) {
+        let TrafficValue { started, ended } = exited.traffic;
+        let text = format!(
+            "it executed another program while it was watched, after {started} requests had started and {ended} had ended"
+        );
+        snapshot.gaps.push(gap(text));
     }
     snapshot.window = Some(merge::window(
         &snapshot,
