@@ -196,7 +196,10 @@ mod tests {
     #[test]
     fn rows_of_a_process_that_ended_are_dropped() {
         let traffic = |started, ended| TrafficValue { started, ended };
-        let connection = |serial, tgid| RecordKey { serial, ..key(tgid) };
+        let connection = |serial, tgid| RecordKey {
+            serial,
+            ..key(tgid)
+        };
         let mut maps = Maps {
             requests: vec![
                 (key(1), RequestValue::default()),

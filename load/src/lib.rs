@@ -1,0 +1,97 @@
+//! A target for tracers: makes requests at a steady rate, by [`roam_diagnostic::registry`] as a session
+//! would, and logs what it did. What it does besides is in [`act`].
+//!
+//! Never looks at whether it is traced.
+
+mod act;
+mod log;
+mod work;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+pub use act::FLOOD;
+pub use log::{Count, Log, MAX_THREADS, STORM, ThreadLog};
+
+/// What the load is told on its command line, as `KEY=VALUE` words behind the name of its log.
+#[derive(Debug, Default)]
+struct Options {
+    /// `threads=N` that make requests.
+    threads: usize,
+    /// `hold=N` requests that never end.
+    hold: u64,
+    /// `act=WHAT`, when the log says so.
+    act: Option<String>,
+    /// `start=daemon`: as a daemon that closes all its descriptors.
+    is_daemon: bool,
+    /// `region=VERSION`: publishes a registry of another ABI version beside its own.
+    other_version: Option<u32>,
+}
+
+impl Options {
+    fn parse(words: impl Iterator<Item = String>) -> Self {
+        let mut options = Self {
+            threads: 2,
+            ..Self::default()
+        };
+        for word in words {
+            let (key, value) = word.split_once('=').expect("KEY=VALUE");
+            match key {
+                "threads" => options.threads = value.parse().expect("a number of threads"),
+                "hold" => options.hold = value.parse().expect("a number of requests"),
+                "act" => options.act = Some(value.to_owned()),
+                "start" => options.is_daemon = value == "daemon",
+                "region" => options.other_version = Some(value.parse().expect("a version")),
+                _ => panic!("unknown word {word}"),
+            }
+        }
+        options
+    }
+}
+
+/// The whole program.
+///
+/// # Panics
+///
+/// Where its command line makes no sense or the system refuses something.
+pub fn run() {
+    let mut words = std::env::args().skip(1).peekable();
+    words.next_if(|word| word.ends_with(".so"));
+    let path = words.next().expect("the name of a log");
+    let options = Options::parse(words);
+    let log = Log::open(Path::new(&path)).expect("the log");
+    if options.is_daemon {
+        act::become_daemon();
+    }
+    let connection = work::open();
+    work::hold(connection, options.hold);
+    if let Some(version) = options.other_version {
+        act::publish_other_version(version);
+    }
+    if options.is_daemon {
+        act::close_descriptors();
+    }
+    log.threads.store(options.threads as u32, Ordering::Release);
+    for thread in 0..options.threads {
+        std::thread::spawn(move || work::run(log, connection, thread));
+    }
+    log.pid.store(std::process::id(), Ordering::Release);
+    while log.quit.load(Ordering::Acquire) == 0 {
+        let acted = log.acted.load(Ordering::Acquire);
+        if let Some(act) = &options.act
+            && log.act.load(Ordering::Acquire) > acted
+        {
+            act::act(act, log, connection, &path);
+            log.acted.store(acted + 1, Ordering::Release);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The program, for `roam-load-host`.
+#[unsafe(no_mangle)]
+#[allow(unsafe_code)]
+extern "C" fn roam_load_in_library() {
+    run();
+}
