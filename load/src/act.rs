@@ -3,6 +3,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use roam_diagnostic::probe;
 use roam_diagnostic::registry::Connection;
@@ -20,19 +21,23 @@ const STORM_REQUESTS: usize = 5;
 /// Requests of a flood.
 pub const FLOOD: u64 = 150_000;
 
-/// Times that a forked child passes every probe.
-const CHILD_ROUNDS: u64 = 2_000;
-
-/// Does it, and returns once it is done; some acts are the end of the program.
-pub(crate) fn act(what: &str, log: &Log, connection: Connection, log_path: &str) {
+/// Does it, and returns once it is done; some acts are the end of the program. What is returned is a child
+/// that it made.
+pub(crate) fn act(
+    what: &str,
+    log: &Log,
+    connection: Connection,
+    log_path: &str,
+) -> Option<libc::pid_t> {
     match what {
         "exec" => exec(log_path),
         "flood" => flood(log, connection),
-        "fork" => fork(connection),
+        "fork" => return Some(fork(log, connection)),
         "segv" => segv(),
         "storm" => storm(log, connection),
         _ => panic!("unknown act {what}"),
     }
+    None
 }
 
 /// Executes itself again, with a log of its own.
@@ -43,47 +48,53 @@ fn exec(log_path: &str) {
     panic!("{error}");
 }
 
-/// A child without exec that passes every probe site and makes requests, while its parent goes on.
-///
-/// # Panics
-///
-/// Where the child does not come through.
-fn fork(connection: Connection) {
-    // SAFETY: the child calls nothing that another thread's lock could hold up: probes, and the registry's
-    // functions, which do nothing in a child.
+/// A child without exec that passes every probe site until the program is to end. Returns its pid.
+fn fork(log: &Log, connection: Connection) -> libc::pid_t {
+    // SAFETY: the child calls nothing that another thread's lock could hold up: probes, and a registry that
+    // does nothing in a child.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
-        let is_right = pass_all_sites(connection);
+        let mut is_right = true;
+        while is_right && log.quit.load(Ordering::Acquire) == 0 {
+            is_right = pass_all_sites(connection);
+            log.child_rounds.fetch_add(1, Ordering::AcqRel);
+        }
         // SAFETY: ends the child at once.
         unsafe { libc::_exit(if is_right { 0 } else { 1 }) };
     }
+    child
+}
+
+/// Waits for a child's end.
+///
+/// # Panics
+///
+/// Where it did not come through.
+pub(crate) fn collect(child: libc::pid_t) {
     let mut status = 0;
     // SAFETY: waits for a child of this process.
     let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
     assert_eq!((waited, status), (child, 0), "the child ended badly");
 }
 
+/// Passes every probe site, and makes a request as a session would. Returns whether what it worked out
+/// meanwhile is right.
 fn pass_all_sites(connection: Connection) -> bool {
-    let (mut passed, mut expected) = (1_u64, 1_u64);
     let serial = u64::MAX;
-    for round in 0..CHILD_ROUNDS {
-        probe::connection_open(serial, serial, round, 1);
-        passed = mix(passed ^ round);
-        probe::request_start(serial, connection.serial().0, round, round, 1, 1);
-        probe::request_phase(serial, 3, 0, 0);
-        passed = mix(passed);
-        probe::channel_open(serial, serial, round, serial, 1, 1);
-        probe::channel_data(serial, 1, round, 1);
-        probe::channel_close(serial);
-        passed = mix(passed);
-        probe::request_end(serial, 1, 0);
-        probe::connection_close(serial);
-    }
-    for round in 0..CHILD_ROUNDS {
-        expected = mix(mix(mix(expected ^ round)));
-    }
-    passed == expected
+    let mut passed = serial;
+    probe::connection_open(serial, serial, passed, 1);
+    passed = mix(passed);
+    probe::request_start(serial, connection.serial().0, passed, passed, 1, 1);
+    probe::request_phase(serial, 3, 0, 0);
+    passed = mix(passed);
+    probe::channel_open(serial, serial, passed, serial, 1, 1);
+    probe::channel_data(serial, 1, passed, 1);
+    probe::channel_close(serial);
+    passed = mix(passed);
+    probe::request_end(serial, 1, 0);
+    probe::connection_close(serial);
+    !work::start(connection, passed).is_live() && passed == mix(mix(mix(serial)))
 }
 
 /// Ends the program as a bad pointer does.

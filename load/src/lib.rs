@@ -77,16 +77,18 @@ pub fn run() {
         std::thread::spawn(move || work::run(log, connection, thread));
     }
     log.pid.store(std::process::id(), Ordering::Release);
+    let mut children = Vec::new();
     while log.quit.load(Ordering::Acquire) == 0 {
         let acted = log.acted.load(Ordering::Acquire);
         if let Some(act) = &options.act
             && log.act.load(Ordering::Acquire) > acted
         {
-            act::act(act, log, connection, &path);
+            children.extend(act::act(act, log, connection, &path));
             log.acted.store(acted + 1, Ordering::Release);
         }
         std::thread::sleep(Duration::from_millis(1));
     }
+    children.into_iter().for_each(act::collect);
 }
 
 /// The program, for `roam-load-host`.

@@ -37,7 +37,8 @@ fn open_connection(name: &str) -> Connection {
     })
 }
 
-fn start(connection: Connection, request_id: u64) -> Request {
+/// Starts a request that is not logged.
+pub(crate) fn start(connection: Connection, request_id: u64) -> Request {
     Request::start(&RequestStart {
         connection,
         parent: Request::NONE,

@@ -41,8 +41,13 @@ pub(super) fn run(
     let before = counters(&all);
     let mut processes = Vec::new();
     for target in &targets {
-        let snapshot = outcome.snapshot(target, args.source, &watched);
-        processes.extend(outcome.keep(snapshot).flatten());
+        match outcome.snapshot(target, args.source, &watched) {
+            // Nobody asked for this very process, and most processes end some time.
+            Err(error @ TargetError::Ended { .. }) if outcome.found.contains(&target.pid()) => {
+                log::debug!("{error}");
+            }
+            snapshot => processes.extend(outcome.keep(snapshot).flatten()),
+        }
     }
     // What follows takes time, and ages are as of now.
     let taken_at = Timestamp::now();
@@ -109,12 +114,15 @@ enum Watch {
 /// How the command is to end, as far as is known.
 struct Outcome {
     exit: Exit,
+    /// The processes that were found by `--all` or `--children`.
+    found: Vec<u32>,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
         Self {
             exit: Exit::Success,
+            found: Vec::new(),
         }
     }
 }
@@ -138,18 +146,21 @@ impl Outcome {
         } else {
             Vec::new()
         };
-        let mut closed = 0;
+        let mut closed = 0_u32;
         for pid in more {
             // Nobody asked for this very process: most have nothing to do with roam, or end meanwhile.
             match Target::find(pid).and_then(|target| Ok((target.has_registry()?, target))) {
                 Ok((true, target)) => {
                     if !targets.iter().any(|known| known.pid() == pid) {
+                        self.found.push(pid);
                         targets.push(target);
                     }
                 }
                 Ok((false, _)) => {}
-                Err(TargetError::NoPermission { .. }) => closed += 1,
-                Err(error) => log::debug!("{error}"),
+                Err(error) => {
+                    log::debug!("{error}");
+                    closed += u32::from(matches!(error, TargetError::NoPermission { .. }));
+                }
             }
         }
         if closed > 0 {

@@ -58,14 +58,17 @@ pub(crate) fn sites(pid: u32) -> io::Result<Sites> {
     Ok(sites)
 }
 
-/// Links of the kind uprobe_multi that are attached to a file whose path contains `name`. A kernel before
+/// Links of the kind uprobe_multi that are attached to a program or library of the load. A kernel before
 /// Linux 6.8 does not tell the path; then there is nothing to see.
-pub(crate) fn links(name: &str) -> usize {
+pub(crate) fn links() -> usize {
     let mut found = 0;
     let mut id = 0;
     while let Some(next) = next_link(id) {
         id = next;
-        found += usize::from(path_of_link(id).is_some_and(|path| path.contains(name)));
+        found += usize::from(path_of_link(id).is_some_and(|path| {
+            let name = path.rsplit('/').next().unwrap_or_default();
+            name.starts_with("roam-load") || name.starts_with("libroam_load")
+        }));
     }
     found
 }

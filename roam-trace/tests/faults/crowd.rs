@@ -7,9 +7,10 @@ use roam_load::{Log, STORM};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::attached;
 use crate::seen::Seen;
 use crate::target::{Target, binary, check_no_zombies};
-use crate::tracer::Tracer;
+use crate::tracer::{Tracer, wait_for};
 
 /// Short-lived processes in all, and at once.
 const PROCESSES: usize = 1_000;
@@ -36,18 +37,42 @@ fn thread_storm() {
     end(target, &tracer.stop());
 }
 
-/// The child passes every probe site while breakpoints are in its memory too; its events are nobody's.
+/// Children that pass every probe site, of which one is there before the tracer and one comes later, with
+/// the breakpoints in its memory. Their events are nobody's, and both go on when the tracer has left.
 #[test]
 #[ignore = "needs root"]
 fn fork_without_exec() {
     let target = Target::start(&["act=fork"]);
+    target.act();
     let tracer = target.trace(&[]);
     target.run();
-    for _ in 0..3 {
-        target.act();
-    }
+    target.act();
+    let rounds = || target.log.child_rounds.load(Ordering::Acquire);
+    let wait_for_rounds = || {
+        let before = rounds();
+        wait_for("the children to go on", || rounds() > before + 10_000);
+    };
+    wait_for_rounds();
     target.pause();
-    end(target, &tracer.stop());
+    let seen = tracer.stop();
+    assert_eq!(seen.status, Some(0), "{seen:#?}");
+    target.check_counts(&seen);
+    target.check_untouched();
+    let children = children(target.pid);
+    assert_eq!(children.len(), 2);
+    for child in children {
+        assert_eq!(attached::sites(child).unwrap().changed, 0);
+    }
+    wait_for_rounds();
+    target.quit();
+    check_no_zombies();
+}
+
+fn children(pid: u32) -> Vec<u32> {
+    let path = format!("/proc/{pid}/task/{pid}/children");
+    let children = std::fs::read_to_string(path).unwrap();
+    let children = children.split_ascii_whitespace();
+    children.map(|pid| pid.parse().unwrap()).collect()
 }
 
 #[test]
@@ -72,7 +97,7 @@ fn short_lived_processes() {
                     .unwrap()
             })
             .collect();
-        if batch % 10 == 0 {
+        if batch % 25 == 0 {
             look_at(&children[0]);
         }
         for child in &mut children {

@@ -7,6 +7,7 @@ use rustix::process::Signal;
 
 use crate::seen::Seen;
 use crate::target::{Target, check_no_zombies};
+use crate::tracer::wait_for;
 
 /// The tracer ended by itself, and counted what the log says, within what one event of each thread may
 /// make of it.
@@ -61,10 +62,12 @@ fn target_executes_another_program() {
     target.run();
     after.run();
     target.tell_to_act();
-    crate::tracer::wait_for("the new program to make requests", || {
+    wait_for("the new program to make requests", || {
         after.ended().done > 500
     });
     let seen = tracer.stop();
+    after.pause();
+    wait_for("the new program to pause", || after.is_paused());
     assert_eq!(seen.status, Some(0), "{seen:#?}");
     check_counts_until_the_end(&target, &seen);
     assert_eq!(seen.counts(), (0, 0));

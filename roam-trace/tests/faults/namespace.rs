@@ -3,14 +3,14 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
 use crate::binary::static_binary;
 use crate::seen::Seen;
-use crate::target::{Target, binary, check_no_zombies, watching};
+use crate::target::{Target, binary, check_no_zombies};
 use crate::tracer::Tracer;
 
 /// How far the clocks of the other time namespace are ahead, in seconds.
@@ -22,6 +22,8 @@ const OLD_US: u64 = 10_000_000_000;
 fn unshare(flags: &[&str]) -> Command {
     let mut command = Command::new("unshare");
     command.args(flags).arg("--").arg(binary("roam-load"));
+    // unshare of util-linux 2.38 complains whenever its child has ended.
+    command.stderr(Stdio::null());
     command
 }
 
@@ -31,7 +33,7 @@ fn start(flags: &[&str]) -> Target {
 
 /// Watches by a tracer, and checks what it saw: the counts, and rows with the ages that they have.
 fn check(target: Target, tracer: Tracer) {
-    let tracer = watching(tracer);
+    let tracer = target.watched_by(tracer);
     target.run();
     target.pause();
     let seen = tracer.stop();

@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use roam_load::Log;
+use roam_trace::attach::{self, PidFilter};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
@@ -77,7 +78,20 @@ impl Target {
 
     /// A tracer that watches it.
     pub(crate) fn trace(&self, arguments: &[&str]) -> Tracer {
-        watching(Tracer::start(&[self.pid], &[WATCH, arguments].concat()))
+        let tracer = Tracer::start(&[self.pid], &[WATCH, arguments].concat());
+        self.watched_by(tracer)
+    }
+
+    /// Waits until a tracer watches it. What is looked for afterwards, that nothing is attached, can be seen
+    /// now.
+    pub(crate) fn watched_by(&self, tracer: Tracer) -> Tracer {
+        let tracer = watching(tracer);
+        let sites = attached::sites(self.pid).unwrap();
+        assert_eq!(sites.changed, sites.all);
+        if attach::method().unwrap().pid_filter() == PidFilter::Kernel {
+            assert!(attached::links() > 0);
+        }
+        tracer
     }
 
     /// Runs the load for some requests.
@@ -125,6 +139,13 @@ impl Target {
         self.is_collected = true;
     }
 
+    /// Has the program end by itself, which it must be able to.
+    pub(crate) fn quit(mut self) {
+        self.log.quit.store(1, Ordering::Release);
+        assert!(self.child.wait().unwrap().success());
+        self.is_collected = true;
+    }
+
     /// The process is alive and as it was: nothing is attached to it, and what it worked out is right.
     pub(crate) fn check_untouched(&self) {
         self.check_sites();
@@ -145,7 +166,7 @@ impl Target {
         if let Some(bystander) = &self.bystander {
             bystander.check_sites();
         }
-        wait_for("no link to be left", || attached::links("roam-load") == 0);
+        wait_for("no link to be left", || attached::links() == 0);
         assert!(self.log.results_are_right());
         assert!(self.log.ended().done > 0);
     }

@@ -82,10 +82,10 @@ impl Tracer {
         kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::INT).unwrap();
     }
 
-    /// Ends it as nothing else can.
-    pub(crate) fn kill(mut self) {
+    /// Ends it as nothing else can, and returns what it had said.
+    pub(crate) fn kill(mut self) -> Output {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.output()
     }
 }
 

@@ -1,0 +1,199 @@
+//! The tracer dies, or has no memory for what it is to do.
+
+use std::collections::hash_map::RandomState;
+use std::fs;
+use std::hash::BuildHasher;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use roam_load::FLOOD;
+use roam_trace_common::limits;
+
+use crate::target::{Target, check_no_zombies, watching};
+use crate::tracer::{Tracer, wait_for};
+
+/// Tracers that are killed in all, and at once.
+const KILLS: u64 = 100;
+const AT_ONCE: u64 = 4;
+
+/// The time within which a tracer is killed: that it takes to attach, and some more.
+const LIFE_MS: u64 = 300;
+
+const WATCH: &[&str] = &["-v", "-d", "1h"];
+
+/// Some die before they attach or while they do; every second one has attached.
+#[test]
+#[ignore = "needs root"]
+fn tracer_is_killed_at_random_moments() {
+    let target = Target::start(&["threads=4"]);
+    target.log.run();
+    let kill_one = &|number: u64| {
+        let mut tracer = Tracer::start(&[target.pid], WATCH);
+        if number.is_multiple_of(2) {
+            tracer = watching(tracer);
+        }
+        let random = RandomState::new().hash_one(number);
+        thread::sleep(Duration::from_millis(random % LIFE_MS));
+        tracer.kill();
+    };
+    for _ in 0..KILLS / AT_ONCE {
+        thread::scope(|scope| {
+            for number in 0..AT_ONCE {
+                scope.spawn(move || kill_one(number));
+            }
+        });
+    }
+    target.run();
+    target.pause();
+    target.check_untouched();
+    drop(target);
+    check_no_zombies();
+}
+
+/// A memory cgroup for tracers, of either version.
+struct Cgroup {
+    directory: PathBuf,
+    limit: &'static str,
+    usage: &'static str,
+}
+
+impl Cgroup {
+    fn create() -> Self {
+        let name = format!("roam-trace-faults-{}", std::process::id());
+        let first = Path::new("/sys/fs/cgroup/memory");
+        if first.join("memory.limit_in_bytes").exists() {
+            let cgroup = Self {
+                directory: first.join(name),
+                limit: "memory.limit_in_bytes",
+                usage: "memory.usage_in_bytes",
+            };
+            fs::create_dir(&cgroup.directory).unwrap();
+            cgroup.write("memory.swappiness", "0").unwrap();
+            return cgroup;
+        }
+        let second = Path::new("/sys/fs/cgroup");
+        fs::write(second.join("cgroup.subtree_control"), "+memory").expect("a memory cgroup");
+        let cgroup = Self {
+            directory: second.join(name),
+            limit: "memory.max",
+            usage: "memory.current",
+        };
+        fs::create_dir(&cgroup.directory).unwrap();
+        // A kernel without swap has no such file.
+        let _ = cgroup.write("memory.swap.max", "0");
+        cgroup
+    }
+
+    fn write(&self, file: &str, value: &str) -> io::Result<()> {
+        fs::write(self.directory.join(file), value)
+    }
+
+    fn set_limit(&self, bytes: u64) {
+        self.write(self.limit, &bytes.to_string()).unwrap();
+    }
+
+    fn used(&self) -> u64 {
+        let used = fs::read_to_string(self.directory.join(self.usage)).unwrap();
+        used.trim().parse().unwrap()
+    }
+
+    /// The tracer, in the cgroup from its first instruction on.
+    fn tracer(&self) -> Command {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
+            .arg(&self.directory)
+            .arg(env!("CARGO_BIN_EXE_roam-trace"));
+        command
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // Its processes may have ended a moment ago.
+        wait_for("the cgroup to be empty", || {
+            fs::remove_dir(&self.directory).is_ok()
+        });
+    }
+}
+
+const MIB: u64 = 1 << 20;
+
+/// From far too little to nearly enough: it ends with an error or by the kernel's hand.
+#[test]
+#[ignore = "needs root and a memory cgroup"]
+fn tracer_has_no_memory_to_attach() {
+    let target = Target::start(&["threads=4", "hold=10000"]);
+    target.log.run();
+    let cgroup = Cgroup::create();
+    let mut killed = 0;
+    for mebibytes in [1, 2, 4, 6, 8, 12, 16, 24] {
+        cgroup.set_limit(mebibytes * MIB);
+        let tracer = Tracer::start_by(cgroup.tracer(), &[target.pid], &["-d", "20ms"]);
+        let seen = tracer.seen();
+        assert!(matches!(seen.status, None | Some(0 | 1)), "{seen:#?}");
+        assert!(!seen.stderr.contains("panicked"), "{seen:#?}");
+        killed += u32::from(seen.status.is_none());
+    }
+    assert!(killed > 0);
+    target.run();
+    target.pause();
+    target.check_untouched();
+    drop((target, cgroup));
+    check_no_zombies();
+}
+
+/// It has attached, and dies while it reads what it is to print.
+#[test]
+#[ignore = "needs root and a memory cgroup"]
+fn tracer_runs_out_of_memory_while_attached() {
+    let target = Target::start(&["threads=4", "hold=100000"]);
+    target.log.run();
+    let cgroup = Cgroup::create();
+    let tracer = watching(Tracer::start_by(cgroup.tracer(), &[target.pid], WATCH));
+    cgroup.set_limit(cgroup.used() + MIB);
+    let seen = tracer.stop();
+    assert_eq!(seen.status, None, "{seen:#?}");
+    target.run();
+    target.pause();
+    target.check_untouched();
+    drop((target, cgroup));
+    check_no_zombies();
+}
+
+/// What the maps have no room for is counted, and the counts add up.
+#[test]
+#[ignore = "needs root"]
+fn map_is_full() {
+    let target = Target::start_by(
+        |_| {
+            let mut command = Command::new(crate::target::binary("roam-load"));
+            command.env("ROAM_DIAGNOSTIC_REQUESTS", "200000");
+            command
+        },
+        &["act=flood"],
+    );
+    let tracer = target.trace(&[]);
+    target.run();
+    target.pause();
+    target.act();
+    let seen = tracer.stop();
+    assert_eq!(seen.status, Some(0), "{seen:#?}");
+    let lost = FLOOD - u64::from(limits::REQUESTS);
+    assert_eq!(
+        seen.gaps(),
+        [
+            format!("probes: {lost} requests that the kernel map had no room for"),
+            format!("probes: {lost} requests ended that the kernel map did not know"),
+        ]
+    );
+    let (started, ended) = seen.counts();
+    let log = (target.log.started().done, target.log.ended().done);
+    assert_eq!((started, ended + lost), log);
+    target.check_untouched();
+    drop(target);
+    check_no_zombies();
+}
