@@ -18,6 +18,9 @@ const STORM_THREADS: usize = 2_000;
 const STORM_AT_ONCE: usize = 20;
 const STORM_REQUESTS: usize = 5;
 
+/// Connections that come and go.
+pub const CONNECTIONS: u64 = 10_000;
+
 /// Requests of a flood.
 pub const FLOOD: u64 = 150_000;
 
@@ -30,9 +33,11 @@ pub(crate) fn act(
     log_path: &str,
 ) -> Option<libc::pid_t> {
     match what {
+        "connections" => connections(log),
         "exec" => exec(log_path),
         "flood" => flood(log, connection),
         "fork" => return Some(fork(log, connection)),
+        "leave" => leave(),
         "segv" => segv(),
         "storm" => storm(log, connection),
         _ => panic!("unknown act {what}"),
@@ -45,6 +50,12 @@ fn exec(log_path: &str) {
     let error = Command::new("/proc/self/exe")
         .arg(format!("{log_path}.exec"))
         .exec();
+    panic!("{error}");
+}
+
+/// Executes a program that knows nothing of roam.
+fn leave() {
+    let error = Command::new("sleep").arg("1000").exec();
     panic!("{error}");
 }
 
@@ -115,6 +126,16 @@ fn storm(log: &Log, connection: Connection) {
                 });
             }
         });
+    }
+}
+
+/// Connections with a request each.
+fn connections(log: &Log) {
+    for _ in 0..CONNECTIONS {
+        let connection = work::open();
+        work::request(&log.by_thread[STORM], connection, STORM);
+        connection.close();
+        connection.release();
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-pub use act::FLOOD;
+pub use act::{CONNECTIONS, FLOOD};
 pub use log::{Count, Log, MAX_THREADS, STORM, ThreadLog};
 
 /// What the load is told on its command line, as `KEY=VALUE` words behind the name of its log.

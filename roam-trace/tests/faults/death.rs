@@ -77,3 +77,23 @@ fn target_executes_another_program() {
     drop(target);
     check_no_zombies();
 }
+
+/// What is left has no probes and no registry.
+#[test]
+#[ignore = "needs root"]
+fn target_leaves_roam() {
+    let target = Target::start(&["threads=4", "act=leave"]);
+    let tracer = target.trace(&[]);
+    target.run();
+    target.tell_to_act();
+    wait_for("the other program", || {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", target.pid));
+        name.unwrap() == "sleep\n"
+    });
+    let seen = tracer.stop();
+    assert_eq!(seen.status, Some(0), "{seen:#?}");
+    check_counts_until_the_end(&target, &seen);
+    target.check_results();
+    drop(target);
+    check_no_zombies();
+}

@@ -178,6 +178,29 @@ fn both_in_a_container() {
     check_from_inside(target, &flags);
 }
 
+/// A container that sees the host's processes: the kernel does not tell their pids there.
+#[test]
+#[ignore = "needs root"]
+fn tracer_in_a_pid_namespace() {
+    let target = Target::start(&["hold=3"]);
+    target.run();
+    target.pause();
+    let mut command = Command::new("unshare");
+    command.args(["--pid", "--fork", "--kill-child", "--"]);
+    command.arg(env!("CARGO_BIN_EXE_roam-trace"));
+    let seen = Tracer::start_by(command, &[target.pid], &["-d", "1h"]).seen();
+    assert_eq!(seen.status, Some(1), "{seen:#?}");
+    check_rows(&seen);
+    let reason = format!(
+        "not watched: cannot attach to the probes: process {} is in another pid namespace than roam-trace, which is itself in a container: run roam-trace in the same container or on the host",
+        target.pid
+    );
+    assert_eq!(seen.gaps(), [reason]);
+    target.check_untouched();
+    drop(target);
+    check_no_zombies();
+}
+
 /// Without /proc the program cannot tell when it started.
 #[test]
 #[ignore = "needs root"]

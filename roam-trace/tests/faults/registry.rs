@@ -75,7 +75,7 @@ impl Drop for CorePattern {
     }
 }
 
-/// Bytes that a core dump of the load may have: its registry is a mapping of 60 MB with 0.2 MB in use.
+/// Bytes that a core dump of the load may have: its registry is a mapping of 62 MB with 0.2 MB in use.
 const CORE_BYTES: u64 = 16 << 20;
 
 /// Requests that are in flight when the target crashes.

@@ -9,8 +9,9 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use roam_load::FLOOD;
+use roam_load::{CONNECTIONS, FLOOD};
 use roam_trace_common::limits;
+use rustix::process::Signal;
 
 use crate::target::{Target, check_no_zombies, watching};
 use crate::tracer::{Tracer, wait_for};
@@ -53,37 +54,104 @@ fn tracer_is_killed_at_random_moments() {
     check_no_zombies();
 }
 
-/// A memory cgroup for tracers, of either version.
+/// A tracer does not see what begins before it has attached and after it has left, so its counts lie
+/// between two of the log's.
+#[test]
+#[ignore = "needs root"]
+fn tracers_come_and_go_under_load() {
+    let target = Target::start(&["threads=4", "hold=3"]);
+    target.run();
+    for _ in 0..5 {
+        let before = target.log.started().done;
+        let tracer = target.trace(&[]);
+        let attached = target.log.started().begun;
+        target.run();
+        let stopping = target.log.started().done;
+        let seen = tracer.stop();
+        let stopped = target.log.started().begun;
+        assert_eq!(seen.status, Some(0), "{seen:#?}");
+        assert_eq!(seen.gaps(), Vec::<String>::new());
+        let (started, ended) = seen.counts();
+        let possible = stopping - attached..=stopped - before;
+        assert!(possible.contains(&started), "{started} not in {possible:?}");
+        // As many as there are threads may have begun before, or not have ended.
+        assert!(started.abs_diff(ended) <= 4, "{started} {ended}");
+        assert!((3..=3 + 4).contains(&seen.requests().len()), "{seen:#?}");
+    }
+    target.pause();
+    target.check_untouched();
+    drop(target);
+    check_no_zombies();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn tracer_is_stopped_and_continued() {
+    let target = Target::start(&[]);
+    let tracer = target.trace(&[]);
+    target.run();
+    tracer.signal(Signal::STOP);
+    target.run();
+    target.pause();
+    tracer.signal(Signal::CONT);
+    let seen = tracer.stop();
+    assert_eq!(seen.status, Some(0), "{seen:#?}");
+    target.check_counts(&seen);
+    target.check_untouched();
+    drop(target);
+    check_no_zombies();
+}
+
+/// More than a pipe holds is to be printed, and nobody takes it: the probes are gone nevertheless.
+#[test]
+#[ignore = "needs root"]
+fn nobody_reads_the_dump() {
+    let target = Target::start(&["hold=1000"]);
+    let tracer = target.trace(&[]);
+    target.run();
+    target.pause();
+    tracer.interrupt();
+    target.check_untouched();
+    let seen = tracer.seen();
+    assert!(seen.dump.to_string().len() > 1 << 17);
+    target.check_counts(&seen);
+    drop(target);
+    check_no_zombies();
+}
+
+/// A control group for tracers, of either version.
 struct Cgroup {
     directory: PathBuf,
-    limit: &'static str,
-    usage: &'static str,
+    is_first_version: bool,
 }
 
 impl Cgroup {
-    fn create() -> Self {
+    fn create(controller: &str) -> Self {
+        let root = Path::new("/sys/fs/cgroup");
         let name = format!("roam-trace-faults-{}", std::process::id());
-        let first = Path::new("/sys/fs/cgroup/memory");
-        if first.join("memory.limit_in_bytes").exists() {
-            let cgroup = Self {
-                directory: first.join(name),
-                limit: "memory.limit_in_bytes",
-                usage: "memory.usage_in_bytes",
-            };
-            fs::create_dir(&cgroup.directory).unwrap();
-            cgroup.write("memory.swappiness", "0").unwrap();
-            return cgroup;
-        }
-        let second = Path::new("/sys/fs/cgroup");
-        fs::write(second.join("cgroup.subtree_control"), "+memory").expect("a memory cgroup");
-        let cgroup = Self {
-            directory: second.join(name),
-            limit: "memory.max",
-            usage: "memory.current",
+        let is_first_version = root.join(controller).join("cgroup.procs").exists();
+        let directory = match is_first_version {
+            true => root.join(controller).join(name),
+            false => {
+                let enable = format!("+{controller}");
+                fs::write(root.join("cgroup.subtree_control"), enable).expect(controller);
+                root.join(name)
+            }
         };
-        fs::create_dir(&cgroup.directory).unwrap();
-        // A kernel without swap has no such file.
-        let _ = cgroup.write("memory.swap.max", "0");
+        fs::create_dir(&directory).unwrap();
+        Self {
+            directory,
+            is_first_version,
+        }
+    }
+
+    fn of_memory() -> Self {
+        let cgroup = Self::create("memory");
+        // A kernel without swap may have neither.
+        let _ = match cgroup.is_first_version {
+            true => cgroup.write("memory.swappiness", "0"),
+            false => cgroup.write("memory.swap.max", "0"),
+        };
         cgroup
     }
 
@@ -92,11 +160,19 @@ impl Cgroup {
     }
 
     fn set_limit(&self, bytes: u64) {
-        self.write(self.limit, &bytes.to_string()).unwrap();
+        let limit = match self.is_first_version {
+            true => "memory.limit_in_bytes",
+            false => "memory.max",
+        };
+        self.write(limit, &bytes.to_string()).unwrap();
     }
 
     fn used(&self) -> u64 {
-        let used = fs::read_to_string(self.directory.join(self.usage)).unwrap();
+        let used = match self.is_first_version {
+            true => "memory.usage_in_bytes",
+            false => "memory.current",
+        };
+        let used = fs::read_to_string(self.directory.join(used)).unwrap();
         used.trim().parse().unwrap()
     }
 
@@ -128,7 +204,7 @@ const MIB: u64 = 1 << 20;
 fn tracer_has_no_memory_to_attach() {
     let target = Target::start(&["threads=4", "hold=10000"]);
     target.log.run();
-    let cgroup = Cgroup::create();
+    let cgroup = Cgroup::of_memory();
     let mut killed = 0;
     for mebibytes in [1, 2, 4, 6, 8, 12, 16, 24] {
         cgroup.set_limit(mebibytes * MIB);
@@ -152,7 +228,7 @@ fn tracer_has_no_memory_to_attach() {
 fn tracer_runs_out_of_memory_while_attached() {
     let target = Target::start(&["threads=4", "hold=100000"]);
     target.log.run();
-    let cgroup = Cgroup::create();
+    let cgroup = Cgroup::of_memory();
     let tracer = watching(Tracer::start_by(cgroup.tracer(), &[target.pid], WATCH));
     cgroup.set_limit(cgroup.used() + MIB);
     let seen = tracer.stop();
@@ -161,6 +237,46 @@ fn tracer_runs_out_of_memory_while_attached() {
     target.pause();
     target.check_untouched();
     drop((target, cgroup));
+    check_no_zombies();
+}
+
+/// Probes are detached by threads, where there may be any.
+#[test]
+#[ignore = "needs root and a cgroup of pids"]
+fn tracer_may_have_no_threads() {
+    let target = Target::start(&["threads=4"]);
+    let cgroup = Cgroup::create("pids");
+    cgroup.write("pids.max", "1").unwrap();
+    let tracer = Tracer::start_by(cgroup.tracer(), &[target.pid], WATCH);
+    let tracer = target.watched_by(tracer);
+    target.run();
+    target.pause();
+    let seen = tracer.stop();
+    assert_eq!(seen.status, Some(0), "{seen:#?}");
+    target.check_counts(&seen);
+    target.check_untouched();
+    drop((target, cgroup));
+    check_no_zombies();
+}
+
+/// The rows of connections that are closed stay in the map of what moved, until it is full.
+#[test]
+#[ignore = "needs root"]
+fn map_of_traffic_is_full() {
+    let target = Target::start(&["act=connections"]);
+    let tracer = target.trace(&[]);
+    target.act();
+    let seen = tracer.stop();
+    assert_eq!(seen.status, Some(0), "{seen:#?}");
+    let lost = 2 * (CONNECTIONS - u64::from(limits::CONNECTIONS));
+    let gap = format!("probes: {lost} requests missing from the counts of the window");
+    assert_eq!(seen.gaps(), [gap]);
+    let (started, ended) = seen.counts();
+    let log = (target.log.started().done, target.log.ended().done);
+    assert_eq!(log, (CONNECTIONS, CONNECTIONS));
+    assert_eq!(started + ended + lost, log.0 + log.1);
+    target.check_untouched();
+    drop(target);
     check_no_zombies();
 }
 

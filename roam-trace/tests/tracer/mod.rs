@@ -74,12 +74,16 @@ impl Tracer {
 
     /// What Ctrl-C does to the tracer itself.
     pub(crate) fn interrupt(&self) {
+        self.signal(Signal::INT);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
         let mut pid = self.child.id();
         // A command that starts it in a pid namespace goes on as its parent.
         while let Some(child) = child_of(pid) {
             pid = child;
         }
-        kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::INT).unwrap();
+        kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
     }
 
     /// Ends it as nothing else can, and returns what it had said.
