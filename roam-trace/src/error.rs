@@ -40,6 +40,12 @@ pub enum TargetError {
         /// The pid asked for.
         pid: u32,
     },
+    /// Nothing can be looked at.
+    #[error("cannot look at process {pid}: there is no /proc here")]
+    NoProc {
+        /// The pid asked for.
+        pid: u32,
+    },
     /// It ended.
     #[error("process {pid} ended while it was read")]
     Ended {
@@ -185,6 +191,7 @@ impl TargetError {
             | Self::Published { .. }
             | Self::Inherited { .. } => Exit::NotATarget,
             Self::NoSuchProcess { .. }
+            | Self::NoProc { .. }
             | Self::Ended { .. }
             | Self::EndedWhileWatched { .. }
             | Self::Zombie { .. }

@@ -6,23 +6,14 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use crate::attached;
-use crate::seen::Seen;
 use crate::target::{Target, binary, check_no_zombies};
 
 /// Watches a target from one pause to the next, and checks what was seen.
 fn check(target: Target) {
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     target.pause();
-    end(target, &tracer.stop());
-}
-
-fn end(target: Target, seen: &Seen) {
-    assert_eq!(seen.status, Some(0), "{seen:#?}");
-    target.check_counts(seen);
-    target.check_untouched();
-    drop(target);
-    check_no_zombies();
+    target.end_as(&tracer.stop());
 }
 
 /// The program linked statically. Cargo cannot be told to in a manifest.
@@ -125,6 +116,24 @@ fn copied(name: &str, directory: &Path) -> PathBuf {
     path
 }
 
+/// As in a container's file system: a mapping there names another file than the path does.
+#[test]
+#[ignore = "needs root and overlayfs"]
+fn binary_is_on_an_overlay() {
+    let script = r#"mount -t overlay none -o "lowerdir=$0/lower,upperdir=$0/upper,workdir=$0/work" "$0/merged" && exec "$0/merged/roam-load" "$@""#;
+    let command = |directory: &Path| {
+        let layers = directory.join("layers");
+        for layer in ["lower", "upper", "work", "merged"] {
+            fs::create_dir_all(layers.join(layer)).unwrap();
+        }
+        copied("roam-load", &layers.join("lower"));
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", script]).arg(layers);
+        command
+    };
+    check(Target::start_by(command, &[]));
+}
+
 #[test]
 #[ignore = "needs root"]
 fn binary_is_deleted() {
@@ -156,7 +165,7 @@ fn binary_is_replaced() {
         &[],
     );
     let directory = target.directory.path();
-    let first = target.trace(&[]);
+    let first = target.trace();
     target.run();
     let new = copied("roam-trace", directory);
     fs::rename(new, directory.join("roam-load")).unwrap();
@@ -168,14 +177,12 @@ fn binary_is_replaced() {
     target.check_untouched();
 
     let before = (target.log.started().done, target.log.ended().done);
-    let second = target.trace(&[]);
+    let second = target.trace();
     target.run();
     target.pause();
     let seen = second.stop();
     let counts = seen.counts();
     let both = (before.0 + counts.0, before.1 + counts.1);
     assert_eq!(both, (target.log.started().done, target.log.ended().done));
-    target.check_untouched();
-    drop(target);
-    check_no_zombies();
+    target.end();
 }

@@ -8,7 +8,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::attached;
-use crate::seen::Seen;
 use crate::target::{Target, binary, check_no_zombies};
 use crate::tracer::{Tracer, wait_for};
 
@@ -16,25 +15,17 @@ use crate::tracer::{Tracer, wait_for};
 const PROCESSES: usize = 1_000;
 const AT_ONCE: usize = 10;
 
-fn end(target: Target, seen: &Seen) {
-    assert_eq!(seen.status, Some(0), "{seen:#?}");
-    target.check_counts(seen);
-    target.check_untouched();
-    drop(target);
-    check_no_zombies();
-}
-
 #[test]
 #[ignore = "needs root"]
 fn thread_storm() {
     let target = Target::start(&["act=storm"]);
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     target.act();
     target.pause();
     let storm = &target.log.by_thread[STORM];
     assert!(storm.end_done.load(Ordering::Acquire) >= 10_000);
-    end(target, &tracer.stop());
+    target.end_as(&tracer.stop());
 }
 
 /// Children that pass every probe site, of which one is there before the tracer and one comes later, with
@@ -44,7 +35,7 @@ fn thread_storm() {
 fn fork_without_exec() {
     let target = Target::start(&["act=fork"]);
     target.act();
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     target.act();
     let rounds = || target.log.child_rounds.load(Ordering::Acquire);
@@ -79,7 +70,7 @@ fn children(pid: u32) -> Vec<u32> {
 #[ignore = "needs root"]
 fn short_lived_processes() {
     let target = Target::start(&["hold=3"]);
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.log.run();
     let directory = TempDir::new().unwrap();
     let path = directory.path().join("log");
@@ -106,7 +97,7 @@ fn short_lived_processes() {
     }
     target.run();
     target.pause();
-    end(target, &tracer.stop());
+    target.end_as(&tracer.stop());
 }
 
 /// Looks at one that ends meanwhile, and at all there are: neither is anything but an answer.

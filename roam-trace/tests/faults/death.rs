@@ -30,7 +30,7 @@ fn check_counts_until_the_end(target: &Target, seen: &Seen) {
 #[ignore = "needs root"]
 fn target_is_killed() {
     let mut target = Target::start(&["threads=4"]);
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     target.signal(Signal::KILL);
     target.collect();
@@ -43,7 +43,7 @@ fn target_is_killed() {
 #[ignore = "needs root"]
 fn target_crashes() {
     let mut target = Target::start(&["threads=4", "act=segv"]);
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     target.tell_to_act();
     target.collect();
@@ -58,7 +58,7 @@ fn target_crashes() {
 fn target_executes_another_program() {
     let target = Target::start(&["threads=4", "act=exec"]);
     let after = Log::open(&target.directory.path().join("log.exec")).unwrap();
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     after.run();
     target.tell_to_act();
@@ -83,7 +83,7 @@ fn target_executes_another_program() {
 #[ignore = "needs root"]
 fn target_leaves_roam() {
     let target = Target::start(&["threads=4", "act=leave"]);
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     target.tell_to_act();
     wait_for("the other program", || {

@@ -12,6 +12,7 @@ mod namespace;
 mod pid;
 mod registry;
 mod seen;
+mod shortage;
 mod target;
 mod time;
 #[path = "../tracer/mod.rs"]

@@ -77,9 +77,8 @@ impl Target {
     }
 
     /// A tracer that watches it.
-    pub(crate) fn trace(&self, arguments: &[&str]) -> Tracer {
-        let tracer = Tracer::start(&[self.pid], &[WATCH, arguments].concat());
-        self.watched_by(tracer)
+    pub(crate) fn trace(&self) -> Tracer {
+        self.watched_by(Tracer::start(&[self.pid], WATCH))
     }
 
     /// Waits until a tracer watches it. What is looked for afterwards, that nothing is attached, can be seen
@@ -152,6 +151,20 @@ impl Target {
         self.check_results();
     }
 
+    /// The end of a test: the process is as it was, and nothing is left of it.
+    pub(crate) fn end(self) {
+        self.check_untouched();
+        drop(self);
+        check_no_zombies();
+    }
+
+    /// The end of a test in which the tracer's counts are to be exact.
+    pub(crate) fn end_as(self, seen: &Seen) {
+        assert_eq!(seen.status, Some(0), "{seen:#?}");
+        self.check_counts(seen);
+        self.end();
+    }
+
     fn check_sites(&self) {
         let mut sites = attached::sites(self.pid).unwrap();
         wait_for("the probes to be gone", || {
@@ -199,7 +212,7 @@ impl Drop for Target {
 }
 
 /// How a tracer watches until it is interrupted.
-const WATCH: &[&str] = &["-v", "-d", "1h"];
+pub(crate) const WATCH: &[&str] = &["-v", "-d", "1h"];
 
 /// Waits until a tracer watches.
 pub(crate) fn watching(mut tracer: Tracer) -> Tracer {

@@ -1,20 +1,14 @@
-//! The tracer dies, or has no memory for what it is to do.
+//! The tracer dies, stands still, or comes and goes while there is much to see.
 
 use std::collections::hash_map::RandomState;
-use std::fs;
 use std::hash::BuildHasher;
-use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use roam_load::{CONNECTIONS, FLOOD};
-use roam_trace_common::limits;
 use rustix::process::Signal;
 
-use crate::target::{Target, check_no_zombies, watching};
-use crate::tracer::{Tracer, wait_for};
+use crate::target::{Target, WATCH, check_no_zombies, watching};
+use crate::tracer::Tracer;
 
 /// Tracers that are killed in all, and at once.
 const KILLS: u64 = 100;
@@ -22,8 +16,6 @@ const AT_ONCE: u64 = 4;
 
 /// The time within which a tracer is killed: that it takes to attach, and some more.
 const LIFE_MS: u64 = 300;
-
-const WATCH: &[&str] = &["-v", "-d", "1h"];
 
 /// Some die before they attach or while they do; every second one has attached.
 #[test]
@@ -49,9 +41,7 @@ fn tracer_is_killed_at_random_moments() {
     }
     target.run();
     target.pause();
-    target.check_untouched();
-    drop(target);
-    check_no_zombies();
+    target.end();
 }
 
 /// A tracer does not see what begins before it has attached and after it has left, so its counts lie
@@ -63,7 +53,7 @@ fn tracers_come_and_go_under_load() {
     target.run();
     for _ in 0..5 {
         let before = target.log.started().done;
-        let tracer = target.trace(&[]);
+        let tracer = target.trace();
         let attached = target.log.started().begun;
         target.run();
         let stopping = target.log.started().done;
@@ -79,27 +69,21 @@ fn tracers_come_and_go_under_load() {
         assert!((3..=3 + 4).contains(&seen.requests().len()), "{seen:#?}");
     }
     target.pause();
-    target.check_untouched();
-    drop(target);
-    check_no_zombies();
+    target.end();
 }
 
 #[test]
 #[ignore = "needs root"]
 fn tracer_is_stopped_and_continued() {
     let target = Target::start(&[]);
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     tracer.signal(Signal::STOP);
     target.run();
     target.pause();
     tracer.signal(Signal::CONT);
     let seen = tracer.stop();
-    assert_eq!(seen.status, Some(0), "{seen:#?}");
-    target.check_counts(&seen);
-    target.check_untouched();
-    drop(target);
-    check_no_zombies();
+    target.end_as(&seen);
 }
 
 /// More than a pipe holds is to be printed, and nobody takes it: the probes are gone nevertheless.
@@ -107,7 +91,7 @@ fn tracer_is_stopped_and_continued() {
 #[ignore = "needs root"]
 fn nobody_reads_the_dump() {
     let target = Target::start(&["hold=1000"]);
-    let tracer = target.trace(&[]);
+    let tracer = target.trace();
     target.run();
     target.pause();
     tracer.interrupt();
@@ -115,201 +99,6 @@ fn nobody_reads_the_dump() {
     let seen = tracer.seen();
     assert!(seen.dump.to_string().len() > 1 << 17);
     target.check_counts(&seen);
-    drop(target);
-    check_no_zombies();
-}
-
-/// A control group for tracers, of either version.
-struct Cgroup {
-    directory: PathBuf,
-    is_first_version: bool,
-}
-
-impl Cgroup {
-    fn create(controller: &str) -> Self {
-        let root = Path::new("/sys/fs/cgroup");
-        let name = format!("roam-trace-faults-{}", std::process::id());
-        let is_first_version = root.join(controller).join("cgroup.procs").exists();
-        let directory = match is_first_version {
-            true => root.join(controller).join(name),
-            false => {
-                let enable = format!("+{controller}");
-                fs::write(root.join("cgroup.subtree_control"), enable).expect(controller);
-                root.join(name)
-            }
-        };
-        fs::create_dir(&directory).unwrap();
-        Self {
-            directory,
-            is_first_version,
-        }
-    }
-
-    fn of_memory() -> Self {
-        let cgroup = Self::create("memory");
-        // A kernel without swap may have neither.
-        let _ = match cgroup.is_first_version {
-            true => cgroup.write("memory.swappiness", "0"),
-            false => cgroup.write("memory.swap.max", "0"),
-        };
-        cgroup
-    }
-
-    fn write(&self, file: &str, value: &str) -> io::Result<()> {
-        fs::write(self.directory.join(file), value)
-    }
-
-    fn set_limit(&self, bytes: u64) {
-        let limit = match self.is_first_version {
-            true => "memory.limit_in_bytes",
-            false => "memory.max",
-        };
-        self.write(limit, &bytes.to_string()).unwrap();
-    }
-
-    fn used(&self) -> u64 {
-        let used = match self.is_first_version {
-            true => "memory.usage_in_bytes",
-            false => "memory.current",
-        };
-        let used = fs::read_to_string(self.directory.join(used)).unwrap();
-        used.trim().parse().unwrap()
-    }
-
-    /// The tracer, in the cgroup from its first instruction on.
-    fn tracer(&self) -> Command {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", r#"echo $$ > "$0/cgroup.procs" && exec "$@""#])
-            .arg(&self.directory)
-            .arg(env!("CARGO_BIN_EXE_roam-trace"));
-        command
-    }
-}
-
-impl Drop for Cgroup {
-    fn drop(&mut self) {
-        // Its processes may have ended a moment ago.
-        wait_for("the cgroup to be empty", || {
-            fs::remove_dir(&self.directory).is_ok()
-        });
-    }
-}
-
-const MIB: u64 = 1 << 20;
-
-/// From far too little to nearly enough: it ends with an error or by the kernel's hand.
-#[test]
-#[ignore = "needs root and a memory cgroup"]
-fn tracer_has_no_memory_to_attach() {
-    let target = Target::start(&["threads=4", "hold=10000"]);
-    target.log.run();
-    let cgroup = Cgroup::of_memory();
-    let mut killed = 0;
-    for mebibytes in [1, 2, 4, 6, 8, 12, 16, 24] {
-        cgroup.set_limit(mebibytes * MIB);
-        let tracer = Tracer::start_by(cgroup.tracer(), &[target.pid], &["-d", "20ms"]);
-        let seen = tracer.seen();
-        assert!(matches!(seen.status, None | Some(0 | 1)), "{seen:#?}");
-        assert!(!seen.stderr.contains("panicked"), "{seen:#?}");
-        killed += u32::from(seen.status.is_none());
-    }
-    assert!(killed > 0);
-    target.run();
-    target.pause();
-    target.check_untouched();
-    drop((target, cgroup));
-    check_no_zombies();
-}
-
-/// It has attached, and dies while it reads what it is to print.
-#[test]
-#[ignore = "needs root and a memory cgroup"]
-fn tracer_runs_out_of_memory_while_attached() {
-    let target = Target::start(&["threads=4", "hold=100000"]);
-    target.log.run();
-    let cgroup = Cgroup::of_memory();
-    let tracer = watching(Tracer::start_by(cgroup.tracer(), &[target.pid], WATCH));
-    cgroup.set_limit(cgroup.used() + MIB);
-    let seen = tracer.stop();
-    assert_eq!(seen.status, None, "{seen:#?}");
-    target.run();
-    target.pause();
-    target.check_untouched();
-    drop((target, cgroup));
-    check_no_zombies();
-}
-
-/// Probes are detached by threads, where there may be any.
-#[test]
-#[ignore = "needs root and a cgroup of pids"]
-fn tracer_may_have_no_threads() {
-    let target = Target::start(&["threads=4"]);
-    let cgroup = Cgroup::create("pids");
-    cgroup.write("pids.max", "1").unwrap();
-    let tracer = Tracer::start_by(cgroup.tracer(), &[target.pid], WATCH);
-    let tracer = target.watched_by(tracer);
-    target.run();
-    target.pause();
-    let seen = tracer.stop();
-    assert_eq!(seen.status, Some(0), "{seen:#?}");
-    target.check_counts(&seen);
-    target.check_untouched();
-    drop((target, cgroup));
-    check_no_zombies();
-}
-
-/// The rows of connections that are closed stay in the map of what moved, until it is full.
-#[test]
-#[ignore = "needs root"]
-fn map_of_traffic_is_full() {
-    let target = Target::start(&["act=connections"]);
-    let tracer = target.trace(&[]);
-    target.act();
-    let seen = tracer.stop();
-    assert_eq!(seen.status, Some(0), "{seen:#?}");
-    let lost = 2 * (CONNECTIONS - u64::from(limits::CONNECTIONS));
-    let gap = format!("probes: {lost} requests missing from the counts of the window");
-    assert_eq!(seen.gaps(), [gap]);
-    let (started, ended) = seen.counts();
-    let log = (target.log.started().done, target.log.ended().done);
-    assert_eq!(log, (CONNECTIONS, CONNECTIONS));
-    assert_eq!(started + ended + lost, log.0 + log.1);
-    target.check_untouched();
-    drop(target);
-    check_no_zombies();
-}
-
-/// What the maps have no room for is counted, and the counts add up.
-#[test]
-#[ignore = "needs root"]
-fn map_is_full() {
-    let target = Target::start_by(
-        |_| {
-            let mut command = Command::new(crate::target::binary("roam-load"));
-            command.env("ROAM_DIAGNOSTIC_REQUESTS", "200000");
-            command
-        },
-        &["act=flood"],
-    );
-    let tracer = target.trace(&[]);
-    target.run();
-    target.pause();
-    target.act();
-    let seen = tracer.stop();
-    assert_eq!(seen.status, Some(0), "{seen:#?}");
-    let lost = FLOOD - u64::from(limits::REQUESTS);
-    assert_eq!(
-        seen.gaps(),
-        [
-            format!("probes: {lost} requests that the kernel map had no room for"),
-            format!("probes: {lost} requests ended that the kernel map did not know"),
-        ]
-    );
-    let (started, ended) = seen.counts();
-    let log = (target.log.started().done, target.log.ended().done);
-    assert_eq!((started, ended + lost), log);
-    target.check_untouched();
     drop(target);
     check_no_zombies();
 }
