@@ -53,6 +53,16 @@ fn exec(log_path: &str) {
     panic!("{error}");
 }
 
+/// Executes itself again, to do so that many times.
+pub(crate) fn exec_again(log: &Log, log_path: &str, execs: u32) {
+    log.threads.store(0, Ordering::Release);
+    let error = Command::new("/proc/self/exe")
+        .arg(log_path)
+        .arg(format!("execs={execs}"))
+        .exec();
+    panic!("{error}");
+}
+
 /// Executes a program that knows nothing of roam.
 fn leave() {
     let error = Command::new("sleep").arg("1000").exec();

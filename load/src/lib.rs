@@ -9,7 +9,7 @@ mod work;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use act::{CONNECTIONS, FLOOD};
 pub use log::{Count, Log, MAX_THREADS, STORM, ThreadLog};
@@ -23,6 +23,8 @@ struct Options {
     hold: u64,
     /// `act=WHAT`, when the log says so.
     act: Option<String>,
+    /// `execs=N` times it executes itself again after a while.
+    execs: u32,
     /// `start=daemon`: as a daemon that closes all its descriptors.
     is_daemon: bool,
     /// `region=VERSION`: publishes a registry of another ABI version beside its own.
@@ -41,6 +43,7 @@ impl Options {
                 "threads" => options.threads = value.parse().expect("a number of threads"),
                 "hold" => options.hold = value.parse().expect("a number of requests"),
                 "act" => options.act = Some(value.to_owned()),
+                "execs" => options.execs = value.parse().expect("a number of times"),
                 "start" => options.is_daemon = value == "daemon",
                 "region" => options.other_version = Some(value.parse().expect("a version")),
                 _ => panic!("unknown word {word}"),
@@ -50,6 +53,9 @@ impl Options {
     }
 }
 
+/// How long the program runs before it executes itself again.
+const EXEC_AFTER: Duration = Duration::from_millis(30);
+
 /// The whole program.
 ///
 /// # Panics
@@ -57,7 +63,7 @@ impl Options {
 /// Where its command line makes no sense or the system refuses something.
 pub fn run() {
     let mut words = std::env::args().skip(1).peekable();
-    words.next_if(|word| word.ends_with(".so"));
+    while words.next_if(|word| word.ends_with(".so")).is_some() {}
     let path = words.next().expect("the name of a log");
     let options = Options::parse(words);
     let log = Log::open(Path::new(&path)).expect("the log");
@@ -72,12 +78,16 @@ pub fn run() {
     if options.is_daemon {
         act::close_descriptors();
     }
-    log.threads.store(options.threads as u32, Ordering::Release);
-    for thread in 0..options.threads {
+    // There may be another load in this process.
+    let first = log
+        .threads
+        .fetch_add(options.threads as u32, Ordering::AcqRel) as usize;
+    for thread in first..first + options.threads {
         std::thread::spawn(move || work::run(log, connection, thread));
     }
     log.pid.store(std::process::id(), Ordering::Release);
     let mut children = Vec::new();
+    let started = Instant::now();
     while log.quit.load(Ordering::Acquire) == 0 {
         let acted = log.acted.load(Ordering::Acquire);
         if let Some(act) = &options.act
@@ -87,13 +97,9 @@ pub fn run() {
             log.acted.store(acted + 1, Ordering::Release);
         }
         std::thread::sleep(Duration::from_millis(1));
+        if options.execs > 0 && started.elapsed() > EXEC_AFTER {
+            act::exec_again(log, &path, options.execs - 1);
+        }
     }
     children.into_iter().for_each(act::collect);
-}
-
-/// The program, for `roam-load-host`.
-#[unsafe(no_mangle)]
-#[allow(unsafe_code)]
-extern "C" fn roam_load_in_library() {
-    run();
 }

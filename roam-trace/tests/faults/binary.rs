@@ -16,23 +16,34 @@ fn check(target: Target) {
     target.end_as(&tracer.stop());
 }
 
+/// Has cargo build a part of the load that `cargo build` leaves out, and returns where it is.
+fn built(arguments: &[&str], path: &str) -> PathBuf {
+    let debug = Path::new(env!("CARGO_BIN_EXE_roam-trace"))
+        .parent()
+        .unwrap();
+    let status = Command::new(env!("CARGO"))
+        .args(["rustc", "--quiet", "--package", "load", "--target-dir"])
+        .arg(debug.parent().unwrap())
+        .args(arguments)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    binary(path)
+}
+
 /// The program linked statically. Cargo cannot be told to in a manifest.
 pub(crate) fn static_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
-    BINARY.get_or_init(|| {
-        let debug = Path::new(env!("CARGO_BIN_EXE_roam-trace"))
-            .parent()
-            .unwrap();
-        let status = Command::new(env!("CARGO"))
-            .args(["rustc", "--quiet", "--package", "load"])
-            .args(["--bin", "roam-load-static", "--target-dir"])
-            .arg(debug.parent().unwrap())
-            .args(["--", "-Ctarget-feature=+crt-static"])
-            .status()
-            .unwrap();
-        assert!(status.success());
-        binary("roam-load-static")
-    })
+    let name = "roam-load-static";
+    let arguments = ["--bin", name, "--", "-Ctarget-feature=+crt-static"];
+    BINARY.get_or_init(|| built(&arguments, name))
+}
+
+/// The load as a library.
+pub(crate) fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    let arguments = ["--example", "roam_load_library"];
+    LIBRARY.get_or_init(|| built(&arguments, "examples/libroam_load_library.so"))
 }
 
 #[test]
@@ -101,8 +112,7 @@ fn with_library(library: &Path) -> Command {
 #[test]
 #[ignore = "needs root"]
 fn a_library_carries_the_probes() {
-    let library = binary("libroam_load.so");
-    let target = Target::start_by(|_| with_library(&library), &[]);
+    let target = Target::start_by(|_| with_library(library()), &[]);
     let program = fs::File::open(format!("/proc/{}/exe", target.pid)).unwrap();
     let sites = roam_trace::target::elf::file_probe_sites(program).unwrap();
     assert_eq!(sites, []);
@@ -148,10 +158,12 @@ fn binary_is_deleted() {
 #[test]
 #[ignore = "needs root"]
 fn library_is_deleted() {
-    let target = Target::start_by(
-        |directory| with_library(&copied("libroam_load.so", directory)),
-        &[],
-    );
+    let command = |directory: &Path| {
+        let path = directory.join("libroam_load.so");
+        fs::copy(library(), &path).unwrap();
+        with_library(&path)
+    };
+    let target = Target::start_by(command, &[]);
     fs::remove_file(target.directory.path().join("libroam_load.so")).unwrap();
     check(target);
 }

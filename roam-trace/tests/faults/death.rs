@@ -1,13 +1,16 @@
 //! The target ends, or becomes another program, while it is watched.
 
 use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
 
 use roam_load::{Count, Log};
 use rustix::process::Signal;
 
+use crate::attached;
 use crate::seen::Seen;
 use crate::target::{Target, check_no_zombies};
-use crate::tracer::wait_for;
+use crate::tracer::{Tracer, wait_for};
 
 /// The tracer ended by itself, and counted what the log says, within what one event of each thread may
 /// make of it.
@@ -35,6 +38,54 @@ fn target_is_killed() {
     target.signal(Signal::KILL);
     target.collect();
     check_ended(&target, &tracer.seen());
+    drop(target);
+    check_no_zombies();
+}
+
+/// Whatever the tracer is doing then, it says that the process ended, and nothing else.
+#[test]
+#[ignore = "needs root"]
+fn target_is_killed_while_the_tracer_begins() {
+    for round in 0..20 {
+        let mut target = Target::start(&["threads=4"]);
+        target.run();
+        let tracer = Tracer::start(&[target.pid], &["-d", "1h"]);
+        thread::sleep(Duration::from_millis(round * 10));
+        target.signal(Signal::KILL);
+        target.collect();
+        let seen = tracer.seen();
+        assert_eq!(seen.status, Some(1), "{seen:#?}");
+        let lines: Vec<_> = seen.stderr.lines().collect();
+        let is_told = |line: &&str| {
+            let pid = target.pid;
+            [
+                format!("process {pid} ended while it was "),
+                format!("process {pid} has exited"),
+                format!("there is no process {pid}"),
+            ]
+            .iter()
+            .any(|told| line.contains(told))
+        };
+        assert!(!lines.is_empty() && lines.iter().all(is_told), "{seen:#?}");
+        target.check_results();
+    }
+    check_no_zombies();
+}
+
+#[test]
+#[ignore = "needs root"]
+fn target_executes_itself_again_and_again() {
+    let target = Target::start(&["execs=1000000"]);
+    target.log.run();
+    for _ in 0..20 {
+        let seen = Tracer::start(&[target.pid], &["-d", "20ms"]).seen();
+        assert_eq!(seen.status, Some(0), "{seen:#?}");
+        assert_eq!(seen.stderr, "");
+    }
+    target.signal(Signal::STOP);
+    wait_for("no probe to be attached", || {
+        attached::sites(target.pid).unwrap().changed == 0 && attached::links() == 0
+    });
     drop(target);
     check_no_zombies();
 }

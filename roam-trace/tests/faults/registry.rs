@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -12,7 +13,9 @@ use object::{Endianness, ReadCache};
 use roam_diagnostic::read::{self, RegionMemory};
 use roam_trace_common::registry::{ABI_VERSION, MAGIC};
 
+use crate::binary::library;
 use crate::target::{Target, binary, check_no_zombies};
+use crate::tracer::wait_for;
 
 #[test]
 #[ignore = "needs root"]
@@ -47,6 +50,46 @@ fn two_versions_of_the_registry() {
         )]
     );
     assert_eq!(seen.requests().len(), 3);
+    target.end();
+}
+
+/// Two libraries that were built each with a roam-diagnostic of its own. Their rows have the same serials: the
+/// dump tells them apart, the kernel does not, which is said, and what is lost by it is counted.
+#[test]
+#[ignore = "needs root"]
+fn two_registries_in_one_process() {
+    let command = |directory: &Path| {
+        let mut command = Command::new(binary("roam-load-host"));
+        for name in ["libroam_load.a.so", "libroam_load.b.so"] {
+            let copy = directory.join(name);
+            fs::copy(library(), &copy).unwrap();
+            command.arg(copy);
+        }
+        command
+    };
+    let target = Target::start_by(command, &["hold=3"]);
+    wait_for("both loads", || {
+        target.log.threads.load(Ordering::Acquire) == 4
+    });
+    let tracer = target.trace();
+    target.run();
+    target.pause();
+    let seen = tracer.stop();
+    assert_eq!(seen.status, Some(0), "{seen:#?}");
+    assert_eq!(seen.requests().len(), 6);
+    let gaps = seen.gaps();
+    let (together, lost): (Vec<_>, Vec<_>) = gaps
+        .iter()
+        .partition(|gap| *gap == "the probes of several registries are counted together");
+    assert_eq!(together.len(), 1, "{gaps:?}");
+    let lost: u64 = lost
+        .iter()
+        .filter(|gap| gap.ends_with(" requests ended that the kernel map did not know"))
+        .map(|gap| gap.split(' ').nth(1).unwrap().parse::<u64>().unwrap())
+        .sum();
+    let (started, ended) = seen.counts();
+    let log = (target.log.started().done, target.log.ended().done);
+    assert_eq!((started, ended + lost), log, "{gaps:?}");
     target.end();
 }
 

@@ -65,15 +65,16 @@ impl Target {
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
-        let pid = wait_for_ready(log, &path);
-        Self {
+        let mut target = Self {
+            pid: child.id(),
             child,
-            pid,
             log,
             directory,
             bystander: None,
             is_collected: false,
-        }
+        };
+        target.pid = wait_for_ready(log, &path);
+        target
     }
 
     /// A tracer that watches it.
