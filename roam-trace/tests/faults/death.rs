@@ -46,11 +46,11 @@ fn target_is_killed() {
 #[test]
 #[ignore = "needs root"]
 fn target_is_killed_while_the_tracer_begins() {
-    for round in 0..20 {
+    for round in 0..10 {
         let mut target = Target::start(&["threads=4"]);
         target.run();
         let tracer = Tracer::start(&[target.pid], &["-d", "1h"]);
-        thread::sleep(Duration::from_millis(round * 10));
+        thread::sleep(Duration::from_millis(round * 20));
         target.signal(Signal::KILL);
         target.collect();
         let seen = tracer.seen();
