@@ -10,7 +10,11 @@ use anyhow::{Result, bail};
 use crate::process;
 
 /// Commands that the tests start, and the Debian package each is in.
-const TOOLS: [(&str, &str); 2] = [("mold", "mold"), ("bpftrace", "bpftrace")];
+const TOOLS: [(&str, &str); 3] = [
+    ("mold", "mold"),
+    ("bpftrace", "bpftrace"),
+    ("llvm-strip", "llvm"),
+];
 /// Parts of a toolchain that rustup's minimal profile leaves out.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
 

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use caps::Capability;
 use procfs::FromRead;
@@ -95,16 +96,23 @@ impl Process {
 
     /// Whether it can do anything.
     pub fn life(&self) -> Life {
-        match self.stat().map(|stat| stat.state) {
-            Some('T' | 't') => Life::Stopped,
-            Some('Z' | 'X') | None => Life::Dead,
-            Some(_) => Life::Alive,
+        match self.stat() {
+            Ok(stat) => match stat.state {
+                'T' | 't' => Life::Stopped,
+                'Z' | 'X' => Life::Dead,
+                _ => Life::Alive,
+            },
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::SRCH | Errno::NOENT) => Life::Dead,
+                // That this process may open no more files is no sign of anybody's end.
+                _ => Life::Alive,
+            },
         }
     }
 
     /// The process that started it, or took it in.
     pub fn parent(&self) -> Option<u32> {
-        u32::try_from(self.stat()?.ppid).ok()
+        u32::try_from(self.stat().ok()?.ppid).ok()
     }
 
     /// How many of its threads are in which state; those that end meanwhile are not counted.
@@ -140,9 +148,9 @@ impl Process {
         Ok(names)
     }
 
-    fn stat(&self) -> Option<Stat> {
-        let stat = read_file(&self.directory, "stat").ok()?;
-        Stat::from_read(&stat[..]).ok()
+    fn stat(&self) -> io::Result<Stat> {
+        let stat = read_file(&self.directory, "stat")?;
+        Stat::from_read(&stat[..]).map_err(io::Error::other)
     }
 
     /// Whether a seccomp filter decides on its system calls.
@@ -240,6 +248,7 @@ fn open_directory(pid: u32) -> Result<OwnedFd, TargetError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat(CWD, path, flags, Mode::empty()) {
         Ok(directory) => Ok(directory),
+        Err(Errno::NOENT) if !Path::new("/proc/self").exists() => Err(TargetError::NoProc { pid }),
         // A /proc mounted with hidepid does not show what belongs to others.
         Err(Errno::NOENT) if is_hidden(pid) => Err(TargetError::NoPermission {
             pid,
