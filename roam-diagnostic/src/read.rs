@@ -133,8 +133,10 @@ pub struct Image {
     pub header: HeaderRecord,
     /// Connection rows, by serial.
     pub connections: BTreeMap<u64, ConnectionRecord>,
-    /// Request rows and their arguments.
-    pub requests: Vec<(RequestRecord, Option<Vec<u8>>)>,
+    /// Request rows.
+    pub requests: Vec<RequestRecord>,
+    /// The arguments of requests by their serial, where the process keeps them.
+    pub arguments: HashMap<u64, Vec<u8>>,
     /// Channel rows.
     pub channels: Vec<ChannelRecord>,
     /// Method names by method id, as bytes.
@@ -184,7 +186,14 @@ pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
     // another may close: look before and after.
     let mut connections = BTreeMap::new();
     reader.read_connections(&mut connections)?;
-    let requests = reader.read_requests()?;
+    let mut requests = Vec::new();
+    reader.for_each_row::<RequestRecord>(Table::Requests, |row| requests.push(*row))?;
+    let mut arguments = HashMap::new();
+    for row in &requests {
+        if let Some(text) = reader.read_arguments(row)? {
+            arguments.insert(row.serial, text);
+        }
+    }
     let mut channels = Vec::new();
     reader.for_each_row::<ChannelRecord>(Table::Channels, |row| channels.push(*row))?;
     reader.read_connections(&mut connections)?;
@@ -203,6 +212,7 @@ pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
         header: read_header(memory)?,
         connections,
         requests,
+        arguments,
         channels,
         methods,
         types,
@@ -329,14 +339,6 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
         self.for_each_row::<ConnectionRecord>(Table::Connections, |row| {
             connections.insert(row.serial, *row);
         })
-    }
-
-    fn read_requests(&mut self) -> io::Result<Vec<(RequestRecord, Option<Vec<u8>>)>> {
-        let mut rows = Vec::new();
-        self.for_each_row::<RequestRecord>(Table::Requests, |row| rows.push(*row))?;
-        rows.into_iter()
-            .map(|row| Ok((row, self.read_arguments(&row)?)))
-            .collect()
     }
 
     /// The arguments of a request, unless the row was released since it was read.

@@ -428,7 +428,7 @@ impl Snapshot {
             image
                 .requests
                 .iter()
-                .filter_map(|(row, arguments)| keep(decoder.request(row, arguments.as_deref()))),
+                .filter_map(|row| keep(decoder.request(row, image.arguments.get(&row.serial)))),
         );
         let owners: HashSet<u64> = image.channels.iter().map(|row| row.request).collect();
         let request_ids: HashMap<u64, u64> = requests
@@ -520,7 +520,7 @@ impl Decoder<'_> {
         (time_ns != 0).then(|| self.since_us(time_ns))
     }
 
-    fn request(&self, row: &RequestRecord, arguments: Option<&[u8]>) -> Option<Request> {
+    fn request(&self, row: &RequestRecord, arguments: Option<&Vec<u8>>) -> Option<Request> {
         let phase_word = PhaseWord(row.phase);
         let response = ResponseWord(row.response);
         let age_us = self.since_us(row.started_ns);
@@ -536,7 +536,7 @@ impl Decoder<'_> {
             request_id: row.request_id,
             method_id: row.method_id,
             method: self.names.methods.get(&row.method_id).cloned(),
-            arguments: arguments.map(printable),
+            arguments: arguments.map(|text| printable(text)),
             phase: Phase::from_code(phase_word.phase())?,
             writes_observable: connection.is_some_and(|row| row.flags & FLAG_OBSERVES_WRITES != 0),
             mark: match phase_word.mark() {

@@ -241,7 +241,7 @@ fn readers_never_see_a_row_that_was_not_written() {
         }
         for _ in 0..if cfg!(miri) { 2 } else { 500 } {
             let image = read_own().unwrap().unwrap();
-            for (row, _) in &image.requests {
+            for row in &image.requests {
                 if row.connection == link.serial().0 {
                     assert_eq!(row.method_id, row.request_id.wrapping_mul(7));
                     assert_eq!(row.request_bytes, 10);

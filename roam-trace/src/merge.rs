@@ -113,7 +113,7 @@ pub fn seeds(pid: u32, images: &[Image], clock: &Clock) -> Rows {
     };
     let mut rows = Rows::default();
     for image in images {
-        rows.requests.extend(image.requests.iter().map(|(row, _)| {
+        rows.requests.extend(image.requests.iter().map(|row| {
             let phase = PhaseWord(row.phase);
             let started_ns = clock.initial_ns(row.started_ns);
             let value = RequestValue {

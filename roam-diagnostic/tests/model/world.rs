@@ -448,7 +448,10 @@ impl World {
         let requests: HashMap<_, _> = image
             .requests
             .iter()
-            .map(|(row, arguments)| (row.serial, self.request_row(row, arguments.as_deref())))
+            .map(|row| {
+                let arguments = image.arguments.get(&row.serial).map(Vec::as_slice);
+                (row.serial, self.request_row(row, arguments))
+            })
             .collect();
         assert_eq!(requests.len(), image.requests.len());
         assert_eq!(requests, self.in_flight);

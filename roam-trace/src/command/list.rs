@@ -100,7 +100,7 @@ fn count(reading: &Reading) -> Counts {
             .values()
             .filter(|row| row.state == ConnectionState::Open.code())
             .count();
-        for (row, _) in &image.requests {
+        for row in &image.requests {
             match Direction::from_code(row.direction) {
                 Some(Direction::Outgoing) => counts.outgoing += 1,
                 Some(Direction::Incoming) => counts.incoming += 1,

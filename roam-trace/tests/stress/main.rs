@@ -154,8 +154,9 @@ impl Reader {
         for row in image.connections.values() {
             self.check_connection(row);
         }
-        for (row, arguments) in &image.requests {
-            self.check_request(row, arguments.as_deref(), image);
+        for row in &image.requests {
+            let arguments = image.arguments.get(&row.serial).map(Vec::as_slice);
+            self.check_request(row, arguments, image);
         }
         for row in &image.channels {
             self.check_channel(row, image);
