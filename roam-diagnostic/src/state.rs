@@ -209,17 +209,25 @@ impl DiagnosticState {
     }
 
     /// Ends a recorded request. Where virtual connections share the state and the id, it is the one whose
-    /// response is on its way.
+    /// response is on its way, else one without a handler at work. Of several handlers at work nobody can
+    /// tell whose request was cancelled: none is ended here, and the cancelled one ends with its handler.
     pub fn complete_request(&self, request_id: u64) {
         let mut requests = self.lock_requests();
         requests.retain(|(_, request)| request.is_live());
-        let candidate = |wanted: fn(Request) -> bool| {
+        let in_phase = |wanted: fn(Phase) -> bool| {
             requests
                 .iter()
-                .position(|&(id, request)| id == request_id && wanted(request))
+                .enumerate()
+                .filter(move |(_, (id, request))| {
+                    *id == request_id && request.phase().is_some_and(wanted)
+                })
+                .map(|(index, _)| index)
         };
-        let completed = candidate(|request| request.phase() == Some(Phase::Responding))
-            .or_else(|| candidate(|_| true));
+        let mut running = in_phase(|phase| phase == Phase::Running);
+        let completed = in_phase(|phase| phase == Phase::Responding)
+            .chain(in_phase(|phase| phase != Phase::Running))
+            .next()
+            .or_else(|| running.next().filter(|_| running.next().is_none()));
         if let Some(index) = completed {
             let (_, request) = requests.remove(index);
             request.end_as_responded(Outcome::Aborted);

@@ -44,6 +44,24 @@ fn of_two_virtual_connections_the_one_that_responds_is_completed() {
 }
 
 #[test]
+fn of_two_handlers_at_work_neither_request_is_completed() {
+    let state = DiagnosticState::new("cancelled");
+    let run = |method_id| {
+        state.record_incoming_request(5, method_id, None);
+        let request = adopt_incoming(5, method_id).unwrap();
+        request.advance(Phase::Running);
+        request
+    };
+    let (first, second) = (run(1), run(2));
+    // One was cancelled, and its handler is about to go.
+    state.complete_request(5);
+    assert!(first.is_live() && second.is_live());
+    second.end(Outcome::Aborted);
+    state.complete_request(5);
+    assert!(!first.is_live());
+}
+
+#[test]
 fn another_requests_record_is_not_adopted() {
     let state = DiagnosticState::new("adopt");
     state.record_incoming_request(5, 1, None);
