@@ -9,4 +9,6 @@ mod foreign;
 mod links;
 mod requests;
 mod rows;
+#[cfg(unix)]
+mod shm;
 mod wire;
