@@ -205,7 +205,8 @@ impl Request {
         }
     }
 
-    /// Moves the request to the connection it turned out to belong to.
+    /// Moves the request to the connection it turned out to belong to. No other may end the request at
+    /// the same time: unlike its phase, this is not guarded against being late.
     pub fn set_connection(self, connection: Connection) {
         if self.is_live() {
             self.with_row(|_, slot| {
