@@ -9,7 +9,7 @@ use roam_trace_common::limits::{METHOD_NAME_BYTES, TYPE_NAME_BYTES};
 use roam_trace_common::registry::{MethodRecord, Table, TypeRecord};
 
 use crate::region::Region;
-use crate::sync::{AtomicUsize, Ordering};
+use crate::sync::{AtomicUsize, Ordering, pair};
 
 /// Which names stand in which slot.
 #[derive(Default)]
@@ -36,8 +36,8 @@ impl Names {
         slot.u64(offset_of!(MethodRecord, method_id))
             .store(method_id, Ordering::Relaxed);
         let bytes = slot.store_text(offset_of!(MethodRecord, name), METHOD_NAME_BYTES, name);
-        slot.u32(offset_of!(MethodRecord, name_bytes))
-            .store(bytes, Ordering::Relaxed);
+        slot.u64(offset_of!(MethodRecord, name_bytes))
+            .store(pair(bytes, 0), Ordering::Relaxed);
         slot.u64(offset_of!(MethodRecord, sequence))
             .store(2, Ordering::Release);
     }
@@ -69,8 +69,8 @@ impl Names {
         types.insert(key, slot_index + 1);
         region.publish_high_water(Table::Types, slot_index + 1, &self.types_dumped);
         let bytes = slot.store_text(offset_of!(TypeRecord, name), TYPE_NAME_BYTES, &name);
-        slot.u32(offset_of!(TypeRecord, name_bytes))
-            .store(bytes, Ordering::Relaxed);
+        slot.u64(offset_of!(TypeRecord, name_bytes))
+            .store(pair(bytes, 0), Ordering::Relaxed);
         slot.u64(offset_of!(TypeRecord, sequence))
             .store(2, Ordering::Release);
         slot_index + 1

@@ -10,7 +10,7 @@ use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };
 
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering, pair};
 
 /// Bytes of a table that become part of core dumps at a time.
 const DUMP_STEP_BYTES: usize = 1 << 20;
@@ -135,11 +135,11 @@ impl Region {
             // SAFETY: the range is page-aligned and inside the mapping.
             unsafe { system::include_in_core(self.base.add(start), end - start) };
         }
-        self.header_u32(table_field(
+        self.header_u64(table_field(
             table,
             std::mem::offset_of!(TableRecord, high_water),
         ))
-        .fetch_max(high_water, Ordering::Release);
+        .fetch_max(pair(high_water, 0), Ordering::Release);
     }
 
     /// Copies what the region holds at `offset`, as its own reader does.
@@ -172,12 +172,6 @@ impl Region {
         assert!(offset.is_multiple_of(8) && offset + 8 <= HEADER_BYTES);
         // SAFETY: aligned and inside the header page.
         unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
-    }
-
-    fn header_u32(&self, offset: usize) -> &AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= HEADER_BYTES);
-        // SAFETY: aligned and inside the header page.
-        unsafe { AtomicU32::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
 }
 
@@ -219,20 +213,12 @@ pub(crate) struct Slot<'a, R> {
 }
 
 impl<'a, R> Slot<'a, R> {
-    /// The eight-byte field at `offset`.
+    /// The eight bytes at `offset`: one field, or a [`pair`].
     #[inline]
     pub(crate) fn u64(self, offset: usize) -> &'a AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<R>());
         // SAFETY: aligned, inside the slot, and every access is atomic.
         unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
-    }
-
-    /// The four-byte field at `offset`.
-    #[inline]
-    pub(crate) fn u32(self, offset: usize) -> &'a AtomicU32 {
-        assert!(offset.is_multiple_of(4) && offset + 4 <= size_of::<R>());
-        // SAFETY: aligned, inside the slot, and every access is atomic.
-        unsafe { AtomicU32::from_ptr(self.base.add(offset).cast().as_ptr()) }
     }
 
     /// Stores text in the field of `capacity` bytes at `offset`, cut at a character boundary.

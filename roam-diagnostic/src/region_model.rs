@@ -5,17 +5,11 @@ use std::marker::PhantomData;
 
 use roam_trace_common::registry::Table;
 
-use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use crate::sync::{AtomicU64, AtomicUsize, Ordering};
 
 pub(crate) struct Region {
-    tables: [Vec<Vec<Word>>; Table::ALL.len()],
+    tables: [Vec<Vec<AtomicU64>>; Table::ALL.len()],
     lost: [AtomicU64; Table::ALL.len()],
-}
-
-/// Eight bytes, which are either one field or two; the other stays 0.
-struct Word {
-    whole: AtomicU64,
-    halves: [AtomicU32; 2],
 }
 
 /// What the header of a region says about the process.
@@ -30,10 +24,7 @@ pub(crate) struct Identity {
 impl Region {
     pub(crate) fn create(capacities: [u32; Table::ALL.len()], _: &Identity) -> Option<Self> {
         let slot = |table: Table| {
-            let words = (0..table.slot_bytes() / 8).map(|_| Word {
-                whole: AtomicU64::new(0),
-                halves: [AtomicU32::new(0), AtomicU32::new(0)],
-            });
+            let words = (0..table.slot_bytes() / 8).map(|_| AtomicU64::new(0));
             words.collect()
         };
         Some(Self {
@@ -72,7 +63,7 @@ impl Region {
 }
 
 pub(crate) struct Slots<'a, R> {
-    slots: &'a [Vec<Word>],
+    slots: &'a [Vec<AtomicU64>],
     record: PhantomData<R>,
 }
 
@@ -86,7 +77,7 @@ impl<'a, R> Slots<'a, R> {
 }
 
 pub(crate) struct Slot<'a, R> {
-    words: &'a [Word],
+    words: &'a [AtomicU64],
     record: PhantomData<R>,
 }
 
@@ -100,11 +91,7 @@ impl<R> Copy for Slot<'_, R> {}
 
 impl<'a, R> Slot<'a, R> {
     pub(crate) fn u64(self, offset: usize) -> &'a AtomicU64 {
-        &self.words[offset / 8].whole
-    }
-
-    pub(crate) fn u32(self, offset: usize) -> &'a AtomicU32 {
-        &self.words[offset / 8].halves[offset % 8 / 4]
+        &self.words[offset / 8]
     }
 
     pub(crate) fn store_text(self, _: usize, _: usize, text: &str) -> u32 {

@@ -12,7 +12,7 @@ use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 /// Free lists of a table. Threads are spread over them.
 const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
 /// Unused slots that a thread takes at a time, so that neighbours share a thread.
-const CHUNK: u32 = if cfg!(loom) { 2 } else { 16 };
+const CHUNK: u32 = if cfg!(any(loom, miri)) { 2 } else { 16 };
 /// Ends a free list.
 const END: u32 = (1 << NEXT_BITS) - 1;
 /// Bits of a link that name the next free slot; the rest names the slot's home shard.

@@ -6,6 +6,25 @@ pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering,
 #[cfg(not(loom))]
 pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
+/// Two four-byte fields of a record as the word that holds them. Atomic accesses of different sizes must not
+/// meet, and a reader's are of eight bytes.
+pub(crate) const fn pair(first: u32, second: u32) -> u64 {
+    let (first, second) = (first as u64, second as u64);
+    if cfg!(target_endian = "little") {
+        first | second << 32
+    } else {
+        first << 32 | second
+    }
+}
+
+/// Replaces the one of two fields that `mask` selects.
+pub(crate) fn replace_half(word: &AtomicU64, mask: u64, value: u64) {
+    // Never fails: the closure always has a new value.
+    let _ = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |both| {
+        Some(both & !mask | value)
+    });
+}
+
 /// Stores a value in a word that other threads compare and swap.
 ///
 /// A thread that swapped the value before this one for its own did so before the store: nothing comes between

@@ -239,7 +239,7 @@ fn readers_never_see_a_row_that_was_not_written() {
                 }
             });
         }
-        for _ in 0..if cfg!(miri) { 2 } else { 500 } {
+        for _ in 0..if cfg!(miri) { 1 } else { 500 } {
             let image = read_own().unwrap().unwrap();
             for row in &image.requests {
                 if row.connection == link.serial().0 {

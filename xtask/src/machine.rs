@@ -50,20 +50,26 @@ pub(crate) fn install_nightly(components: &[&str]) -> Result<()> {
     let mut list = Command::new("rustup");
     list.args(["component", "list", "--installed", "--toolchain", NIGHTLY]);
     let installed = process::capture(list)?;
-    let is_there = |component: &&str| {
+    let is_missing = |component: &&&str| {
         let mut names = installed.text.lines();
-        names.any(|name| name.starts_with(component))
+        !names.any(|name| name.starts_with(**component))
     };
-    if !installed.success || !components.iter().all(is_there) {
-        let mut rustup = Command::new("rustup");
+    let missing: Vec<_> = components.iter().filter(is_missing).collect();
+    let mut rustup = Command::new("rustup");
+    if !installed.success {
         rustup.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
+        // Not every nightly has every component.
         rustup.args(["--no-self-update", "--allow-downgrade"]);
         for component in components {
             rustup.args(["--component", component]);
         }
-        process::require(rustup)?;
+    } else if !missing.is_empty() {
+        rustup.args(["component", "add", "--toolchain", NIGHTLY]);
+        rustup.args(missing);
+    } else {
+        return Ok(());
     }
-    Ok(())
+    process::require(rustup)
 }
 
 /// Builds cargo-fuzz where it is missing.

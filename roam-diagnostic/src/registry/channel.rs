@@ -10,10 +10,16 @@ use roam_trace_common::registry::{ChannelRecord, FLAG_READER_GONE, FLAG_WRITER_G
 use super::{Connection, Registry, Request, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
-use crate::sync::Ordering;
+use crate::sync::{Ordering, pair, replace_half};
 use crate::{clock, probe};
 
 record!(ChannelRecord, Channels, channels);
+
+/// Fields that share a word.
+const DIRECTION_AND_SIDE: usize = offset_of!(ChannelRecord, direction);
+const TYPE_AND_FLAGS: usize = offset_of!(ChannelRecord, type_index);
+const _: () = assert!(offset_of!(ChannelRecord, side) == DIRECTION_AND_SIDE + 4);
+const _: () = assert!(offset_of!(ChannelRecord, flags) == TYPE_AND_FLAGS + 4);
 
 /// A channel that was reported. Copies name the same row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,11 +73,11 @@ impl Channel {
                 offset_of!(ChannelRecord, receive_budget_bytes),
                 open.receive_budget_bytes,
             );
-            let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
-            store(offset_of!(ChannelRecord, direction), open.direction.code());
-            store(offset_of!(ChannelRecord, side), open.side.code());
-            store(offset_of!(ChannelRecord, type_index), open.type_index);
-            store(offset_of!(ChannelRecord, flags), 0);
+            store(
+                DIRECTION_AND_SIDE,
+                pair(open.direction.code(), open.side.code()),
+            );
+            store(TYPE_AND_FLAGS, pair(open.type_index, 0));
         });
         let Some(serial) = claimed else {
             return Self::NONE;
@@ -162,8 +168,11 @@ impl Channel {
     /// Names the element type, where it was learnt after the channel was opened.
     pub fn set_type(self, type_index: u32) {
         self.with_row(|slot| {
-            slot.u32(offset_of!(ChannelRecord, type_index))
-                .store(type_index, Ordering::Relaxed);
+            replace_half(
+                slot.u64(TYPE_AND_FLAGS),
+                pair(u32::MAX, 0),
+                pair(type_index, 0),
+            );
         });
     }
 
@@ -182,8 +191,8 @@ impl Channel {
 
     fn set_flag(self, flag: u32) {
         self.with_row(|slot| {
-            slot.u32(offset_of!(ChannelRecord, flags))
-                .fetch_or(flag, Ordering::Relaxed);
+            slot.u64(TYPE_AND_FLAGS)
+                .fetch_or(pair(0, flag), Ordering::Relaxed);
         });
     }
 

@@ -10,10 +10,16 @@ use roam_trace_common::registry::{ConnectionRecord, FLAG_OBSERVES_WRITES, Table}
 use super::{Registry, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
-use crate::sync::{AtomicU64, Ordering, fence};
+use crate::sync::{AtomicU64, Ordering, fence, pair, replace_half};
 use crate::{clock, probe};
 
 record!(ConnectionRecord, Connections, connections);
+
+/// Fields that share a word.
+const ROLE_AND_STATE: usize = offset_of!(ConnectionRecord, role);
+const FLAGS_AND_ATTEMPTS: usize = offset_of!(ConnectionRecord, flags);
+const _: () = assert!(offset_of!(ConnectionRecord, state) == ROLE_AND_STATE + 4);
+const _: () = assert!(offset_of!(ConnectionRecord, attempts) == FLAGS_AND_ATTEMPTS + 4);
 
 /// A connection that was reported. Copies name the same row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,18 +77,13 @@ impl Connection {
             store(offset_of!(ConnectionRecord, enqueued), 0);
             store(offset_of!(ConnectionRecord, dequeued), 0);
             store(offset_of!(ConnectionRecord, state_ns), now_ns);
-            let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
-            store(offset_of!(ConnectionRecord, role), open.role.code());
-            store(offset_of!(ConnectionRecord, state), open.state.code());
-            store(
-                offset_of!(ConnectionRecord, flags),
-                if open.observes_writes {
-                    FLAG_OBSERVES_WRITES
-                } else {
-                    0
-                },
-            );
-            store(offset_of!(ConnectionRecord, attempts), 0);
+            store(ROLE_AND_STATE, pair(open.role.code(), open.state.code()));
+            let flags = if open.observes_writes {
+                FLAG_OBSERVES_WRITES
+            } else {
+                0
+            };
+            store(FLAGS_AND_ATTEMPTS, pair(flags, 0));
             store_name(slot, open.name);
         });
         let Some(serial) = claimed else {
@@ -114,9 +115,11 @@ impl Connection {
     /// Reports what the connection is doing and how many attempts to connect have failed.
     pub fn set_state(self, state: ConnectionState, attempts: u32) {
         self.with_row(|slot| {
-            let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
-            store(offset_of!(ConnectionRecord, state), state.code());
-            store(offset_of!(ConnectionRecord, attempts), attempts);
+            let store = |offset, value| {
+                replace_half(slot.u64(offset), pair(0, u32::MAX), pair(0, value));
+            };
+            store(ROLE_AND_STATE, state.code());
+            store(FLAGS_AND_ATTEMPTS, attempts);
             slot.u64(offset_of!(ConnectionRecord, state_ns))
                 .store(clock::now_ns(), Ordering::Relaxed);
         });
@@ -253,6 +256,6 @@ fn store_name(slot: Slot<'_, ConnectionRecord>, name: &str) {
         CONNECTION_NAME_BYTES,
         name,
     );
-    slot.u32(offset_of!(ConnectionRecord, name_bytes))
-        .store(bytes, Ordering::Relaxed);
+    slot.u64(offset_of!(ConnectionRecord, name_bytes))
+        .store(pair(bytes, 0), Ordering::Relaxed);
 }

@@ -15,10 +15,14 @@ use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, Res
 use super::{Connection, Registry, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
-use crate::sync::{AtomicU64, Ordering, overwrite};
+use crate::sync::{AtomicU64, Ordering, overwrite, pair};
 use crate::{clock, probe};
 
 record!(RequestRecord, Requests, requests);
+
+/// Fields that share a word.
+const DIRECTION_AND_KIND: usize = offset_of!(RequestRecord, direction);
+const _: () = assert!(offset_of!(RequestRecord, kind) == DIRECTION_AND_KIND + 4);
 
 /// A request that was reported. Copies name the same row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -81,14 +85,16 @@ impl Request {
                 start.payload_bytes,
             );
             store(offset_of!(RequestRecord, parent), start.parent.0.0);
-            let store = |offset, value| slot.u32(offset).store(value, Ordering::Relaxed);
-            store(offset_of!(RequestRecord, direction), start.direction.code());
-            store(offset_of!(RequestRecord, kind), start.kind.code());
+            store(
+                DIRECTION_AND_KIND,
+                pair(start.direction.code(), start.kind.code()),
+            );
+            let arguments_bytes = start
+                .arguments
+                .map_or(0, |arguments| store_arguments(registry, serial, arguments));
             store(
                 offset_of!(RequestRecord, arguments_bytes),
-                start
-                    .arguments
-                    .map_or(0, |arguments| store_arguments(registry, serial, arguments)),
+                pair(arguments_bytes, 0),
             );
         });
         let Some(serial) = claimed else {
@@ -199,7 +205,8 @@ impl Request {
         }
     }
 
-    /// Moves the request to the connection it turned out to belong to.
+    /// Moves the request to the connection it turned out to belong to. No other may end the request at
+    /// the same time: unlike its phase, this is not guarded against being late.
     pub fn set_connection(self, connection: Connection) {
         if self.is_live() {
             self.with_row(|_, slot| {
