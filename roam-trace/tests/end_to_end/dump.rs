@@ -11,8 +11,8 @@ use roam_demo::expect::{ExpectedRequest, Ready};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use crate::DEADLINE;
 use crate::demo::ReadyDemo;
+use crate::{DEADLINE, patience};
 
 /// Rows younger than this may be background traffic.
 const BACKGROUND_LIMIT: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ impl Rows {
                     .unwrap_or_else(|| panic!("{expected:#?} is not in {process:#}"));
                 rows.remove(index);
             }
-            rows.retain(|row| age(row) > BACKGROUND_LIMIT);
+            rows.retain(|row| age(row) > BACKGROUND_LIMIT * patience());
             assert!(rows.is_empty(), "nobody expects {rows:#?}");
             self.check_channels(process, pid, ready, source);
         }
@@ -191,7 +191,7 @@ fn matches(row: &Value, expected: &ExpectedRequest, taken_at: jiff::Timestamp) -
         && expected
             .request_id
             .is_none_or(|request_id| row["request_id"] == request_id)
-        && difference.unsigned_abs() <= AGE_TOLERANCE.as_millis() as u64
+        && difference.unsigned_abs() <= (AGE_TOLERANCE * patience()).as_millis() as u64
 }
 
 fn age(row: &Value) -> Duration {
@@ -242,7 +242,7 @@ impl SignalDump {
                 .unwrap_or_else(|| panic!("{expected:#?} is not in {}", self.0));
             lines.remove(index);
         }
-        lines.retain(|line| seconds(line) > BACKGROUND_LIMIT.as_secs_f64());
+        lines.retain(|line| seconds(line) > (BACKGROUND_LIMIT * patience()).as_secs_f64());
         assert!(lines.is_empty(), "nobody expects {lines:#?}");
     }
 }
@@ -291,7 +291,7 @@ pub(crate) fn in_the_end<T>(check: impl Fn() -> T) -> T {
 
 /// Waits until `condition` holds.
 pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = Instant::now() + DEADLINE * patience();
     while !condition() {
         assert!(Instant::now() < deadline, "gave up waiting for {what}");
         thread::sleep(Duration::from_millis(10));
