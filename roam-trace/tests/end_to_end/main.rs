@@ -24,7 +24,7 @@ const WATCH_A_HANG: Duration = Duration::from_secs(7);
 
 /// How much longer everything takes: on an emulated processor, attaching alone takes seconds.
 fn patience() -> u32 {
-    const SLOW: u32 = 5;
+    const SLOW: u32 = 3;
     match std::env::var_os("ROAM_TRACE_TEST_SLOW") {
         Some(_) => SLOW,
         None => 1,
