@@ -66,6 +66,10 @@ pub struct HostOptions {
     #[arg(long)]
     pub block_workers: bool,
 
+    /// Start a cell anew when it ends, and say so in a JSON line
+    #[arg(long, conflicts_with_all = ["hang", "flood"])]
+    pub restart: bool,
+
     /// Log the start and the end of every call to FILE.PID, in each process
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,

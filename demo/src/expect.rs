@@ -3,7 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The one JSON line on the host's standard output.
+/// The JSON line for every cell that was started in the place of one that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restarted {
+    /// Pid of the cell that ended.
+    pub ended: u32,
+    /// Pid of the new one.
+    pub pid: u32,
+}
+
+/// The JSON line on the host's standard output once everything is as it is to stay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// Always true.

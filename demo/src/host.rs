@@ -19,7 +19,9 @@ use crate::cell::link_name;
 use crate::cli::{HangKind, HostOptions};
 use crate::clock::monotonic_ns;
 use crate::control::{self, Order, Report};
-use crate::expect::{Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, Phase, Ready};
+use crate::expect::{
+    Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, Phase, Ready, Restarted,
+};
 use crate::hang::{self, Stuck};
 use crate::log::{self, Witness, create};
 use crate::process::{Group, block_workers};
@@ -60,25 +62,49 @@ pub fn run(options: &HostOptions) -> Result<()> {
 
 async fn play(options: &HostOptions, group: &Group) -> Result<()> {
     let (failed, mut failures) = unbounded_channel();
-    let story = async {
+    let beginning = async {
         let host = Host::start(options, group, failed).await?;
         let still = host.get_stuck(options).await?;
-        control::write(std::io::stdout().lock(), &still.ready)
-            .context("cannot write to standard output")?;
-        // Links and channels stay open for as long as somebody owns them.
-        std::future::pending().await
+        say(&still.ready)?;
+        anyhow::Ok((host, still))
     };
-    tokio::select! {
-        Some(failure) = failures.recv() => Err(failure),
-        result = story => result,
+    // Links and channels stay open for as long as somebody owns them.
+    let (mut host, _still) = tokio::select! {
+        Some(failure) = failures.recv() => return Err(failure.error),
+        begun = beginning => begun?,
+    };
+    while let Some(failure) = failures.recv().await {
+        if !options.restart || failure.cell.is_none() {
+            return Err(failure.error);
+        }
+        // One cell's end makes everything fail that has to do with it.
+        let ended = host
+            .cells
+            .iter()
+            .position(|cell| failure.cell == Some(cell.pid));
+        if let Some(place) = ended {
+            say(&host.restart(options, group, place).await?)?;
+        }
     }
+    Ok(())
+}
+
+fn say(line: &impl serde::Serialize) -> Result<()> {
+    control::write(std::io::stdout().lock(), line).context("cannot write to standard output")
 }
 
 /// The host with everything it runs on.
 pub(crate) struct Host {
     pub(crate) witness: Arc<Witness>,
     pub(crate) cells: Vec<Cell>,
-    failed: UnboundedSender<anyhow::Error>,
+    failed: UnboundedSender<Failure>,
+}
+
+/// What was not to happen.
+struct Failure {
+    /// The cell that it has to do with.
+    cell: Option<u32>,
+    error: anyhow::Error,
 }
 
 /// What the host has of a cell.
@@ -118,7 +144,7 @@ impl Host {
     async fn start(
         options: &HostOptions,
         group: &Group,
-        failed: UnboundedSender<anyhow::Error>,
+        failed: UnboundedSender<Failure>,
     ) -> Result<Self> {
         let witness = Arc::new(Witness::new(options.log.as_deref())?);
         let mut host = Self {
@@ -131,13 +157,43 @@ impl Host {
             let cell = host.start_cell(options, group, index).await?;
             host.cells.insert(0, cell);
         }
-        group.remove_sockets()?;
+        if !options.restart {
+            group.remove_sockets()?;
+        }
         Ok(host)
+    }
+
+    /// Starts another cell in the place of one that ended.
+    async fn restart(
+        &mut self,
+        options: &HostOptions,
+        group: &Group,
+        place: usize,
+    ) -> Result<Restarted> {
+        let index = u32::try_from(place)? + 1;
+        std::fs::remove_file(group.socket(&cell_socket(index)))
+            .context("cannot remove the socket of a cell that ended")?;
+        let cell = self.start_cell(options, group, index).await?;
+        let pid = cell.pid;
+        let ended = std::mem::replace(&mut self.cells[place], cell);
+        Ok(Restarted {
+            ended: ended.pid,
+            pid,
+        })
+    }
+
+    /// Where to tell what goes wrong with a cell.
+    fn failed(&self, cell: Option<u32>) -> impl Fn(anyhow::Error) + Clone + Send + Sync + 'static {
+        let failed = self.failed.clone();
+        move |error| {
+            // Nobody listens any more where the host is about to end.
+            let _ = failed.send(Failure { cell, error });
+        }
     }
 
     async fn start_cell(&self, options: &HostOptions, group: &Group, index: u32) -> Result<Cell> {
         let name = cell_name(index);
-        let socket = group.socket(&format!("cell-{index}"));
+        let socket = group.socket(&cell_socket(index));
         let between_cells = group.socket("cell-1-to-2");
         let linked = options.hang.is_some_and(links_cells);
         let visited = index == 1 && options.hang == Some(HangKind::Orphan);
@@ -170,7 +226,7 @@ impl Host {
             }
         })?;
         let mut reports = Reports {
-            incoming: self.read_reports(started.reports, &name)?,
+            incoming: self.read_reports(started.reports, started.pid, &name)?,
             unclaimed: VecDeque::new(),
         };
         reports
@@ -180,7 +236,7 @@ impl Host {
         let mut links = Vec::new();
         for number in 1..=options.links {
             let name = link_name(&name, number);
-            links.push(self.connect(&socket, &name).await?);
+            links.push(self.connect(&socket, started.pid, &name).await?);
         }
         let handle = links[0].clone();
         let visit = match visited {
@@ -192,7 +248,7 @@ impl Host {
             pid: started.pid,
             traffic: links
                 .iter()
-                .map(|handle| self.traffic(options.rate, handle, archive))
+                .map(|handle| self.traffic(options.rate, started.pid, handle, archive))
                 .collect(),
             name,
             handle,
@@ -207,22 +263,23 @@ impl Host {
     fn read_reports(
         &self,
         from: std::process::ChildStdout,
+        cell: u32,
         name: &str,
     ) -> Result<UnboundedReceiver<Report>> {
         let (sender, reports) = unbounded_channel();
-        let failed = self.failed.clone();
+        let failed = self.failed(Some(cell));
         let name = name.to_owned();
         std::thread::Builder::new()
             .name("demo-reports".to_owned())
             .spawn(move || {
-                let result = control::read(from, |report| {
-                    // Nobody receives any more where the host is about to end.
-                    let _ = match report {
-                        Report::Failed { error } => failed.send(anyhow!("{name}: {error}")).is_ok(),
-                        report => sender.send(report).is_ok(),
-                    };
+                let result = control::read(from, |report| match report {
+                    Report::Failed { error } => failed(anyhow!("{name}: {error}")),
+                    report => {
+                        // Nobody receives any more where the host is about to end.
+                        let _ = sender.send(report);
+                    }
                 });
-                let _ = failed.send(match result {
+                failed(match result {
                     Ok(()) => anyhow!("{name} ended"),
                     Err(error) => anyhow!(error).context(format!("cannot read from {name}")),
                 });
@@ -232,12 +289,17 @@ impl Host {
     }
 
     /// A link to a cell that may not end.
-    async fn connect(&self, socket: &std::path::Path, name: &str) -> Result<ConnectionHandle> {
+    async fn connect(
+        &self,
+        socket: &std::path::Path,
+        cell: u32,
+        name: &str,
+    ) -> Result<ConnectionHandle> {
         let (handle, driver) = self.link(socket, name).await?;
-        let (failed, name) = (self.failed.clone(), name.to_owned());
+        let (failed, name) = (self.failed(Some(cell)), name.to_owned());
         tokio::spawn(async move {
             let result = driver.await;
-            let _ = failed.send(anyhow!("link to {name} ended: {result:?}"));
+            failed(anyhow!("link to {name} ended: {result:?}"));
         });
         Ok(handle)
     }
@@ -260,15 +322,18 @@ impl Host {
         Ok((handle, tokio::spawn(driver.run())))
     }
 
-    fn traffic(&self, calls_per_second: u32, handle: &ConnectionHandle, archive: bool) -> Traffic {
+    fn traffic(
+        &self,
+        calls_per_second: u32,
+        cell: u32,
+        handle: &ConnectionHandle,
+        archive: bool,
+    ) -> Traffic {
         let (witness, handle) = (self.witness.clone(), handle.clone());
-        let failed = self.failed.clone();
         Traffic::start(
             calls_per_second,
             move || ordinary_call(witness.clone(), handle.clone(), archive),
-            move |error| {
-                let _ = failed.send(error);
-            },
+            self.failed(Some(cell)),
         )
     }
 
@@ -330,12 +395,12 @@ impl Host {
         E: Send,
     {
         let ticket = self.witness.ticket(fate);
-        let (witness, failed) = (self.witness.clone(), self.failed.clone());
+        let (witness, failed) = (self.witness.clone(), self.failed(Some(cell.pid)));
         let expected = outgoing(&self.witness, &cell.name, method, ticket, Phase::Sent);
         tokio::spawn(async move {
             let result = witness.call(method, ticket, call).await;
             let outcome = result.map_or("failed", |_| "was answered");
-            let _ = failed.send(anyhow!("{method} {outcome}, but it was to hang"));
+            failed(anyhow!("{method} {outcome}, but it was to hang"));
         });
         expected
     }
@@ -474,6 +539,10 @@ fn links_cells(hang: HangKind) -> bool {
 }
 
 /// What the host calls its link to a cell.
+fn cell_socket(index: u32) -> String {
+    format!("cell-{index}")
+}
+
 fn cell_name(index: u32) -> String {
     match index {
         1 => "cell-http".to_owned(),

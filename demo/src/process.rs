@@ -78,6 +78,10 @@ impl Group {
             .stdout(Stdio::piped());
         configure(&mut command);
         let mut members = self.lock();
+        // A cell that could not be waited for is not there any more.
+        members
+            .cells
+            .retain_mut(|cell| matches!(cell.try_wait(), Ok(None)));
         let mut child = command.spawn().context("cannot start a cell")?;
         let started = Started {
             pid: child.id(),

@@ -100,6 +100,13 @@ impl Traffic {
     }
 }
 
+/// Calls that are under way go on; no more are started.
+impl Drop for Traffic {
+    fn drop(&mut self) {
+        self.permits.close();
+    }
+}
+
 /// Polls a future a single time: a call is made by it, and its response is not read.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use roam_demo::expect::{Direction, ExpectedRequest, Phase, Ready};
+use roam_demo::expect::{Direction, ExpectedRequest, Phase, Ready, Restarted};
 use roam_demo::log::{self, Event, Line};
 use roam_demo::service::method;
 use tempfile::TempDir;
@@ -24,6 +24,7 @@ const CELL_2: usize = 2;
 
 struct Demo {
     host: Child,
+    output: BufReader<ChildStdout>,
     ready: Ready,
     dir: TempDir,
 }
@@ -46,13 +47,18 @@ impl Demo {
             .spawn()
             .expect("the demo starts");
         let mut line = String::new();
-        let stdout = host.stdout.take().expect("piped");
-        BufReader::new(stdout).read_line(&mut line).expect("a line");
+        let mut output = BufReader::new(host.stdout.take().expect("piped"));
+        output.read_line(&mut line).expect("a line");
         let ready = serde_json::from_str(&line).unwrap_or_else(|error| {
             let stderr = fs::read_to_string(stderr_path(dir.path(), HOST)).unwrap_or_default();
             panic!("{error} in {line:?}\n{stderr}")
         });
-        Self { host, ready, dir }
+        Self {
+            host,
+            output,
+            ready,
+            dir,
+        }
     }
 
     /// Process ids, the host first.
@@ -431,4 +437,28 @@ fn chain_needs_two_cells() {
         String::from_utf8_lossy(&output.stderr),
         "roam-demo: this hang needs --cells 2 or more\n"
     );
+}
+
+#[test]
+fn a_cell_that_ends_is_started_anew() {
+    let mut demo = Demo::start(&["--cells", "2", "--restart"]);
+    for _ in 0..2 {
+        let ended = demo.ready.cells[1];
+        let pid = ended.to_string();
+        let status = Command::new("kill").args(["-s", "KILL", &pid]).status();
+        assert!(status.expect("kill runs").success());
+        let mut line = String::new();
+        demo.output.read_line(&mut line).expect("a line");
+        let restarted: Restarted = serde_json::from_str(&line).expect("a restart");
+        assert_eq!(restarted.ended, ended);
+        // Reaped, not left behind.
+        wait_until("the cell is gone", || !is_running(ended));
+        demo.ready.cells[1] = restarted.pid;
+        wait_until("the new cell answers calls", || {
+            let log = demo.log(restarted.pid);
+            log.iter().any(|line| line.event == Event::Ok)
+        });
+    }
+    demo.signal("TERM");
+    assert!(demo.gone().success());
 }

@@ -10,6 +10,7 @@ mod duration;
 mod names;
 pub mod probe;
 pub mod read;
+#[cfg_attr(loom, path = "region_model.rs")]
 mod region;
 pub mod registry;
 pub mod render;
@@ -18,4 +19,5 @@ pub mod sigusr1;
 mod slab;
 pub mod snapshot;
 pub mod state;
+mod sync;
 pub mod wait;

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
 use roam_trace_common::limits::{METHOD_NAME_BYTES, TYPE_NAME_BYTES};
 use roam_trace_common::registry::{MethodRecord, Table, TypeRecord};
 
 use crate::region::Region;
+use crate::sync::{AtomicUsize, Ordering};
 
 /// Which names stand in which slot.
 #[derive(Default)]

@@ -22,6 +22,10 @@ macro_rules! probes {
             allow(unused_variables)
         )]
         pub fn $name($($argument: u64),*) {
+            if cfg!(miri) {
+                // It interprets no machine code, and a probe that nobody attached to does nothing.
+                return;
+            }
             #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
             // SAFETY: two nops; what they are replaced by while a tracer is attached keeps
             // every register, and the block may use the stack because it is not `nostack`.

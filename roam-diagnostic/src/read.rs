@@ -19,12 +19,15 @@ use zerocopy::FromBytes;
 
 use crate::registry::existing_registry;
 
+#[cfg(all(test, loom))]
+pub(crate) mod model;
+
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 19;
 /// Looks at a row that keeps changing before it is given up.
-const ATTEMPTS: usize = 16;
-/// How long to wait for the writer of a half-written row between two looks.
-const PAUSE: Duration = Duration::from_millis(1);
+const ATTEMPTS: usize = if cfg!(loom) { 0 } else { 16 };
+/// How long to wait for the writer of a half-written row between two looks. A fuzzer and loom have none.
+const PAUSE: Duration = Duration::from_millis(if cfg!(any(fuzzing, loom)) { 0 } else { 1 });
 /// Waits in all: a registry full of half-written rows must not hold the reader up.
 const PAUSES: u32 = 20;
 
@@ -130,8 +133,10 @@ pub struct Image {
     pub header: HeaderRecord,
     /// Connection rows, by serial.
     pub connections: BTreeMap<u64, ConnectionRecord>,
-    /// Request rows and their arguments.
-    pub requests: Vec<(RequestRecord, Option<Vec<u8>>)>,
+    /// Request rows.
+    pub requests: Vec<RequestRecord>,
+    /// The arguments of requests by their serial, where the process keeps them.
+    pub arguments: HashMap<u64, Vec<u8>>,
     /// Channel rows.
     pub channels: Vec<ChannelRecord>,
     /// Method names by method id, as bytes.
@@ -181,7 +186,14 @@ pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
     // another may close: look before and after.
     let mut connections = BTreeMap::new();
     reader.read_connections(&mut connections)?;
-    let requests = reader.read_requests()?;
+    let mut requests = Vec::new();
+    reader.for_each_row::<RequestRecord>(Table::Requests, |row| requests.push(*row))?;
+    let mut arguments = HashMap::new();
+    for row in &requests {
+        if let Some(text) = reader.read_arguments(row)? {
+            arguments.insert(row.serial, text);
+        }
+    }
     let mut channels = Vec::new();
     reader.for_each_row::<ChannelRecord>(Table::Channels, |row| channels.push(*row))?;
     reader.read_connections(&mut connections)?;
@@ -200,6 +212,7 @@ pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
         header: read_header(memory)?,
         connections,
         requests,
+        arguments,
         channels,
         methods,
         types,
@@ -288,7 +301,7 @@ fn text(field: &[u8], bytes: u32) -> Vec<u8> {
 }
 
 /// A row whose sequence and serial the reader checks.
-trait Row: FromBytes + Copy {
+pub(crate) trait Row: FromBytes + Copy {
     fn sequence(&self) -> u64;
     fn serial(&self) -> u64;
 }
@@ -326,14 +339,6 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
         self.for_each_row::<ConnectionRecord>(Table::Connections, |row| {
             connections.insert(row.serial, *row);
         })
-    }
-
-    fn read_requests(&mut self) -> io::Result<Vec<(RequestRecord, Option<Vec<u8>>)>> {
-        let mut rows = Vec::new();
-        self.for_each_row::<RequestRecord>(Table::Requests, |row| rows.push(*row))?;
-        rows.into_iter()
-            .map(|row| Ok((row, self.read_arguments(&row)?)))
-            .collect()
     }
 
     /// The arguments of a request, unless the row was released since it was read.
@@ -438,7 +443,9 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
                 std::thread::sleep(PAUSE);
             }
         }
-        let grew = sequences.windows(2).any(|pair| pair[1] > pair[0] + 1);
+        let grew = sequences
+            .windows(2)
+            .any(|pair| pair[1].saturating_sub(pair[0]) > 1);
         self.torn += u64::from(!grew);
         Ok(None)
     }

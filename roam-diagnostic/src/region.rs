@@ -5,11 +5,12 @@
 
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };
+
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Bytes of a table that become part of core dumps at a time.
 const DUMP_STEP_BYTES: usize = 1 << 20;
@@ -250,7 +251,7 @@ impl<'a, R> Slot<'a, R> {
     }
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 mod system {
     //! What the region asks of the kernel.
 
@@ -354,7 +355,31 @@ mod system {
     }
 }
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(miri)]
+mod system {
+    //! Memory that Miri can follow: it knows neither memory files nor advice on memory.
+
+    use std::alloc::{Layout, alloc_zeroed};
+    use std::ptr::NonNull;
+
+    pub(super) fn map_shared(_bytes: usize) -> Result<NonNull<u8>, ()> {
+        Err(())
+    }
+
+    pub(super) fn map_private(bytes: usize) -> Result<NonNull<u8>, ()> {
+        let layout = Layout::from_size_align(bytes, super::HEADER_BYTES).map_err(|_| ())?;
+        // SAFETY: a region is never empty.
+        NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(())
+    }
+
+    pub(super) unsafe fn include_in_core(_start: NonNull<u8>, _bytes: usize) {}
+
+    pub(super) fn owner_page() -> Result<NonNull<u32>, ()> {
+        Ok(NonNull::from(Box::leak(Box::new(1))))
+    }
+}
+
+#[cfg(not(any(target_os = "linux", miri)))]
 mod system {
     //! Without memory files there is no registry.
 

@@ -1,17 +1,18 @@
 //! Which slots of a table are free. Claims and releases take no lock, allocate
 //! nothing and never wait; the rows themselves belong to the callers.
 
+#[cfg(not(loom))]
 use std::cell::Cell;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use roam_trace_common::registry::Table;
 
 use crate::region::Region;
+use crate::sync::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 /// Free lists of a table. Threads are spread over them.
-const SHARDS: usize = 16;
+const SHARDS: usize = if cfg!(loom) { 1 } else { 16 };
 /// Unused slots that a thread takes at a time, so that neighbours share a thread.
-const CHUNK: u32 = 16;
+const CHUNK: u32 = if cfg!(loom) { 2 } else { 16 };
 /// Ends a free list.
 const END: u32 = (1 << NEXT_BITS) - 1;
 /// Bits of a link that name the next free slot; the rest names the slot's home shard.
@@ -135,7 +136,14 @@ fn changed(head: u64, slot: u32) -> u64 {
     ((head >> 32).wrapping_add(1) << 32) | u64::from(slot)
 }
 
+/// The only shard, so that threads meet.
+#[cfg(loom)]
+fn own_shard() -> usize {
+    0
+}
+
 /// The shard of this thread.
+#[cfg(not(loom))]
 #[inline]
 fn own_shard() -> usize {
     static THREADS: AtomicUsize = AtomicUsize::new(0);

@@ -5,8 +5,9 @@
 //! printable: what a target wrote was escaped when it was decoded.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use roam_trace_common::event::{
@@ -153,7 +154,7 @@ pub struct Request {
     #[serde(serialize_with = "id")]
     pub connection: u64,
     /// Name of its connection.
-    pub connection_name: Option<String>,
+    pub connection_name: Option<Arc<str>>,
     /// Serial of the incoming request whose handler made this call, where that is known.
     #[serde(serialize_with = "optional_id")]
     pub parent: Option<u64>,
@@ -164,7 +165,7 @@ pub struct Request {
     #[serde(serialize_with = "id")]
     pub method_id: u64,
     /// `Service.method`, where the process registered it.
-    pub method: Option<String>,
+    pub method: Option<Arc<str>>,
     /// Arguments, where the process records them.
     pub arguments: Option<String>,
     /// How far it got.
@@ -190,7 +191,7 @@ impl Request {
     pub fn method_name(&self) -> Cow<'_, str> {
         match (self.kind, &self.method) {
             (RequestKind::Connect, _) => "(connect)".into(),
-            (RequestKind::Call, Some(method)) => method.into(),
+            (RequestKind::Call, Some(method)) => Cow::Borrowed(method),
             (RequestKind::Call, None) => format!("method_id={:#018x}", self.method_id).into(),
         }
     }
@@ -208,7 +209,7 @@ pub struct Channel {
     #[serde(serialize_with = "id")]
     pub connection: u64,
     /// Name of its connection.
-    pub connection_name: Option<String>,
+    pub connection_name: Option<Arc<str>>,
     /// Id on the wire.
     #[serde(serialize_with = "id")]
     pub channel_id: u64,
@@ -223,7 +224,7 @@ pub struct Channel {
     /// Which of the connection's registries it is in.
     pub side: ChannelSide,
     /// Element type, where it is known.
-    pub element_type: Option<String>,
+    pub element_type: Option<Arc<str>>,
     /// Microseconds since it was opened.
     pub age_us: u64,
     /// Microseconds since data last moved, where any did.
@@ -263,7 +264,7 @@ pub struct Connection {
     #[serde(serialize_with = "id")]
     pub conn_id: u64,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
     /// Which end of the link the process is.
     pub role: Role,
     /// What it is doing.
@@ -336,7 +337,7 @@ pub struct WindowTraffic {
     #[serde(serialize_with = "id")]
     pub connection: u64,
     /// Name of the connection.
-    pub connection_name: Option<String>,
+    pub connection_name: Option<Arc<str>>,
     /// Requests that started.
     pub started: u64,
     /// Requests that ended.
@@ -365,11 +366,11 @@ fn optional_id<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::O
 #[derive(Debug, Clone, Default)]
 pub struct Names {
     /// By method id.
-    pub methods: HashMap<u64, String>,
+    pub methods: HashMap<u64, Arc<str>>,
     /// By slot.
-    pub types: Vec<String>,
+    pub types: Vec<Arc<str>>,
     /// Connection names by serial.
-    pub connections: HashMap<u64, String>,
+    pub connections: HashMap<u64, Arc<str>>,
 }
 
 impl Names {
@@ -379,22 +380,26 @@ impl Names {
             methods: image
                 .methods
                 .iter()
-                .map(|(&id, name)| (id, printable(name)))
+                .map(|(&id, name)| (id, printable(name).into()))
                 .collect(),
-            types: image.types.iter().map(|name| printable(name)).collect(),
+            types: image
+                .types
+                .iter()
+                .map(|name| printable(name).into())
+                .collect(),
             connections: image
                 .connections
                 .values()
                 .map(|row| {
                     let bytes = (row.name_bytes as usize).min(row.name.len());
-                    (row.serial, printable(&row.name[..bytes]))
+                    (row.serial, printable(&row.name[..bytes]).into())
                 })
                 .collect(),
         }
     }
 
     /// The element type behind a channel's type index.
-    pub fn element_type(&self, type_index: u32) -> Option<String> {
+    pub fn element_type(&self, type_index: u32) -> Option<Arc<str>> {
         let slot = type_index.checked_sub(1)?;
         self.types.get(slot as usize).cloned()
     }
@@ -417,13 +422,18 @@ impl Snapshot {
             refused += u64::from(row.is_none());
             row
         };
-        let requests: Vec<_> = image
-            .requests
-            .iter()
-            .filter_map(|(row, arguments)| keep(decoder.request(row, arguments.as_deref())))
-            .collect();
+        // There may be a hundred thousand: no room for more than them is taken.
+        let mut requests = Vec::with_capacity(image.requests.len());
+        requests.extend(
+            image
+                .requests
+                .iter()
+                .filter_map(|row| keep(decoder.request(row, image.arguments.get(&row.serial)))),
+        );
+        let owners: HashSet<u64> = image.channels.iter().map(|row| row.request).collect();
         let request_ids: HashMap<u64, u64> = requests
             .iter()
+            .filter(|request| owners.contains(&request.serial))
             .map(|request| (request.serial, request.request_id))
             .collect();
         let channel_rows: Vec<_> = image
@@ -458,11 +468,11 @@ impl Snapshot {
     pub fn sort(&mut self) {
         use std::cmp::Reverse;
         self.requests
-            .sort_by_key(|row| (Reverse(row.age_us), row.serial));
+            .sort_unstable_by_key(|row| (Reverse(row.age_us), row.serial));
         self.channels
-            .sort_by_key(|row| (Reverse(row.age_us), row.serial));
+            .sort_unstable_by_key(|row| (Reverse(row.age_us), row.serial));
         self.connections
-            .sort_by_key(|row| (Reverse(row.age_us), row.serial));
+            .sort_unstable_by_key(|row| (Reverse(row.age_us), row.serial));
     }
 
     /// Leaves out requests and channels younger than `min_age_us`.
@@ -510,7 +520,7 @@ impl Decoder<'_> {
         (time_ns != 0).then(|| self.since_us(time_ns))
     }
 
-    fn request(&self, row: &RequestRecord, arguments: Option<&[u8]>) -> Option<Request> {
+    fn request(&self, row: &RequestRecord, arguments: Option<&Vec<u8>>) -> Option<Request> {
         let phase_word = PhaseWord(row.phase);
         let response = ResponseWord(row.response);
         let age_us = self.since_us(row.started_ns);
@@ -526,7 +536,7 @@ impl Decoder<'_> {
             request_id: row.request_id,
             method_id: row.method_id,
             method: self.names.methods.get(&row.method_id).cloned(),
-            arguments: arguments.map(printable),
+            arguments: arguments.map(|text| printable(text)),
             phase: Phase::from_code(phase_word.phase())?,
             writes_observable: connection.is_some_and(|row| row.flags & FLAG_OBSERVES_WRITES != 0),
             mark: match phase_word.mark() {
@@ -579,7 +589,7 @@ impl Decoder<'_> {
                 .connections
                 .get(&row.serial)
                 .cloned()
-                .unwrap_or_default(),
+                .unwrap_or_else(|| "".into()),
             role: Role::from_code(row.role)?,
             state: ConnectionState::from_code(row.state)?,
             state_age_us: self.since_us(row.state_ns),

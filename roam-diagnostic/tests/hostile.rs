@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use roam_diagnostic::read::{ReadError, read};
-use roam_diagnostic::snapshot::{Process, Snapshot, printable};
+use roam_diagnostic::snapshot::{Gap, Process, Snapshot, printable};
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };
@@ -83,6 +83,18 @@ fn rows_that_make_no_sense_are_counted() {
     let snapshot = decode(&region(header(), |_| 0x42)).unwrap();
     assert!(snapshot.requests.is_empty() && snapshot.channels.is_empty());
     assert!(!snapshot.gaps.is_empty());
+}
+
+#[test]
+fn rows_that_stay_half_written_are_counted_whatever_their_sequence() {
+    // The greatest odd number: nothing comes after it.
+    let snapshot = decode(&region(header(), |_| 0xff)).unwrap();
+    assert!(snapshot.requests.is_empty() && snapshot.channels.is_empty());
+    assert!(
+        snapshot.gaps.contains(&Gap::Torn { count: 16 }),
+        "{:?}",
+        snapshot.gaps
+    );
 }
 
 #[test]

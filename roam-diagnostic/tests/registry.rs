@@ -164,7 +164,7 @@ fn a_connection_is_renamed_closed_and_released() {
             .find(|row| row.serial == link.serial().0)
     };
     let seen = find().unwrap();
-    assert_eq!(seen.name, "after \\u{1b}[31m\\u{202e}");
+    assert_eq!(&*seen.name, "after \\u{1b}[31m\\u{202e}");
     assert_eq!(seen.delivering.unwrap().channel_id, 7);
     assert_eq!(seen.sent.unwrap().payload_bytes, 12);
     link.close();
@@ -239,9 +239,9 @@ fn readers_never_see_a_row_that_was_not_written() {
                 }
             });
         }
-        for _ in 0..500 {
+        for _ in 0..if cfg!(miri) { 2 } else { 500 } {
             let image = read_own().unwrap().unwrap();
-            for (row, _) in &image.requests {
+            for row in &image.requests {
                 if row.connection == link.serial().0 {
                     assert_eq!(row.method_id, row.request_id.wrapping_mul(7));
                     assert_eq!(row.request_bytes, 10);

@@ -1,14 +1,22 @@
 //! The dump as people and programs see it.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
 use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
 };
 use roam_diagnostic::render::{json, text};
 use roam_diagnostic::snapshot::{
-    Channel, Connection, Delivering, Dump, Gap, Process, Request, SCHEMA_VERSION, Snapshot, Source,
-    Traffic, Window, WindowTraffic,
+    Channel, Connection, Delivering, Driver, Dump, Gap, Process, Request, SCHEMA_VERSION, Snapshot,
+    Source, Traffic, Window, WindowTraffic,
 };
+use roam_diagnostic::wait::{
+    Code, Confidence, Edge, Evidence, Ground, Life, Node, NodeKind, Relation, Root, Verdict,
+    WaitGraph,
+};
+use serde_json::Value;
 
 const SECOND: u64 = 1_000_000;
 
@@ -140,8 +148,7 @@ fn text_of_nothing_in_flight() {
     insta::assert_snapshot!(as_text(snapshot()));
 }
 
-#[test]
-fn text_of_everything_that_can_be_odd() {
+fn everything_that_can_be_odd() -> Snapshot {
     let mut snapshot = snapshot();
     snapshot.source = Source::Both;
     snapshot.gaps = vec![
@@ -218,7 +225,12 @@ fn text_of_everything_that_can_be_odd() {
             ended: 11,
         }],
     });
-    insta::assert_snapshot!(as_text(snapshot));
+    snapshot
+}
+
+#[test]
+fn text_of_everything_that_can_be_odd() {
+    insta::assert_snapshot!(as_text(everything_that_can_be_odd()));
 }
 
 #[test]
@@ -228,4 +240,159 @@ fn json_has_the_documented_fields_in_order() {
     snapshot.gaps = vec![Gap::Refused { count: 2 }];
     json::render(&mut out, &dump(snapshot)).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
+}
+
+/// One of each kind of evidence.
+fn evidence() -> [Evidence; 12] {
+    let process = Process {
+        pid: 1,
+        name: "cell".into(),
+    };
+    [
+        Evidence::PeerLastSent { age_us: None },
+        Evidence::Driver {
+            pid: 1,
+            polled_age_us: 2,
+            writing_us: None,
+            enqueued: 3,
+            dequeued: 4,
+        },
+        Evidence::NotReceived {
+            pid: 1,
+            messages: 2,
+        },
+        Evidence::Delivering {
+            pid: 1,
+            channel_id: 2,
+            waiting_us: 3,
+            unread_items: None,
+            requests_behind: 4,
+        },
+        Evidence::Row {
+            relation: Relation::Callee,
+            pid: 1,
+            serial: 2,
+            phase: Phase::Running,
+            phase_age_us: 3,
+        },
+        Evidence::ParentUnknown { pid: 1, calls: 2 },
+        Evidence::ChannelEnds {
+            reader_gone: true,
+            writer_gone: false,
+            by_other_process: false,
+        },
+        Evidence::Process {
+            process: process.clone(),
+            life: Life::Stopped,
+            held_by: None,
+        },
+        Evidence::Threads {
+            pid: 1,
+            states: BTreeMap::new(),
+        },
+        Evidence::Attempts { failed: 1 },
+        Evidence::Circle {
+            processes: vec![process],
+            is_certain: true,
+        },
+        Evidence::Missing { text: "".into() },
+    ]
+}
+
+fn graph() -> WaitGraph {
+    let method: Arc<str> = "Http.get".into();
+    let kinds = [
+        NodeKind::Call {
+            serial: 1,
+            method: method.clone(),
+            made_by: None,
+        },
+        NodeKind::Handler {
+            serial: 2,
+            method,
+            phase: Phase::Running,
+        },
+        NodeKind::Driver {
+            connection: 3,
+            name: "cell-http".into(),
+        },
+        NodeKind::Process,
+    ];
+    let process = Arc::new(Process {
+        pid: 1,
+        name: "cell".into(),
+    });
+    WaitGraph {
+        nodes: kinds
+            .into_iter()
+            .map(|kind| Node {
+                process: process.clone(),
+                kind,
+                age_us: 1,
+                code: None,
+                text: None,
+            })
+            .collect(),
+        edges: vec![Edge {
+            from: 0,
+            to: 1,
+            confidence: Confidence::High,
+            ground: Ground::Fixed("the same request"),
+        }],
+        roots: vec![Root {
+            nodes: vec![1],
+            deadlock: None,
+            oldest_us: 1,
+        }],
+    }
+}
+
+/// Keys, and the names of what is told apart by one.
+fn names(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(values) => values.iter().for_each(|value| self::names(value, names)),
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                names.insert(key.clone());
+                if ["gap", "fact", "node"].contains(&key.as_str()) {
+                    names.extend(value.as_str().map(str::to_owned));
+                }
+                self::names(value, names);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_of_the_json_is_documented() {
+    let mut snapshot = everything_that_can_be_odd();
+    snapshot.gaps.push(Gap::Refused { count: 1 });
+    snapshot.requests[0].verdict = Some(Verdict {
+        code: Code::HandlerRunning,
+        text: "".into(),
+        evidence: evidence().into(),
+    });
+    snapshot.connections[0].driver = Some(Driver {
+        polled_age_us: 1,
+        writing_us: None,
+        enqueued: 2,
+        dequeued: 3,
+    });
+    let dump = Dump {
+        graph: Some(graph()),
+        ..dump(snapshot)
+    };
+    let mut found = BTreeSet::new();
+    names(&serde_json::to_value(&dump).unwrap(), &mut found);
+    let documentation = include_str!("../../docs/json.md");
+    let documented: BTreeSet<_> = documentation
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .flat_map(|code| code.split('.'))
+        .map(|name| name.trim_end_matches("[]"))
+        .collect();
+    found.retain(|name| !documented.contains(name.as_str()));
+    assert_eq!(found, BTreeSet::new());
 }

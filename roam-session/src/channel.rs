@@ -7,6 +7,7 @@ use facet::Facet;
 use roam_wire::ConnectionId;
 
 use crate::dispatch::DispatchContext;
+use crate::message::encode;
 use crate::record::{ChannelEnd, ChannelLink};
 use crate::reflect::Half;
 use crate::runtime::{self, Receiver, Sender, TrySendError};
@@ -109,7 +110,7 @@ impl<T: 'static> Tx<T> {
     where
         T: Facet<'static>,
     {
-        let payload = facet_postcard::to_vec(value).map_err(TxError::Serialize)?;
+        let payload = encode(&[], value).map_err(TxError::Serialize)?;
         if let Some(sender) = &self.sender.inner {
             return sender.send(payload).await.map_err(|_| TxError::Closed);
         }

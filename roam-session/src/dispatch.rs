@@ -6,6 +6,7 @@ use std::sync::Arc;
 use facet::Facet;
 use roam_wire::{ConnectionId, Metadata, MethodId, RequestId};
 
+use crate::message::encode;
 use crate::record::{ChannelTracker, Incoming};
 use crate::reflect::collect_channel_ids;
 use crate::runtime::Sender;
@@ -15,9 +16,6 @@ use crate::{
 
 /// A handler at work.
 pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
-
-/// What most responses fit into.
-const RESPONSE_BYTES: usize = 64;
 
 /// First byte of a response with a value.
 const VALUE: u8 = 0;
@@ -205,8 +203,8 @@ where
     Fut: Future<Output = Result<R, E>> + Send + 'static,
 {
     serve(cx, payload, registry, handler, |result| match result {
-        Ok(value) => encode(&[VALUE], value, collect_channel_ids(value)),
-        Err(error) => encode(&[ERROR, 0], error, Vec::new()),
+        Ok(value) => Some((encode(&[VALUE], value).ok()?, collect_channel_ids(value))),
+        Err(error) => Some((encode(&[ERROR, 0], error).ok()?, Vec::new())),
     })
 }
 
@@ -224,7 +222,7 @@ where
     Fut: Future<Output = R> + Send + 'static,
 {
     serve(cx, payload, registry, handler, |value| {
-        encode(&[VALUE], value, collect_channel_ids(value))
+        Some((encode(&[VALUE], value).ok()?, collect_channel_ids(value)))
     })
 }
 
@@ -244,6 +242,7 @@ fn serve<A, R, F, Fut>(
     payload: Vec<u8>,
     registry: &mut ChannelRegistry,
     handler: F,
+    // `None` where the result does not serialize.
     answer: impl FnOnce(&R) -> Option<Response> + Send + 'static,
 ) -> HandlerFuture
 where
@@ -271,14 +270,6 @@ where
         responder.respond(payload, channels).await;
     });
     request.watch(Box::pin(serving))
-}
-
-/// `None` where `value` does not serialize.
-fn encode<T: Facet<'static>>(prefix: &[u8], value: &T, channels: Vec<u64>) -> Option<Response> {
-    let mut payload = Vec::with_capacity(RESPONSE_BYTES);
-    payload.extend_from_slice(prefix);
-    facet_postcard::to_writer_fallible(value, &mut payload).ok()?;
-    Some((payload, channels))
 }
 
 /// Serves with one dispatcher what it claims and with another one the rest.

@@ -10,6 +10,7 @@ use roam_wire::{ConnectionId, Metadata, MetadataValue};
 
 use crate::diagnostic::DiagnosticState;
 use crate::drain::Drain;
+use crate::message::encode;
 use crate::record::{
     self, Announced, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker, HandleSeat,
     Outgoing,
@@ -206,7 +207,7 @@ impl ConnectionHandle {
             method_id,
             metadata,
             channels: collect_channel_ids(args),
-            payload: facet_postcard::to_vec(args).map_err(TransportError::Encode)?,
+            payload: encode(&[], args).map_err(TransportError::Encode)?,
             arguments: record::arguments(args),
         };
         self.request_with(call, |row| {

@@ -1,9 +1,25 @@
 //! What handles, dispatchers and channels put into the driver's queue.
 
+use facet::Facet;
+use facet_postcard::SerializeError;
 use roam_wire::{ConnectionId, Metadata, MetadataValue};
 
 use crate::runtime::OneshotSender;
 use crate::{ChannelId, ConnectError, ConnectionHandle, ServiceDispatcher, TransportError};
+
+/// What most payloads fit into.
+const PAYLOAD_BYTES: usize = 64;
+
+/// A payload: `prefix`, and `value` encoded.
+pub(crate) fn encode<T: Facet<'static>>(
+    prefix: &[u8],
+    value: &T,
+) -> Result<Vec<u8>, SerializeError> {
+    let mut payload = Vec::with_capacity(PAYLOAD_BYTES);
+    payload.extend_from_slice(prefix);
+    facet_postcard::to_writer_fallible(value, &mut payload)?;
+    Ok(payload)
+}
 
 /// A response as it came, before it is decoded.
 #[derive(Debug)]

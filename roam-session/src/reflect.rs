@@ -10,9 +10,9 @@
 //! [`Reading`] alone, because facet 0.43 gives no mutable view into it.
 
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
 
 use facet::{Def, Facet, Peek, Poke, PokeStruct, Shape, Type, UserType};
+use foldhash::{HashMap, HashSet, HashSetExt};
 
 use crate::ChannelId;
 

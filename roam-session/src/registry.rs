@@ -5,10 +5,10 @@
 //! process made, and its driver's, for channels of calls that it serves. Credit
 //! only ever runs down here: roam 0.6 neither grants more nor waits for it.
 
-use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
 use facet::{Facet, Shape};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Request};
 use roam_wire::ConnectionId;
 

@@ -40,11 +40,29 @@ pub enum TargetError {
         /// The pid asked for.
         pid: u32,
     },
+    /// Nothing can be looked at.
+    #[error("cannot look at process {pid}: there is no /proc here")]
+    NoProc {
+        /// The pid asked for.
+        pid: u32,
+    },
     /// It ended.
     #[error("process {pid} ended while it was read")]
     Ended {
         /// The process.
         pid: u32,
+    },
+    /// It ended while its probes were watched.
+    #[error(
+        "process {pid} ended while it was watched, after {started} requests had started and {ended} had ended"
+    )]
+    EndedWhileWatched {
+        /// The process.
+        pid: u32,
+        /// Requests that started while it was watched.
+        started: u64,
+        /// Requests that ended meanwhile.
+        ended: u64,
     },
     /// It ended before.
     #[error("process {pid} ({name}) has ended; its parent has not noticed yet")]
@@ -173,7 +191,9 @@ impl TargetError {
             | Self::Published { .. }
             | Self::Inherited { .. } => Exit::NotATarget,
             Self::NoSuchProcess { .. }
+            | Self::NoProc { .. }
             | Self::Ended { .. }
+            | Self::EndedWhileWatched { .. }
             | Self::Zombie { .. }
             | Self::SwitchedOff { .. }
             | Self::FileSizeLimit { .. }

@@ -3,6 +3,7 @@
 //! Works on records, map values and rows; reads nothing and prints nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use roam_diagnostic::read::Image;
@@ -112,7 +113,7 @@ pub fn seeds(pid: u32, images: &[Image], clock: &Clock) -> Rows {
     };
     let mut rows = Rows::default();
     for image in images {
-        rows.requests.extend(image.requests.iter().map(|(row, _)| {
+        rows.requests.extend(image.requests.iter().map(|row| {
             let phase = PhaseWord(row.phase);
             let started_ns = clock.initial_ns(row.started_ns);
             let value = RequestValue {
@@ -347,7 +348,7 @@ impl Decoder {
             source: Source::Probes,
             link: value.link,
             conn_id: value.conn_id,
-            name: name.unwrap_or_else(|| format!("connection {serial}")),
+            name: name.unwrap_or_else(|| format!("connection {serial}").into()),
             role: Role::from_code(value.role)?,
             state: ConnectionState::Open,
             state_age_us: age_us,
@@ -478,7 +479,7 @@ pub fn window(snapshot: &Snapshot, maps: &Maps, images: &[Image], duration: Dura
     }
 }
 
-fn row(connection: u64, name: Option<&String>, value: Option<TrafficValue>) -> WindowTraffic {
+fn row(connection: u64, name: Option<&Arc<str>>, value: Option<TrafficValue>) -> WindowTraffic {
     let value = value.unwrap_or_default();
     WindowTraffic {
         connection,

@@ -71,13 +71,14 @@ impl WatchError {
 }
 
 impl From<AttachError> for WatchError {
-    /// Says which capability is missing, where one is: attaching only knows what it needs.
+    /// Says which capability is missing, where one is: attaching only knows what it needs. Root of a user
+    /// namespace has all of them, for its own processes.
     fn from(error: AttachError) -> Self {
         let needed = [Capability::CAP_BPF, Capability::CAP_PERFMON];
         match privilege::missing_of_all(&needed) {
-            missing @ Missing::AllOf(_) if matches!(error, AttachError::Permission { .. }) => {
-                Self::Permission(missing)
-            }
+            _ if !matches!(error, AttachError::Permission { .. }) => Self::Attach(error),
+            missing @ Missing::AllOf(_) => Self::Permission(missing),
+            missing if privilege::has(Capability::CAP_SYS_ADMIN) => Self::Permission(missing),
             _ => Self::Attach(error),
         }
     }

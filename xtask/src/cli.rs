@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Subject;
-use crate::build_ebpf;
 use crate::scratch::Session;
+use crate::{build_ebpf, fuzz};
 
 /// The project's own tasks.
 #[derive(Parser)]
@@ -32,6 +32,14 @@ pub(crate) enum Task {
         #[arg(value_enum)]
         subjects: Vec<Subject>,
     },
+    /// Dump a demo whose cells are killed over and over, and judge every dump and everybody's memory
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
+    },
+    /// Feed what reads a target's bytes with inputs that nobody thought of
+    Fuzz(fuzz::Args),
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session
     Conformance(Judged),
     /// Compare the drop-in's public API with the published one: additions only

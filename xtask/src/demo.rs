@@ -1,6 +1,7 @@
 //! Shows the product at work: a demo program that hangs, and what `roam-trace` says of it. Also the place
 //! that knows how to start the demo.
 
+use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -79,15 +80,34 @@ impl Programs {
 /// A running demo.
 pub(crate) struct Demo {
     pub(crate) host: u64,
-    cells: Vec<u64>,
+    pub(crate) cells: Vec<u64>,
     process: Process,
 }
 
 impl Demo {
     /// Starts a host with two cells and waits until it says that it is as it was ordered.
     pub(crate) fn start(programs: &Programs, arguments: &[&str]) -> Result<Self> {
+        Self::with_cells(programs, 2, arguments)
+    }
+
+    /// The same with another number of cells.
+    pub(crate) fn with_cells(programs: &Programs, cells: u32, arguments: &[&str]) -> Result<Self> {
+        let mut command = Command::new(programs.directory.join("roam-demo"));
+        command
+            .args(["host", "--cells", &cells.to_string()])
+            .args(arguments);
+        Self::of(command)
+    }
+
+    /// A host with two cells whose standard errors go to a file.
+    pub(crate) fn quiet(programs: &Programs, arguments: &[&str], stderr: File) -> Result<Self> {
         let mut command = Command::new(programs.directory.join("roam-demo"));
         command.args(["host", "--cells", "2"]).args(arguments);
+        command.stderr(stderr);
+        Self::of(command)
+    }
+
+    fn of(command: Command) -> Result<Self> {
         let process = Process::start(command)?;
         let line = process.wait_for(READY, |line| line.starts_with('{'))?;
         let ready: Value = serde_json::from_str(&line).context("the demo's ready line")?;
@@ -102,6 +122,19 @@ impl Demo {
             cells: cells.iter().filter_map(Value::as_u64).collect(),
             process,
         })
+    }
+
+    /// Waits until a cell that ended is there again.
+    pub(crate) fn await_restart(&mut self, within: Duration) -> Result<()> {
+        let line = self
+            .process
+            .wait_for(within, |line| line.starts_with('{'))?;
+        let restarted: Value = serde_json::from_str(&line).context("the demo's line")?;
+        let pid = |field: &str| restarted[field].as_u64().context("a pid is missing");
+        let (ended, pid) = (pid("ended")?, pid("pid")?);
+        let cell = self.cells.iter_mut().find(|cell| **cell == ended);
+        *cell.context("a cell that nobody knows ended")? = pid;
+        Ok(())
     }
 
     /// Ends the host, which ends its cells.

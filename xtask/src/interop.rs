@@ -75,9 +75,9 @@ impl Build {
     }
 
     /// Runs it and reads one number from each line that it prints.
-    pub(crate) fn numbers(&self, arguments: &[&str]) -> Result<Vec<f64>> {
+    pub(crate) fn numbers(&self, configure: impl FnOnce(&mut Command)) -> Result<Vec<f64>> {
         let mut command = self.command();
-        command.args(arguments);
+        configure(&mut command);
         let finished = process::capture(command)?;
         let numbers: Result<_, _> = finished.text.lines().map(str::parse).collect();
         numbers.with_context(|| format!("{} said:\n{}", self.executable.display(), finished.text))

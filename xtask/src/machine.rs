@@ -10,9 +10,17 @@ use anyhow::{Result, bail};
 use crate::process;
 
 /// Commands that the tests start, and the Debian package each is in.
-const TOOLS: [(&str, &str); 2] = [("mold", "mold"), ("bpftrace", "bpftrace")];
+const TOOLS: [(&str, &str); 3] = [
+    ("mold", "mold"),
+    ("bpftrace", "bpftrace"),
+    ("llvm-strip", "llvm"),
+];
 /// Parts of a toolchain that rustup's minimal profile leaves out.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
+
+/// The toolchain that fuzzing and Miri need.
+pub(crate) const NIGHTLY: &str = "nightly";
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
 
 /// Installs missing tools. Without root only what rustup can.
 pub(crate) fn prepare(is_root: bool) -> Result<()> {
@@ -35,6 +43,39 @@ pub(crate) fn prepare(is_root: bool) -> Result<()> {
         return Ok(());
     }
     install(&TOOLS)
+}
+
+/// Installs a nightly toolchain and components of it, as far as they are missing.
+pub(crate) fn install_nightly(components: &[&str]) -> Result<()> {
+    let mut list = Command::new("rustup");
+    list.args(["component", "list", "--installed", "--toolchain", NIGHTLY]);
+    let installed = process::capture(list)?;
+    let is_there = |component: &&str| {
+        let mut names = installed.text.lines();
+        names.any(|name| name.starts_with(component))
+    };
+    if !installed.success || !components.iter().all(is_there) {
+        let mut rustup = Command::new("rustup");
+        rustup.args(["toolchain", "install", NIGHTLY, "--profile", "minimal"]);
+        rustup.args(["--no-self-update", "--allow-downgrade"]);
+        for component in components {
+            rustup.args(["--component", component]);
+        }
+        process::require(rustup)?;
+    }
+    Ok(())
+}
+
+/// Builds cargo-fuzz where it is missing.
+pub(crate) fn install_cargo_fuzz() -> Result<()> {
+    if runs(Command::new("cargo").args(["fuzz", "--version"])) {
+        return Ok(());
+    }
+    println!("installing cargo-fuzz");
+    let package = ["cargo-fuzz", "--version", CARGO_FUZZ_VERSION];
+    process::require(process::cargo(
+        ["install", "--quiet", "--locked"].iter().chain(&package),
+    ))
 }
 
 /// Installs the packages of commands that are missing. Needs root if there is one.

@@ -2,7 +2,7 @@
 //! place that does; it never decides what an output means.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, PipeReader, pipe};
+use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -40,6 +40,39 @@ pub(crate) fn capture(command: Command) -> Result<Finished> {
 pub(crate) fn show(command: Command) -> Result<Finished> {
     println!("$ {}", describe(&command));
     read_to_end(command, |line| println!("{line}"))
+}
+
+/// Runs to the end without showing anything. Returns the most memory that it used, in kilobytes, as well.
+pub(crate) fn measure(command: Command) -> Result<(Finished, u64)> {
+    let mut process = Process::spawn(command, false)?;
+    let mut peak_kilobytes = 0;
+    let status = loop {
+        // The kernel forgets it with the process.
+        peak_kilobytes = peak_kilobytes.max(status_kilobytes(process.pid(), "VmHWM:"));
+        if let Some(status) = process.child.try_wait()? {
+            break status;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    let mut text = String::new();
+    for line in &process.lines {
+        text.push_str(&line);
+        text.push('\n');
+    }
+    let success = status.success();
+    Ok((Finished { success, text }, peak_kilobytes))
+}
+
+/// A field of a process's `status` that is in kilobytes; 0 where there is none.
+pub(crate) fn status_kilobytes(pid: u32, field: &str) -> u64 {
+    std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| {
+            let value = line.strip_prefix(field)?.trim();
+            value.strip_suffix(" kB")?.parse().ok()
+        })
+        .unwrap_or(0)
 }
 
 /// [`show`], where only success will do.
@@ -120,6 +153,23 @@ impl Process {
             }
         }
         bail!("`{}` ended before it was ready", self.name)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes a line to its standard input.
+    pub(crate) fn say(&mut self, line: &str) -> Result<()> {
+        let stdin = self.child.stdin.as_mut().context("its input is closed")?;
+        writeln!(stdin, "{line}").with_context(|| format!("telling `{}`", self.name))
+    }
+
+    /// Sends SIGINT, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) -> Result<()> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT)
+            .with_context(|| format!("interrupting `{}`", self.name))
     }
 
     /// Closes its standard input and reads what is left of its output.

@@ -5,7 +5,8 @@ use anyhow::Result;
 use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
-    aarch64, api, bench, build_ebpf, conformance, demo, dependents, interop, method_ids, test, vm,
+    aarch64, api, bench, build_ebpf, conformance, demo, dependents, fuzz, interop, method_ids,
+    soak, test, vm,
 };
 
 impl Task {
@@ -16,12 +17,14 @@ impl Task {
             Self::Bench { subjects } => bench::run(&subjects).map(|()| None),
             Self::BuildEbpf(args) => build_ebpf::run(&args).map(|()| None),
             Self::Test { rootless } => test::run(rootless).map(Some),
+            Self::Fuzz(args) => fuzz::run(&args).map(Some),
             Self::Conformance(judged) => conformance::run(&judged.session()).map(Some),
             Self::Api(judged) => api::run(&judged.session()).map(Some),
             Self::Dependents(judged) => dependents::run(&judged.session()).map(Some),
             Self::Interop(peers) => interop::run(peers.published).map(Some),
             Self::Aarch64 => aarch64::run().map(Some),
             Self::Vm { kernels } => vm::run(&kernels).map(Some),
+            Self::Soak { minutes } => soak::run(minutes).map(Some),
             Self::MethodIds(peers) => method_ids::run(peers.published).map(Some),
         }
     }

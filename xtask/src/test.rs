@@ -8,14 +8,14 @@ use anyhow::{Result, bail, ensure};
 use crate::process;
 use crate::scratch::{self, Session};
 use crate::tally::Tally;
-use crate::{api, build_ebpf, conformance, dependents, interop, machine, method_ids};
+use crate::{api, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids};
 
 struct Part {
     name: &'static str,
     run: fn() -> Result<Tally>,
 }
 
-const ROOTLESS: [Part; 9] = [
+const ROOTLESS: [Part; 14] = [
     Part {
         name: "formatting",
         run: formatting,
@@ -27,6 +27,26 @@ const ROOTLESS: [Part; 9] = [
     Part {
         name: "unit, snapshot, property and doc tests",
         run: tests,
+    },
+    Part {
+        name: "registry under stress, read from outside",
+        run: stress,
+    },
+    Part {
+        name: "slot protocol in loom",
+        run: slot_protocol,
+    },
+    Part {
+        name: "registry in Miri",
+        run: registry_in_miri,
+    },
+    Part {
+        name: "fuzzing",
+        run: || fuzz::run(&fuzz::Args::of_the_test()),
+    },
+    Part {
+        name: "probes linked by mold",
+        run: probes_by_mold,
     },
     Part {
         name: "conformance",
@@ -62,6 +82,7 @@ const ROOT: [Part; 1] = [Part {
 /// Cargo projects that are not members of the workspace; the builds of `interop` share their sources.
 const OUTSIDE: [&str; 2] = ["interop/drop-in", "interop/published"];
 const EBPF: &str = "roam-trace-ebpf";
+const FUZZ: &str = "fuzz";
 
 /// Runs everything, or what needs no root.
 pub(crate) fn run(rootless: bool) -> Result<Tally> {
@@ -105,7 +126,7 @@ pub(crate) fn run(rootless: bool) -> Result<Tally> {
 
 fn formatting() -> Result<Tally> {
     let mut tally = check(workspace(&["fmt", "--all", "--check"]))?;
-    for project in OUTSIDE.iter().chain([&EBPF]) {
+    for project in OUTSIDE.iter().chain([&EBPF, &FUZZ]) {
         tally += check(outside(project, &["fmt", "--check"]))?;
     }
     Ok(tally)
@@ -117,7 +138,7 @@ fn clippy() -> Result<Tally> {
         workspace(&["clippy", "--workspace", "--all-targets", "--all-features"]),
         &DENY,
     ))?;
-    for project in OUTSIDE {
+    for project in OUTSIDE.iter().chain([&FUZZ]) {
         tally += check(with(
             outside(project, &["clippy", "--all-targets", "--all-features"]),
             &DENY,
@@ -139,11 +160,54 @@ fn end_to_end() -> Result<Tally> {
     cargo_test(&["--", "--ignored", "--test-threads=1"])
 }
 
+/// Eight writers and a reader, for longer than `cargo test` has them.
+fn stress() -> Result<Tally> {
+    let mut command = workspace(&["test", "--package", "roam-trace", "--test", "stress"]);
+    command
+        .args(["--", "--nocapture"])
+        .env("ROAM_TRACE_STRESS_SECONDS", "30");
+    tally_of_tests(command)
+}
+
+/// Every order in which threads may claim, change, read and release a slot.
+fn slot_protocol() -> Result<Tally> {
+    let mut command = workspace(&["test", "--package", "roam-diagnostic", "--lib"]);
+    command
+        .args(["--target-dir", "target/loom", "registry::model"])
+        .env("RUSTFLAGS", "--cfg loom");
+    tally_of_tests(command)
+}
+
+/// What the registry does with memory, each access checked.
+fn registry_in_miri() -> Result<Tally> {
+    machine::install_nightly(&["miri", "rust-src"])?;
+    let mut command = workspace(&["miri", "test", "--package", "roam-diagnostic"]);
+    command
+        .args(["--test", "registry", "--target-dir", "target/miri"])
+        .env("RUSTUP_TOOLCHAIN", machine::NIGHTLY)
+        // It cannot tell when it started, and may not look.
+        .env("MIRIFLAGS", "-Zmiri-isolation-error=hide");
+    tally_of_tests(command)
+}
+
+/// Linkers differ in what they keep of a program's notes.
+fn probes_by_mold() -> Result<Tally> {
+    let mut command = workspace(&["test", "--package", "roam-diagnostic"]);
+    command
+        .args(["--test", "probe_sites", "--target-dir", "target/mold"])
+        .env("RUSTFLAGS", "-Clink-arg=-fuse-ld=mold");
+    tally_of_tests(command)
+}
+
 fn cargo_test(arguments: &[&str]) -> Result<Tally> {
-    let finished = process::show(with(
+    tally_of_tests(with(
         workspace(&["test", "--workspace", "--no-fail-fast"]),
         arguments,
-    ))?;
+    ))
+}
+
+fn tally_of_tests(command: Command) -> Result<Tally> {
+    let finished = process::show(command)?;
     let mut tally = Tally::of_cargo_test(&finished.text);
     if !finished.success && tally.failed == 0 {
         // It did not compile, or a test ended its process.

@@ -2,7 +2,6 @@
 //! request, a channel's counters are not guarded against late writers.
 
 use std::mem::offset_of;
-use std::sync::atomic::Ordering;
 
 use roam_trace_common::Serial;
 use roam_trace_common::event::{ChannelDirection, ChannelSide, pack_channel};
@@ -11,6 +10,7 @@ use roam_trace_common::registry::{ChannelRecord, FLAG_READER_GONE, FLAG_WRITER_G
 use super::{Connection, Registry, Request, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
+use crate::sync::Ordering;
 use crate::{clock, probe};
 
 record!(ChannelRecord, Channels, channels);

@@ -1,7 +1,6 @@
 //! Connections. Whoever releases a connection must be its last user.
 
 use std::mem::offset_of;
-use std::sync::atomic::{Ordering, fence};
 
 use roam_trace_common::Serial;
 use roam_trace_common::event::{ConnectionState, Role};
@@ -11,6 +10,7 @@ use roam_trace_common::registry::{ConnectionRecord, FLAG_OBSERVES_WRITES, Table}
 use super::{Registry, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
+use crate::sync::{AtomicU64, Ordering, fence};
 use crate::{clock, probe};
 
 record!(ConnectionRecord, Connections, connections);
@@ -122,7 +122,7 @@ impl Connection {
         });
     }
 
-    /// Reports a message handed to the transport.
+    /// Reports a message handed to the transport. Only the driver may call it.
     #[inline]
     pub fn message_sent(self, payload_bytes: u64) {
         self.count(
@@ -133,7 +133,7 @@ impl Connection {
         );
     }
 
-    /// Reports a message taken from the transport.
+    /// Reports a message taken from the transport. Only the driver may call it.
     #[inline]
     pub fn message_received(self, payload_bytes: u64) {
         self.count(
@@ -198,8 +198,7 @@ impl Connection {
     #[inline]
     pub fn dequeued(self) {
         self.with_row(|slot| {
-            let dequeued = slot.u64(offset_of!(ConnectionRecord, dequeued));
-            dequeued.store(dequeued.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            add(slot.u64(offset_of!(ConnectionRecord, dequeued)), 1);
         });
     }
 
@@ -228,8 +227,8 @@ impl Connection {
     #[inline]
     fn count(self, messages: usize, bytes: usize, last_ns: usize, payload_bytes: u64) {
         self.with_row(|slot| {
-            slot.u64(messages).fetch_add(1, Ordering::Relaxed);
-            slot.u64(bytes).fetch_add(payload_bytes, Ordering::Relaxed);
+            add(slot.u64(messages), 1);
+            add(slot.u64(bytes), payload_bytes);
             slot.u64(last_ns).store(clock::now_ns(), Ordering::Relaxed);
         });
     }
@@ -241,6 +240,11 @@ impl Connection {
         }
         registry()?.slots().get(self.0.slot()).map(act)
     }
+}
+
+/// Adds to a counter that has one writer, which needs no locked instruction.
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + count, Ordering::Relaxed);
 }
 
 fn store_name(slot: Slot<'_, ConnectionRecord>, name: &str) {

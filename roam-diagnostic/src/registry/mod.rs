@@ -8,10 +8,11 @@
 
 mod channel;
 mod connection;
+#[cfg(all(test, loom))]
+mod model;
 mod request;
 
 use std::sync::OnceLock;
-use std::sync::atomic::{Ordering, fence};
 
 use roam_trace_common::Serial;
 use roam_trace_common::limits;
@@ -29,6 +30,23 @@ use crate::clock;
 use crate::names::Names;
 use crate::region::{Identity, Region, Slot, Slots};
 use crate::slab::Slab;
+use crate::sync::{Ordering, fence};
+
+const CONNECTIONS: u32 = rows(limits::CONNECTIONS, 1);
+const REQUESTS: u32 = rows(limits::REQUESTS, 4);
+const CHANNELS: u32 = rows(limits::CHANNELS, 1);
+
+/// Rows that there is room for. Loom tries so many orders of events, and Miri takes so long for each, that few
+/// must do for them.
+const fn rows(usual: u32, in_loom: u32) -> u32 {
+    if cfg!(loom) {
+        in_loom
+    } else if cfg!(miri) {
+        64
+    } else {
+        usual
+    }
+}
 
 /// The process's tables and who may write where.
 pub(crate) struct Registry {
@@ -39,7 +57,14 @@ pub(crate) struct Registry {
     pub(crate) names: Names,
 }
 
+#[cfg(not(loom))]
 static REGISTRY: OnceLock<Option<Registry>> = OnceLock::new();
+
+#[cfg(loom)]
+loom::lazy_static! {
+    /// A new one for every order of events that is tried.
+    static ref REGISTRY: OnceLock<Option<Registry>> = OnceLock::new();
+}
 
 /// The registry, made at the first call, or `None` where nothing is to be reported.
 #[inline]
@@ -90,14 +115,14 @@ impl Registry {
         let requests = std::env::var("ROAM_DIAGNOSTIC_REQUESTS")
             .ok()
             .and_then(|value| value.parse().ok())
-            .unwrap_or(limits::REQUESTS)
+            .unwrap_or(REQUESTS)
             .clamp(1, limits::MAX_CAPACITY);
         let region = Region::create(
             [
-                limits::CONNECTIONS,
+                CONNECTIONS,
                 requests,
                 requests,
-                limits::CHANNELS,
+                CHANNELS,
                 limits::METHODS,
                 limits::TYPES,
             ],
@@ -114,9 +139,9 @@ impl Registry {
         )?;
         Some(Self {
             region,
-            connections: Slab::new(Table::Connections, limits::CONNECTIONS),
+            connections: Slab::new(Table::Connections, CONNECTIONS),
             requests: Slab::new(Table::Requests, requests),
-            channels: Slab::new(Table::Channels, limits::CHANNELS),
+            channels: Slab::new(Table::Channels, CHANNELS),
             names: Names::default(),
         })
     }

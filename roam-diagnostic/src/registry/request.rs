@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::mem::offset_of;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use roam_trace_common::Serial;
 use roam_trace_common::event::{Direction, Mark, Outcome, Phase, RequestKind, pack_request};
@@ -16,6 +15,7 @@ use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, Res
 use super::{Connection, Registry, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
+use crate::sync::{AtomicU64, Ordering, overwrite};
 use crate::{clock, probe};
 
 record!(RequestRecord, Requests, requests);
@@ -68,12 +68,12 @@ impl Request {
             store(offset_of!(RequestRecord, request_id), start.request_id);
             store(offset_of!(RequestRecord, method_id), start.method_id);
             store(offset_of!(RequestRecord, started_ns), started_ns);
-            store(
-                offset_of!(RequestRecord, phase),
+            overwrite(
+                slot.u64(offset_of!(RequestRecord, phase)),
                 PhaseWord::new(generation, 0, start.phase.code(), 0).0,
             );
-            store(
-                offset_of!(RequestRecord, response),
+            overwrite(
+                slot.u64(offset_of!(RequestRecord, response)),
                 ResponseWord::new(generation, 0, 0).0,
             );
             store(
@@ -231,8 +231,7 @@ impl Request {
         };
         let response =
             registry.release::<RequestRecord, _>(self.0, live_sequence(self.0), |slot| {
-                slot.u64(offset_of!(RequestRecord, phase))
-                    .store(0, Ordering::Relaxed);
+                overwrite(slot.u64(offset_of!(RequestRecord, phase)), 0);
                 ResponseWord(
                     slot.u64(offset_of!(RequestRecord, response))
                         .load(Ordering::Relaxed),

@@ -46,7 +46,7 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
             "  n{} -> n{} [style={style}, tooltip=\"{}\"];",
             edge.from,
             edge.to,
-            escaped(&edge.ground)
+            escaped(edge.ground.as_str())
         )?;
     }
     writeln!(out, "}}")

@@ -28,16 +28,16 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) ->
     let mut tree = Tree::new(graph, options);
     let mut alike = Alike::default();
     for root in &graph.roots {
-        if alike.count(tree.signature_of_root(root), root.oldest_us) {
+        let is_shown = match (root.deadlock, root.nodes.as_slice()) {
+            (None, &[place]) => alike.count(place, tree.node(place), root.oldest_us),
+            _ => true,
+        };
+        if is_shown {
             tree.root(out, root)?;
         }
     }
-    for (signature, count, oldest_us) in alike.rest() {
-        writeln!(
-            out,
-            "  … and {count} more: {signature}, the longest {}",
-            Age(oldest_us)
-        )?;
+    for line in alike.rest(graph) {
+        writeln!(out, "  {line}")?;
     }
     Ok(())
 }
@@ -58,31 +58,80 @@ pub fn root_line(graph: &WaitGraph) -> Option<String> {
 /// Counts lines that look the same, so that a thousand of them do not fill the screen.
 #[derive(Default)]
 struct Alike {
-    order: Vec<String>,
-    seen: HashMap<String, (usize, u64)>,
+    order: Vec<Looks>,
+    seen: HashMap<Looks, Group>,
+}
+
+/// How a node looks but for its age. Names are told apart by where they are kept, since the graph keeps each
+/// name of a process once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Looks {
+    Call(u32, *const u8, Option<*const u8>),
+    Handler(u32, *const u8, Phase),
+    Driver(u32, u64),
+    Process(u32),
+}
+
+impl Looks {
+    fn of(node: &Node) -> Self {
+        let pid = node.process.pid;
+        match &node.kind {
+            NodeKind::Call {
+                method, made_by, ..
+            } => Self::Call(
+                pid,
+                method.as_ptr(),
+                made_by.as_ref().map(|name| name.as_ptr()),
+            ),
+            NodeKind::Handler { method, phase, .. } => Self::Handler(pid, method.as_ptr(), *phase),
+            NodeKind::Driver { connection, .. } => Self::Driver(pid, *connection),
+            NodeKind::Process => Self::Process(pid),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Group {
+    nodes: usize,
+    /// Of those that are not shown.
+    oldest_us: u64,
+    example: u32,
 }
 
 impl Alike {
-    /// Whether to show the line.
-    fn count(&mut self, signature: String, age_us: u64) -> bool {
-        let (count, oldest_us) = self.seen.entry(signature.clone()).or_insert_with(|| {
-            self.order.push(signature);
-            (0, 0)
+    /// Whether to show the node.
+    fn count(&mut self, place: u32, node: &Node, age_us: u64) -> bool {
+        let looks = Looks::of(node);
+        let group = self.seen.entry(looks).or_insert_with(|| {
+            self.order.push(looks);
+            Group {
+                example: place,
+                ..Group::default()
+            }
         });
-        *count += 1;
-        if *count > ALIKE {
-            *oldest_us = age_us.max(*oldest_us);
+        group.nodes += 1;
+        if group.nodes > ALIKE {
+            group.oldest_us = age_us.max(group.oldest_us);
         }
-        *count <= ALIKE
+        group.nodes <= ALIKE
     }
 
     /// What was not shown: how it looks, how often, and the oldest.
-    fn rest(self) -> impl Iterator<Item = (String, usize, u64)> {
-        let Self { order, mut seen } = self;
-        order.into_iter().filter_map(move |signature| {
-            let (count, oldest_us) = seen.remove(&signature)?;
-            (count > ALIKE).then(|| (signature, count - ALIKE, oldest_us))
-        })
+    fn rest(self, graph: &WaitGraph) -> Vec<String> {
+        self.order
+            .iter()
+            .map(|looks| &self.seen[looks])
+            .filter(|group| group.nodes > ALIKE)
+            .map(|group| {
+                let node = &graph.nodes[group.example as usize];
+                format!(
+                    "… and {} more: {}, the longest {}",
+                    group.nodes - ALIKE,
+                    Signature(node),
+                    Age(group.oldest_us)
+                )
+            })
+            .collect()
     }
 }
 
@@ -121,14 +170,6 @@ impl<'a> Tree<'a> {
 
     fn node(&self, node: u32) -> &'a Node {
         &self.graph.nodes[node as usize]
-    }
-
-    fn signature_of_root(&self, root: &Root) -> String {
-        match (root.deadlock, root.nodes.as_slice()) {
-            (None, &[node]) => Signature(self.node(node)).to_string(),
-            // Every deadlock is shown.
-            (_, nodes) => format!("{nodes:?}"),
-        }
     }
 
     fn root(&mut self, out: &mut impl io::Write, root: &Root) -> io::Result<()> {
@@ -172,10 +213,10 @@ impl<'a> Tree<'a> {
             .copied()
             .filter(|&node| {
                 let line = self.node(node);
-                are_members || alike.count(Signature(line).to_string(), line.age_us)
+                are_members || alike.count(node, line, line.age_us)
             })
             .collect();
-        let rest: Vec<_> = alike.rest().collect();
+        let rest = alike.rest(self.graph);
         let mut left = kept.len() + rest.len();
         let mut branch = || {
             left -= 1;
@@ -198,13 +239,9 @@ impl<'a> Tree<'a> {
             writeln!(out, "{indent}{mark} {line}")?;
             self.below(out, node, &format!("{indent}{deeper}"))?;
         }
-        for (signature, count, oldest_us) in rest {
+        for line in rest {
             let (mark, _) = branch();
-            writeln!(
-                out,
-                "{indent}{mark} … and {count} more: {signature}, the longest {}",
-                Age(oldest_us)
-            )?;
+            writeln!(out, "{indent}{mark} {line}")?;
         }
         Ok(())
     }

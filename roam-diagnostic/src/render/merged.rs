@@ -8,7 +8,8 @@ use std::io;
 use roam_trace_common::event::Direction;
 
 use super::text::{
-    ChannelLine, ConnectionLine, Options, RULE, RequestLine, render_window, section, sources, time,
+    ChannelLine, ConnectionLine, Options, RULE, render_window, request_lines, section, sources,
+    time,
 };
 use crate::snapshot::{Dump, Snapshot};
 
@@ -36,21 +37,20 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
             sources: sources(snapshot, options),
         }),
     )?;
+    let requests = merged(dump, |snapshot| &snapshot.requests, |row| row.age_us);
     section(
         out,
         options,
         "IN-FLIGHT REQUESTS, OLDEST FIRST (→ outgoing, ← incoming)",
-        merged(dump, |snapshot| &snapshot.requests, |row| row.age_us)
-            .into_iter()
-            .map(|(snapshot, row)| {
+        requests
+            .iter()
+            .zip(request_lines(requests.iter().copied()))
+            .map(|((snapshot, row), line)| {
                 let way = match row.direction {
                     Direction::Outgoing => "→",
                     Direction::Incoming => "←",
                 };
-                Prefixed(
-                    format!("{} {way}", snapshot.process),
-                    RequestLine(row, snapshot.source),
-                )
+                Prefixed(format!("{} {way}", snapshot.process), line)
             }),
     )?;
     section(

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
@@ -90,13 +91,13 @@ fn render_snapshot(
         out,
         options,
         "IN-FLIGHT REQUESTS, OUTGOING (client → server)",
-        requests(Direction::Outgoing).map(|request| RequestLine(request, snapshot.source)),
+        request_lines(requests(Direction::Outgoing).map(|request| (snapshot, request))),
     )?;
     section(
         out,
         options,
         "IN-FLIGHT REQUESTS, INCOMING (server → client)",
-        requests(Direction::Incoming).map(|request| RequestLine(request, snapshot.source)),
+        request_lines(requests(Direction::Incoming).map(|request| (snapshot, request))),
     )?;
     section(
         out,
@@ -174,11 +175,28 @@ pub(super) fn section<L: fmt::Display>(
     Ok(())
 }
 
-pub(super) struct RequestLine<'a>(pub(super) &'a Request, pub(super) Source);
+pub(super) struct RequestLine<'a> {
+    request: &'a Request,
+    /// Where the process's rows come from.
+    source: Source,
+    /// The verdict of the row above.
+    above: Option<&'a Verdict>,
+}
+
+pub(super) fn request_lines<'a>(
+    rows: impl Iterator<Item = (&'a Snapshot, &'a Request)>,
+) -> impl Iterator<Item = RequestLine<'a>> {
+    let mut above = None;
+    rows.map(move |(snapshot, request)| RequestLine {
+        request,
+        source: snapshot.source,
+        above: std::mem::replace(&mut above, request.verdict.as_ref()),
+    })
+}
 
 impl fmt::Display for RequestLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let request = self.0;
+        let request = self.request;
         write!(f, "[req_id={}] ", request.request_id)?;
         f.write_str(&request.method_name())?;
         match &request.arguments {
@@ -198,8 +216,14 @@ impl fmt::Display for RequestLine<'_> {
             None => ")",
         })?;
         connection_name(f, request.connection_name.as_deref())?;
-        only_source(f, request.source, self.1)?;
-        why(f, request.verdict.as_ref())
+        only_source(f, request.source, self.source)?;
+        match (&request.verdict, self.above) {
+            // A hundred thousand calls behind one driver have one reason.
+            (Some(verdict), Some(above)) if Arc::ptr_eq(&verdict.text, &above.text) => {
+                f.write_str("\n    ↳ as above")
+            }
+            (verdict, _) => why(f, verdict.as_ref()),
+        }
     }
 }
 
@@ -302,7 +326,7 @@ impl fmt::Display for ChannelLine<'_> {
 }
 
 struct RegistryLine {
-    connection_name: String,
+    connection_name: Arc<str>,
     side: ChannelSide,
     channel_ids: Vec<u64>,
 }
@@ -322,7 +346,7 @@ fn channel_registries(snapshot: &Snapshot) -> Vec<RegistryLine> {
             let name = channel
                 .connection_name
                 .clone()
-                .unwrap_or_else(|| format!("connection {serial}"));
+                .unwrap_or_else(|| format!("connection {serial}").into());
             [ChannelSide::Server, ChannelSide::Client]
                 .into_iter()
                 .zip(sides)
@@ -429,7 +453,7 @@ pub(super) fn render_window(
             let name = traffic
                 .connection_name
                 .clone()
-                .unwrap_or_else(|| format!("connection {}", traffic.connection));
+                .unwrap_or_else(|| format!("connection {}", traffic.connection).into());
             format!(
                 "{name}: {} started, {} ended",
                 traffic.started, traffic.ended

@@ -2,7 +2,7 @@
 
 use roam_trace_common::event::{Direction, Phase};
 
-use super::pair::{Confidence, Pairs, Partner};
+use super::pair::{Confidence, Ground, Pairs, Partner};
 use super::scene::{Endpoint, RowId, Scene};
 
 /// What was found of a request at the other end of its link.
@@ -30,7 +30,7 @@ pub(super) enum OtherEnd {
 pub(super) struct Match {
     pub(super) row: RowId,
     pub(super) confidence: Confidence,
-    pub(super) ground: String,
+    pub(super) ground: Ground,
 }
 
 /// Finds the other end's row of a request.
@@ -69,7 +69,7 @@ impl Calls {
         };
         let mut wrong = None;
         let mut fitting = Vec::new();
-        for &other in rows_at(scene, row, there) {
+        for other in rows_at(scene, row, there) {
             match contradiction(scene, row, other) {
                 Some(why) => wrong = Some((other, why)),
                 None => fitting.push(other),
@@ -103,12 +103,14 @@ impl Calls {
             .iter()
             .filter_map(|&candidate| self.same_connection(scene, endpoint, candidate))
             .flat_map(|there| rows_at(scene, row, there))
-            .filter(|&&other| contradiction(scene, row, other).is_none());
+            .filter(|&other| contradiction(scene, row, other).is_none());
         match (fitting.next(), fitting.next()) {
-            (Some(&other), None) => OtherEnd::Row(Match {
+            (Some(other), None) => OtherEnd::Row(Match {
                 row: other,
                 confidence: Confidence::Medium,
-                ground: "only one of the links that may be the other end has this request".into(),
+                ground: Ground::Fixed(
+                    "only one of the links that may be the other end has this request",
+                ),
             }),
             _ => OtherEnd::Ambiguous,
         }
@@ -127,7 +129,11 @@ impl Calls {
 }
 
 /// The rows of that id at another connection, seen from there.
-fn rows_at<'s>(scene: &'s Scene<'_>, row: RowId, there: Endpoint) -> &'s [RowId] {
+fn rows_at<'s>(
+    scene: &'s Scene<'_>,
+    row: RowId,
+    there: Endpoint,
+) -> impl Iterator<Item = RowId> + use<'s> {
     let request = scene.request(row);
     let direction = match request.direction {
         Direction::Outgoing => Direction::Incoming,

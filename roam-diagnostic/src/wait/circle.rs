@@ -3,8 +3,25 @@
 
 /// Groups of nodes that lead to each other. A group stands after every group that it leads to.
 pub(super) struct Circles {
-    pub(super) groups: Vec<Vec<u32>>,
-    pub(super) group_of: Vec<u32>,
+    members: Vec<u32>,
+    /// Where each group's members begin, and the end of the last.
+    starts: Vec<u32>,
+    group_of: Vec<u32>,
+}
+
+impl Circles {
+    /// How many groups there are.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    pub(super) fn group(&self, group: usize) -> &[u32] {
+        &self.members[self.starts[group] as usize..self.starts[group + 1] as usize]
+    }
+
+    pub(super) fn group_of(&self, node: u32) -> usize {
+        self.group_of[node as usize] as usize
+    }
 }
 
 const NONE: u32 = u32::MAX;
@@ -13,7 +30,8 @@ const NONE: u32 = u32::MAX;
 pub(super) fn circles(count: usize, steps: &[(u32, u32)]) -> Circles {
     let (starts, targets) = adjacency(count, steps);
     let mut found = Circles {
-        groups: Vec::new(),
+        members: Vec::with_capacity(count),
+        starts: vec![0],
         group_of: vec![NONE; count],
     };
     let mut order = vec![NONE; count];
@@ -47,11 +65,11 @@ pub(super) fn circles(count: usize, steps: &[(u32, u32)]) -> Circles {
             }
             if lowest[at] == order[at] {
                 let begin = open.iter().rposition(|&other| other == node).unwrap_or(0);
-                let group = open.split_off(begin);
-                for &member in &group {
-                    found.group_of[member as usize] = found.groups.len() as u32;
+                for &member in &open[begin..] {
+                    found.group_of[member as usize] = found.starts.len() as u32 - 1;
                 }
-                found.groups.push(group);
+                found.members.extend(open.drain(begin..));
+                found.starts.push(found.members.len() as u32);
             }
             if let Some(&(before, _)) = path.last() {
                 lowest[before as usize] = lowest[before as usize].min(lowest[at]);
@@ -84,7 +102,10 @@ mod tests {
     use super::*;
 
     fn check(steps: &[(u32, u32)], expected: &[&[u32]]) {
-        let mut groups = circles(6, steps).groups;
+        let found = circles(6, steps);
+        let mut groups: Vec<Vec<u32>> = (0..found.len())
+            .map(|group| found.group(group).to_vec())
+            .collect();
         groups.iter_mut().for_each(|group| group.sort_unstable());
         groups.retain(|group| group.len() > 1);
         groups.sort_unstable();
@@ -107,7 +128,7 @@ mod tests {
     fn a_group_stands_after_those_it_leads_to() {
         let found = circles(4, &[(0, 1), (1, 2), (3, 2)]);
         for (from, to) in [(0, 1), (1, 2), (3, 2)] {
-            assert!(found.group_of[from] > found.group_of[to]);
+            assert!(found.group_of(from) > found.group_of(to));
         }
     }
 
@@ -115,6 +136,6 @@ mod tests {
     fn a_long_chain_needs_no_stack() {
         let count = 200_000;
         let steps: Vec<_> = (1..count).map(|node| (node - 1, node)).collect();
-        assert_eq!(circles(count as usize, &steps).groups.len(), count as usize);
+        assert_eq!(circles(count as usize, &steps).len(), count as usize);
     }
 }

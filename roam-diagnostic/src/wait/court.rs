@@ -1,7 +1,10 @@
 //! What the rules share: who is at the other end, and what a driver is in.
 
-use std::collections::{HashMap, HashSet};
+use std::cell::{OnceCell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt, HashSet};
 use roam_trace_common::event::{ConnectionState, Direction, Phase};
 
 use super::call::Calls;
@@ -9,6 +12,7 @@ use super::facts::{Life, Peer};
 use super::scene::{Endpoint, RowId, Scene, unread};
 use super::verdict::{Evidence, Relation};
 use crate::duration::Age;
+use crate::snapshot::Request;
 
 /// The scene with its pairs, and what follows from them for every link.
 pub(super) struct Court<'a> {
@@ -16,13 +20,56 @@ pub(super) struct Court<'a> {
     pub(super) calls: &'a Calls,
     /// Messages that the other end sent over a second ago and the link has not taken.
     not_received: HashMap<Endpoint, u64>,
-    /// Requests that a blocked link holds up.
-    behind: HashMap<Endpoint, u64>,
+    /// What is known of each link, once it was asked for.
+    cases: RefCell<HashMap<Endpoint, Rc<LinkCase>>>,
+    /// Words and evidence that every row of a link shares.
+    shared: RefCell<HashMap<(Endpoint, Shared), Words>>,
+    /// Requests of each link that wait for its driver, counted at the first need.
+    behind: OnceCell<HashMap<Endpoint, u64>>,
     /// Links of each process without a partner.
     unpaired: Vec<u32>,
     /// What is at the other ends of each process's sockets, each once.
     neighbours: HashMap<u32, Vec<Peer>>,
     traced: HashSet<u32>,
+}
+
+/// Words and what they rest on. A hundred thousand rows behind one driver share them.
+pub(super) type Words = (Arc<str>, Arc<[Evidence]>);
+
+/// What words a link's rows share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Shared {
+    /// What its driver is in.
+    Trouble,
+    /// The same, of a request that is not sent.
+    NotSent,
+    /// The same, of a response that cannot arrive.
+    NoResponse,
+    /// The same, of a request that the other end has not taken.
+    NotTaken,
+    /// Nothing is known of the peer, and it was never heard.
+    NeverHeard,
+    /// Nothing is known of the peer, and it says nothing.
+    Silent,
+    /// Nothing is known of the peer, and it says other things.
+    Talking,
+    /// Nothing is known of the peer, nor whether the request was written.
+    Unobserved,
+    /// Several links may be the peer's.
+    Ambiguous,
+    /// The peer can do nothing.
+    PeerGone,
+    /// A handler runs and waits for no call that is known.
+    HandlerRunning,
+}
+
+/// What the rules ask of a link for every one of its rows.
+#[derive(Debug)]
+pub(super) struct LinkCase {
+    pub(super) trouble: Option<Trouble>,
+    /// The process at the other end and who keeps that end open, where it is one process.
+    pub(super) peer: Option<(u32, Option<u32>)>,
+    pub(super) peer_life: Life,
 }
 
 /// What keeps a driver from doing its work.
@@ -59,7 +106,9 @@ impl<'a> Court<'a> {
             scene,
             calls,
             not_received: HashMap::new(),
-            behind: HashMap::new(),
+            cases: RefCell::default(),
+            shared: RefCell::default(),
+            behind: OnceCell::new(),
             unpaired: vec![0; scene.snapshots.len()],
             neighbours: HashMap::new(),
             traced: scene
@@ -102,18 +151,6 @@ impl<'a> Court<'a> {
                 }
             }
         }
-        for (row, request) in scene.requests() {
-            let is_held_up = match request.direction {
-                Direction::Outgoing => request.phase != Phase::Responded,
-                Direction::Incoming => request.phase == Phase::Responding,
-            };
-            if is_held_up {
-                *court
-                    .behind
-                    .entry(scene.link(scene.endpoint(row)))
-                    .or_default() += 1;
-            }
-        }
         court
     }
 
@@ -130,6 +167,56 @@ impl<'a> Court<'a> {
             (Some(_), _) => {}
             (None, peer) => peers.push(peer),
         }
+    }
+
+    /// What is known of a link.
+    pub(super) fn link_case(&self, link: Endpoint) -> Rc<LinkCase> {
+        if let Some(case) = self.cases.borrow().get(&link) {
+            return case.clone();
+        }
+        let peer = self.peer_pid(link);
+        let case = Rc::new(LinkCase {
+            trouble: self.trouble(link),
+            peer,
+            peer_life: peer.map_or(Life::Alive, |(pid, _)| self.scene.life(pid)),
+        });
+        self.cases.borrow_mut().insert(link, case.clone());
+        case
+    }
+
+    /// The words that a link's rows share, made at the first need.
+    pub(super) fn shared(
+        &self,
+        link: Endpoint,
+        what: Shared,
+        make: impl FnOnce() -> (String, Vec<Evidence>),
+    ) -> Words {
+        if let Some(words) = self.shared.borrow().get(&(link, what)) {
+            return words.clone();
+        }
+        let (text, evidence) = make();
+        let words: Words = (text.into(), evidence.into());
+        self.shared.borrow_mut().insert((link, what), words.clone());
+        words
+    }
+
+    /// Requests that a driver in trouble holds up.
+    fn behind(&self, link: Endpoint) -> u64 {
+        let is_held_up = |request: &Request| match request.direction {
+            Direction::Outgoing => request.phase != Phase::Responded,
+            Direction::Incoming => request.phase == Phase::Responding,
+        };
+        let behind = self.behind.get_or_init(|| {
+            let mut behind = HashMap::new();
+            for (row, request) in self.scene.requests() {
+                if is_held_up(request) {
+                    let link = self.scene.link(self.scene.endpoint(row));
+                    *behind.entry(link).or_default() += 1;
+                }
+            }
+            behind
+        });
+        behind.get(&link).copied().unwrap_or(0)
     }
 
     pub(super) fn trouble(&self, link: Endpoint) -> Option<Trouble> {
@@ -262,7 +349,11 @@ impl<'a> Court<'a> {
     }
 
     /// What a driver is in, in words, and the evidence for it.
-    pub(super) fn describe(&self, link: Endpoint, trouble: Trouble) -> (String, Vec<Evidence>) {
+    pub(super) fn describe(&self, link: Endpoint, trouble: Trouble) -> Words {
+        self.shared(link, Shared::Trouble, || self.words_of(link, trouble))
+    }
+
+    fn words_of(&self, link: Endpoint, trouble: Trouble) -> (String, Vec<Evidence>) {
         let mut evidence = self.driver_evidence(link);
         let text = match trouble {
             Trouble::Delivering {
@@ -276,7 +367,7 @@ impl<'a> Court<'a> {
                     channel_id,
                     waiting_us,
                     unread_items: channel.map(unread),
-                    requests_behind: self.behind.get(&link).copied().unwrap_or(0),
+                    requests_behind: self.behind(link),
                 });
                 let mut text = format!(
                     "has waited {} to deliver to channel {channel_id}",

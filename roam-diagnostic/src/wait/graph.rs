@@ -8,16 +8,20 @@
 //! it for granted closes a circle through two or more such handlers, the circle
 //! is shown as a likely deadlock and said to be that.
 
-use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use roam_trace_common::event::{Direction, Phase};
+use foldhash::{HashMap, HashMapExt};
+use std::collections::BTreeMap;
+
+use roam_trace_common::event::{Direction, Phase, RequestKind};
 use serde::Serialize;
 
-use super::circle::circles;
+use super::circle::{Circles, circles};
 use super::court::Court;
 use super::facts::Life;
-use super::pair::Confidence;
-use super::rules::{Finding, On, Wait};
+use super::pair::{Confidence, Ground};
+use super::rules::{Finding, On};
+use super::scene::RowId;
 use super::verdict::{Code, Verdict};
 use crate::snapshot::{Process, id};
 
@@ -36,7 +40,7 @@ pub struct WaitGraph {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
     /// The process that it is in.
-    pub process: Process,
+    pub process: Arc<Process>,
     /// What it is.
     #[serde(flatten)]
     pub kind: NodeKind,
@@ -45,7 +49,7 @@ pub struct Node {
     /// The case, where there is a verdict.
     pub code: Option<Code>,
     /// The case in words.
-    pub text: Option<String>,
+    pub text: Option<Arc<str>>,
 }
 
 /// What a node is.
@@ -58,9 +62,9 @@ pub enum NodeKind {
         #[serde(serialize_with = "id")]
         serial: u64,
         /// The method.
-        method: String,
+        method: Arc<str>,
         /// The method whose handler made the call, where that is known.
-        made_by: Option<String>,
+        made_by: Option<Arc<str>>,
     },
     /// A call that the process serves.
     Handler {
@@ -68,7 +72,7 @@ pub enum NodeKind {
         #[serde(serialize_with = "id")]
         serial: u64,
         /// The method.
-        method: String,
+        method: Arc<str>,
         /// How far it is.
         phase: Phase,
     },
@@ -78,7 +82,7 @@ pub enum NodeKind {
         #[serde(serialize_with = "id")]
         connection: u64,
         /// The connection's name.
-        name: String,
+        name: Arc<str>,
     },
     /// A process of which nothing more is known.
     Process,
@@ -94,7 +98,7 @@ pub struct Edge {
     /// How sure that is.
     pub confidence: Confidence,
     /// What it rests on.
-    pub ground: String,
+    pub ground: Ground,
 }
 
 /// What is at the bottom of one or several chains.
@@ -127,63 +131,89 @@ pub(super) struct Built {
     pub(super) in_circle: BTreeMap<u32, u32>,
 }
 
-/// Builds the graph out of what the rules found for requests and drivers.
-pub(super) fn build(court: &Court<'_>, findings: &[(On, Option<Finding>)]) -> Built {
-    let mut nodes = Nodes {
-        court,
-        places: HashMap::new(),
-        on: Vec::new(),
-        nodes: Vec::new(),
-    };
-    let mut edges = Vec::new();
-    for (on, finding) in findings {
-        let from = nodes.place(*on);
-        let Some(finding) = finding else { continue };
-        nodes.tell(from, &finding.verdict);
-        for wait in &finding.waits_for {
-            edges.push(edge(from, nodes.place(wait.on), wait));
-        }
-    }
-    let mut built = Built {
-        graph: WaitGraph {
-            nodes: nodes.nodes,
-            edges,
-            roots: Vec::new(),
-        },
-        on: nodes.on,
-        in_circle: BTreeMap::new(),
-    };
-    find_roots(court, &mut built);
-    built
-}
-
-fn edge(from: u32, to: u32, wait: &Wait) -> Edge {
-    Edge {
-        from,
-        to,
-        confidence: wait.confidence,
-        ground: wait.ground.clone(),
-    }
-}
-
-struct Nodes<'a> {
+/// Builds the graph out of what the rules find for requests and drivers.
+pub(super) struct Builder<'a> {
     court: &'a Court<'a>,
-    places: HashMap<On, u32>,
+    /// Places of requests' nodes, by process and row.
+    requests: Vec<Vec<u32>>,
+    /// Places of other nodes.
+    others: HashMap<On, u32>,
     on: Vec<On>,
     nodes: Vec<Node>,
+    edges: Vec<Edge>,
+    /// Names, each kept once: the graph's text groups nodes by them.
+    methods: HashMap<(u32, RequestKind, u64), Arc<str>>,
+    processes: HashMap<u32, Arc<Process>>,
 }
 
-impl Nodes<'_> {
+impl<'a> Builder<'a> {
+    pub(super) fn new(court: &'a Court<'a>) -> Self {
+        Self {
+            court,
+            requests: court
+                .scene
+                .snapshots
+                .iter()
+                .map(|snapshot| vec![NONE; snapshot.requests.len()])
+                .collect(),
+            others: HashMap::new(),
+            on: Vec::new(),
+            nodes: Vec::new(),
+            edges: Vec::new(),
+            methods: HashMap::new(),
+            processes: HashMap::new(),
+        }
+    }
+
+    /// Adds what was found for a node, and hands the verdict on.
+    pub(super) fn add(&mut self, on: On, finding: Finding) -> Verdict {
+        let from = self.place(on);
+        self.tell(from, &finding.verdict);
+        for wait in finding.waits_for {
+            let to = self.place(wait.on);
+            self.edges.push(Edge {
+                from,
+                to,
+                confidence: wait.confidence,
+                ground: wait.ground,
+            });
+        }
+        finding.verdict
+    }
+
+    pub(super) fn finish(self) -> Built {
+        let mut built = Built {
+            graph: WaitGraph {
+                nodes: self.nodes,
+                edges: self.edges,
+                roots: Vec::new(),
+            },
+            on: self.on,
+            in_circle: BTreeMap::new(),
+        };
+        find_roots(self.court, &mut built);
+        built
+    }
+
     /// The node of a request, driver or process, made where there is none yet.
     fn place(&mut self, on: On) -> u32 {
-        if let Some(&place) = self.places.get(&on) {
-            return place;
+        let known = match on {
+            On::Request(row) => self.requests[row.process as usize][row.index as usize],
+            _ => self.others.get(&on).copied().unwrap_or(NONE),
+        };
+        if known != NONE {
+            return known;
         }
         let place = self.nodes.len() as u32;
         let node = self.node(on);
         self.nodes.push(node);
         self.on.push(on);
-        self.places.insert(on, place);
+        match on {
+            On::Request(row) => self.requests[row.process as usize][row.index as usize] = place,
+            _ => {
+                self.others.insert(on, place);
+            }
+        }
         place
     }
 
@@ -193,7 +223,24 @@ impl Nodes<'_> {
         node.text = Some(verdict.text.clone());
     }
 
-    fn node(&self, on: On) -> Node {
+    /// A request's method, as a person reads it.
+    fn method(&mut self, row: RowId) -> Arc<str> {
+        let request = self.court.scene.request(row);
+        self.methods
+            .entry((row.process, request.kind, request.method_id))
+            .or_insert_with(|| request.method_name().into())
+            .clone()
+    }
+
+    fn process(&mut self, process: u32) -> Arc<Process> {
+        let scene = self.court.scene;
+        self.processes
+            .entry(process)
+            .or_insert_with(|| Arc::new(scene.snapshot(process).process.clone()))
+            .clone()
+    }
+
+    fn node(&mut self, on: On) -> Node {
         let scene = self.court.scene;
         let (process, kind, age_us) = match on {
             On::Request(row) => {
@@ -201,27 +248,24 @@ impl Nodes<'_> {
                 let kind = match request.direction {
                     Direction::Outgoing => NodeKind::Call {
                         serial: request.serial,
-                        method: request.method_name().into_owned(),
-                        made_by: scene
-                            .parent(row)
-                            .map(|parent| scene.request(parent).method_name().into_owned()),
+                        method: self.method(row),
+                        made_by: scene.parent(row).map(|parent| self.method(parent)),
                     },
                     Direction::Incoming => NodeKind::Handler {
                         serial: request.serial,
-                        method: request.method_name().into_owned(),
+                        method: self.method(row),
                         phase: request.phase,
                     },
                 };
-                let process = scene.snapshot(row.process).process.clone();
-                (process, kind, request.age_us)
+                (self.process(row.process), kind, request.age_us)
             }
             On::Driver(link) => {
                 let connection = scene.connection(link);
                 let kind = NodeKind::Driver {
                     connection: link.serial,
-                    name: connection.map_or_else(String::new, |row| row.name.clone()),
+                    name: connection.map_or_else(|| "".into(), |row| row.name.clone()),
                 };
-                (scene.snapshot(link.process).process.clone(), kind, 0)
+                (self.process(link.process), kind, 0)
             }
             On::Process(pid) => {
                 let process = scene.process_facts(pid).map_or_else(
@@ -231,7 +275,7 @@ impl Nodes<'_> {
                     },
                     |facts| facts.process.clone(),
                 );
-                (process, NodeKind::Process, 0)
+                (Arc::new(process), NodeKind::Process, 0)
             }
         };
         Node {
@@ -251,6 +295,9 @@ impl Nodes<'_> {
     }
 }
 
+/// No root of that node.
+const NONE: u32 = u32::MAX;
+
 /// Finds circles and what waits for nothing, and puts first what holds something up for longest.
 fn find_roots(court: &Court<'_>, built: &mut Built) {
     let count = built.graph.nodes.len();
@@ -261,56 +308,41 @@ fn find_roots(court: &Court<'_>, built: &mut Built) {
         .map(|edge| (edge.from, edge.to))
         .collect();
     let certain = circles(count, &steps);
-    let mut is_sink = vec![true; certain.groups.len()];
-    let mut is_circle: Vec<_> = certain.groups.iter().map(|group| group.len() > 1).collect();
+    let mut is_sink = vec![true; certain.len()];
+    let mut is_circle: Vec<bool> = (0..certain.len())
+        .map(|group| certain.group(group).len() > 1)
+        .collect();
     for &(from, to) in &steps {
-        let (from_group, to_group) = (
-            certain.group_of[from as usize],
-            certain.group_of[to as usize],
-        );
+        let (from_group, to_group) = (certain.group_of(from), certain.group_of(to));
         if from_group != to_group {
-            is_sink[from_group as usize] = false;
+            is_sink[from_group] = false;
         } else if from == to {
-            is_circle[from_group as usize] = true;
+            is_circle[from_group] = true;
         }
     }
     let oldest_us = oldest_waiters(&built.graph, &certain, &steps);
 
     let mut roots = Vec::new();
-    let mut bottom: BTreeMap<u32, u32> = BTreeMap::new();
-    for (group, members) in (0..).zip(&certain.groups) {
-        if !is_sink[group as usize] {
-            continue;
-        }
-        let deadlock = is_circle[group as usize].then_some(Deadlock::Certain);
+    let mut root_of = vec![NONE; count];
+    for group in (0..certain.len()).filter(|&group| is_sink[group]) {
+        let members = certain.group(group);
+        let deadlock = is_circle[group].then_some(Deadlock::Certain);
         let nodes = match deadlock {
             Some(_) => in_order(members, &steps),
-            None => members.clone(),
+            None => members.to_vec(),
         };
         if deadlock.is_none() {
-            bottom.insert(nodes[0], roots.len() as u32);
+            root_of[nodes[0] as usize] = roots.len() as u32;
         }
         roots.push(Root {
             nodes,
             deadlock,
-            oldest_us: oldest_us[group as usize],
+            oldest_us: oldest_us[group],
         });
     }
-    let likely = likely_circles(court, built, &steps, &bottom);
-    for (leaves, members) in &likely {
-        let first = bottom[&leaves[0]];
-        let oldest_us = leaves
-            .iter()
-            .map(|leaf| roots[bottom[leaf] as usize].oldest_us)
-            .max();
-        for leaf in leaves {
-            roots[bottom[leaf] as usize].nodes.clear();
-        }
-        let root = &mut roots[first as usize];
-        root.nodes.clone_from(leaves);
-        root.deadlock = Some(Deadlock::Likely);
-        root.oldest_us = oldest_us.unwrap_or(root.oldest_us);
-        for &member in members {
+    for (leaves, members) in likely_circles(court, built, &steps, &root_of) {
+        join_roots(&mut roots, &root_of, &leaves);
+        for member in members {
             built.in_circle.insert(member, leaves[0]);
         }
     }
@@ -326,31 +358,42 @@ fn find_roots(court: &Court<'_>, built: &mut Built) {
     built.graph.roots = roots;
 }
 
-/// For every group, the age of the oldest node that leads to it. Groups come after those that they lead to.
-fn oldest_waiters(
-    graph: &WaitGraph,
-    groups: &super::circle::Circles,
-    steps: &[(u32, u32)],
-) -> Vec<u64> {
-    let mut oldest_us: Vec<u64> = groups
-        .groups
+/// Makes one root of those of a likely circle, in the place of the first.
+fn join_roots(roots: &mut [Root], root_of: &[u32], leaves: &[u32]) {
+    let place = |leaf: u32| root_of[leaf as usize] as usize;
+    let oldest_us = leaves
         .iter()
-        .map(|members| {
-            members
-                .iter()
-                .map(|&node| graph.nodes[node as usize].age_us)
+        .map(|&leaf| roots[place(leaf)].oldest_us)
+        .max()
+        .unwrap_or(0);
+    for &leaf in leaves {
+        roots[place(leaf)].nodes.clear();
+    }
+    roots[place(leaves[0])] = Root {
+        nodes: leaves.to_vec(),
+        deadlock: Some(Deadlock::Likely),
+        oldest_us,
+    };
+}
+
+/// For every group, the age of the oldest node that leads to it. Groups come after those that they lead to.
+fn oldest_waiters(graph: &WaitGraph, groups: &Circles, steps: &[(u32, u32)]) -> Vec<u64> {
+    let mut oldest_us: Vec<u64> = (0..groups.len())
+        .map(|group| {
+            let ages = groups.group(group).iter();
+            ages.map(|&node| graph.nodes[node as usize].age_us)
                 .max()
                 .unwrap_or(0)
         })
         .collect();
     let mut leads_to: Vec<_> = steps
         .iter()
-        .map(|&(from, to)| (groups.group_of[from as usize], groups.group_of[to as usize]))
+        .map(|&(from, to)| (groups.group_of(from), groups.group_of(to)))
         .filter(|(from, to)| from != to)
         .collect();
     leads_to.sort_unstable_by_key(|&(from, _)| std::cmp::Reverse(from));
     for (from, to) in leads_to {
-        oldest_us[to as usize] = oldest_us[to as usize].max(oldest_us[from as usize]);
+        oldest_us[to] = oldest_us[to].max(oldest_us[from]);
     }
     oldest_us
 }
@@ -390,11 +433,11 @@ fn likely_circles(
     court: &Court<'_>,
     built: &Built,
     steps: &[(u32, u32)],
-    bottom: &BTreeMap<u32, u32>,
+    root_of: &[u32],
 ) -> Vec<(Vec<u32>, Vec<u32>)> {
     let processes = court.scene.snapshots.len();
     let count = built.graph.nodes.len();
-    let mut steps = steps.to_vec();
+    let (mut waiting, mut bottom) = (Vec::new(), Vec::new());
     for (place, on) in (0..).zip(&built.on) {
         let On::Request(row) = *on else { continue };
         let request = court.scene.request(row);
@@ -404,16 +447,20 @@ fn likely_circles(
         // Stands for "the handlers of this process that wait", so that there are few steps.
         let handlers = (count as u32) + row.process;
         if !court.scene.children(row).is_empty() {
-            steps.push((handlers, place));
-        } else if bottom.contains_key(&place)
+            waiting.push((handlers, place));
+        } else if root_of[place as usize] != NONE
             && built.graph.nodes[place as usize].code == Some(Code::HandlerRunning)
         {
-            steps.push((place, handlers));
+            bottom.push((place, handlers));
         }
     }
+    if waiting.is_empty() || bottom.is_empty() {
+        return Vec::new();
+    }
+    let steps = [steps, &waiting, &bottom].concat();
     let all = circles(count + processes, &steps);
-    all.groups
-        .iter()
+    (0..all.len())
+        .map(|group| all.group(group))
         .filter(|group| group.len() > 1)
         .filter_map(|group| {
             let mut members: Vec<u32> = group
@@ -425,7 +472,7 @@ fn likely_circles(
             let leaves: Vec<u32> = members
                 .iter()
                 .copied()
-                .filter(|node| bottom.contains_key(node))
+                .filter(|&node| root_of[node as usize] != NONE)
                 .collect();
             (leaves.len() > 1).then_some((leaves, members))
         })

@@ -18,15 +18,16 @@ mod verdict;
 
 pub use facts::{Counters, Facts, Life, Moved, Neighbour, Peer, ProcessFacts, Via};
 pub use graph::{Deadlock, Edge, Node, NodeKind, Root, WaitGraph};
-pub use pair::Confidence;
+pub use pair::{Confidence, Ground};
 pub use verdict::{Code, Evidence, Relation, Verdict};
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use call::Calls;
 use court::Court;
-use graph::Built;
+use foldhash::HashMap;
+use graph::{Builder, Built};
 use rules::{Finding, On};
 use scene::{Endpoint, RowId, Scene};
 
@@ -56,13 +57,10 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Expl
         let court = Court::new(&scene, &calls);
         judge(&court)
     };
-    for snapshot in snapshots.iter_mut() {
-        for row in &mut snapshot.requests {
-            row.verdict = None;
+    for (snapshot, verdicts) in snapshots.iter_mut().zip(verdicts.requests) {
+        for (row, verdict) in snapshot.requests.iter_mut().zip(verdicts) {
+            row.verdict = verdict;
         }
-    }
-    for (row, verdict) in verdicts.requests {
-        snapshots[row.process as usize].requests[row.index as usize].verdict = Some(verdict);
     }
     for (snapshot, verdicts) in snapshots.iter_mut().zip(verdicts.connections) {
         for (row, verdict) in snapshot.connections.iter_mut().zip(verdicts) {
@@ -77,21 +75,29 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Expl
     explained
 }
 
+/// For every row of every process, in the order of the snapshots.
 struct Verdicts {
-    requests: Vec<(RowId, Verdict)>,
+    requests: Vec<Vec<Option<Verdict>>>,
     connections: Vec<Vec<Option<Verdict>>>,
     channels: Vec<Vec<Option<Verdict>>>,
 }
 
 fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
-    let mut findings = Vec::new();
+    let mut graph = Builder::new(court);
+    let mut requests: Vec<Vec<Option<Verdict>>> = court
+        .scene
+        .snapshots
+        .iter()
+        .map(|snapshot| vec![None; snapshot.requests.len()])
+        .collect();
     let mut contradicting = BTreeSet::new();
     let mut is_ambiguous = false;
     for (row, _) in court.scene.requests() {
         if let Some(finding) = rules::judge_request(court, row) {
             is_ambiguous |= finding.verdict.code == Code::PeerAmbiguous;
             add_contradicting(court, row, &finding, &mut contradicting);
-            findings.push((On::Request(row), Some(finding)));
+            let verdict = graph.add(On::Request(row), finding);
+            requests[row.process as usize][row.index as usize] = Some(verdict);
         }
     }
     let mut connections = Vec::new();
@@ -103,7 +109,7 @@ fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
                 serial: row.serial,
             };
             if let Some(finding) = rules::judge_driver(court, link) {
-                findings.push((On::Driver(link), Some(finding)));
+                graph.add(On::Driver(link), finding);
             }
         }
         connections.push(
@@ -127,17 +133,10 @@ fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
                 .collect(),
         );
     }
-    let mut built = graph::build(court, &findings);
-    let mut requests: HashMap<RowId, Verdict> = findings
-        .into_iter()
-        .filter_map(|(on, finding)| match on {
-            On::Request(row) => Some((row, finding?.verdict)),
-            On::Driver(_) | On::Process(_) => None,
-        })
-        .collect();
+    let mut built = graph.finish();
     tell_deadlocks(&mut built, &mut requests);
     let verdicts = Verdicts {
-        requests: requests.into_iter().collect(),
+        requests,
         connections,
         channels,
     };
@@ -167,7 +166,10 @@ fn add_contradicting(
 }
 
 /// The verdict of every request in a circle becomes that it is in one.
-fn tell_deadlocks(built: &mut Built, verdicts: &mut HashMap<RowId, Verdict>) {
+fn tell_deadlocks(built: &mut Built, verdicts: &mut [Vec<Option<Verdict>>]) {
+    if built.in_circle.is_empty() {
+        return;
+    }
     let circles: HashMap<u32, (String, Evidence)> = built
         .graph
         .roots
@@ -184,10 +186,10 @@ fn tell_deadlocks(built: &mut Built, verdicts: &mut HashMap<RowId, Verdict>) {
         else {
             continue;
         };
-        if let Some(verdict) = verdicts.get_mut(&row) {
+        if let Some(verdict) = &mut verdicts[row.process as usize][row.index as usize] {
             verdict.code = Code::Deadlock;
-            verdict.text = format!("{text}; {}", verdict.text);
-            verdict.evidence.push(evidence.clone());
+            verdict.text = format!("{text}; {}", verdict.text).into();
+            verdict.evidence = verdict.evidence.iter().chain([evidence]).cloned().collect();
             built.graph.nodes[place as usize].code = Some(Code::Deadlock);
         }
     }
@@ -197,7 +199,7 @@ fn tell_deadlocks(built: &mut Built, verdicts: &mut HashMap<RowId, Verdict>) {
 fn processes_of(graph: &WaitGraph, root: &Root) -> Vec<Process> {
     let mut processes: Vec<Process> = Vec::new();
     for &node in &root.nodes {
-        let process = &graph.nodes[node as usize].process;
+        let process = &*graph.nodes[node as usize].process;
         if !processes.contains(process) {
             processes.push(process.clone());
         }

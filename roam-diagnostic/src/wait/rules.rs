@@ -2,14 +2,17 @@
 //! none applies to a row that is not stuck. A rule whose evidence is missing says
 //! what would get it, and none guesses.
 
+use std::rc::Rc;
+use std::sync::Arc;
+
 use roam_trace_common::event::{
     ChannelDirection, ConnectionState, Direction, Mark, Phase, RequestKind,
 };
 
 use super::call::{Match, OtherEnd};
-use super::court::{Court, PeerOf, Trouble};
+use super::court::{Court, LinkCase, PeerOf, Shared, Trouble};
 use super::facts::Life;
-use super::pair::Confidence;
+use super::pair::{Confidence, Ground};
 use super::scene::{Endpoint, RowId, unread};
 use super::verdict::{Code, Evidence, Relation, Verdict};
 use crate::duration::Age;
@@ -26,7 +29,7 @@ pub(super) struct Finding {
 pub(super) struct Wait {
     pub(super) on: On,
     pub(super) confidence: Confidence,
-    pub(super) ground: String,
+    pub(super) ground: Ground,
 }
 
 /// What something waits for.
@@ -41,12 +44,16 @@ pub(super) enum On {
 }
 
 impl Finding {
-    fn new(code: Code, text: impl Into<String>, evidence: Vec<Evidence>) -> Option<Self> {
+    fn new(
+        code: Code,
+        text: impl Into<Arc<str>>,
+        evidence: impl Into<Arc<[Evidence]>>,
+    ) -> Option<Self> {
         Some(Self {
             verdict: Verdict {
                 code,
                 text: text.into(),
-                evidence,
+                evidence: evidence.into(),
             },
             waits_for: Vec::new(),
         })
@@ -67,11 +74,11 @@ impl Waiting for Option<Finding> {
 }
 
 /// A step that the process itself recorded.
-fn known(on: On, ground: &str) -> Wait {
+fn known(on: On, ground: &'static str) -> Wait {
     Wait {
         on,
         confidence: Confidence::Known,
-        ground: ground.to_owned(),
+        ground: Ground::Fixed(ground),
     }
 }
 
@@ -89,7 +96,7 @@ struct Case<'a> {
     row: RowId,
     request: &'a Request,
     link: Endpoint,
-    trouble: Option<Trouble>,
+    link_case: Rc<LinkCase>,
     other: OtherEnd,
 }
 
@@ -138,24 +145,14 @@ pub(super) fn judge_request(court: &Court<'_>, row: RowId) -> Option<Finding> {
         row,
         request,
         link,
-        trouble: court.trouble(link),
+        link_case: court.link_case(link),
         other: court.calls.other_end(court.scene, row),
     };
     let rules = match request.direction {
         Direction::Outgoing => &OUTGOING[..],
         Direction::Incoming => &INCOMING[..],
     };
-    rules
-        .iter()
-        .find_map(|rule| rule(&case))
-        .map(|mut finding| {
-            let phase = Evidence::Phase {
-                phase: request.phase,
-                age_us: request.phase_age_us,
-            };
-            finding.verdict.evidence.insert(0, phase);
-            finding
-        })
+    rules.iter().find_map(|rule| rule(&case))
 }
 
 impl Case<'_> {
@@ -196,9 +193,9 @@ impl Case<'_> {
     }
 
     fn peer_with(&self, life: Life) -> Option<(u32, Option<u32>)> {
-        self.court
-            .peer_pid(self.link)
-            .filter(|&(pid, _)| self.court.scene.life(pid) == life)
+        self.link_case
+            .peer
+            .filter(|_| self.link_case.peer_life == life)
     }
 }
 
@@ -228,61 +225,71 @@ fn response_not_read(case: &Case<'_>) -> Option<Finding> {
         case.court
             .threads_evidence(case.row.process)
             .into_iter()
-            .collect(),
+            .collect::<Vec<_>>(),
     )
 }
 
 fn peer_dead(case: &Case<'_>) -> Option<Finding> {
     let (pid, held_by) = case.peer_with(Life::Dead)?;
-    let mut text = format!("peer {} is dead", case.court.pid_name(pid));
-    if let Some(holder) = held_by {
-        text.push_str(&format!(
-            "; {} holds its end of the connection open",
-            case.court.pid_name(holder)
-        ));
-    }
-    Finding::new(Code::PeerDead, text, case.process_evidence(pid, held_by))
+    let (text, evidence) = case.court.shared(case.link, Shared::PeerGone, || {
+        let mut text = format!("peer {} is dead", case.court.pid_name(pid));
+        if let Some(holder) = held_by {
+            text.push_str(&format!(
+                "; {} holds its end of the connection open",
+                case.court.pid_name(holder)
+            ));
+        }
+        (text, case.process_evidence(pid, held_by))
+    });
+    Finding::new(Code::PeerDead, text, evidence)
         .waiting_for(known(On::Process(pid), "the state of its process"))
 }
 
 fn peer_stopped(case: &Case<'_>) -> Option<Finding> {
     let (pid, _) = case.peer_with(Life::Stopped)?;
-    Finding::new(
-        Code::PeerStopped,
-        format!(
+    let (text, evidence) = case.court.shared(case.link, Shared::PeerGone, || {
+        let text = format!(
             "peer {} is stopped by a signal or a debugger",
             case.court.pid_name(pid)
-        ),
-        case.process_evidence(pid, None),
-    )
-    .waiting_for(known(On::Process(pid), "the state of its process"))
+        );
+        (text, case.process_evidence(pid, None))
+    });
+    Finding::new(Code::PeerStopped, text, evidence)
+        .waiting_for(known(On::Process(pid), "the state of its process"))
 }
 
 fn driver_blocked_before_sending(case: &Case<'_>) -> Option<Finding> {
-    let trouble = case
-        .trouble
-        .filter(|trouble| case.is_unsent() && matches!(trouble, Trouble::Delivering { .. }))?;
-    not_sent_because_of(case, Code::DriverBlocked, trouble)
+    not_sent_because_of(case, Code::DriverBlocked)
 }
 
 fn write_blocked(case: &Case<'_>) -> Option<Finding> {
-    let trouble = case
-        .trouble
-        .filter(|trouble| case.is_unsent() && matches!(trouble, Trouble::Writing { .. }))?;
-    not_sent_because_of(case, Code::WriteBlocked, trouble)
+    not_sent_because_of(case, Code::WriteBlocked)
 }
 
 fn runtime_starved_before_sending(case: &Case<'_>) -> Option<Finding> {
-    let trouble = case
-        .trouble
-        .filter(|trouble| case.is_unsent() && matches!(trouble, Trouble::NotPolled { .. }))?;
-    not_sent_because_of(case, Code::RuntimeStarved, trouble)
+    not_sent_because_of(case, Code::RuntimeStarved)
 }
 
-fn not_sent_because_of(case: &Case<'_>, code: Code, trouble: Trouble) -> Option<Finding> {
-    let (text, evidence) = case.court.describe(case.link, trouble);
-    Finding::new(code, format!("not sent: the driver {text}"), evidence)
+fn not_sent_because_of(case: &Case<'_>, code: Code) -> Option<Finding> {
+    let trouble = case
+        .link_case
+        .trouble
+        .filter(|&trouble| code_of(trouble) == code && case.is_unsent())?;
+    let (text, evidence) = case.court.shared(case.link, Shared::NotSent, || {
+        let (text, evidence) = case.court.describe(case.link, trouble);
+        (format!("not sent: the driver {text}"), evidence.to_vec())
+    });
+    Finding::new(code, text, evidence)
         .waiting_for(known(On::Driver(case.link), "its own connection"))
+}
+
+/// The case that a driver in trouble is.
+fn code_of(trouble: Trouble) -> Code {
+    match trouble {
+        Trouble::Delivering { .. } => Code::DriverBlocked,
+        Trouble::Writing { .. } => Code::WriteBlocked,
+        Trouble::NotPolled { .. } => Code::RuntimeStarved,
+    }
 }
 
 fn not_sent(case: &Case<'_>) -> Option<Finding> {
@@ -360,10 +367,10 @@ fn response_not_sent_by_peer(case: &Case<'_>) -> Option<Finding> {
         court.scene.process_name(pair.row.process),
         Age(callee.phase_age_us)
     );
-    if let Some(trouble) = court.trouble(there) {
+    if let Some(trouble) = court.link_case(there).trouble {
         let (why, more) = court.describe(there, trouble);
         text.push_str(&format!(": its driver {why}"));
-        evidence.extend(more);
+        evidence.extend(more.iter().cloned());
     }
     Finding::new(Code::ResponseNotSent, text, evidence)
         .waiting_for(paired(On::Request(pair.row), pair))
@@ -372,36 +379,28 @@ fn response_not_sent_by_peer(case: &Case<'_>) -> Option<Finding> {
 /// The callee has no row: the request or its response is between two drivers, one of which is stuck.
 fn driver_in_trouble_at_either_end(case: &Case<'_>) -> Option<Finding> {
     let court = case.court;
-    if let Some(trouble @ Trouble::Delivering { .. }) = case.trouble {
-        let (why, evidence) = court.describe(case.link, trouble);
-        return Finding::new(
-            Code::DriverBlocked,
-            format!("no response can arrive: the driver {why}"),
-            evidence,
-        )
-        .waiting_for(known(On::Driver(case.link), "its own connection"));
+    if let Some(trouble @ Trouble::Delivering { .. }) = case.link_case.trouble {
+        let (text, evidence) = court.shared(case.link, Shared::NoResponse, || {
+            let (text, evidence) = court.describe(case.link, trouble);
+            let text = format!("no response can arrive: the driver {text}");
+            (text, evidence.to_vec())
+        });
+        return Finding::new(Code::DriverBlocked, text, evidence)
+            .waiting_for(known(On::Driver(case.link), "its own connection"));
     }
     let (OtherEnd::Missing(there), Some(partner)) =
         (&case.other, court.calls.pairs().partner(case.link))
     else {
         return None;
     };
-    let trouble = court.trouble(*there)?;
-    let (why, evidence) = court.describe(*there, trouble);
-    let code = match trouble {
-        Trouble::Delivering { .. } => Code::DriverBlocked,
-        Trouble::Writing { .. } => Code::WriteBlocked,
-        Trouble::NotPolled { .. } => Code::RuntimeStarved,
-    };
-    Finding::new(
-        code,
-        format!(
-            "sent, not taken by {}: its driver {why}",
-            court.scene.process_name(there.process)
-        ),
-        evidence,
-    )
-    .waiting_for(Wait {
+    let trouble = court.link_case(*there).trouble?;
+    let (text, evidence) = court.shared(case.link, Shared::NotTaken, || {
+        let (text, evidence) = court.describe(*there, trouble);
+        let process = court.scene.process_name(there.process);
+        let text = format!("sent, not taken by {process}: its driver {text}");
+        (text, evidence.to_vec())
+    });
+    Finding::new(code_of(trouble), text, evidence).waiting_for(Wait {
         on: On::Driver(*there),
         confidence: partner.confidence,
         ground: partner.ground.clone(),
@@ -460,52 +459,47 @@ fn peer_silent(case: &Case<'_>) -> Option<Finding> {
     let received = court
         .scene
         .connection(case.link)
-        .and_then(|connection| connection.received);
-    let missing = court.missing_peer(case.link);
-    let mut evidence = vec![Evidence::Missing {
-        text: missing.clone(),
-    }];
-    if let OtherEnd::Ambiguous = case.other {
-        return Finding::new(Code::PeerAmbiguous, format!("sent; {missing}"), evidence);
-    }
-    if case.request.phase == Phase::HandedOver {
-        return Finding::new(
-            Code::NoResponse,
-            format!("handed over; this transport does not tell whether it was written; {missing}"),
-            evidence,
-        );
-    }
-    let Some(received) = received.filter(|received| received.messages > 0) else {
-        return Finding::new(
-            Code::PeerSilent,
-            format!("sent, and nothing was ever heard from the peer; {missing}"),
-            evidence,
-        );
-    };
-    evidence.push(Evidence::PeerLastSent {
-        age_us: received.idle_us,
-    });
-    let idle_us = received.idle_us.unwrap_or(0);
-    let is_silent = idle_us >= case.request.phase_age_us.min(court.scene.stuck_us);
-    if is_silent {
-        Finding::new(
-            Code::PeerSilent,
-            format!(
-                "sent; the peer last sent anything {} ago; {missing}",
-                Age(idle_us)
-            ),
-            evidence,
-        )
+        .and_then(|connection| connection.received)
+        .filter(|received| received.messages > 0);
+    let idle_us = received.and_then(|received| received.idle_us);
+    let (code, what) = if let OtherEnd::Ambiguous = case.other {
+        (Code::PeerAmbiguous, Shared::Ambiguous)
+    } else if case.request.phase == Phase::HandedOver {
+        (Code::NoResponse, Shared::Unobserved)
     } else {
-        Finding::new(
-            Code::NoResponse,
-            format!(
-                "sent; the peer has sent other things since, the last {} ago; {missing}",
-                Age(idle_us)
+        match idle_us {
+            None => (Code::PeerSilent, Shared::NeverHeard),
+            Some(idle_us) if idle_us >= case.request.phase_age_us.min(court.scene.stuck_us) => {
+                (Code::PeerSilent, Shared::Silent)
+            }
+            Some(_) => (Code::NoResponse, Shared::Talking),
+        }
+    };
+    let (text, evidence) = court.shared(case.link, what, || {
+        let missing = court.missing_peer(case.link);
+        let idle = Age(idle_us.unwrap_or(0));
+        let text = match what {
+            Shared::Ambiguous => format!("sent; {missing}"),
+            Shared::Unobserved => format!(
+                "handed over; this transport does not tell whether it was written; {missing}"
             ),
-            evidence,
-        )
-    }
+            Shared::NeverHeard => {
+                format!("sent, and nothing was ever heard from the peer; {missing}")
+            }
+            Shared::Silent => format!("sent; the peer last sent anything {idle} ago; {missing}"),
+            _ => format!(
+                "sent; the peer has sent other things since, the last {idle} ago; {missing}"
+            ),
+        };
+        let mut evidence = vec![Evidence::Missing {
+            text: missing.into(),
+        }];
+        if matches!(what, Shared::NeverHeard | Shared::Silent | Shared::Talking) {
+            evidence.push(Evidence::PeerLastSent { age_us: idle_us });
+        }
+        (text, evidence)
+    });
+    Finding::new(code, text, evidence)
 }
 
 fn no_answer(case: &Case<'_>) -> Option<Finding> {
@@ -558,11 +552,12 @@ fn caller_gone(case: &Case<'_>) -> Option<Finding> {
             .map(|partner| Evidence::Missing {
                 text: format!(
                     "no row of the caller, on the connection that is the other end ({})",
-                    partner.ground
-                ),
+                    partner.ground.as_str()
+                )
+                .into(),
             })
             .into_iter()
-            .collect(),
+            .collect::<Vec<_>>(),
     )
 }
 
@@ -586,7 +581,7 @@ fn response_not_sent(case: &Case<'_>) -> Option<Finding> {
         "the response has waited {} to be sent",
         Age(case.request.phase_age_us)
     );
-    let Some(trouble) = case.trouble else {
+    let Some(trouble) = case.link_case.trouble else {
         return Finding::new(
             Code::ResponseNotSent,
             text,
@@ -600,14 +595,19 @@ fn response_not_sent(case: &Case<'_>) -> Option<Finding> {
 }
 
 fn handler_running(case: &Case<'_>) -> Option<Finding> {
-    let mut evidence = Vec::new();
-    let calls = made_calls(case.court, case.row, &mut evidence);
-    let mut finding = Finding::new(
-        Code::HandlerRunning,
-        format!("handler has not returned{calls}"),
-        evidence,
-    );
-    for &child in case.court.scene.children(case.row) {
+    let children = case.court.scene.children(case.row);
+    let words = || {
+        let mut evidence = Vec::new();
+        let calls = made_calls(case.court, case.row, &mut evidence);
+        (format!("handler has not returned{calls}"), evidence)
+    };
+    if children.is_empty() {
+        let (text, evidence) = case.court.shared(case.link, Shared::HandlerRunning, words);
+        return Finding::new(Code::HandlerRunning, text, evidence);
+    }
+    let (text, evidence) = words();
+    let mut finding = Finding::new(Code::HandlerRunning, text, evidence);
+    for &child in children {
         finding = finding.waiting_for(known(On::Request(child), "recorded when the call was made"));
     }
     finding
@@ -642,14 +642,9 @@ fn made_calls(court: &Court<'_>, handler: RowId, evidence: &mut Vec<Evidence>) -
 
 /// Why the driver of a link is stuck, if it is, and what it waits for.
 pub(super) fn judge_driver(court: &Court<'_>, link: Endpoint) -> Option<Finding> {
-    let trouble = court.trouble(link)?;
+    let trouble = court.link_case(link).trouble?;
     let (text, evidence) = court.describe(link, trouble);
-    let code = match trouble {
-        Trouble::Delivering { .. } => Code::DriverBlocked,
-        Trouble::Writing { .. } => Code::WriteBlocked,
-        Trouble::NotPolled { .. } => Code::RuntimeStarved,
-    };
-    let finding = Finding::new(code, format!("the driver {text}"), evidence);
+    let finding = Finding::new(code_of(trouble), format!("the driver {text}"), evidence);
     match trouble {
         Trouble::Delivering { at, channel_id, .. } => {
             let owner = court.channel_owner(at, channel_id).filter(|&owner| {

@@ -1,7 +1,6 @@
 //! The rows of all processes, and how one is found from another.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ChannelDirection, Direction};
 
 use super::facts::{Facts, Life, ProcessFacts};
@@ -21,6 +20,9 @@ pub(super) struct Endpoint {
     pub(super) serial: u64,
 }
 
+/// A request's connection, direction and id on the wire, and its place in the list of its process.
+type ById = (Endpoint, Direction, u64, u32);
+
 /// Microseconds by which the moments of two rows may be off: ages are cut to whole microseconds.
 const CUT_US: i64 = 2;
 /// The same where one of them comes from probes, whose clock is ahead of the registry's by up to a tick.
@@ -32,10 +34,13 @@ pub(super) struct Scene<'a> {
     pub(super) facts: &'a Facts,
     /// Rows younger than that are no matter of concern.
     pub(super) stuck_us: u64,
+    /// Whether there are both calls and handlers: otherwise there is nothing to pair.
+    pub(super) both_directions: bool,
     connections: HashMap<Endpoint, u32>,
     requests: HashMap<(u32, u64), u32>,
     channels: HashMap<(Endpoint, u64), u32>,
-    by_id: HashMap<(Endpoint, u64, Direction), Vec<RowId>>,
+    /// Every request by its connection, direction and id on the wire, sorted.
+    by_id: Vec<ById>,
     /// Calls that are stuck, by the handler that made them.
     children: HashMap<RowId, Vec<RowId>>,
     /// Calls that are stuck and whose handler is not known, by process.
@@ -50,10 +55,11 @@ impl<'a> Scene<'a> {
             snapshots,
             facts,
             stuck_us,
+            both_directions: has_both_directions(snapshots),
             connections: HashMap::new(),
             requests: HashMap::new(),
             channels: HashMap::new(),
-            by_id: HashMap::new(),
+            by_id: Vec::new(),
             children: HashMap::new(),
             parentless: vec![0; snapshots.len()],
             delivering: HashMap::new(),
@@ -71,16 +77,20 @@ impl<'a> Scene<'a> {
                 scene.connections.insert(endpoint, index);
             }
             for (index, row) in (0..).zip(&snapshot.requests) {
-                scene.requests.insert((process, row.serial), index);
+                // Calls are looked up by their channels only.
+                if row.direction == Direction::Incoming || !snapshot.channels.is_empty() {
+                    scene.requests.insert((process, row.serial), index);
+                }
+                if !scene.both_directions {
+                    continue;
+                }
                 let endpoint = Endpoint {
                     process,
                     serial: row.connection,
                 };
                 scene
                     .by_id
-                    .entry((endpoint, row.request_id, row.direction))
-                    .or_default()
-                    .push(RowId { process, index });
+                    .push((endpoint, row.direction, row.request_id, index));
             }
             for (index, row) in (0..).zip(&snapshot.channels) {
                 let endpoint = Endpoint {
@@ -91,6 +101,7 @@ impl<'a> Scene<'a> {
             }
             scene.add_waits(process, snapshot);
         }
+        scene.by_id.sort_unstable();
         scene
     }
 
@@ -170,10 +181,18 @@ impl<'a> Scene<'a> {
         endpoint: Endpoint,
         request_id: u64,
         direction: Direction,
-    ) -> &[RowId] {
-        self.by_id
-            .get(&(endpoint, request_id, direction))
-            .map_or(&[], Vec::as_slice)
+    ) -> impl Iterator<Item = RowId> + use<'_, 'a> {
+        let key = (endpoint, direction, request_id);
+        let start = self
+            .by_id
+            .partition_point(|&(endpoint, direction, id, _)| (endpoint, direction, id) < key);
+        self.by_id[start..]
+            .iter()
+            .take_while(move |&&(endpoint, direction, id, _)| (endpoint, direction, id) == key)
+            .map(|&(endpoint, _, _, index)| RowId {
+                process: endpoint.process,
+                index,
+            })
     }
 
     pub(super) fn request_by_serial(&self, process: u32, serial: u64) -> Option<RowId> {
@@ -271,6 +290,16 @@ impl<'a> Scene<'a> {
                 _ => false,
             })
     }
+}
+
+fn has_both_directions(snapshots: &[Snapshot]) -> bool {
+    let has = |direction| {
+        snapshots.iter().any(|snapshot| {
+            let mut rows = snapshot.requests.iter();
+            rows.any(|row| row.direction == direction)
+        })
+    };
+    has(Direction::Outgoing) && has(Direction::Incoming)
 }
 
 /// Received items that nobody has read.

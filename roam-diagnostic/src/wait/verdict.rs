@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use roam_trace_common::event::Phase;
 use serde::Serialize;
@@ -16,9 +17,9 @@ pub struct Verdict {
     /// The case.
     pub code: Code,
     /// The case in words, and what to do where evidence is missing.
-    pub text: String,
+    pub text: Arc<str>,
     /// What it rests on.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Arc<[Evidence]>,
 }
 
 /// The cases that rules tell apart.
@@ -111,13 +112,6 @@ impl fmt::Display for Code {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Evidence {
-    /// How far the request got.
-    Phase {
-        /// The phase.
-        phase: Phase,
-        /// Microseconds since it was reached.
-        age_us: u64,
-    },
     /// When anything last came from the peer.
     PeerLastSent {
         /// Microseconds since then, `null` for never.
@@ -220,7 +214,7 @@ pub enum Evidence {
     /// Evidence that could not be had, and how to get it.
     Missing {
         /// In words.
-        text: String,
+        text: Arc<str>,
     },
 }
 

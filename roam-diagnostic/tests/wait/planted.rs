@@ -241,7 +241,7 @@ fn check(scenario: &Scenario) {
     if let Some(stopped) = expected.stopped {
         let node = &graph.nodes[root.nodes[0] as usize];
         assert_eq!(node.kind, NodeKind::Process);
-        assert_eq!(node.process, world.snapshots[stopped].process);
+        assert_eq!(*node.process, world.snapshots[stopped].process);
     }
     let mut found = serials(&graph, &root.nodes);
     let mut planted: Vec<u64> = expected.root.iter().map(|row| row.serial).collect();

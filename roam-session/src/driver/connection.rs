@@ -1,8 +1,8 @@
 //! What the driver keeps of one connection of its link.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ChannelSide, Outcome, Phase, Request};
 use roam_wire::ConnectionId;
 
@@ -40,7 +40,7 @@ struct Call {
 /// A request that waits for its handler.
 struct Serving {
     request: Arc<Incoming>,
-    /// `None` until the handler was spawned.
+    /// `None` in a test without a runtime.
     abort: Option<AbortHandle>,
 }
 
@@ -102,19 +102,14 @@ impl LinkConnection {
         self.requests.contains_key(&request_id)
     }
 
-    /// A request came in and its handler is about to be spawned.
-    pub(super) fn add_request(&mut self, request_id: u64, request: Arc<Incoming>) {
-        let serving = Serving {
-            request,
-            abort: None,
-        };
-        self.requests.insert(request_id, serving);
-    }
-
-    pub(super) fn set_abort(&mut self, request_id: u64, abort: AbortHandle) {
-        if let Some(serving) = self.requests.get_mut(&request_id) {
-            serving.abort = Some(abort);
-        }
+    /// A request's handler was spawned.
+    pub(super) fn add_request(
+        &mut self,
+        request_id: u64,
+        request: Arc<Incoming>,
+        abort: Option<AbortHandle>,
+    ) {
+        self.requests.insert(request_id, Serving { request, abort });
     }
 
     /// The request that a response answers, `None` where it was cancelled or answered before.

@@ -96,8 +96,12 @@ where
     /// fill the transport in both directions and wait for each other for ever. An end that rather read than
     /// wrote would fill its own queue with what forwarders make of what it reads, while they wait for room
     /// in the queue and it waits for them.
+    ///
+    /// The queue is asked by its future and never by `try_recv`: the future gives way to the runtime now and
+    /// then, and without that a driver with much to write is not told that there is something to read.
     async fn next_event(&mut self) -> Event {
         let reads_first = self.reads_first;
+        let awaits_answers = self.link.awaits_answers();
         let mut queued = pin!(self.queue.recv());
         let mut answered = pin!(self.answers.recv());
         let mut received = pin!(self.io.recv());
@@ -109,7 +113,7 @@ where
             if let Poll::Ready(Some(message)) = queued.as_mut().poll(cx) {
                 return Poll::Ready(Event::Queued(message));
             }
-            if let Poll::Ready(Some(answer)) = answered.as_mut().poll(cx) {
+            if awaits_answers && let Poll::Ready(Some(answer)) = answered.as_mut().poll(cx) {
                 return Poll::Ready(Event::Answered(answer));
             }
             if reads_first {
@@ -147,10 +151,9 @@ where
                 spawn(call.watch());
                 self.send(outbound).await?;
             }
-            Action::Run(run) => {
-                let (handler, conn_id, request_id) = run.into_parts();
+            Action::Run(handler, started) => {
                 let abort = spawn_with_abort(handler);
-                self.link.handle_started(conn_id, request_id, abort);
+                self.link.handle_started(started, Some(abort));
             }
             Action::Deliver(delivery) => delivery.deliver().await,
             Action::Close => return Ok(Next::Stop),

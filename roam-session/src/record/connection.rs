@@ -1,9 +1,9 @@
 //! The row of one connection, root or virtual, and what has to end with it.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
+use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{Connection, ConnectionOpen, ConnectionState, Outcome, Request};
 use roam_wire::ConnectionId;
 

@@ -1,10 +1,10 @@
 //! The row of one call that this process makes, and how the driver finds it.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use facet::Facet;
 use facet_pretty::{ColorMode, PrettyPrinter};
+use foldhash::HashMap;
 use futures_util::future::{Either, select};
 use roam_diagnostic::registry::{
     self, Connection, Direction, Outcome, Phase, Request, RequestKind, RequestStart,
@@ -96,20 +96,26 @@ impl<'a> Outgoing<'a> {
         match response {
             Ok(response) => {
                 let outcome = outcome_of(&response.payload);
-                // A driver of another crate has not told.
-                self.row
-                    .respond(Phase::Responded, outcome, response.payload.len() as u64);
-                self.row.end_as_responded(outcome);
+                if !self.is_told_by_driver() {
+                    let bytes = response.payload.len() as u64;
+                    self.row.respond(Phase::Responded, outcome, bytes);
+                }
+                self.end_with(outcome);
             }
-            Err(_) => {
-                self.row.end(Outcome::ConnectionClosed);
-            }
+            Err(_) => self.end_with(Outcome::ConnectionClosed),
         }
     }
 
-    /// The caller has its answer, and it is no response to a call.
-    pub(crate) fn end_with(self, outcome: Outcome) {
-        self.row.end(outcome);
+    /// The caller has its answer, of which nobody told how the request ends with it.
+    pub(crate) fn end_with(mut self, otherwise: Outcome) {
+        let row = std::mem::replace(&mut self.row, Request::NONE);
+        row.end_as_responded(otherwise);
+    }
+
+    /// Whether the driver reports the response when it comes in.
+    fn is_told_by_driver(&self) -> bool {
+        let connection = self.connection.as_ref();
+        connection.is_some_and(|connection| connection.is_served_here())
     }
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn snapshot() -> Snapshot {
 /// The connections of that name.
 pub(crate) fn connections(name: &str) -> Vec<Connection> {
     let mut rows = snapshot().connections;
-    rows.retain(|row| row.name == name);
+    rows.retain(|row| &*row.name == name);
     rows
 }
 

@@ -11,6 +11,7 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::thread::Builder;
 
 use aya::Ebpf;
 use aya::maps::Map;
@@ -155,7 +156,8 @@ impl Drop for Links {
     fn drop(&mut self) {
         std::thread::scope(|scope| {
             for link in self.0.drain(..) {
-                scope.spawn(move || drop(link));
+                // Where there may be no thread, the link is closed here, with the closure.
+                let _ = Builder::new().spawn_scoped(scope, move || drop(link));
             }
         });
     }

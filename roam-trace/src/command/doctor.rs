@@ -215,7 +215,8 @@ fn process(pid: u32, findings: &mut Vec<Finding>) -> Result<(), TargetError> {
     let mut probes = Vec::new();
     let binaries = program::binaries(&target.process)?;
     for binary in &binaries {
-        probes.extend(self::probes(&binary.name, binary.probe_sites()));
+        let sites = binary.probe_sites(&target.process)?;
+        probes.extend(self::probes(&binary.name, sites));
     }
     let has_probes = probes.iter().any(|finding| finding.is_ok);
     findings.extend(registries(&target, &reading, has_probes)?);

@@ -9,7 +9,7 @@ use jiff::tz::TimeZone;
 use roam_diagnostic::render::{dot, graph, json, text};
 use roam_diagnostic::snapshot::{Dump, Gap, Process, SCHEMA_VERSION, Snapshot, Source as Rows};
 use roam_diagnostic::wait::WaitGraph;
-use roam_trace_common::event::TargetEnd;
+use roam_trace_common::event::{TargetEnd, TrafficValue};
 
 use super::report;
 use crate::cli::{DumpArgs, Source};
@@ -41,9 +41,16 @@ pub(super) fn run(
     let before = counters(&all);
     let mut processes = Vec::new();
     for target in &targets {
-        let snapshot = outcome.snapshot(target, args.source, &watched);
-        processes.extend(outcome.keep(snapshot).flatten());
+        match outcome.snapshot(target, args.source, &watched) {
+            // Nobody asked for this very process, and most processes end some time.
+            Err(error @ TargetError::Ended { .. }) if outcome.found.contains(&target.pid()) => {
+                log::debug!("{error}");
+            }
+            snapshot => processes.extend(outcome.keep(snapshot).flatten()),
+        }
     }
+    // What follows takes time, and ages are as of now.
+    let taken_at = Timestamp::now();
     let graph = explain_all(&mut processes, &all, before, |target| {
         // Without saying again what could not be read.
         let mut quiet = Outcome::default();
@@ -63,7 +70,7 @@ pub(super) fn run(
     if !processes.is_empty() {
         let dump = Dump {
             schema_version: SCHEMA_VERSION,
-            taken_at: Timestamp::now(),
+            taken_at,
             processes,
             graph: Some(graph),
         };
@@ -107,12 +114,15 @@ enum Watch {
 /// How the command is to end, as far as is known.
 struct Outcome {
     exit: Exit,
+    /// The processes that were found by `--all` or `--children`.
+    found: Vec<u32>,
 }
 
 impl Default for Outcome {
     fn default() -> Self {
         Self {
             exit: Exit::Success,
+            found: Vec::new(),
         }
     }
 }
@@ -136,18 +146,21 @@ impl Outcome {
         } else {
             Vec::new()
         };
-        let mut closed = 0;
+        let mut closed = 0_u32;
         for pid in more {
             // Nobody asked for this very process: most have nothing to do with roam, or end meanwhile.
             match Target::find(pid).and_then(|target| Ok((target.has_registry()?, target))) {
                 Ok((true, target)) => {
                     if !targets.iter().any(|known| known.pid() == pid) {
+                        self.found.push(pid);
                         targets.push(target);
                     }
                 }
                 Ok((false, _)) => {}
-                Err(TargetError::NoPermission { .. }) => closed += 1,
-                Err(error) => log::debug!("{error}"),
+                Err(error) => {
+                    log::debug!("{error}");
+                    closed += u32::from(matches!(error, TargetError::NoPermission { .. }));
+                }
             }
         }
         if closed > 0 {
@@ -219,6 +232,16 @@ impl Outcome {
         source: Source,
         watch: &Watch,
     ) -> Result<Option<Snapshot>, TargetError> {
+        if let Watch::Done(watched) = watch
+            && let Some(exited) = watched.maps.exited(target.pid())
+            && exited.end == TargetEnd::Exit
+        {
+            return Err(TargetError::EndedWhileWatched {
+                pid: target.pid(),
+                started: exited.traffic.started,
+                ended: exited.traffic.ended,
+            });
+        }
         // Read after the kernel maps were: what only those have ended in between.
         let mut reading = target.read()?;
         let mut snapshot = match watch {
@@ -305,13 +328,12 @@ fn by_probes(
         let text = "the probes of several registries are counted together";
         snapshot.gaps.push(gap(text.to_owned()));
     }
-    let exited = &watched.maps.exited;
-    if exited
-        .iter()
-        .any(|exited| exited.tgid == target.pid() && exited.end == TargetEnd::Exec)
-    {
-        let text = "it executed another program while it was watched";
-        snapshot.gaps.push(gap(text.to_owned()));
+    if let Some(exited) = watched.maps.exited(target.pid()) {
+        let TrafficValue { started, ended } = exited.traffic;
+        let text = format!(
+            "it executed another program while it was watched, after {started} requests had started and {ended} had ended"
+        );
+        snapshot.gaps.push(gap(text));
     }
     snapshot.window = Some(merge::window(
         &snapshot,

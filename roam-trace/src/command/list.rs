@@ -1,6 +1,7 @@
 //! `roam-trace list`: which processes can be looked at.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io::Write;
 
 use anyhow::{Context, Result};
@@ -67,11 +68,16 @@ fn row(pid: u32, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, Targe
     let target = Target::find(pid)?;
     let reading = target.read()?;
     let has_registry = !reading.images.is_empty();
-    let has_probes = program::binaries(&target.process)?.iter().any(|binary| {
-        *known
-            .entry(binary.file)
-            .or_insert_with(|| binary.probe_sites().is_ok_and(|sites| !sites.is_empty()))
-    });
+    let mut has_probes = false;
+    for binary in program::binaries(&target.process)? {
+        has_probes |= match known.entry(binary.file) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => {
+                let sites = binary.probe_sites(&target.process)?;
+                *unknown.insert(sites.is_ok_and(|sites| !sites.is_empty()))
+            }
+        };
+    }
     // A forked child has the probes of the program, but never fires them.
     let is_child = !has_registry && !reading.inherited.is_empty();
     if is_child || !(has_registry || has_probes) {
@@ -94,7 +100,7 @@ fn count(reading: &Reading) -> Counts {
             .values()
             .filter(|row| row.state == ConnectionState::Open.code())
             .count();
-        for (row, _) in &image.requests {
+        for row in &image.requests {
             match Direction::from_code(row.direction) {
                 Some(Direction::Outgoing) => counts.outgoing += 1,
                 Some(Direction::Incoming) => counts.incoming += 1,

@@ -47,6 +47,8 @@ pub struct Exited {
     pub end: TargetEnd,
     /// When, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace.
     pub ended_ns: u64,
+    /// Requests that started and ended before, over all its connections.
+    pub traffic: TrafficValue,
 }
 
 /// Events that the kernel side could not keep, by kind.
@@ -105,8 +107,19 @@ pub(crate) fn read_traffic(bpf: &Ebpf) -> Result<Vec<(RecordKey, TrafficValue)>,
 }
 
 impl Maps {
+    /// How a process ended, if it did while it was traced.
+    pub fn exited(&self, tgid: u32) -> Option<&Exited> {
+        self.exited.iter().find(|exited| exited.tgid == tgid)
+    }
+
     /// Takes out of the traffic what `earlier` had seen.
     pub fn count_from(&mut self, earlier: &[(RecordKey, TrafficValue)]) {
+        for exited in &mut self.exited {
+            for (_, earlier) in earlier.iter().filter(|(key, _)| key.tgid == exited.tgid) {
+                exited.traffic.started -= earlier.started;
+                exited.traffic.ended -= earlier.ended;
+            }
+        }
         let earlier: HashMap<_, _> = earlier.iter().copied().collect();
         for (key, value) in &mut self.traffic {
             if let Some(earlier) = earlier.get(key) {
@@ -116,19 +129,28 @@ impl Maps {
         }
     }
 
-    /// Drops the rows of processes that ended. The programs leave them in the maps.
+    /// Drops the rows of processes that ended, which the programs leave in the maps. Of their traffic the sum
+    /// is kept.
     fn drop_exited(&mut self) {
         if self.exited.is_empty() {
             return;
         }
-        let exited = std::mem::take(&mut self.exited);
-        let by_tgid: HashMap<u32, ()> = exited.iter().map(|exited| (exited.tgid, ())).collect();
-        let lives = |key: &RecordKey| !by_tgid.contains_key(&key.tgid);
+        let mut exited: HashMap<u32, &mut TrafficValue> = self
+            .exited
+            .iter_mut()
+            .map(|exited| (exited.tgid, &mut exited.traffic))
+            .collect();
+        for (key, value) in &self.traffic {
+            if let Some(sum) = exited.get_mut(&key.tgid) {
+                sum.started += value.started;
+                sum.ended += value.ended;
+            }
+        }
+        let lives = |key: &RecordKey| !exited.contains_key(&key.tgid);
         self.requests.retain(|(key, _)| lives(key));
         self.channels.retain(|(key, _)| lives(key));
         self.connections.retain(|(key, _)| lives(key));
         self.traffic.retain(|(key, _)| lives(key));
-        self.exited = exited;
     }
 }
 
@@ -154,6 +176,7 @@ fn read_exited(bpf: &Ebpf) -> Result<Vec<Exited>, MapAccessError> {
             tgid,
             end: TargetEnd::from_code(target.end).unwrap_or(TargetEnd::Exit),
             ended_ns: target.ended_ns,
+            traffic: TrafficValue::default(),
         })
         .collect())
 }
@@ -172,6 +195,11 @@ mod tests {
 
     #[test]
     fn rows_of_a_process_that_ended_are_dropped() {
+        let traffic = |started, ended| TrafficValue { started, ended };
+        let connection = |serial, tgid| RecordKey {
+            serial,
+            ..key(tgid)
+        };
         let mut maps = Maps {
             requests: vec![
                 (key(1), RequestValue::default()),
@@ -179,18 +207,28 @@ mod tests {
             ],
             channels: vec![(key(1), ChannelValue::default())],
             connections: vec![(key(1), ConnectionValue::default())],
-            traffic: vec![(key(1), TrafficValue::default())],
+            traffic: vec![
+                (connection(1, 1), traffic(7, 5)),
+                (connection(2, 1), traffic(1, 1)),
+                (connection(1, 2), traffic(9, 8)),
+            ],
             exited: vec![Exited {
                 tgid: 1,
                 end: TargetEnd::Exec,
                 ended_ns: 5,
+                traffic: TrafficValue::default(),
             }],
             ..Maps::default()
         };
         maps.drop_exited();
         assert_eq!(maps.requests, [(key(2), RequestValue::default())]);
-        assert!(maps.channels.is_empty() && maps.connections.is_empty() && maps.traffic.is_empty());
-        assert_eq!(maps.exited.len(), 1);
+        assert!(maps.channels.is_empty() && maps.connections.is_empty());
+        maps.count_from(&[
+            (connection(1, 1), traffic(3, 2)),
+            (connection(1, 2), traffic(3, 2)),
+        ]);
+        assert_eq!(maps.traffic, [(connection(1, 2), traffic(6, 6))]);
+        assert_eq!(maps.exited[0].traffic, traffic(5, 4));
     }
 
     #[test]

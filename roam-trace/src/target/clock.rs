@@ -21,9 +21,11 @@ pub struct Clock {
 
 /// How far clocks are ahead of those of the initial time namespace.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Offsets {
-    monotonic_ns: i128,
-    boottime_ns: i128,
+pub struct Offsets {
+    /// `CLOCK_MONOTONIC`'s.
+    pub monotonic_ns: i128,
+    /// `CLOCK_BOOTTIME`'s.
+    pub boottime_ns: i128,
 }
 
 impl Clock {
@@ -88,8 +90,8 @@ impl Clock {
 }
 
 impl Offsets {
-    /// Lines of a clock's name, seconds, and nanoseconds to add to them.
-    fn parse(text: &[u8]) -> Self {
+    /// `/proc/PID/timens_offsets`: lines of a clock's name, seconds, and nanoseconds to add to them.
+    pub fn parse(text: &[u8]) -> Self {
         let mut offsets = Self::default();
         for line in String::from_utf8_lossy(text).lines() {
             let mut words = line.split_ascii_whitespace();

@@ -50,7 +50,7 @@ pub fn for_each_mapping(
     let mut reader = BufReader::with_capacity(1 << 16, maps);
     let mut line = Vec::new();
     while reader.read_until(b'\n', &mut line).map_err(fail)? > 0 {
-        if let Some(mapping) = parse(line.strip_suffix(b"\n").unwrap_or(&line)) {
+        if let Some(mapping) = Mapping::parse(line.strip_suffix(b"\n").unwrap_or(&line)) {
             visit(&mapping);
         }
         line.clear();
@@ -58,30 +58,32 @@ pub fn for_each_mapping(
     Ok(())
 }
 
-/// One line of `/proc/PID/maps`: addresses, permissions, offset, device, inode, padding, path.
-fn parse(line: &[u8]) -> Option<Mapping<'_>> {
-    let mut fields = line.splitn(6, |&byte| byte == b' ');
-    let mut text = || std::str::from_utf8(fields.next()?).ok();
-    let (start, end) = text()?.split_once('-')?;
-    let permissions = text()?;
-    let _offset = text()?;
-    let (major, minor) = text()?.split_once(':')?;
-    let inode = text()?.parse().ok()?;
-    let path = fields.next().unwrap_or_default();
-    Some(Mapping {
-        start: u64::from_str_radix(start, 16).ok()?,
-        end: u64::from_str_radix(end, 16).ok()?,
-        is_executable: permissions.as_bytes().get(2) == Some(&b'x'),
-        is_shared: permissions.as_bytes().get(3) == Some(&b's'),
-        file: FileId {
-            device: (
-                u32::from_str_radix(major, 16).ok()?,
-                u32::from_str_radix(minor, 16).ok()?,
-            ),
-            inode,
-        },
-        path: path.trim_ascii_start(),
-    })
+impl<'a> Mapping<'a> {
+    /// One line of `/proc/PID/maps`: addresses, permissions, offset, device, inode, padding, path.
+    pub fn parse(line: &'a [u8]) -> Option<Self> {
+        let mut fields = line.splitn(6, |&byte| byte == b' ');
+        let mut text = || std::str::from_utf8(fields.next()?).ok();
+        let (start, end) = text()?.split_once('-')?;
+        let permissions = text()?;
+        let _offset = text()?;
+        let (major, minor) = text()?.split_once(':')?;
+        let inode = text()?.parse().ok()?;
+        let path = fields.next().unwrap_or_default();
+        Some(Self {
+            start: u64::from_str_radix(start, 16).ok()?,
+            end: u64::from_str_radix(end, 16).ok()?,
+            is_executable: permissions.as_bytes().get(2) == Some(&b'x'),
+            is_shared: permissions.as_bytes().get(3) == Some(&b's'),
+            file: FileId {
+                device: (
+                    u32::from_str_radix(major, 16).ok()?,
+                    u32::from_str_radix(minor, 16).ok()?,
+                ),
+                inode,
+            },
+            path: path.trim_ascii_start(),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -89,7 +91,7 @@ mod tests {
     use super::*;
 
     fn check(line: &[u8], expected: Option<(u64, u64, &str, u64, &[u8])>) {
-        let found = parse(line).map(|mapping| {
+        let found = Mapping::parse(line).map(|mapping| {
             (
                 mapping.start,
                 mapping.end,

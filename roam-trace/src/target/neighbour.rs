@@ -324,7 +324,7 @@ fn socket_inodes(process: &Process) -> io::Result<Vec<(i32, u64)>> {
         let Ok(link) = process.read_link(&format!("fd/{name}")) else {
             continue;
         };
-        if let Some(inode) = inode_of(&link) {
+        if let Some(inode) = socket_inode(&link) {
             inodes.push((descriptor, inode));
         }
     }
@@ -332,7 +332,7 @@ fn socket_inodes(process: &Process) -> io::Result<Vec<(i32, u64)>> {
 }
 
 /// `socket:[17]` names the socket with inode 17.
-fn inode_of(link: &[u8]) -> Option<u64> {
+pub fn socket_inode(link: &[u8]) -> Option<u64> {
     let inode = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(inode).ok()?.parse().ok()
 }
@@ -436,7 +436,7 @@ mod tests {
             (b"/tmp/socket:[17]", None),
             (b"\xff", None),
         ] {
-            assert_eq!(inode_of(link), expected);
+            assert_eq!(socket_inode(link), expected);
         }
     }
 }

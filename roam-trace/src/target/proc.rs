@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use caps::Capability;
 use procfs::FromRead;
@@ -45,7 +46,7 @@ impl Process {
         let directory = open_directory(pid)?;
         let fail = |error| process_error(pid, "", "read the status of", error);
         let status = read_file(&directory, "status").map_err(fail)?;
-        let tgid = field(&status, "Tgid").and_then(last_number).unwrap_or(pid);
+        let tgid = status_number(&status, "Tgid").unwrap_or(pid);
         if tgid != pid {
             log::info!("{pid} is a thread of process {tgid}");
             return Self::open(tgid);
@@ -60,7 +61,7 @@ impl Process {
             return Err(TargetError::Zombie { pid, name });
         }
         Ok(Self {
-            namespace_pid: field(&status, "NSpid").and_then(last_number).unwrap_or(pid),
+            namespace_pid: status_number(&status, "NSpid").unwrap_or(pid),
             directory,
             pid,
             name,
@@ -95,16 +96,23 @@ impl Process {
 
     /// Whether it can do anything.
     pub fn life(&self) -> Life {
-        match self.stat().map(|stat| stat.state) {
-            Some('T' | 't') => Life::Stopped,
-            Some('Z' | 'X') | None => Life::Dead,
-            Some(_) => Life::Alive,
+        match self.stat() {
+            Ok(stat) => match stat.state {
+                'T' | 't' => Life::Stopped,
+                'Z' | 'X' => Life::Dead,
+                _ => Life::Alive,
+            },
+            Err(error) => match Errno::from_io_error(&error) {
+                Some(Errno::SRCH | Errno::NOENT) => Life::Dead,
+                // That this process may open no more files is no sign of anybody's end.
+                _ => Life::Alive,
+            },
         }
     }
 
     /// The process that started it, or took it in.
     pub fn parent(&self) -> Option<u32> {
-        u32::try_from(self.stat()?.ppid).ok()
+        u32::try_from(self.stat().ok()?.ppid).ok()
     }
 
     /// How many of its threads are in which state; those that end meanwhile are not counted.
@@ -140,16 +148,16 @@ impl Process {
         Ok(names)
     }
 
-    fn stat(&self) -> Option<Stat> {
-        let stat = read_file(&self.directory, "stat").ok()?;
-        Stat::from_read(&stat[..]).ok()
+    fn stat(&self) -> io::Result<Stat> {
+        let stat = read_file(&self.directory, "stat")?;
+        Stat::from_read(&stat[..]).map_err(io::Error::other)
     }
 
     /// Whether a seccomp filter decides on its system calls.
     pub fn has_seccomp_filter(&self) -> bool {
         const FILTER: u32 = 2;
         let status = self.read_file("status").unwrap_or_default();
-        field(&status, "Seccomp").and_then(last_number) == Some(FILTER)
+        status_number(&status, "Seccomp") == Some(FILTER)
     }
 
     /// Opens one of its `/proc` files.
@@ -240,6 +248,7 @@ fn open_directory(pid: u32) -> Result<OwnedFd, TargetError> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     match openat(CWD, path, flags, Mode::empty()) {
         Ok(directory) => Ok(directory),
+        Err(Errno::NOENT) if !Path::new("/proc/self").exists() => Err(TargetError::NoProc { pid }),
         // A /proc mounted with hidepid does not show what belongs to others.
         Err(Errno::NOENT) if is_hidden(pid) => Err(TargetError::NoPermission {
             pid,
@@ -290,15 +299,12 @@ fn read_file(directory: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// The value of a field of `/proc/PID/status`. Read as bytes: a name need not be UTF-8, be it because the
-/// kernel cut it within a character.
-fn field<'a>(status: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    status
+/// A field of `/proc/PID/status`: of several numbers, such as those of `NSpid`, the last. Read as bytes: a
+/// name need not be UTF-8, be it because the kernel cut it within a character.
+pub fn status_number(status: &[u8], field: &str) -> Option<u32> {
+    let value = status
         .split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))
-}
-
-fn last_number(value: &[u8]) -> Option<u32> {
+        .find_map(|line| line.strip_prefix(field.as_bytes())?.strip_prefix(b":"))?;
     std::str::from_utf8(value)
         .ok()?
         .split_ascii_whitespace()
@@ -317,7 +323,7 @@ mod tests {
     use super::*;
 
     fn check_field(status: &[u8], name: &str, expected: Option<u32>) {
-        assert_eq!(field(status, name).and_then(last_number), expected);
+        assert_eq!(status_number(status, name), expected);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use memchr::memmem;
 use roam_diagnostic::snapshot::printable;
 use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, statx};
+use rustix::io::Errno;
 
 use super::elf::{self, ElfError, ProbeSite};
 use super::maps::{FileId, for_each_mapping};
@@ -19,6 +20,8 @@ use crate::error::TargetError;
 /// Bytes that are searched for a name at the most, over all files of a process.
 const SEARCH_BYTES: u64 = 1 << 30;
 const CHUNK_BYTES: usize = 1 << 20;
+
+const OPEN_FILES: &str = "open the executable and the libraries of";
 
 /// What every binary built on the published roam-session has in it, stripped or not: the crate's paths in
 /// panic messages, or its type names.
@@ -43,15 +46,20 @@ impl Binary {
         PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()))
     }
 
-    /// The probes in it.
+    /// The probes in it, or why they are not known. `process` is the one that runs it.
     ///
     /// # Errors
     ///
-    /// Where it cannot be read, or is no program that could have any.
-    pub fn probe_sites(&self) -> Result<Vec<ProbeSite>, ElfError> {
-        let file =
-            File::open(self.path()).map_err(|error| ElfError::Malformed(error.to_string()))?;
-        elf::file_probe_sites(file)
+    /// Where this process has no room to open it, which says nothing of the file.
+    pub fn probe_sites(
+        &self,
+        process: &Process,
+    ) -> Result<Result<Vec<ProbeSite>, ElfError>, TargetError> {
+        match File::open(self.path()) {
+            Ok(file) => Ok(elf::file_probe_sites(file)),
+            Err(error) if is_shortage(&error) => Err(process.error(OPEN_FILES, error)),
+            Err(error) => Ok(Err(ElfError::Malformed(error.to_string()))),
+        }
     }
 }
 
@@ -72,7 +80,7 @@ pub struct ProbedBinary {
 pub fn probed_binaries(process: &Process) -> Result<Vec<ProbedBinary>, TargetError> {
     let mut probed = Vec::new();
     for binary in binaries(process)? {
-        match binary.probe_sites() {
+        match binary.probe_sites(process)? {
             Ok(sites) if sites.is_empty() => log::debug!("{}: no probes", binary.name),
             Ok(sites) => {
                 log::info!("{}: {} probes", binary.name, sites.len());
@@ -115,19 +123,30 @@ pub fn binaries(process: &Process) -> Result<Vec<Binary>, TargetError> {
             });
         }
     })?;
-    let mut binaries: Vec<Binary> = Vec::new();
-    let mut add = |name: String, opened: io::Result<(File, FileId)>| match opened {
-        // The executable comes again as one of its mappings.
-        Ok((_, file)) if binaries.iter().any(|known| known.file == file) => {}
-        Ok((handle, file)) => binaries.push(Binary { name, file, handle }),
-        Err(error) => log::info!("cannot open {name}: {error}"),
-    };
     let name = process.read_link("exe").unwrap_or_default();
-    add(printable(&name), open_file(process, "exe"));
-    for mapped in mapped {
-        add(printable(&mapped.path), mapped.open(process));
+    let program = [(printable(&name), open_file(process, "exe"))];
+    let others = mapped
+        .into_iter()
+        .map(|mapped| (printable(&mapped.path), mapped.open(process)));
+    let mut binaries: Vec<Binary> = Vec::new();
+    for (name, opened) in program.into_iter().chain(others) {
+        match opened {
+            // The executable comes again as one of its mappings.
+            Ok((_, file)) if binaries.iter().any(|known| known.file == file) => {}
+            Ok((handle, file)) => binaries.push(Binary { name, file, handle }),
+            Err(error) if is_shortage(&error) => return Err(process.error(OPEN_FILES, error)),
+            Err(error) => log::info!("cannot open {name}: {error}"),
+        }
     }
     Ok(binaries)
+}
+
+/// Whether it is this process that lacks something, not the file.
+fn is_shortage(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)
+    )
 }
 
 /// A file with code, as a mapping tells of it.

@@ -56,10 +56,10 @@ pub fn connected_sockets(namespace: Option<&File>) -> io::Result<Vec<ConnectedSo
     };
     // A thread that entered a namespace ends in it.
     thread::scope(|scope| {
-        let entered = scope.spawn(|| {
+        let entered = thread::Builder::new().spawn_scoped(scope, || {
             move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
             open()
-        });
+        })?;
         entered
             .join()
             .map_err(|_| io::Error::other("the thread panicked"))?

@@ -140,7 +140,9 @@ fn a_process_that_ends_ends_the_watch() {
     let last = lines.last().unwrap().unwrap();
     assert_eq!(
         last,
-        format!("roam-trace: process {pid} ended while it was read")
+        format!(
+            "roam-trace: process {pid} ended while it was watched, after 0 requests had started and 0 had ended"
+        )
     );
     let output = tool.wait_with_output().unwrap();
     assert_eq!((output.status.code(), &*output.stdout), (Some(1), &b""[..]));

@@ -1,18 +1,16 @@
 //! What a dump shows, and whether that is what the demo expects.
 
-use std::io::{BufRead, BufReader};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use roam_demo::expect::{ExpectedRequest, Ready};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::demo::ReadyDemo;
-use crate::{DEADLINE, patience};
+use crate::patience;
+pub(crate) use crate::tracer::{Tracer, wait_for};
 
 /// Rows younger than this may be background traffic.
 const BACKGROUND_LIMIT: Duration = Duration::from_secs(1);
@@ -22,51 +20,15 @@ const AGE_TOLERANCE: Duration = Duration::from_millis(200);
 /// Looks at what may be hidden by a machine with much to do.
 const LOOKS: u32 = 5;
 
-/// A tracer that is running.
-pub(crate) struct Tracer(Child);
-
 impl Tracer {
-    pub(crate) fn start(pids: &[u32], arguments: &[&str]) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
-        for pid in pids {
-            command.args(["-p", &pid.to_string()]);
-        }
-        let child = command
-            .arg("--json")
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        Self(child)
-    }
-
-    /// Waits until a line on standard error contains `text`.
-    pub(crate) fn wait_for_line(&mut self, text: &str) {
-        let stderr = BufReader::new(self.0.stderr.as_mut().unwrap());
-        let found = stderr.lines().any(|line| line.unwrap().contains(text));
-        assert!(found, "roam-trace ended without saying {text:?}");
-    }
-
     pub(crate) fn finish(self) -> Rows {
-        let output = self.0.wait_with_output().unwrap();
+        let output = self.output();
         assert!(
             output.status.success(),
             "roam-trace: {}",
             String::from_utf8_lossy(&output.stderr)
         );
         Rows(serde_json::from_slice(&output.stdout).unwrap())
-    }
-
-    /// What Ctrl-C does.
-    pub(crate) fn interrupt(&self) {
-        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
-    }
-
-    /// Ends it as nothing else can.
-    pub(crate) fn kill(mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
     }
 }
 
@@ -287,13 +249,4 @@ pub(crate) fn in_the_end<T>(check: impl Fn() -> T) -> T {
         }
     }
     check()
-}
-
-/// Waits until `condition` holds.
-pub(crate) fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE * patience();
-    while !condition() {
-        assert!(Instant::now() < deadline, "gave up waiting for {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }

@@ -6,6 +6,8 @@
 mod demo;
 mod dump;
 mod pairing;
+#[path = "../tracer/mod.rs"]
+mod tracer;
 mod verdict;
 mod witness;
 
@@ -133,6 +135,3 @@ fn bpftrace_counts_the_same_starts_and_ends() {
     let (started, ended) = ours[&demo.ready.host];
     assert!(started > 100 && ended > 100, "{ours:?}");
 }
-
-/// Deadline of everything that is waited for.
-const DEADLINE: Duration = Duration::from_secs(30);

@@ -7,31 +7,38 @@ use crate::interop::Build;
 
 const WAYS: [&str; 2] = ["sequential", "64 at once"];
 
+/// What the drop-in is held against.
+const AGAINST: [&str; 2] = [
+    "the published roam-session",
+    "the drop-in with ROAM_DIAGNOSTIC=off",
+];
+
 pub(super) fn run() -> Result<()> {
-    println!("calls per second over a unix socket, drop-in against published:");
+    println!("calls per second over a unix socket, drop-in (registry on, probes dormant):");
     let published = Build::of("published", "calls", true)?;
     let ours = Build::of("drop-in", "calls", true)?;
-    let mut ratios = WAYS.map(|_| Vec::new());
-    for pair in 0..RUNS {
-        // Each goes first in every other pair: a machine that warms up or throttles favours neither.
-        let (published, ours) = if pair % 2 == 0 {
-            let published = published.numbers(&[])?;
-            (published, ours.numbers(&[])?)
-        } else {
-            let ours = ours.numbers(&[])?;
-            (published.numbers(&[])?, ours)
-        };
-        for (index, way) in WAYS.iter().enumerate() {
-            let ratio = ours[index] / published[index];
-            println!(
-                "  {way}: {:.0} against {:.0}, {ratio:.3}",
-                ours[index], published[index]
-            );
-            ratios[index].push(ratio);
+    let contestants = [(&ours, "on"), (&published, "on"), (&ours, "off")];
+    let mut ratios = AGAINST.map(|_| WAYS.map(|_| Vec::new()));
+    for run in 0..RUNS {
+        let mut rates = contestants.map(|_| Vec::new());
+        // Each goes first in turn: a machine that warms up or throttles favours none.
+        for offset in 0..contestants.len() {
+            let index = (run + offset) % contestants.len();
+            let (build, registry) = contestants[index];
+            rates[index] = build.numbers(|command| {
+                command.env("ROAM_DIAGNOSTIC", registry);
+            })?;
+        }
+        for (against, ratios) in rates[1..].iter().zip(&mut ratios) {
+            for (way, ratios) in ratios.iter_mut().enumerate() {
+                ratios.push(rates[0][way] / against[way]);
+            }
         }
     }
-    for (way, ratios) in WAYS.iter().zip(ratios) {
-        println!("{way}: ratio {:.3}", Spread::of(ratios));
+    for (against, ratios) in AGAINST.iter().zip(ratios) {
+        for (way, ratios) in WAYS.iter().zip(ratios) {
+            println!("{way}, against {against}: {:.3}", Spread::of(ratios));
+        }
     }
     Ok(())
 }

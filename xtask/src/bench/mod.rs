@@ -2,8 +2,13 @@
 
 mod calls;
 mod flood;
+mod graph;
+mod processes;
+mod rows;
 mod sequence;
 mod spread;
+mod traced;
+mod tracer;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -17,6 +22,14 @@ pub(crate) enum Subject {
     Calls,
     /// `roam-trace -p` on a process with 100,000 requests in flight
     Flood,
+    /// `roam-trace` on 100 processes with 1,000 requests in flight each, verdicts and wait graph included
+    Processes,
+    /// Verdicts and wait graph alone, by the number of rows
+    Graph,
+    /// A request whose probes are traced, by ours and by bpftrace; attaching and detaching
+    Traced,
+    /// A dump by registry and by kernel map, by the number of rows; bpftrace printing its map
+    Rows,
 }
 
 /// Runs the benches named, or all.
@@ -27,6 +40,10 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
                 Subject::Sequence => sequence::run()?,
                 Subject::Calls => calls::run()?,
                 Subject::Flood => flood::run()?,
+                Subject::Processes => processes::run()?,
+                Subject::Graph => graph::run()?,
+                Subject::Traced => traced::run()?,
+                Subject::Rows => rows::run()?,
             }
         }
     }

@@ -11,7 +11,9 @@ pub(super) fn run() -> Result<()> {
     for threads in ["1", "2"] {
         let (mut registry, mut state, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {
-            let numbers = program.numbers(&[threads])?;
+            let numbers = program.numbers(|command| {
+                command.arg(threads);
+            })?;
             registry.push(numbers[0]);
             state.push(numbers[1]);
             ratio.push(numbers[1] / numbers[0]);

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Repetitions that every bench makes at least.
-pub(super) const RUNS: usize = 7;
+pub(super) const RUNS: usize = 15;
 
 /// The lowest, the middle and the highest of some measurements.
 #[derive(Debug, PartialEq)]

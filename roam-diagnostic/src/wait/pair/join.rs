@@ -1,8 +1,7 @@
 //! Finds the few links that may be the other end of each, by hash joins and
 //! sorted lists.
 
-use std::collections::{HashMap, HashSet};
-
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use roam_trace_common::event::{Direction, RequestKind};
 
 use super::ground::{Candidate, SOON_US};
@@ -58,33 +57,42 @@ pub(super) fn find_by_requests(
             .connection(scene.endpoint(row))
             .map_or(0, |connection| connection.conn_id)
     };
-    let mut callers: HashMap<(u64, u64, u64), Vec<(i64, RowId)>> = HashMap::new();
-    let mut callees = Vec::new();
-    for (row, request) in scene.requests() {
-        if request.kind != RequestKind::Call {
-            continue;
-        }
-        let key = (conn_id(row), request.request_id, request.method_id);
-        let started_us = scene.started_us(row);
-        match request.direction {
-            Direction::Outgoing => callers.entry(key).or_default().push((started_us, row)),
-            Direction::Incoming => callees.push((key, started_us, row)),
-        }
+    if !scene.both_directions {
+        return;
     }
-    for rows in callers.values_mut() {
-        rows.sort_unstable();
-    }
-    for (key, started_us, callee) in callees {
-        let Some(callers) = callers.get(&key) else {
-            continue;
-        };
+    let key = |row: RowId| {
+        let request = scene.request(row);
+        (conn_id(row), request.request_id, request.method_id)
+    };
+    let served = || {
+        links
+            .all
+            .iter()
+            .flat_map(|link| link.served.iter().copied())
+    };
+    let wanted: HashSet<_> = served().map(key).collect();
+    let mut callers: Vec<_> = scene
+        .requests()
+        .filter(|(row, request)| {
+            request.direction == Direction::Outgoing
+                && request.kind == RequestKind::Call
+                && wanted.contains(&key(*row))
+        })
+        .map(|(row, _)| (key(row), scene.started_us(row), row))
+        .collect();
+    callers.sort_unstable();
+    for callee in served() {
+        let key = key(callee);
+        let started_us = scene.started_us(callee);
+        let start = callers.partition_point(|(of, ..)| *of < key);
+        let callers = &callers[start..];
         let latest_us = started_us + scene.tolerance_us([callee, callee]);
-        let end = callers.partition_point(|&(at_us, _)| at_us <= latest_us);
+        let end = callers.partition_point(|&(of, at_us, _)| (of, at_us) <= (key, latest_us));
         let Some(&to) = links.by_endpoint.get(&scene.link(scene.endpoint(callee))) else {
             continue;
         };
         let mut seen = HashSet::new();
-        for &(at_us, caller) in callers[..end].iter().rev().take(LOOKS) {
+        for &(_, at_us, caller) in callers[..end].iter().rev().take(LOOKS) {
             if started_us - at_us > SOON_US || seen.len() == NEAREST {
                 break;
             }

@@ -1,8 +1,7 @@
 //! The two things that pairs are made of: the roots of links, with what their
 //! ends saw, and which processes share anything.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ConnectionState, Direction, Phase, RequestKind, Role};
 
 use super::ground::SOON_US;
@@ -10,7 +9,7 @@ use crate::snapshot::{Connection, Request};
 use crate::wait::facts::{Counters, Life, Moved, Peer, Via};
 use crate::wait::scene::{Endpoint, RowId, Scene};
 
-/// Calls of a link that are looked for at the other end.
+/// Calls of a link that are looked for at other ends.
 const SAMPLE: usize = 16;
 /// What was sent less than that ago may not have arrived yet.
 const SETTLED_US: u64 = 100_000;
@@ -31,6 +30,8 @@ pub(super) struct Link {
     pub(super) is_held_up: bool,
     /// Some of the calls made over it that must have arrived.
     pub(super) calls: Vec<RowId>,
+    /// Some of the calls that came over it.
+    pub(super) served: Vec<RowId>,
 }
 
 pub(super) struct Links {
@@ -70,8 +71,12 @@ impl Links {
                     is_quiet: is_quiet(row),
                     is_held_up: is_held_up(scene, endpoint, row),
                     calls: Vec::new(),
+                    served: Vec::new(),
                 });
             }
+        }
+        if !scene.both_directions {
+            return links;
         }
         for (row, _) in scene.requests() {
             let link = scene.link(scene.endpoint(row));
@@ -87,6 +92,7 @@ impl Links {
                     is_quiet: false,
                     is_held_up: false,
                     calls: Vec::new(),
+                    served: Vec::new(),
                 });
             }
         }
@@ -95,17 +101,21 @@ impl Links {
     }
 
     fn take_samples(&mut self, scene: &Scene<'_>) {
-        let mut settled: HashMap<u32, Vec<RowId>> = HashMap::new();
+        let mut calls: Vec<Vec<RowId>> = vec![Vec::new(); self.all.len()];
+        let mut served = calls.clone();
         for (row, request) in scene.requests() {
-            if is_settled_call(request)
-                && let Some(&link) = self.by_endpoint.get(&scene.link(scene.endpoint(row)))
-            {
-                settled.entry(link).or_default().push(row);
+            let of = match request.direction {
+                Direction::Incoming if request.kind == RequestKind::Call => &mut served,
+                Direction::Outgoing if is_settled_call(request) => &mut calls,
+                _ => continue,
+            };
+            if let Some(&link) = self.by_endpoint.get(&scene.link(scene.endpoint(row))) {
+                of[link as usize].push(row);
             }
         }
-        for (link, calls) in settled {
-            let step = calls.len().div_ceil(SAMPLE).max(1);
-            self.all[link as usize].calls = calls.into_iter().step_by(step).collect();
+        for (link, (calls, served)) in self.all.iter_mut().zip(calls.into_iter().zip(served)) {
+            link.calls = sample(&calls);
+            link.served = sample(&served);
         }
     }
 
@@ -118,9 +128,8 @@ impl Links {
         let there = *self.virtuals.get(&(at, conn_id))?;
         scene
             .rows_of(there, request.request_id, Direction::Incoming)
-            .iter()
-            .filter(|&&callee| scene.request(callee).method_id == request.method_id)
-            .map(|&callee| {
+            .filter(|&callee| scene.request(callee).method_id == request.method_id)
+            .map(|callee| {
                 let behind_us = scene.started_us(callee) - scene.started_us(call);
                 behind_us + scene.tolerance_us([call, callee])
             })
@@ -146,6 +155,12 @@ impl Links {
                 _ => true,
             }
     }
+}
+
+/// A few of the rows, from all over the list.
+fn sample(rows: &[RowId]) -> Vec<RowId> {
+    let step = rows.len().div_ceil(SAMPLE).max(1);
+    rows.iter().copied().step_by(step).collect()
 }
 
 /// Whether a call is written and must be known at the other end by now.

@@ -10,7 +10,9 @@ mod ground;
 mod join;
 mod link;
 
-use std::collections::HashMap;
+use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::scene::{Endpoint, Scene};
 use ground::Candidate;
@@ -29,12 +31,37 @@ pub enum Confidence {
     Known,
 }
 
+/// What an edge rests on, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ground {
+    /// The same for every edge of its kind.
+    Fixed(&'static str),
+    /// Worked out for two connections, and shared by what goes over them.
+    Found(Arc<str>),
+}
+
+impl Ground {
+    /// The words.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Fixed(text) => text,
+            Self::Found(text) => text,
+        }
+    }
+}
+
+impl serde::Serialize for Ground {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
 /// The other end of a link, and how it was found.
 #[derive(Debug, Clone)]
 pub(super) struct Partner {
     pub(super) link: Endpoint,
     pub(super) confidence: Confidence,
-    pub(super) ground: String,
+    pub(super) ground: Ground,
 }
 
 /// The links that were paired, from both ends, and those that were not.
@@ -111,13 +138,14 @@ fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
             }
         }
         let ends = candidate.ends.map(|end| links.get(end).endpoint);
+        let ground = Ground::Found(candidate.ground(had_rivals).into());
         for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
             pairs.partners.insert(
                 own,
                 Partner {
                     link: other,
                     confidence: candidate.confidence(had_rivals),
-                    ground: candidate.ground(had_rivals),
+                    ground: ground.clone(),
                 },
             );
         }

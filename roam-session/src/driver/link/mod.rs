@@ -10,9 +10,9 @@ mod received;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ConnectionState, Phase, Request};
 use roam_wire::{ConnectionId, Message};
 
@@ -43,6 +43,8 @@ pub(super) struct Link<D> {
     offers: Sender<IncomingConnection>,
     /// For what goes there to be answered.
     answers: Sender<Answer>,
+    /// Whether anything ever went there.
+    awaits_answers: bool,
 }
 
 /// A virtual connection that the peer has not accepted yet.
@@ -73,7 +75,7 @@ pub(super) enum Action {
     /// The same, and look after its caller.
     SendWatched(Outbound, RawCall),
     /// Run a handler, and then tell [`Link::handle_started`].
-    Run(Run),
+    Run(Handler, Started),
     /// Read nothing more until the item is delivered.
     Deliver(Delivery),
     /// The peer said Goodbye: the link is over.
@@ -97,11 +99,11 @@ enum Receipt {
     ),
 }
 
-/// A handler to be run.
-pub(super) struct Run {
-    pub(super) handler: Handler,
+/// The request that a handler is run for.
+pub(super) struct Started {
     conn_id: ConnectionId,
     request_id: u64,
+    request: Arc<Incoming>,
 }
 
 /// The rule that a peer broke, as it stands in the Goodbye.
@@ -129,11 +131,17 @@ impl<D: ServiceDispatcher> Link<D> {
             connects: HashMap::new(),
             offers: parts.offers,
             answers: parts.answers,
+            awaits_answers: false,
         }
     }
 
     pub(super) fn root_handle(&self) -> &ConnectionHandle {
         &self.root.handle
+    }
+
+    /// Whether the program may answer to anything.
+    pub(super) fn awaits_answers(&self) -> bool {
+        self.awaits_answers
     }
 
     /// The driver comes round its loop.
@@ -163,15 +171,10 @@ impl<D: ServiceDispatcher> Link<D> {
         }
     }
 
-    /// A handler was spawned.
-    pub(super) fn handle_started(
-        &mut self,
-        conn_id: ConnectionId,
-        request_id: u64,
-        abort: AbortHandle,
-    ) {
-        if let Some(connection) = self.connection(conn_id) {
-            connection.set_abort(request_id, abort);
+    /// A handler was spawned, and this aborts it.
+    pub(super) fn handle_started(&mut self, started: Started, abort: Option<AbortHandle>) {
+        if let Some(connection) = self.connection(started.conn_id) {
+            connection.add_request(started.request_id, started.request, abort);
         }
     }
 
@@ -227,13 +230,6 @@ impl<D: ServiceDispatcher> Link<D> {
         } else {
             self.virtuals.get_mut(&conn_id)
         }
-    }
-}
-
-impl Run {
-    /// What to run, and what [`Link::handle_started`] wants to know.
-    pub(super) fn into_parts(self) -> (Handler, ConnectionId, u64) {
-        (self.handler, self.conn_id, self.request_id)
     }
 }
 

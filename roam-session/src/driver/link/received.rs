@@ -5,7 +5,7 @@ use std::io;
 use roam_diagnostic::registry::{Outcome, Phase};
 use roam_wire::{ConnectionId, Message, Metadata, MethodId, RequestId, validate_metadata};
 
-use super::{Action, Link, Run, Violation, conn_id_of, payload_bytes_of, send};
+use super::{Action, Link, Started, Violation, conn_id_of, payload_bytes_of, send};
 use crate::dispatch::refusal;
 use crate::driver::ConnectError;
 use crate::driver::virtual_connection::IncomingConnection;
@@ -151,7 +151,10 @@ impl<D: ServiceDispatcher> Link<D> {
             answers: self.answers.clone(),
         };
         match self.offers.try_send(offer) {
-            Ok(()) => Action::Wait,
+            Ok(()) => {
+                self.awaits_answers = true;
+                Action::Wait
+            }
             // Nobody listens, or too many wait already.
             Err(_) => send(Message::Reject {
                 request_id,
@@ -187,12 +190,14 @@ impl<D: ServiceDispatcher> Link<D> {
             None => &self.dispatcher,
         };
         let handler = request.offer(|| dispatcher.dispatch(cx, payload, &mut connection.channels));
-        connection.add_request(request_id, request.clone());
-        Ok(Action::Run(Run {
-            handler: Handler::new(request, handler),
-            conn_id,
-            request_id,
-        }))
+        Ok(Action::Run(
+            Handler::new(request.clone(), handler),
+            Started {
+                conn_id,
+                request_id,
+                request,
+            },
+        ))
     }
 
     fn handle_cancel(&mut self, conn_id: ConnectionId, request_id: u64) -> Action {

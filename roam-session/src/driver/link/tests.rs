@@ -119,9 +119,9 @@ impl End {
                 self.outbox.push_back(outbound.message.clone());
                 self.link.handle_sent(outbound);
             }
-            Action::Run(run) => {
-                let (handler, _, _) = run.into_parts();
+            Action::Run(handler, started) => {
                 self.handlers.push(Box::pin(handler));
+                self.link.handle_started(started, None);
             }
             Action::Deliver(delivery) => self.stalled = Some(delivery),
             Action::Close => self.is_closed = true,

@@ -1,0 +1,57 @@
+//! From the bytes of a registry to what is printed: whatever they are, that ends, and steers no terminal.
+#![no_main]
+
+use std::io;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use libfuzzer_sys::fuzz_target;
+use roam_diagnostic::read::{read, read_connections};
+use roam_diagnostic::render::{json, text};
+use roam_diagnostic::snapshot::{Dump, Process, SCHEMA_VERSION, Snapshot};
+use roam_diagnostic::wait::{Facts, STUCK_US, explain};
+use roam_trace_common::registry::Table;
+use roam_trace_fuzz::region::Shifting;
+
+const NOW_NS: u64 = 1 << 40;
+
+fuzz_target!(|input: &[u8]| {
+    let _ = read_connections(&Shifting::new(input));
+    let Ok(image) = read(&Shifting::new(input)) else {
+        return;
+    };
+    // Each row has a place of its own, while connections are looked at twice.
+    let room = |table: Table| input.len() / table.slot_bytes();
+    assert!(image.requests.len() <= room(Table::Requests));
+    assert!(image.channels.len() <= room(Table::Channels));
+    assert!(image.connections.len() <= 2 * room(Table::Connections));
+
+    let process = Process {
+        pid: 1,
+        name: "hostile".into(),
+    };
+    let mut processes = vec![Snapshot::from_registry(process, &image, NOW_NS)];
+    let explained = explain(&mut processes, &Facts::default(), STUCK_US);
+    let dump = Dump {
+        schema_version: SCHEMA_VERSION,
+        taken_at: Timestamp::UNIX_EPOCH,
+        processes,
+        graph: Some(explained.graph),
+    };
+    let options = text::Options {
+        color: false,
+        time_zone: TimeZone::UTC,
+    };
+    let mut printed = Vec::new();
+    text::render(&mut printed, &dump, &options).unwrap();
+    let printed = String::from_utf8(printed).unwrap();
+    assert!(!printed.contains(steers), "{printed:?}");
+
+    json::render(&mut io::sink(), &dump).unwrap();
+});
+
+/// Whether a character does something to a terminal.
+fn steers(character: char) -> bool {
+    let is_bidi = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    character != '\n' && (character.is_control() || is_bidi)
+}

@@ -1,0 +1,140 @@
+//! A registry whose every byte the input decides, and which may change or shrink between two reads.
+//!
+//! An input is a list of edits, then the region. An edit is four bytes: before which read it happens, where
+//! (two bytes, in words of eight), and what every byte of that word becomes. The list ends with an edit
+//! before read 0. Where an edit's place is [`SHRINK`], the region ends so many times 64 bytes behind its
+//! header page instead.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+
+use roam_diagnostic::read::RegionMemory;
+use roam_trace_common::registry::{
+    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
+};
+use zerocopy::IntoBytes;
+
+/// The place that stands for the region's end.
+pub const SHRINK: u16 = u16::MAX;
+
+/// Slots of each table in the corpus.
+pub const SLOTS: u32 = 4;
+
+const SHRINK_STEP_BYTES: usize = 64;
+
+#[derive(Debug, Clone, Copy)]
+struct Edit {
+    read: u8,
+    place: u16,
+    value: u8,
+}
+
+/// Memory under somebody else's hands.
+#[derive(Debug)]
+pub struct Shifting {
+    edits: Vec<Edit>,
+    reads: Cell<u8>,
+    bytes: RefCell<Vec<u8>>,
+}
+
+impl Shifting {
+    /// The region that an input stands for.
+    pub fn new(input: &[u8]) -> Self {
+        let mut edits = Vec::new();
+        let mut rest = input;
+        while let Some((&[read, low, high, value], behind)) = rest.split_first_chunk::<4>() {
+            rest = behind;
+            if read == 0 {
+                break;
+            }
+            edits.push(Edit {
+                read,
+                place: u16::from_le_bytes([low, high]),
+                value,
+            });
+        }
+        Self {
+            edits,
+            reads: Cell::new(0),
+            bytes: RefCell::new(unpack(rest)),
+        }
+    }
+
+    fn apply_edits(&self) {
+        let read = self.reads.get().wrapping_add(1);
+        self.reads.set(read);
+        let mut bytes = self.bytes.borrow_mut();
+        for edit in self.edits.iter().filter(|edit| edit.read == read) {
+            if edit.place == SHRINK {
+                let end = HEADER_BYTES + usize::from(edit.value) * SHRINK_STEP_BYTES;
+                bytes.truncate(end);
+            } else if let Some(word) = bytes.chunks_exact_mut(8).nth(edit.place.into()) {
+                word.fill(edit.value);
+            }
+        }
+    }
+}
+
+impl RegionMemory for Shifting {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(self.bytes.borrow().len() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.apply_edits();
+        self.bytes.borrow().as_slice().read_at(buffer, offset)
+    }
+}
+
+/// The header page is mostly empty, so an input leaves that part out.
+fn unpack(packed: &[u8]) -> Vec<u8> {
+    let (header, tables) = packed.split_at(packed.len().min(size_of::<HeaderRecord>()));
+    let mut bytes = header.to_vec();
+    if !tables.is_empty() {
+        bytes.resize(HEADER_BYTES, 0);
+    }
+    bytes.extend(tables);
+    bytes
+}
+
+/// An input: edits, and a region whose tables `fill` writes.
+pub fn pack(edits: &[(u8, u16, u8)], mut fill: impl FnMut(Table, u32) -> Vec<u8>) -> Vec<u8> {
+    let mut input = Vec::new();
+    for &(read, place, value) in edits {
+        input.push(read);
+        input.extend(place.to_le_bytes());
+        input.push(value);
+    }
+    input.extend([0; 4]);
+    let mut offset = HEADER_BYTES as u64;
+    let header = HeaderRecord {
+        magic: MAGIC,
+        abi_version: ABI_VERSION,
+        header_bytes: HEADER_BYTES as u32,
+        process_id: 1,
+        flags: 0,
+        process_start_ticks: 1,
+        created_ns: 1,
+        tables: Table::ALL.map(|table| {
+            let record = TableRecord {
+                offset,
+                lost: 0,
+                capacity: SLOTS,
+                slot_bytes: table.slot_bytes() as u32,
+                high_water: SLOTS,
+                reserved: 0,
+            };
+            offset += u64::from(SLOTS) * table.slot_bytes() as u64;
+            record
+        }),
+    };
+    input.extend(header.as_bytes());
+    for table in Table::ALL {
+        for slot in 0..SLOTS {
+            let mut row = fill(table, slot);
+            row.resize(table.slot_bytes(), 0);
+            input.extend(row);
+        }
+    }
+    input
+}

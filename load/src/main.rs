@@ -1,0 +1,5 @@
+//! `roam-load LOG [KEY=VALUE...]`, see [`roam_load::run`].
+
+fn main() {
+    roam_load::run();
+}

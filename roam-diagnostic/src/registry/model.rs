@@ -1,0 +1,253 @@
+//! The slot protocol under every order in which threads may see each other's writes.
+//!
+//! `RUSTFLAGS='--cfg loom' cargo test --package roam-diagnostic --lib model`
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::io;
+use std::mem::offset_of;
+use std::sync::{Arc, Mutex};
+
+use loom::model::Builder;
+use loom::thread;
+use roam_trace_common::registry::{PhaseWord, RequestRecord, ResponseWord};
+use zerocopy::FromBytes;
+
+use super::*;
+use crate::read::model::rows;
+use crate::read::{RegionMemory, Row};
+
+/// Involuntary switches between threads that are tried; what they may see of each other's writes is tried
+/// in full.
+const SWITCHES: usize = 3;
+
+fn check(switches: usize, events: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(switches);
+    builder.check(events);
+}
+
+/// A row that is small enough for every value of every word to be tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes)]
+#[repr(C)]
+struct ModelRecord {
+    sequence: u64,
+    serial: u64,
+    content: u64,
+}
+
+impl Record for ModelRecord {
+    const TABLE: Table = Table::Channels;
+    const SEQUENCE: usize = offset_of!(ModelRecord, sequence);
+    const SERIAL: usize = offset_of!(ModelRecord, serial);
+
+    fn slab(registry: &Registry) -> &Slab {
+        &registry.channels
+    }
+}
+
+impl Row for ModelRecord {
+    fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    fn serial(&self) -> u64 {
+        self.serial
+    }
+}
+
+fn claim(content: u64) -> Serial {
+    registry()
+        .unwrap()
+        .claim::<ModelRecord>(|slot, _| {
+            slot.u64(offset_of!(ModelRecord, content))
+                .store(content, Ordering::Relaxed);
+        })
+        .unwrap()
+}
+
+fn release(serial: Serial) -> bool {
+    registry()
+        .unwrap()
+        .release::<ModelRecord, _>(serial, live_sequence(serial), |slot| {
+            slot.u64(offset_of!(ModelRecord, content))
+                .store(0, Ordering::Relaxed);
+        })
+        .is_some()
+}
+
+/// The one slot of the model's table, read by another process: each read sees what was written before
+/// what the read before it saw, and nothing else is certain.
+#[derive(Default)]
+struct Outside(Cell<usize>);
+
+impl RegionMemory for Outside {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(size_of::<ModelRecord>() as u64)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let slot = registry().unwrap().slots::<ModelRecord>().get(0).unwrap();
+        // Of the passes before and after a row the reader looks at the sequence alone.
+        let is_row = self.0.replace(self.0.get() + 1) % 3 == 1;
+        for (index, word) in buffer.chunks_exact_mut(8).enumerate() {
+            let at = offset as usize + index * 8;
+            if is_row || at == ModelRecord::SEQUENCE {
+                let value = slot.u64(at).load(Ordering::Relaxed);
+                word.copy_from_slice(&value.to_ne_bytes());
+            }
+        }
+        // A system call that takes and gives back a reference to a page is one.
+        fence(Ordering::Acquire);
+        Ok(buffer.len())
+    }
+}
+
+#[test]
+fn a_reader_sees_rows_that_were_written_while_their_slot_is_used_again() {
+    // Beyond loom's sight: what was seen in any of the orders.
+    let seen = Arc::new(Mutex::new(HashSet::new()));
+    let seen_in_all = Arc::clone(&seen);
+    check(1, move || {
+        // Made before the threads, which would else wait for each other outside of loom.
+        registry();
+        let seen = Arc::clone(&seen);
+        let reader = thread::spawn(move || {
+            let rows = rows::<ModelRecord>(&Outside::default(), Table::Channels, 1);
+            seen.lock().unwrap().insert(rows);
+        });
+        // The writer is the thread that runs first: loom lets the reader see what has been overwritten
+        // since, but does not always go back to have it read before.
+        let first = claim(10);
+        assert!(release(first));
+        assert_eq!(claim(20).slot(), first.slot());
+        reader.join().unwrap();
+    });
+    let row = |generation, content| {
+        vec![ModelRecord {
+            sequence: generation * 2,
+            serial: Serial::new(0, generation).0,
+            content,
+        }]
+    };
+    let expected = HashSet::from([Vec::new(), row(1, 10), row(3, 20)]);
+    assert_eq!(*seen_in_all.lock().unwrap(), expected);
+}
+
+fn start(request_id: u64) -> Request {
+    Request::start(&RequestStart {
+        connection: Connection::NONE,
+        request_id,
+        method_id: 0,
+        direction: Direction::Outgoing,
+        phase: Phase::Queued,
+        kind: RequestKind::Call,
+        payload_bytes: 0,
+        arguments: None,
+        parent: Request::NONE,
+    })
+}
+
+/// What the late may write of a request.
+fn words(request: Request) -> (PhaseWord, ResponseWord) {
+    let slots = registry().unwrap().slots::<RequestRecord>();
+    let slot = slots.get(request.serial().slot()).unwrap();
+    let load = |offset| slot.u64(offset).load(Ordering::Relaxed);
+    (
+        PhaseWord(load(offset_of!(RequestRecord, phase))),
+        ResponseWord(load(offset_of!(RequestRecord, response))),
+    )
+}
+
+/// It is as it was when it started.
+fn assert_untouched(request: Request) {
+    let generation = request.serial().generation();
+    let expected = (
+        PhaseWord::new(generation, 0, Phase::Queued.code(), 0),
+        ResponseWord::new(generation, 0, 0),
+    );
+    assert_eq!(words(request), expected);
+}
+
+#[test]
+fn threads_never_have_the_same_slot() {
+    check(SWITCHES, || {
+        // Slots that were never used are one thread's for a moment, and are missed by the others. So none is.
+        for request in [1, 2, 3, 4].map(start) {
+            assert!(request.end(Outcome::Ok));
+        }
+        // The slot that comes back is the first in the list again, but what was behind it is not there.
+        let take_turns = || {
+            let (first, second) = (start(1), start(2));
+            assert!(first.end(Outcome::Ok));
+            let third = start(3);
+            assert_ne!(first.serial(), third.serial());
+            assert_eq!(third.phase(), Some(Phase::Queued));
+            [second, third]
+        };
+        let other = thread::spawn(take_turns);
+        let kept = [take_turns(), other.join().unwrap()];
+        let slots = kept
+            .as_flattened()
+            .iter()
+            .map(|request| request.serial().slot());
+        assert_eq!(slots.collect::<HashSet<_>>().len(), 4);
+        // None was lost, and none is there twice.
+        assert_eq!(start(5), Request::NONE);
+    });
+}
+
+#[test]
+fn a_request_ends_once() {
+    check(SWITCHES, || {
+        let request = start(1);
+        let other = thread::spawn(move || request.end(Outcome::Dropped));
+        let is_ended_here = request.end(Outcome::Ok);
+        assert_ne!(is_ended_here, other.join().unwrap());
+        let serials = [start(2), start(3), start(4), start(5)].map(Request::serial);
+        assert_eq!(HashSet::from(serials).len(), 4);
+    });
+}
+
+#[test]
+fn a_late_report_leaves_the_next_request_alone() {
+    check(SWITCHES, || {
+        let first = start(1);
+        let late = thread::spawn(move || {
+            first.advance(Phase::Sent);
+            first.mark(Mark::Orphaned);
+        });
+        assert!(first.end(Outcome::Ok));
+        let second = start(2);
+        assert_eq!(first.serial().slot(), second.serial().slot());
+        late.join().unwrap();
+        assert_untouched(second);
+    });
+}
+
+#[test]
+fn a_late_response_leaves_the_next_request_alone() {
+    check(SWITCHES, || {
+        let first = start(1);
+        let late = thread::spawn(move || first.respond(Phase::Responded, Outcome::UserError, 7));
+        assert!(first.end(Outcome::Ok));
+        let second = start(2);
+        late.join().unwrap();
+        assert_untouched(second);
+    });
+}
+
+#[test]
+fn no_report_is_lost_to_another() {
+    check(SWITCHES, || {
+        let request = start(1);
+        let driver = thread::spawn(move || request.advance(Phase::Sent));
+        let caller = thread::spawn(move || request.advance(Phase::HandedOver));
+        request.mark(Mark::Orphaned);
+        driver.join().unwrap();
+        caller.join().unwrap();
+        assert_eq!(request.phase(), Some(Phase::Sent));
+        let (phase, _) = words(request);
+        assert_eq!(phase.mark(), Mark::Orphaned.code());
+    });
+}

@@ -1,0 +1,212 @@
+//! Hours in minutes: a demo under traffic whose cells are killed, dumped over and over in every way there is.
+//! Judges every dump, and whether the memory of target and tracer stays as it is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+
+use crate::demo::{Demo, Programs};
+use crate::tally::Tally;
+use crate::{machine, process, scratch};
+
+/// Of the kinds of round, one each in that many.
+const WINDOW_EACH: u64 = 5;
+const SIGNAL_EACH: u64 = 7;
+const KILL_EACH: u64 = 11;
+/// How long the probes are attached in a round that attaches them.
+const WINDOW: &str = "500ms";
+/// No call of the ordinary traffic takes longer, on a busy machine either.
+const OLDEST_US: u64 = 10_000_000;
+/// How long a cell may take to be there again, and a dump to be written.
+const WITHIN: Duration = Duration::from_secs(30);
+/// Growth of memory that counts as growth.
+const GROWTH: f64 = 1.1;
+
+/// What happened, and what it took.
+#[derive(Default)]
+struct Log {
+    rounds: u64,
+    windows: u64,
+    signals: u64,
+    kills: u64,
+    rows: u64,
+    watched: u64,
+    wrong: Vec<String>,
+    /// Resident kilobytes of the host, after each round.
+    target: Vec<u64>,
+    /// Open descriptors of the host, after each round.
+    descriptors: Vec<u64>,
+    /// The most that each tracer used, in kilobytes, by what it did.
+    tracer: BTreeMap<&'static str, Vec<u64>>,
+}
+
+/// Runs for that long.
+pub(crate) fn run(minutes: u64) -> Result<Tally> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "only root can attach to probes"
+    );
+    machine::mount_kernel_filesystems()?;
+    let programs = Programs::build()?;
+    let stderr = scratch::directory().join("soak-stderr");
+    fs::create_dir_all(scratch::directory())?;
+    let arguments = ["--rate", "200", "--restart"];
+    let mut demo = Demo::quiet(&programs, &arguments, fs::File::create(&stderr)?)?;
+    let deadline = Instant::now() + Duration::from_secs(60 * minutes);
+    let mut log = Log::default();
+    while Instant::now() < deadline {
+        log.rounds += 1;
+        log.round(&programs, &mut demo, &stderr)
+            .with_context(|| format!("round {}", log.rounds))?;
+        if log.rounds.is_multiple_of(50) {
+            println!("{} rounds, {} wrong", log.rounds, log.wrong.len());
+        }
+    }
+    demo.stop()?;
+    Ok(log.report(minutes))
+}
+
+impl Log {
+    fn round(&mut self, programs: &Programs, demo: &mut Demo, stderr: &PathBuf) -> Result<()> {
+        if self.rounds.is_multiple_of(KILL_EACH) {
+            let cell = demo.cells[self.kills as usize % demo.cells.len()];
+            signal(cell, Signal::KILL)?;
+            demo.await_restart(WITHIN)?;
+            self.kills += 1;
+        }
+        if self.rounds.is_multiple_of(SIGNAL_EACH) {
+            let written = dumps(stderr)?;
+            signal(demo.host, Signal::USR1)?;
+            let deadline = Instant::now() + WITHIN;
+            // The host's and those of its cells.
+            while dumps(stderr)? < written + 1 + demo.cells.len() {
+                ensure!(Instant::now() < deadline, "no dump after SIGUSR1");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            self.signals += 1;
+        }
+        if self.rounds.is_multiple_of(WINDOW_EACH) {
+            self.windows += 1;
+            self.dump(programs, demo, "watched", &["-d", WINDOW])?;
+        } else {
+            self.dump(programs, demo, "by registry", &[])?;
+        }
+        let host = u32::try_from(demo.host)?;
+        self.target.push(process::status_kilobytes(host, "VmRSS:"));
+        let descriptors = fs::read_dir(format!("/proc/{}/fd", demo.host))?.count();
+        self.descriptors.push(descriptors as u64);
+        Ok(())
+    }
+
+    fn dump(
+        &mut self,
+        programs: &Programs,
+        demo: &Demo,
+        kind: &'static str,
+        arguments: &[&str],
+    ) -> Result<()> {
+        let mut command = programs.trace();
+        command
+            .args(["--json", "--children", "-p", &demo.host.to_string()])
+            .args(arguments);
+        let (finished, peak) = process::measure(command)?;
+        ensure!(finished.success, "roam-trace failed");
+        self.tracer.entry(kind).or_default().push(peak);
+        let dump = serde_json::from_str(&finished.text).context("what roam-trace printed")?;
+        self.judge(&dump, demo);
+        Ok(())
+    }
+
+    fn judge(&mut self, dump: &Value, demo: &Demo) {
+        let processes = dump["processes"].as_array().map_or(&[][..], Vec::as_slice);
+        if processes.len() != 1 + demo.cells.len() {
+            self.wrong
+                .push(format!("{} processes in a dump", processes.len()));
+        }
+        for process in processes {
+            for gap in process["gaps"].as_array().into_iter().flatten() {
+                self.wrong.push(format!("incomplete: {gap}"));
+            }
+            for request in process["requests"].as_array().into_iter().flatten() {
+                self.rows += 1;
+                if request["age_us"].as_u64() > Some(OLDEST_US) {
+                    self.wrong.push(format!("an old row: {request}"));
+                }
+            }
+            let connections = process["window"]["connections"].as_array();
+            self.watched += connections
+                .into_iter()
+                .flatten()
+                .filter_map(|connection| connection["ended"].as_u64())
+                .sum::<u64>();
+        }
+    }
+
+    fn report(self, minutes: u64) -> Tally {
+        println!("\n| {minutes} min | |\n| --- | --- |");
+        let line = |what: &str, value: String| println!("| {what} | {value} |");
+        line("dumps of host and two cells", self.rounds.to_string());
+        line(
+            "of those with probes attached",
+            format!(
+                "{} ({} requests ended meanwhile)",
+                self.windows, self.watched
+            ),
+        );
+        line("SIGUSR1", self.signals.to_string());
+        line("cells killed and restarted", self.kills.to_string());
+        line("rows shown", self.rows.to_string());
+        line(
+            "dumps incomplete, rows of calls long over",
+            self.wrong.len().to_string(),
+        );
+        let mut tally = Tally::one(self.wrong.is_empty());
+        for wrong in self.wrong.iter().take(10) {
+            println!("wrong: {wrong}");
+        }
+        let host = [
+            ("the host's memory, kB", &self.target),
+            ("the host's descriptors", &self.descriptors),
+        ];
+        let tracer = self.tracer.iter().map(|(&kind, peaks)| (kind, peaks));
+        for (what, values) in host.into_iter().chain(tracer) {
+            let (early, late) = halves(values);
+            line(
+                what,
+                format!("{early} in the first half, {late} in the second"),
+            );
+            tally += Tally::one(late as f64 <= early as f64 * GROWTH);
+        }
+        tally
+    }
+}
+
+/// The middle value of either half. The first eighth is left out: a program that has just started grows.
+fn halves(values: &[u64]) -> (u64, u64) {
+    let settled = &values[values.len() / 8..];
+    let (early, late) = settled.split_at(settled.len() / 2);
+    let middle = |values: &[u64]| {
+        let mut sorted = values.to_vec();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or(0)
+    };
+    (middle(early), middle(late))
+}
+
+fn signal(pid: u64, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let pid = pid.context("no such pid")?;
+    kill_process(pid, signal).with_context(|| format!("cannot signal {pid:?}"))
+}
+
+/// Dumps written to a standard error so far.
+fn dumps(stderr: &PathBuf) -> Result<usize> {
+    Ok(fs::read_to_string(stderr)?
+        .matches("] RPC DIAGNOSTIC DUMP")
+        .count())
+}
