@@ -10,6 +10,7 @@ use roam_demo::expect::Ready;
 use tempfile::TempDir;
 
 use crate::dump::wait_for;
+use crate::patience;
 
 /// A demo that was started and may not be stuck yet.
 pub(crate) struct Demo {
@@ -107,7 +108,7 @@ impl ReadyDemo {
 
     /// Lets the expected rows grow older than the second that tells them from background traffic.
     pub(crate) fn wait_until_background_is_young(&self) {
-        thread::sleep(Duration::from_millis(1_300));
+        thread::sleep(Duration::from_millis(1_300) * patience());
     }
 }
 

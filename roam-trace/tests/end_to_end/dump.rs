@@ -9,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use crate::demo::ReadyDemo;
+use crate::patience;
 pub(crate) use crate::tracer::{Tracer, wait_for};
 
 /// Rows younger than this may be background traffic.
@@ -55,7 +56,7 @@ impl Rows {
                     .unwrap_or_else(|| panic!("{expected:#?} is not in {process:#}"));
                 rows.remove(index);
             }
-            rows.retain(|row| age(row) > BACKGROUND_LIMIT);
+            rows.retain(|row| age(row) > BACKGROUND_LIMIT * patience());
             assert!(rows.is_empty(), "nobody expects {rows:#?}");
             self.check_channels(process, pid, ready, source);
         }
@@ -152,7 +153,7 @@ fn matches(row: &Value, expected: &ExpectedRequest, taken_at: jiff::Timestamp) -
         && expected
             .request_id
             .is_none_or(|request_id| row["request_id"] == request_id)
-        && difference.unsigned_abs() <= AGE_TOLERANCE.as_millis() as u64
+        && difference.unsigned_abs() <= (AGE_TOLERANCE * patience()).as_millis() as u64
 }
 
 fn age(row: &Value) -> Duration {
@@ -203,7 +204,7 @@ impl SignalDump {
                 .unwrap_or_else(|| panic!("{expected:#?} is not in {}", self.0));
             lines.remove(index);
         }
-        lines.retain(|line| seconds(line) > BACKGROUND_LIMIT.as_secs_f64());
+        lines.retain(|line| seconds(line) > (BACKGROUND_LIMIT * patience()).as_secs_f64());
         assert!(lines.is_empty(), "nobody expects {lines:#?}");
     }
 }

@@ -19,7 +19,24 @@ use dump::{in_the_end, signal_dump, trace};
 const HANGS: [&str; 5] = ["handler", "chain", "reader", "dropped", "forward"];
 
 /// How long the demo runs well before it gets stuck, where a tracer is to be attached before.
-const HANG_AFTER: &str = "3s";
+const HANG_AFTER: Duration = Duration::from_secs(3);
+
+/// From before the hang until its rows are older than those of the background.
+const WATCH_A_HANG: Duration = Duration::from_secs(7);
+
+/// How much longer everything takes: on an emulated processor, attaching alone takes seconds.
+fn patience() -> u32 {
+    const SLOW: u32 = 3;
+    match std::env::var_os("ROAM_TRACE_TEST_SLOW") {
+        Some(_) => SLOW,
+        None => 1,
+    }
+}
+
+/// A duration for a command line.
+fn seconds(duration: Duration) -> String {
+    format!("{}s", (duration * patience()).as_secs())
+}
 
 #[test]
 fn the_registry_shows_every_hang_without_having_been_attached() {
@@ -34,9 +51,10 @@ fn the_registry_shows_every_hang_without_having_been_attached() {
 #[ignore = "needs root"]
 fn probes_attached_before_the_hang_show_it() {
     for hang in HANGS {
+        let (hang_after, watch) = (seconds(HANG_AFTER), seconds(WATCH_A_HANG));
         in_the_end(|| {
-            let demo = Demo::start(&["--hang", hang, "--hang-after", HANG_AFTER]);
-            let tracer = dump::Tracer::start(&demo.pids(), &["--source", "probes", "-d", "7s"]);
+            let demo = Demo::start(&["--hang", hang, "--hang-after", &hang_after]);
+            let tracer = dump::Tracer::start(&demo.pids(), &["--source", "probes", "-d", &watch]);
             let demo = demo.ready();
             tracer.finish().check(&demo.ready, "probes");
         });

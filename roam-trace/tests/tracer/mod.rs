@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Deadline of everything that is waited for.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// Deadline of everything that is waited for, on an emulated processor too.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A tracer that is running.
 pub(crate) struct Tracer {
