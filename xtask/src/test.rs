@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use crate::process;
 use crate::scratch::{self, Session};
 use crate::tally::Tally;
-use crate::{api, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids, vm};
+use crate::{api, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids};
 
 struct Part {
     name: &'static str,
@@ -74,16 +74,10 @@ const ROOTLESS: [Part; 14] = [
     },
 ];
 
-const ROOT: [Part; 2] = [
-    Part {
-        name: "end to end on the real kernel",
-        run: end_to_end,
-    },
-    Part {
-        name: "kernels of Debian's in virtual machines",
-        run: || vm::run(&vm::PACKAGED.map(str::to_owned)),
-    },
-];
+const ROOT: [Part; 1] = [Part {
+    name: "end to end on the real kernel",
+    run: end_to_end,
+}];
 
 /// Cargo projects that are not members of the workspace; the builds of `interop` share their sources.
 const OUTSIDE: [&str; 2] = ["interop/drop-in", "interop/published"];
