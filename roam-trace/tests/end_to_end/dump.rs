@@ -44,15 +44,20 @@ impl Rows {
     /// Every expected row is there once and as old as it is, and no other is older than a second.
     pub(crate) fn check(&self, ready: &Ready, source: &str) {
         let taken_at: jiff::Timestamp = self.0["taken_at"].as_str().unwrap().parse().unwrap();
+        for expected in &ready.expect {
+            // The demo's own date: a dump is not older than what it shows.
+            assert!(taken_at.as_millisecond() >= expected.since_unix_ms as i64);
+        }
         for process in self.processes() {
             let pid = u32::try_from(process["process"]["pid"].as_u64().unwrap()).unwrap();
+            let taken_ns = process["taken_ns"].as_u64().unwrap();
             assert_eq!(process["gaps"], gaps(source), "{process:#}");
             assert_eq!(process["source"], source, "{process:#}");
             let mut rows: Vec<&Value> = process["requests"].as_array().unwrap().iter().collect();
             for expected in ready.expect.iter().filter(|expected| expected.pid == pid) {
                 let index = rows
                     .iter()
-                    .position(|row| matches(row, expected, taken_at))
+                    .position(|row| matches(row, expected, taken_ns))
                     .unwrap_or_else(|| panic!("{expected:#?} is not in {process:#}"));
                 rows.remove(index);
             }
@@ -140,9 +145,9 @@ fn gaps(source: &str) -> Value {
     }
 }
 
-fn matches(row: &Value, expected: &ExpectedRequest, taken_at: jiff::Timestamp) -> bool {
-    let true_age = taken_at.as_millisecond() - expected.since_unix_ms as i64;
-    let difference = age(row).as_millis() as i64 - true_age;
+/// By the moment at which the row's process was read: several are read one after the other.
+fn matches(row: &Value, expected: &ExpectedRequest, taken_ns: u64) -> bool {
+    let true_age = Duration::from_nanos(taken_ns - expected.since_monotonic_ns);
     row["direction"] == serde_json::to_value(expected.direction).unwrap()
         && row["phase"] == serde_json::to_value(expected.phase).unwrap()
         && row["method"] == *expected.method
@@ -153,7 +158,7 @@ fn matches(row: &Value, expected: &ExpectedRequest, taken_at: jiff::Timestamp) -
         && expected
             .request_id
             .is_none_or(|request_id| row["request_id"] == request_id)
-        && difference.unsigned_abs() <= (AGE_TOLERANCE * patience()).as_millis() as u64
+        && age(row).abs_diff(true_age) <= AGE_TOLERANCE * patience()
 }
 
 fn age(row: &Value) -> Duration {
