@@ -32,8 +32,8 @@ Examples:
 /// Prints every request in flight, in both directions, with its method, its age and how far it got, and
 /// every open channel with what moved over it. Reads the registry that the program keeps in shared memory:
 /// the program is neither stopped nor changed, and calls that began long ago are shown. Looking at your own
-/// processes needs no privilege, at those of others CAP_SYS_PTRACE, and watching probes with -d CAP_BPF and
-/// CAP_PERFMON.
+/// processes needs no privilege, at those of others CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and watching
+/// probes with -d CAP_BPF and CAP_PERFMON.
 #[derive(Debug, Parser)]
 #[command(
     name = "roam-trace",

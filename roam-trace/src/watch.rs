@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use caps::Capability;
+use caps::errors::CapsError;
 use roam_diagnostic::read::Image;
 use roam_trace_common::limits;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -50,6 +51,9 @@ pub enum WatchError {
     /// Attaching failed.
     #[error("cannot attach to the probes")]
     Attach(#[source] AttachError),
+    /// Privileges could not be given up.
+    #[error("cannot give up capabilities")]
+    Privileges(#[source] CapsError),
     /// Interrupts could not be caught.
     #[error("cannot handle SIGINT")]
     Signal(#[source] io::Error),
@@ -65,7 +69,9 @@ impl WatchError {
             Self::Permission(_) | Self::Attach(AttachError::Permission { .. }) => {
                 Exit::NoPermission
             }
-            Self::Attach(_) | Self::Signal(_) | Self::Maps(_) => Exit::Failure,
+            Self::Attach(_) | Self::Privileges(_) | Self::Signal(_) | Self::Maps(_) => {
+                Exit::Failure
+            }
         }
     }
 }
@@ -120,6 +126,7 @@ pub fn watch(
     };
     let mut tracer = Tracer::attach(&attached, options)?;
     log::info!("attached to the probes of {} processes", attached.len());
+    give_up_privileges(targets).map_err(WatchError::Privileges)?;
     let is_seeded = seed && self::seed(&mut tracer, targets)?;
     // An end is counted for the connection of its row, and until now rows were missing.
     let before = tracer.traffic()?;
@@ -144,6 +151,20 @@ pub fn watch(
         is_seeded,
         _tracer: tracer,
     })
+}
+
+/// Opens what only a privilege opens, then keeps none that reading does not take.
+fn give_up_privileges(targets: &[&Target]) -> Result<(), CapsError> {
+    for target in targets {
+        // Its registries, too. What fails now fails again, and is told, where it is needed.
+        if let Err(error) = target.read_connections() {
+            log::info!("{error}");
+        }
+        if let Err(error) = target.socket_lister() {
+            log::info!("the sockets of process {}: {error}", target.pid());
+        }
+    }
+    privilege::keep_what_reading_takes()
 }
 
 /// Puts in what began before the probes were attached. Says whether every target had a registry to tell.

@@ -1,19 +1,21 @@
 //! What the full test run needs of a Debian machine: installs what is missing, and says so. Builds nothing
 //! and tests nothing.
 
-use std::fs;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
+use std::{fs, io};
 
 use anyhow::{Result, bail};
 
 use crate::process;
 
 /// Commands that the tests start, and the Debian package each is in.
-const TOOLS: [(&str, &str); 3] = [
+const TOOLS: [(&str, &str); 5] = [
     ("mold", "mold"),
     ("bpftrace", "bpftrace"),
     ("llvm-strip", "llvm"),
+    ("setcap", "libcap2-bin"),
+    ("systemd-analyze", "systemd"),
 ];
 /// Parts of a toolchain that rustup's minimal profile leaves out.
 const COMPONENTS: [(&str, &str); 2] = [("fmt", "rustfmt"), ("clippy", "clippy")];
@@ -113,7 +115,7 @@ pub(crate) fn update_packages() -> Result<()> {
 fn missing<'a>(tools: &[(&str, &'a str)]) -> Vec<&'a str> {
     tools
         .iter()
-        .filter(|(tool, _)| !runs(Command::new(tool).arg("--version")))
+        .filter(|(tool, _)| !starts(Command::new(tool).arg("--version")))
         .map(|(_, package)| *package)
         .collect()
 }
@@ -141,6 +143,14 @@ fn apt_get(arguments: &[&str]) -> Result<()> {
 }
 
 fn runs(command: &mut Command) -> bool {
-    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
-    quiet.status().is_ok_and(|status| status.success())
+    status(command).is_ok_and(|status| status.success())
+}
+
+/// Whether there is such a program; not every one knows what it is asked.
+fn starts(command: &mut Command) -> bool {
+    status(command).is_ok()
+}
+
+fn status(command: &mut Command) -> io::Result<ExitStatus> {
+    command.stdout(Stdio::null()).stderr(Stdio::null()).status()
 }

@@ -136,7 +136,7 @@ impl AttachError {
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::Permission {
                 action: "look at the files of the process",
-                capabilities: "CAP_SYS_PTRACE and CAP_CHECKPOINT_RESTORE",
+                capabilities: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
             },
             io::ErrorKind::NotFound if !Path::new(&format!("/proc/{tgid}")).exists() => {
                 Self::NoProcess { tgid }

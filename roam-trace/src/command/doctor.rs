@@ -116,8 +116,9 @@ fn machine() -> Vec<Finding> {
 }
 
 /// What each capability is for; none is needed to look at one's own processes by their registries.
-const CAPABILITIES: [(Capability, &str); 4] = [
+const CAPABILITIES: [(Capability, &str); 5] = [
     (Capability::CAP_SYS_PTRACE, "other users' processes"),
+    (Capability::CAP_DAC_READ_SEARCH, "other users' processes"),
     (Capability::CAP_BPF, "-d"),
     (Capability::CAP_PERFMON, "-d"),
     (

@@ -17,7 +17,7 @@ use crate::error::{Exit, TargetError};
 use crate::explain::{counters, explain_all};
 use crate::merge;
 use crate::target::absence::Absence;
-use crate::target::{Reading, Target, proc, program};
+use crate::target::{Reading, Target, privilege, proc, program};
 use crate::watch::{Watched, watch};
 
 /// Dumps what can be dumped and tells about the rest.
@@ -60,8 +60,9 @@ pub(super) fn run(
             Watch::Done(_) | Watch::Failed(_) => None,
         }
     });
-    // Whoever reads the dump slowly must not keep the probes attached.
+    // Whoever reads the dump slowly must keep neither the probes attached nor privileges.
     drop(watched);
+    privilege::keep_nothing()?;
     if let Some(min_age) = args.min_age {
         for snapshot in &mut processes {
             snapshot.retain_older(micros(min_age));

@@ -14,6 +14,7 @@ pub mod sockets;
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -23,6 +24,7 @@ use program::ProbedBinary;
 use roam_diagnostic::read::{self, Image, ReadError, RegionMemory};
 use roam_diagnostic::snapshot;
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
+use sockets::SocketLister;
 
 use crate::error::TargetError;
 
@@ -39,6 +41,9 @@ pub struct Target {
     pub clock: Clock,
     /// Looked for at the first need: a registry is read without.
     probed: OnceCell<Vec<ProbedBinary>>,
+    regions: region::Opened,
+    /// Opened at the first need, like the others: who lists the sockets of the process's network namespace.
+    socket_lister: OnceCell<SocketLister>,
 }
 
 /// What a process's registries held at one moment.
@@ -70,6 +75,8 @@ impl Target {
             process,
             clock,
             probed: OnceCell::new(),
+            regions: region::Opened::default(),
+            socket_lister: OnceCell::new(),
         })
     }
 
@@ -99,6 +106,20 @@ impl Target {
         Ok(self.probed.get_or_init(|| probed))
     }
 
+    /// Lists the sockets of the process's network namespace. It stays open, so that later no capability is
+    /// needed to enter that.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: entering another namespace takes CAP_SYS_ADMIN.
+    pub fn socket_lister(&self) -> io::Result<&SocketLister> {
+        if let Some(lister) = self.socket_lister.get() {
+            return Ok(lister);
+        }
+        let lister = SocketLister::open_in(&self.process)?;
+        Ok(self.socket_lister.get_or_init(|| lister))
+    }
+
     /// Reads the registries that the process maps now.
     ///
     /// # Errors
@@ -106,11 +127,11 @@ impl Target {
     /// Where it may not be looked at, or ended.
     pub fn read(&self) -> Result<Reading, TargetError> {
         let mut reading = Reading::default();
-        let regions = region::open_regions(&self.process)?;
+        let regions = region::open_regions(&self.process, &self.regions)?;
         reading.is_cut = regions.is_cut;
         let mut looks = HEADER_LOOKS;
         for region in &regions.files {
-            match read_region(region, &mut looks) {
+            match read_region(region.as_ref(), &mut looks) {
                 Ok(image) if self.owns(&image.header) => reading.images.push(image),
                 Ok(image) => reading.inherited.push(image.header.process_id),
                 Err(error) => reading.errors.push(error),
@@ -146,11 +167,11 @@ impl Target {
     ///
     /// Where it may not be looked at, or ended.
     pub fn read_connections(&self) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
-        let regions = region::open_regions(&self.process)?;
+        let regions = region::open_regions(&self.process, &self.regions)?;
         Ok(regions
             .files
             .iter()
-            .filter_map(|region| read::read_connections(region).ok())
+            .filter_map(|region| read::read_connections(region.as_ref()).ok())
             .filter(|(header, _)| self.owns(header))
             .map(|(_, connections)| connections)
             .collect())

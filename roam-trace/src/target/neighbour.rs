@@ -12,12 +12,12 @@ use nix::sys::socket::{getsockopt, sockopt};
 use roam_diagnostic::snapshot;
 use roam_diagnostic::wait::{Life, Neighbour, Peer, ProcessFacts, Via};
 use roam_trace_common::registry::REGION_NAME;
-use rustix::fs::{OFlags, fstat};
+use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::maps::{FileId, for_each_mapping};
 use super::proc::{self, Process};
-use super::sockets::{ConnectedSocket, SocketEnd, connected_sockets};
+use super::sockets::{ConnectedSocket, SocketEnd, SocketLister};
 use super::{Target, program};
 use crate::error::TargetError;
 
@@ -105,23 +105,14 @@ impl<'a> Search<'a> {
 
     /// The sockets of every network namespace that a target is in.
     fn list_sockets(&mut self) {
-        let own = std::fs::read_link("/proc/self/ns/net")
-            .map(|link| link.into_os_string().into_encoded_bytes())
-            .unwrap_or_default();
-        let namespaces: HashMap<Vec<u8>, &Process> = self
+        let namespaces: HashMap<Vec<u8>, &Target> = self
             .targets
             .iter()
             .filter(|looked| looked.is_known)
-            .map(|looked| (looked.namespace.clone(), &looked.target.process))
+            .map(|looked| (looked.namespace.clone(), looked.target))
             .collect();
-        for (namespace, process) in namespaces {
-            let listed = if namespace == own {
-                connected_sockets(None)
-            } else {
-                process
-                    .open_file("ns/net", OFlags::RDONLY)
-                    .and_then(|file| connected_sockets(Some(&file)))
-            };
+        for (namespace, target) in namespaces {
+            let listed = target.socket_lister().and_then(SocketLister::list);
             match listed {
                 Ok(sockets) => {
                     for socket in sockets {

@@ -275,7 +275,7 @@ fn process_error(pid: u32, name: &str, action: &'static str, error: io::Error) -
             pid,
             name: name.to_owned(),
             action: "look into",
-            missing: privilege::missing(&[Capability::CAP_SYS_PTRACE]),
+            missing: privilege::missing_to_look_into(),
         },
         _ => TargetError::Io {
             pid,

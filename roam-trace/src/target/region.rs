@@ -4,9 +4,11 @@
 //! choice, and behind it could be a pipe that blocks or a file system of its
 //! own making. Hence every file is looked at before it is opened.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::rc::Rc;
 
 use caps::Capability;
 use roam_trace_common::registry::REGION_NAME;
@@ -24,10 +26,14 @@ use crate::error::TargetError;
 /// Registries of one process that are opened: a program has one, a few with libraries of its own.
 const MAX_REGIONS: usize = 64;
 
+/// The registries of a process that were opened. They stay open: to open them again may take a capability
+/// that was given up since.
+pub type Opened = RefCell<Vec<(FileId, Rc<File>)>>;
+
 /// The registries of a process.
 pub struct Regions {
     /// Opened, each once.
-    pub files: Vec<File>,
+    pub files: Vec<Rc<File>>,
     /// Whether there are more than anybody needs, which were left out.
     pub is_cut: bool,
 }
@@ -39,32 +45,38 @@ struct Mapped {
     end: u64,
 }
 
-/// The registries that a process maps, opened, each once.
+/// The registries that a process maps, opened, each once. Adds to `known` what it opens.
 ///
 /// # Errors
 ///
 /// Where the process may not be looked at or ended.
-pub fn open_regions(process: &Process) -> Result<Regions, TargetError> {
+pub fn open_regions(process: &Process, known: &Opened) -> Result<Regions, TargetError> {
     let mut mappings = mappings(process)?;
     let device = memory_file_device()
         .map_err(|error| process.error("tell memory files from other files of", error))?;
     mappings.retain(|mapping| mapping.file.device == device);
     let is_cut = mappings.len() > MAX_REGIONS;
     mappings.truncate(MAX_REGIONS);
-    if mappings.is_empty() {
-        let files = Vec::new();
-        return Ok(Regions { files, is_cut });
+    let mut known = known.borrow_mut();
+    let is_mapped = |file: &FileId| mappings.iter().any(|mapping| mapping.file == *file);
+    known.retain(|(file, _)| is_mapped(file));
+    if known.len() < mappings.len() {
+        open_by_descriptors(process, &mappings, &mut known)
+            .map_err(|error| process.error("look at the open files of", error))?;
     }
-    let mut opened = open_by_descriptors(process, &mappings)
-        .map_err(|error| process.error("look at the open files of", error))?;
     // A program that closed every descriptor it did not know still has the mapping.
     for mapping in &mappings {
-        if !opened.iter().any(|(file, _)| *file == mapping.file) {
-            opened.push((mapping.file, open_by_mapping(process, mapping)?));
+        if !is_known(&known, mapping.file) {
+            let region = open_by_mapping(process, mapping)?;
+            known.push((mapping.file, Rc::new(region)));
         }
     }
-    let files = opened.into_iter().map(|(_, region)| region).collect();
+    let files = known.iter().map(|(_, region)| Rc::clone(region)).collect();
     Ok(Regions { files, is_cut })
+}
+
+fn is_known(opened: &[(FileId, Rc<File>)], file: FileId) -> bool {
+    opened.iter().any(|(known, _)| *known == file)
 }
 
 /// Every mapping with the name of a registry, each file once.
@@ -98,9 +110,12 @@ fn memory_file_device() -> io::Result<(u32, u32)> {
     Ok((major(device), minor(device)))
 }
 
-fn open_by_descriptors(process: &Process, mappings: &[Mapped]) -> io::Result<Vec<(FileId, File)>> {
+fn open_by_descriptors(
+    process: &Process,
+    mappings: &[Mapped],
+    opened: &mut Vec<(FileId, Rc<File>)>,
+) -> io::Result<()> {
     let directory = process.open_file("fd", OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let mut opened: Vec<(FileId, File)> = Vec::new();
     for entry in Dir::read_from(&directory)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().to_str() else {
@@ -115,16 +130,16 @@ fn open_by_descriptors(process: &Process, mappings: &[Mapped]) -> io::Result<Vec
             continue;
         };
         if mappings.iter().any(|mapping| mapping.file == file)
-            && !opened.iter().any(|(known, _)| *known == file)
+            && !is_known(opened, file)
             && let Ok(region) = open_checked(process, &format!("fd/{name}"), file)
         {
-            opened.push((file, region));
+            opened.push((file, Rc::new(region)));
         }
         if opened.len() == mappings.len() {
             break;
         }
     }
-    Ok(opened)
+    Ok(())
 }
 
 fn open_by_mapping(process: &Process, mapping: &Mapped) -> Result<File, TargetError> {

@@ -1,11 +1,10 @@
 //! The connected sockets of a network namespace, as the kernel's sock_diag lists
 //! them. Knows inodes and addresses, not processes.
 
-use std::fs::File;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
-use std::thread;
+use std::os::unix::ffi::OsStrExt;
+use std::{fmt, io, thread};
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -17,7 +16,12 @@ use netlink_packet_sock_diag::unix::{self, ShowFlags, UnixRequest};
 use netlink_packet_sock_diag::{SockDiagMessage, inet};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
+use rustix::fs::OFlags;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use super::proc::Process;
+
+const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
 /// A socket that is connected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,26 +49,50 @@ pub enum SocketEnd {
     },
 }
 
-/// Lists the sockets of a network namespace, given as a `/proc/PID/ns/net`, or of this process's own.
-///
-/// # Errors
-///
-/// What the system says: entering another namespace takes CAP_SYS_ADMIN.
-pub fn connected_sockets(namespace: Option<&File>) -> io::Result<Vec<ConnectedSocket>> {
-    let Some(namespace) = namespace else {
-        return list(&open()?);
-    };
-    // A thread that entered a namespace ends in it.
-    thread::scope(|scope| {
-        let entered = thread::Builder::new().spawn_scoped(scope, || {
-            move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-            open()
-        })?;
-        entered
-            .join()
-            .map_err(|_| io::Error::other("the thread panicked"))?
-    })
-    .and_then(|socket| list(&socket))
+/// Lists the connected sockets of one network namespace.
+pub struct SocketLister(Socket);
+
+impl fmt::Debug for SocketLister {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_tuple("SocketLister").finish()
+    }
+}
+
+impl SocketLister {
+    /// In the network namespace of a process.
+    ///
+    /// # Errors
+    ///
+    /// What the system says: entering another namespace than this process's own takes CAP_SYS_ADMIN.
+    pub fn open_in(process: &Process) -> io::Result<Self> {
+        const NAMESPACE: &str = "ns/net";
+        if process.read_link(NAMESPACE)?
+            == std::fs::read_link(OWN_NAMESPACE)?.as_os_str().as_bytes()
+        {
+            return open().map(Self);
+        }
+        let namespace = process.open_file(NAMESPACE, OFlags::RDONLY)?;
+        // A thread that entered a namespace ends in it; its socket stays there.
+        thread::scope(|scope| {
+            let entered = thread::Builder::new().spawn_scoped(scope, || {
+                move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
+                open()
+            })?;
+            entered
+                .join()
+                .map_err(|_| io::Error::other("the thread panicked"))?
+        })
+        .map(Self)
+    }
+
+    /// The sockets as of now.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub fn list(&self) -> io::Result<Vec<ConnectedSocket>> {
+        list(&self.0)
+    }
 }
 
 fn open() -> io::Result<Socket> {
@@ -187,7 +215,9 @@ mod tests {
     }
 
     fn end_of(inode: u64) -> SocketEnd {
-        connected_sockets(None)
+        let own = Process::open(std::process::id()).unwrap();
+        SocketLister::open_in(&own)
+            .and_then(|lister| lister.list())
             .unwrap()
             .into_iter()
             .find(|socket| socket.inode == inode)

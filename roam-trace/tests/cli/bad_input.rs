@@ -111,7 +111,7 @@ fn process_of_another_user() {
     let pid = target.pid();
     let mut unprivileged = command(&["-p", &pid]);
     unprivileged.uid(65534).gid(65534);
-    let expected = "3 roam-trace: no permission to look into process [pid] (fixture): CAP_SYS_PTRACE is missing; run roam-trace as root";
+    let expected = "3 roam-trace: no permission to look into process [pid] (fixture): CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH are missing; run roam-trace as root";
     check(&run(unprivileged), &[(&pid, "[pid]")], expected);
 }
 

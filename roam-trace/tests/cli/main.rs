@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod dump;
+#[path = "../fixture/mod.rs"]
 mod fixture;
 mod help;
 mod machine;
+#[path = "../run/mod.rs"]
 mod run;
 mod watch;
 

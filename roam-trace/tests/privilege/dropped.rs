@@ -1,0 +1,95 @@
+//! What the tracer gives up: most of what it has once the probes are attached, the rest before it prints.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Stdio};
+
+use crate::run::{command, wait_until};
+use crate::user::{OTHER, target, with_capabilities};
+
+const DAC_READ_SEARCH: u64 = 1 << 2;
+const SYS_PTRACE: u64 = 1 << 19;
+const CHECKPOINT_RESTORE: u64 = 1 << 40;
+
+/// A set of capabilities in `/proc/PID/status`.
+fn capabilities(tool: &Child, set: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", tool.id())).unwrap();
+    let value = status
+        .lines()
+        .find_map(|line| line.strip_prefix(set)?.strip_prefix(':'))
+        .unwrap();
+    u64::from_str_radix(value.trim(), 16).unwrap()
+}
+
+fn check_sets(tool: &Child, expected: u64) {
+    for set in ["CapEff", "CapPrm"] {
+        assert_eq!(capabilities(tool, set), expected, "{set}");
+    }
+    for set in ["CapInh", "CapAmb"] {
+        assert_eq!(capabilities(tool, set) & !expected, 0, "{set}");
+    }
+    assert_eq!(capabilities(tool, "NoNewPrivs"), 1);
+}
+
+/// Starts the tool with all capabilities that there are and waits until it watches.
+fn watching(pid: &str, user: u32) -> Child {
+    let tool = command(&["-p", pid, "-d", "1h", "-v", "--json"]);
+    let mut tool = with_capabilities(&tool, user, "all")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let stderr = BufReader::new(tool.stderr.as_mut().unwrap());
+    let mut lines = stderr.lines().map(Result::unwrap);
+    assert!(
+        lines.any(|line| line == "roam-trace: watching"),
+        "it did not get so far"
+    );
+    tool
+}
+
+fn interrupt(tool: &Child) {
+    let pid = rustix::process::Pid::from_child(tool);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+}
+
+fn check_watching(user: u32) {
+    // So many rows that they do not fit into a pipe: printing them waits until they are read.
+    let target = target("requests 2000");
+    let mut tool = watching(&target.pid(), user);
+    check_sets(&tool, DAC_READ_SEARCH | SYS_PTRACE | CHECKPOINT_RESTORE);
+    interrupt(&tool);
+    wait_until("it prints with no capability", || {
+        capabilities(&tool, "CapEff") == 0
+    });
+    check_sets(&tool, 0);
+    let mut text = String::new();
+    let mut stdout = tool.stdout.take().unwrap();
+    stdout.read_to_string(&mut text).unwrap();
+    assert!(tool.wait().unwrap().success());
+    let dump: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let process = &dump["processes"][0];
+    assert_eq!(process["source"], "both");
+    assert_eq!(process["gaps"], serde_json::json!([]));
+    assert_eq!(process["requests"].as_array().unwrap().len(), 2_000);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn watching_keeps_what_reading_takes_and_printing_nothing() {
+    check_watching(0);
+    check_watching(OTHER);
+}
+
+/// Opening it anew would take a capability, which is among those that are kept, but not for those who
+/// have another in its place.
+#[test]
+#[ignore = "needs root"]
+fn a_registry_without_descriptor_is_read_again_after_attaching() {
+    let target = target("closed");
+    let tool = command(&["-p", &target.pid(), "-d", "20ms", "--json"]);
+    let capabilities = "+sys_ptrace,+dac_read_search,+bpf,+perfmon,+sys_admin";
+    let run = crate::run::run(with_capabilities(&tool, OTHER, capabilities));
+    assert_eq!((run.status, &*run.stderr), (0, ""));
+    assert!(run.stdout.contains("\"source\": \"both\""), "{}", run.stdout);
+}

@@ -1,0 +1,116 @@
+//! The two ways to have the tool without root: with capabilities on its file, and as a unit of systemd's.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::run::{Run, command, run};
+use crate::user::{OTHER, setpriv_name, target, with_capabilities};
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The capabilities that the README puts on the file.
+fn advised() -> String {
+    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+    let line = readme
+        .lines()
+        .find_map(|line| line.strip_prefix("$ sudo setcap "))
+        .unwrap();
+    line.split(' ').next().unwrap().to_owned()
+}
+
+/// A copy of the tool with these capabilities on its file, run by a user who has none.
+fn run_installed(capabilities: &str, arguments: &[&str]) -> Run {
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let copy = directory.path().join("roam-trace");
+    fs::copy(env!("CARGO_BIN_EXE_roam-trace"), &copy).unwrap();
+    if !capabilities.is_empty() {
+        let mut setcap = Command::new("setcap");
+        let done = setcap.arg(capabilities).arg(&copy).status().unwrap();
+        assert!(done.success());
+    }
+    let mut tool = Command::new(copy);
+    tool.args(arguments).env_clear().uid(OTHER).gid(OTHER);
+    run(tool)
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_advised_capabilities_are_enough_and_none_is_too_many() {
+    let advised = advised();
+    let closed = target("closed");
+    let hung = target("hang");
+    let check = |capabilities: &str| {
+        let registry = run_installed(capabilities, &["-p", &closed.pid()]);
+        let probes = run_installed(capabilities, &["-p", &hung.pid(), "-d", "20ms"]);
+        assert!(registry.status != 0 || registry.stdout.contains("req_id=93"));
+        assert!(probes.status != 0 || probes.stdout.contains("source: registry and probes"));
+        (registry.status, probes.status)
+    };
+    assert_eq!(check(&advised), (0, 0));
+    let names: Vec<_> = advised.trim_end_matches("=ep").split(',').collect();
+    for left_out in &names {
+        let rest: Vec<_> = names
+            .iter()
+            .filter(|name| *name != left_out)
+            .copied()
+            .collect();
+        let done = check(&format!("{}=ep", rest.join(",")));
+        assert_ne!(done, (0, 0), "{left_out} is not needed");
+    }
+    assert_eq!(check(""), (3, 3));
+}
+
+fn setting<'a>(unit: &'a str, name: &str) -> &'a str {
+    unit.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        .unwrap()
+}
+
+#[test]
+#[ignore = "needs root"]
+fn the_unit_is_well_formed_and_has_what_its_command_takes() {
+    let unit = fs::read_to_string(repository().join("dist/roam-trace.service")).unwrap();
+    let line = setting(&unit, "ExecStart");
+    let (program, arguments) = line.split_once(' ').unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    let copy = directory.path().join("roam-trace.service");
+    fs::write(
+        &copy,
+        unit.replace(program, env!("CARGO_BIN_EXE_roam-trace")),
+    )
+    .unwrap();
+    let mut verify = Command::new("systemd-analyze");
+    let verify = verify
+        .args(["verify", "--man=no"])
+        .arg(copy)
+        .output()
+        .unwrap();
+    let complaints = String::from_utf8_lossy(&verify.stderr);
+    assert!(
+        verify.status.success() && complaints.is_empty(),
+        "{complaints}"
+    );
+
+    let capabilities: Vec<_> = setting(&unit, "AmbientCapabilities")
+        .split(' ')
+        .map(|name| setpriv_name(name.parse().unwrap()))
+        .collect();
+    assert_eq!(
+        setting(&unit, "AmbientCapabilities"),
+        setting(&unit, "CapabilityBoundingSet")
+    );
+    let targets = [target("hang"), target("closed")];
+    let tool = command(&arguments.split(' ').collect::<Vec<_>>());
+    let run = run(with_capabilities(&tool, OTHER, &capabilities.join(",")));
+    for target in targets {
+        let pid = format!("[{}]", target.pid());
+        assert!(run.stdout.contains(&pid), "{run:?}");
+    }
+}

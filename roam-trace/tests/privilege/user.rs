@@ -1,0 +1,57 @@
+//! Users that are not root, and the capabilities that a program of theirs gets.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use caps::CapSet;
+
+use crate::fixture::Fixture;
+
+/// The user whose programs are looked at.
+pub(crate) const TARGET: u32 = 65_534;
+/// Another one.
+pub(crate) const OTHER: u32 = 65_533;
+
+/// A process of [`TARGET`]'s.
+pub(crate) fn target(task: &str) -> Fixture {
+    let mut fixture = Command::new(std::env::current_exe().unwrap());
+    fixture.uid(TARGET).gid(TARGET);
+    Fixture::start_by(fixture, task)
+}
+
+/// A command as a user runs it who has these capabilities, in the notation of `setpriv`, and no other.
+pub(crate) fn with_capabilities(tool: &Command, user: u32, capabilities: &str) -> Command {
+    let user = user.to_string();
+    let set = match capabilities {
+        "" => "-all".to_owned(),
+        "all" => format!("-all,{}", all()),
+        some => format!("-all,{some}"),
+    };
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid", &user, "--regid", &user, "--clear-groups"])
+        .args(["--inh-caps", &set, "--ambient-caps", &set])
+        .args(["--bounding-set", &set, "--"])
+        .arg(tool.get_program())
+        .args(tool.get_args())
+        .env_clear()
+        .envs([("TZ", "UTC"), ("PATH", "/usr/bin:/bin")]);
+    command
+}
+
+/// Root's capabilities; in a container some may be out of its reach.
+fn all() -> String {
+    let mut names: Vec<_> = caps::read(None, CapSet::Permitted)
+        .unwrap()
+        .into_iter()
+        .map(setpriv_name)
+        .collect();
+    names.sort_unstable();
+    names.join(",")
+}
+
+/// `+sys_ptrace` for CAP_SYS_PTRACE.
+pub(crate) fn setpriv_name(capability: caps::Capability) -> String {
+    let name = capability.to_string().to_lowercase();
+    name.replace("cap_", "+")
+}
