@@ -17,7 +17,7 @@ const NOW_NS: u64 = 1 << 40;
 
 fuzz_target!(|input: &[u8]| {
     let _ = read_connections(&Shifting::new(input));
-    let Ok(image) = read(&Shifting::new(input)) else {
+    let Ok(mut image) = read(&Shifting::new(input)) else {
         return;
     };
     // Each row has a place of its own, while connections are looked at twice.
@@ -30,7 +30,7 @@ fuzz_target!(|input: &[u8]| {
         pid: 1,
         name: "hostile".into(),
     };
-    let mut processes = vec![Snapshot::from_registry(process, &image, NOW_NS)];
+    let mut processes = vec![Snapshot::from_registry(process, &mut image, NOW_NS)];
     let explained = explain(&mut processes, &Facts::default(), STUCK_US);
     let dump = Dump {
         schema_version: SCHEMA_VERSION,

@@ -19,8 +19,12 @@ use zerocopy::FromBytes;
 
 use crate::registry::existing_registry;
 
+mod budget;
 #[cfg(all(test, loom))]
 pub(crate) mod model;
+
+use budget::Oldest;
+pub use budget::{Budget, LeftOut};
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 19;
@@ -147,9 +151,18 @@ pub struct Image {
     pub torn: u64,
     /// Rows whose content contradicts their place.
     pub refused: u64,
+    /// What there was no room or no time for.
+    pub left_out: LeftOut,
 }
 
 impl Image {
+    /// Keeps the names and the connections alone.
+    pub fn forget_rows(&mut self) {
+        self.requests = Vec::new();
+        self.arguments = HashMap::new();
+        self.channels = Vec::new();
+    }
+
     /// Events that found a table full.
     pub fn lost(&self, table: Table) -> u64 {
         self.header.tables[table as usize].lost
@@ -167,46 +180,61 @@ pub fn read_own() -> Option<Result<Image, ReadError>> {
     existing_registry().map(|registry| read(&OwnRegion(&registry.region)))
 }
 
-/// Reads a registry.
+/// Reads a registry, as much of it as a dump shows.
 ///
 /// # Errors
 ///
 /// [`ReadError`] where the memory is unreadable or its header makes no sense. Rows that make no sense are
 /// counted in the [`Image`].
 pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
+    read_within(memory, &mut Budget::default())
+}
+
+/// Reads a registry, as much of it as the budget allows, and takes that from the budget.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_within<M: RegionMemory + ?Sized>(
+    memory: &M,
+    budget: &mut Budget,
+) -> Result<Image, ReadError> {
     let header = read_header(memory)?;
-    let mut reader = Reader {
-        memory,
-        header,
-        pauses: PAUSES,
-        torn: 0,
-        refused: 0,
-    };
+    let mut reader = Reader::new(memory, header, *budget);
     // A connection outlives its requests, but one may open while requests are read and
     // another may close: look before and after.
     let mut connections = BTreeMap::new();
     reader.read_connections(&mut connections)?;
-    let mut requests = Vec::new();
-    reader.for_each_row::<RequestRecord>(Table::Requests, |row| requests.push(*row))?;
-    let mut arguments = HashMap::new();
-    for row in &requests {
-        if let Some(text) = reader.read_arguments(row)? {
-            arguments.insert(row.serial, text);
-        }
-    }
-    let mut channels = Vec::new();
-    reader.for_each_row::<ChannelRecord>(Table::Channels, |row| channels.push(*row))?;
+    let began_ns = |row: &ChannelRecord| row.opened_ns;
+    let room = budget.channels.min(budget.rows);
+    let (channels, channels_left_out) = reader.read_oldest(Table::Channels, room, began_ns)?;
+    let names = [Table::Methods, Table::Types]
+        .map(|table| reader.extent(table).1)
+        .into_iter()
+        .sum::<usize>()
+        .min(budget.names);
+    // What may be many gets what the others leave.
+    let others = connections.len() + channels.len() + names;
+    let room = budget.rows.saturating_sub(others);
+    let began_ns = |row: &RequestRecord| row.started_ns;
+    let (mut requests, requests_left_out) = reader.read_oldest(Table::Requests, room, began_ns)?;
+    // Those who waited longest have their arguments shown if not all can.
+    requests.sort_unstable_by_key(|row| (row.started_ns, row.serial));
+    let arguments = reader.read_all_arguments(&requests)?;
+    reader.left_out.connections = 0;
     reader.read_connections(&mut connections)?;
-    let methods = reader
-        .read_names::<MethodRecord>(Table::Methods)?
-        .into_iter()
-        .map(|row| (row.method_id, text(&row.name, row.name_bytes)))
-        .collect();
-    let types = reader
-        .read_names::<TypeRecord>(Table::Types)?
-        .into_iter()
-        .map(|row| text(&row.name, row.name_bytes))
-        .collect();
+    let methods = reader.read_names(Table::Methods, |row: &MethodRecord| {
+        (row.method_id, text(&row.name, row.name_bytes))
+    })?;
+    let types = reader.read_names(Table::Types, |row: &TypeRecord| {
+        text(&row.name, row.name_bytes)
+    })?;
+    *budget = Budget {
+        rows: budget.rows.saturating_sub(others + requests.len()),
+        connections: budget.connections.saturating_sub(connections.len()),
+        channels: budget.channels - channels.len(),
+        ..reader.budget
+    };
     Ok(Image {
         // The losses as they are now that the rows are read.
         header: read_header(memory)?,
@@ -214,10 +242,15 @@ pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
         requests,
         arguments,
         channels,
-        methods,
+        methods: methods.into_iter().collect(),
         types,
         torn: reader.torn,
         refused: reader.refused,
+        left_out: LeftOut {
+            requests: requests_left_out,
+            channels: channels_left_out,
+            ..reader.left_out
+        },
     })
 }
 
@@ -230,13 +263,7 @@ pub fn read_connections<M: RegionMemory + ?Sized>(
     memory: &M,
 ) -> Result<(HeaderRecord, BTreeMap<u64, ConnectionRecord>), ReadError> {
     let header = read_header(memory)?;
-    let mut reader = Reader {
-        memory,
-        header,
-        pauses: PAUSES,
-        torn: 0,
-        refused: 0,
-    };
+    let mut reader = Reader::new(memory, header, Budget::default());
     let mut connections = BTreeMap::new();
     reader.read_connections(&mut connections)?;
     Ok((header, connections))
@@ -327,26 +354,79 @@ struct Reader<'a, M: ?Sized> {
     header: HeaderRecord,
     /// Waits that are left.
     pauses: u32,
+    budget: Budget,
     torn: u64,
     refused: u64,
+    left_out: LeftOut,
 }
 
-impl<M: RegionMemory + ?Sized> Reader<'_, M> {
+impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
+    fn new(memory: &'a M, header: HeaderRecord, budget: Budget) -> Self {
+        Self {
+            memory,
+            header,
+            pauses: PAUSES,
+            budget,
+            torn: 0,
+            refused: 0,
+            left_out: LeftOut::default(),
+        }
+    }
+
     fn read_connections(
         &mut self,
         connections: &mut BTreeMap<u64, ConnectionRecord>,
     ) -> io::Result<()> {
+        let room = self.budget.connections;
+        let mut left_out = 0;
         self.for_each_row::<ConnectionRecord>(Table::Connections, |row| {
-            connections.insert(row.serial, *row);
-        })
+            if connections.len() < room || connections.contains_key(&row.serial) {
+                connections.insert(row.serial, *row);
+            } else {
+                left_out += 1;
+            }
+        })?;
+        self.left_out.connections += left_out;
+        Ok(())
+    }
+
+    fn read_oldest<R: Row>(
+        &mut self,
+        table: Table,
+        room: usize,
+        began_ns: fn(&R) -> u64,
+    ) -> io::Result<(Vec<R>, u64)> {
+        let mut oldest = Oldest::new(room, began_ns);
+        self.for_each_row::<R>(table, |row| oldest.push(*row))?;
+        Ok(oldest.finish())
+    }
+
+    /// The arguments of requests by their serial.
+    fn read_all_arguments(
+        &mut self,
+        requests: &[RequestRecord],
+    ) -> io::Result<HashMap<u64, Vec<u8>>> {
+        let mut arguments = HashMap::new();
+        for row in requests {
+            let bytes = row.arguments_bytes as usize;
+            if bytes == 0 || bytes > ARGUMENTS_BYTES {
+                continue;
+            }
+            let Some(left) = self.budget.arguments.checked_sub(1) else {
+                self.left_out.arguments += 1;
+                continue;
+            };
+            if let Some(text) = self.read_arguments(row)? {
+                self.budget.arguments = left;
+                arguments.insert(row.serial, text);
+            }
+        }
+        Ok(arguments)
     }
 
     /// The arguments of a request, unless the row was released since it was read.
     fn read_arguments(&self, row: &RequestRecord) -> io::Result<Option<Vec<u8>>> {
-        let bytes = row.arguments_bytes as usize;
-        if bytes == 0 || bytes > ARGUMENTS_BYTES {
-            return Ok(None);
-        }
+        let bytes = (row.arguments_bytes as usize).min(ARGUMENTS_BYTES);
         let slot = u64::from(Serial(row.serial).slot());
         let table = self.header.tables[Table::Arguments as usize];
         if slot >= u64::from(table.capacity) {
@@ -382,7 +462,12 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
             if first >= slots {
                 break;
             }
-            let count = per_chunk.min(slots - first);
+            let count = per_chunk.min(slots - first).min(self.budget.slots);
+            if count == 0 {
+                self.left_out.slots += (slots - first) as u64;
+                break;
+            }
+            self.budget.slots -= count;
             let start = offset + (first * slot_bytes) as u64;
             let mut complete = count;
             for pass in &mut passes {
@@ -425,6 +510,11 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
     /// A row whose sequence keeps growing was released and claimed anew each time: what it held has
     /// ended, and what it holds began after the reader did. A row that stays half written is torn.
     fn retry<R: Row>(&mut self, table: Table, slot: u32) -> io::Result<Option<R>> {
+        let Some(left) = self.budget.retries.checked_sub(1) else {
+            self.torn += 1;
+            return Ok(None);
+        };
+        self.budget.retries = left;
         let mut sequences = [0; ATTEMPTS];
         for sequence in &mut sequences {
             let before = self.slot::<R>(table, slot)?;
@@ -459,31 +549,39 @@ impl<M: RegionMemory + ?Sized> Reader<'_, M> {
         Ok((got == buffer.len()).then(|| parse(buffer)).flatten())
     }
 
-    /// The complete rows of a table whose rows are never released. Read in parts, since a table may claim
-    /// gigabytes that it does not have.
-    fn read_names<R: FromBytes + Name>(&self, table: Table) -> io::Result<Vec<R>> {
+    /// What `take` makes of the complete rows of a table whose rows are never released. Read in parts, since
+    /// a table may claim gigabytes that it does not have.
+    fn read_names<R: FromBytes + Name, T>(
+        &mut self,
+        table: Table,
+        take: impl Fn(&R) -> T,
+    ) -> io::Result<Vec<T>> {
         let (offset, slots) = self.extent(table);
-        let end = offset + (slots * size_of::<R>()) as u64;
+        let room = slots.min(self.budget.names);
+        let end = offset + (room * size_of::<R>()) as u64;
         let mut start = offset;
         let mut buffer = vec![0; CHUNK_BYTES / size_of::<R>() * size_of::<R>()];
-        let mut rows = Vec::new();
+        let mut names = Vec::new();
         while start < end {
             let bytes = usize::try_from(end - start).unwrap_or(usize::MAX);
             let bytes = bytes.min(buffer.len());
             let got = read_full(self.memory, &mut buffer[..bytes], start)?;
-            let complete = rows.len() + got / size_of::<R>();
-            rows.extend(
-                buffer[..got]
-                    .chunks_exact(size_of::<R>())
-                    .map_while(parse::<R>)
-                    .take_while(Name::is_complete),
-            );
-            if rows.len() < complete || got < bytes {
+            let complete = names.len() + got / size_of::<R>();
+            let rows = buffer[..got]
+                .chunks_exact(size_of::<R>())
+                .map_while(parse::<R>)
+                .take_while(Name::is_complete);
+            names.extend(rows.map(|row| take(&row)));
+            if names.len() < complete || got < bytes {
                 break;
             }
             start += bytes as u64;
         }
-        Ok(rows)
+        self.budget.names -= names.len();
+        if names.len() == room {
+            self.left_out.names += (slots - room) as u64;
+        }
+        Ok(names)
     }
 
     /// Where a table begins and how many of its slots were ever used.

@@ -143,11 +143,11 @@ fn catches_sigusr1(pid: u32) -> bool {
 fn write_dump() {
     let mut output = Vec::new();
     match read_own() {
-        Some(Ok(image)) => {
+        Some(Ok(mut image)) => {
             let dump = Dump {
                 schema_version: SCHEMA_VERSION,
                 taken_at: Timestamp::now(),
-                processes: vec![own_snapshot(&image)],
+                processes: vec![own_snapshot(&mut image)],
                 graph: None,
             };
             let options = text::Options {

@@ -13,13 +13,16 @@ use jiff::Timestamp;
 use roam_trace_common::event::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
 };
+use roam_trace_common::limits::{
+    ARGUMENTS_CHARS, CONNECTION_NAME_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES,
+};
 use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, FLAG_OBSERVES_WRITES, FLAG_READER_GONE, FLAG_WRITER_GONE,
     PhaseWord, RequestRecord, ResponseWord, Table,
 };
 use serde::{Serialize, Serializer};
 
-use crate::read::Image;
+use crate::read::{Image, LeftOut};
 use crate::wait::{Verdict, WaitGraph};
 
 /// Version of the JSON that [`Dump`] serializes to.
@@ -118,11 +121,52 @@ pub enum Gap {
         /// How many.
         count: u64,
     },
+    /// What a dump has no room for, or a reader no time.
+    LeftOut {
+        /// What it is.
+        what: &'static str,
+        /// How many.
+        count: u64,
+    },
     /// Anything else, in words.
     Other {
         /// What is missing and why.
         text: String,
     },
+}
+
+impl Gap {
+    /// Adds it to others: counts of the same are one count.
+    pub fn join(self, gaps: &mut Vec<Self>) {
+        for known in gaps.iter_mut() {
+            match (known, &self) {
+                (
+                    Self::TableFull { table: a, count },
+                    Self::TableFull {
+                        table: b,
+                        count: more,
+                    },
+                )
+                | (
+                    Self::LeftOut { what: a, count },
+                    Self::LeftOut {
+                        what: b,
+                        count: more,
+                    },
+                ) if a == b => {
+                    *count = count.saturating_add(*more);
+                    return;
+                }
+                (Self::Torn { count }, Self::Torn { count: more })
+                | (Self::Refused { count }, Self::Refused { count: more }) => {
+                    *count = count.saturating_add(*more);
+                    return;
+                }
+                _ => {}
+            }
+        }
+        gaps.push(self);
+    }
 }
 
 impl fmt::Display for Gap {
@@ -133,6 +177,7 @@ impl fmt::Display for Gap {
             }
             Self::Torn { count } => write!(f, "rows that stayed half written: {count}"),
             Self::Refused { count } => write!(f, "rows that make no sense: {count}"),
+            Self::LeftOut { what, count } => write!(f, "{count} {what} left out, too many to show"),
             Self::Other { text } => f.write_str(text),
         }
     }
@@ -380,19 +425,20 @@ impl Names {
             methods: image
                 .methods
                 .iter()
-                .map(|(&id, name)| (id, printable(name).into()))
+                .map(|(&id, name)| (id, printable_within(name, METHOD_NAME_BYTES).into()))
                 .collect(),
             types: image
                 .types
                 .iter()
-                .map(|name| printable(name).into())
+                .map(|name| printable_within(name, TYPE_NAME_BYTES).into())
                 .collect(),
             connections: image
                 .connections
                 .values()
                 .map(|row| {
                     let bytes = (row.name_bytes as usize).min(row.name.len());
-                    (row.serial, printable(&row.name[..bytes]).into())
+                    let name = printable_within(&row.name[..bytes], CONNECTION_NAME_BYTES);
+                    (row.serial, name.into())
                 })
                 .collect(),
         }
@@ -410,8 +456,14 @@ impl Snapshot {
     /// is another time namespace than the reader's, `taken_ns` is left for the reader to shift.
     ///
     /// Rows with codes that this version does not know are left out and counted.
-    pub fn from_registry(process: Process, image: &Image, now_ns: u64) -> Self {
+    ///
+    /// Takes the requests, their arguments and the channels out of the image: there may be more of them
+    /// than there is room for twice.
+    pub fn from_registry(process: Process, image: &mut Image, now_ns: u64) -> Self {
         let names = Names::of(image);
+        let rows = std::mem::take(&mut image.requests);
+        let mut arguments = std::mem::take(&mut image.arguments);
+        let channels = std::mem::take(&mut image.channels);
         let decoder = Decoder {
             names: &names,
             connections: &image.connections,
@@ -423,21 +475,18 @@ impl Snapshot {
             row
         };
         // There may be a hundred thousand: no room for more than them is taken.
-        let mut requests = Vec::with_capacity(image.requests.len());
-        requests.extend(
-            image
-                .requests
-                .iter()
-                .filter_map(|row| keep(decoder.request(row, image.arguments.get(&row.serial)))),
-        );
-        let owners: HashSet<u64> = image.channels.iter().map(|row| row.request).collect();
+        let mut requests = Vec::with_capacity(rows.len());
+        drain(rows, |row| {
+            let text = arguments.remove(&row.serial);
+            requests.extend(keep(decoder.request(row, text)));
+        });
+        let owners: HashSet<u64> = channels.iter().map(|row| row.request).collect();
         let request_ids: HashMap<u64, u64> = requests
             .iter()
             .filter(|request| owners.contains(&request.serial))
             .map(|request| (request.serial, request.request_id))
             .collect();
-        let channel_rows: Vec<_> = image
-            .channels
+        let channel_rows: Vec<_> = channels
             .iter()
             .map(|row| decoder.channel(row, &request_ids))
             .collect();
@@ -482,6 +531,35 @@ impl Snapshot {
     }
 }
 
+/// Gives out rows one by one, and their memory with them.
+fn drain<R>(mut rows: Vec<R>, mut take: impl FnMut(&R)) {
+    const PARTS: usize = 8;
+    let part = rows.len().div_ceil(PARTS).max(1);
+    while let Some(row) = rows.pop() {
+        take(&row);
+        if rows.len().is_multiple_of(part) {
+            rows.shrink_to_fit();
+        }
+    }
+}
+
+impl LeftOut {
+    /// What is missing, in words.
+    pub fn gaps(&self) -> impl Iterator<Item = Gap> {
+        [
+            ("younger requests", self.requests),
+            ("younger channels", self.channels),
+            ("connections", self.connections),
+            ("names", self.names),
+            ("arguments", self.arguments),
+            ("slots", self.slots),
+        ]
+        .into_iter()
+        .filter(|&(_, count)| count > 0)
+        .map(|(what, count)| Gap::LeftOut { what, count })
+    }
+}
+
 fn gaps(image: &Image, refused: u64) -> Vec<Gap> {
     let tables = [
         (Table::Requests, "requests"),
@@ -496,6 +574,7 @@ fn gaps(image: &Image, refused: u64) -> Vec<Gap> {
         .filter(|&(_, count)| count > 0)
         .map(|(table, count)| Gap::TableFull { table, count })
         .collect();
+    gaps.extend(image.left_out.gaps());
     if image.torn > 0 {
         gaps.push(Gap::Torn { count: image.torn });
     }
@@ -520,7 +599,7 @@ impl Decoder<'_> {
         (time_ns != 0).then(|| self.since_us(time_ns))
     }
 
-    fn request(&self, row: &RequestRecord, arguments: Option<&Vec<u8>>) -> Option<Request> {
+    fn request(&self, row: &RequestRecord, arguments: Option<Vec<u8>>) -> Option<Request> {
         let phase_word = PhaseWord(row.phase);
         let response = ResponseWord(row.response);
         let age_us = self.since_us(row.started_ns);
@@ -536,7 +615,7 @@ impl Decoder<'_> {
             request_id: row.request_id,
             method_id: row.method_id,
             method: self.names.methods.get(&row.method_id).cloned(),
-            arguments: arguments.map(|text| printable(text)),
+            arguments: arguments.map(|text| printable_within(&text, ARGUMENTS_CHARS)),
             phase: Phase::from_code(phase_word.phase())?,
             writes_observable: connection.is_some_and(|row| row.flags & FLAG_OBSERVES_WRITES != 0),
             mark: match phase_word.mark() {
@@ -627,12 +706,25 @@ impl Decoder<'_> {
 /// Text from another process as it may reach a terminal: what is not UTF-8 is replaced, and control
 /// characters, line breaks and characters that change the direction of writing are escaped.
 pub fn printable(bytes: &[u8]) -> String {
-    let mut text = String::with_capacity(bytes.len());
-    for character in String::from_utf8_lossy(bytes).chars() {
-        match character {
-            '"' | '\'' => text.push(character),
-            _ => text.extend(character.escape_debug()),
-        }
+    printable_within(bytes, usize::MAX)
+}
+
+/// As [`printable`], cut at so many characters: an escape takes up to ten, and what a program writes to be read
+/// by people has none.
+fn printable_within(bytes: &[u8], characters: usize) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let mut escaped = text.chars().flat_map(|character| {
+        let is_quote = matches!(character, '"' | '\'');
+        let escaped = (!is_quote).then(|| character.escape_debug());
+        is_quote
+            .then_some(character)
+            .into_iter()
+            .chain(escaped.into_iter().flatten())
+    });
+    let mut printable = String::with_capacity(bytes.len());
+    printable.extend(escaped.by_ref().take(characters));
+    if escaped.next().is_some() {
+        printable.push('…');
     }
-    text
+    printable
 }

@@ -298,7 +298,8 @@ impl DiagnosticState {
     /// where there is nothing to say.
     pub fn dump_if_nonempty(&self) -> Option<String> {
         let mut text = String::new();
-        if let (Some(&group), Some(Ok(image))) = (self.group.get(), read_own()) {
+        if let (Some(&group), Some(Ok(mut image))) = (self.group.get(), read_own()) {
+            let snapshot = own_snapshot(&mut image);
             let members = |connection: u64| {
                 connection == group.serial().0
                     || image
@@ -306,7 +307,7 @@ impl DiagnosticState {
                         .get(&connection)
                         .is_some_and(|row| row.group == group.serial().0)
             };
-            text = compact(&own_snapshot(&image), members);
+            text = compact(&snapshot, members);
         }
         self.run_callbacks(&mut text);
         (!text.is_empty()).then_some(text)
@@ -384,8 +385,8 @@ pub fn adopt_incoming(request_id: u64, method_id: u64) -> Option<Request> {
 /// Empty where nothing is.
 pub fn dump_all_diagnostics() -> String {
     let mut output = String::new();
-    if let Some(Ok(image)) = read_own() {
-        let snapshot = own_snapshot(&image);
+    if let Some(Ok(mut image)) = read_own() {
+        let snapshot = own_snapshot(&mut image);
         let mut names: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
         for (serial, name) in snapshot
             .requests
@@ -429,7 +430,7 @@ pub(crate) fn registered_states() -> Vec<Arc<DiagnosticState>> {
 }
 
 /// The snapshot of this process by its own registry.
-pub(crate) fn own_snapshot(image: &Image) -> Snapshot {
+pub(crate) fn own_snapshot(image: &mut Image) -> Snapshot {
     let name = std::fs::read("/proc/self/comm").unwrap_or_default();
     let process = Process {
         pid: std::process::id(),

@@ -1,7 +1,7 @@
 //! Regions that no registry wrote: reading them fails or leaves rows out, and never panics.
 
 use proptest::prelude::*;
-use roam_diagnostic::read::{ReadError, read};
+use roam_diagnostic::read::{Budget, ReadError, read, read_within};
 use roam_diagnostic::snapshot::{Gap, Process, Snapshot, printable};
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
@@ -41,12 +41,12 @@ fn region(header: HeaderRecord, fill: impl Fn(usize) -> u8) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8]) -> Result<Snapshot, ReadError> {
-    let image = read(bytes)?;
+    let mut image = read(bytes)?;
     let process = Process {
         pid: 1,
         name: "hostile".into(),
     };
-    Ok(Snapshot::from_registry(process, &image, 1 << 40))
+    Ok(Snapshot::from_registry(process, &mut image, 1 << 40))
 }
 
 fn check(change: impl Fn(&mut HeaderRecord), expected: &str) {
@@ -75,6 +75,52 @@ fn damaged_headers_are_refused() {
     check(|header| header.tables[5].capacity = 1_000, "outside");
     assert!(matches!(decode(b"short"), Err(ReadError::NotARegistry)));
     assert!(matches!(decode(b""), Err(ReadError::NotARegistry)));
+}
+
+#[test]
+fn every_field_of_the_header_at_every_extreme() {
+    const EXTREMES: [u64; 7] = [
+        0,
+        1,
+        1 << 31,
+        u32::MAX as u64,
+        1 << 63,
+        u64::MAX - 7,
+        u64::MAX,
+    ];
+    for field in (0..size_of::<HeaderRecord>()).step_by(4) {
+        for value in EXTREMES {
+            let mut bytes = region(header(), |_| 0x42);
+            let width = if field.is_multiple_of(8) { 8 } else { 4 };
+            bytes[field..field + width].copy_from_slice(&value.to_ne_bytes()[..width]);
+            // Refused or read: either way it ends, and keeps no more than there is.
+            if let Ok(snapshot) = decode(&bytes) {
+                assert!(snapshot.requests.len() <= bytes.len() / 128);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_dump_has_no_room_for_is_counted() {
+    let mut bytes = region(header(), |_| 0);
+    let requests = header().tables[Table::Requests as usize];
+    for slot in 0..4_u64 {
+        let start = (requests.offset + slot * 128) as usize;
+        bytes[start..start + 8].copy_from_slice(&2_u64.to_ne_bytes());
+        bytes[start + 8..start + 16].copy_from_slice(&(1 << 24 | slot).to_ne_bytes());
+        // The later slots began earlier.
+        bytes[start + 40..start + 48].copy_from_slice(&(9 - slot).to_ne_bytes());
+    }
+    let mut budget = Budget {
+        rows: 10,
+        ..Budget::default()
+    };
+    // Room that is left when names, of which there are eight, have theirs.
+    let image = read_within(&bytes[..], &mut budget).unwrap();
+    let serials: Vec<_> = image.requests.iter().map(|row| row.serial).collect();
+    assert_eq!(serials, [1 << 24 | 3, 1 << 24 | 2]);
+    assert_eq!((image.left_out.requests, budget.rows), (2, 0));
 }
 
 #[test]

@@ -39,13 +39,13 @@ fn start(connection: Connection, request_id: u64) -> Request {
 }
 
 fn snapshot() -> Snapshot {
-    let image: Image = read_own().unwrap().unwrap();
+    let mut image: Image = read_own().unwrap().unwrap();
     assert_eq!((image.torn, image.refused), (0, 0));
     let process = Process {
         pid: std::process::id(),
         name: "test".into(),
     };
-    Snapshot::from_registry(process, &image, roam_diagnostic::clock::now_ns())
+    Snapshot::from_registry(process, &mut image, roam_diagnostic::clock::now_ns())
 }
 
 fn row(request: Request) -> Option<roam_diagnostic::snapshot::Request> {

@@ -27,3 +27,15 @@ pub const CONNECTION_NAME_BYTES: usize = 80;
 pub const METHOD_NAME_BYTES: usize = 232;
 /// Bytes of an element type's name.
 pub const TYPE_NAME_BYTES: usize = 240;
+
+/// Rows and names that are kept of registries for a dump, over all its processes. A row takes the tracer half a
+/// kilobyte: with these it stays within 64 MB.
+pub const SHOWN_ROWS: usize = 100_500;
+/// Channels that are among them at the most.
+pub const SHOWN_CHANNELS: usize = 16_384;
+/// Requests of a dump that are shown with their arguments.
+pub const SHOWN_ARGUMENTS: usize = 8_192;
+/// Slots of registries that are looked at for a dump, those in holes of the memory not counted.
+pub const READ_SLOTS: usize = 1 << 21;
+/// Rows that are looked at again for a dump because they changed while they were read.
+pub const READ_RETRIES: usize = 4_096;

@@ -112,6 +112,16 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
+    /// Its files say that there are probes where there are none.
+    #[error("process {pid} ({name}) cannot be watched: {refused}")]
+    RefusedProbes {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+        /// The file and what is wrong with its notes.
+        refused: String,
+    },
     /// Built on the published crate.
     #[error(
         "process {pid} ({name}) is built on the published roam-session, which reports nothing: it has neither registry nor probes; select the roam-session of roam-trace in [patch.crates-io] and rebuild"
@@ -188,6 +198,7 @@ impl TargetError {
             Self::KernelThread { .. }
             | Self::NotATarget { .. }
             | Self::NoProbes { .. }
+            | Self::RefusedProbes { .. }
             | Self::Published { .. }
             | Self::Inherited { .. } => Exit::NotATarget,
             Self::NoSuchProcess { .. }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use roam_diagnostic::read::Image;
+use roam_diagnostic::read::{Budget, Image, LeftOut};
 use roam_diagnostic::snapshot::{
     Channel, Connection, Gap, Names, Process, Request, Snapshot, Source, Window, WindowTraffic,
 };
@@ -33,25 +33,30 @@ const SERIAL_MASK: u64 = (1 << REGISTRY_SHIFT) - 1;
 ///
 /// Several registries in one process number their rows alike: to keep rows apart, the serials of all but
 /// the first get the registry's index in their highest byte.
+///
+/// Takes the rows of requests and channels out of the images.
 pub fn registries(
     process: &Process,
-    images: &[Image],
+    images: &mut [Image],
     now_ns: u64,
     clock: &Clock,
 ) -> Option<Snapshot> {
+    let several = images.len() > 1;
     let mut snapshots = images
-        .iter()
+        .iter_mut()
         .map(|image| Snapshot::from_registry(process.clone(), image, now_ns));
     let mut joined = snapshots.next()?;
     joined.taken_ns = clock.own_ns(clock.initial_ns(now_ns));
     for (index, mut snapshot) in snapshots.enumerate() {
         renumber(&mut snapshot, index as u64 + 1);
-        joined.gaps.append(&mut snapshot.gaps);
+        for gap in snapshot.gaps {
+            gap.join(&mut joined.gaps);
+        }
         joined.requests.append(&mut snapshot.requests);
         joined.channels.append(&mut snapshot.channels);
         joined.connections.append(&mut snapshot.connections);
     }
-    if images.len() > 1 {
+    if several {
         joined.sort();
     }
     Some(joined)
@@ -175,32 +180,57 @@ pub fn seeds(pid: u32, images: &[Image], clock: &Clock) -> Rows {
 /// The snapshot of a process by the kernel maps alone, as of now.
 ///
 /// `images` lend their names, nothing else. Unless the maps were seeded with everything that began before,
-/// ends of what they do not know are no loss.
+/// ends of what they do not know are no loss. There is room for as many rows as `room` has of each kind.
 pub fn probes(
     process: &Process,
     maps: &Maps,
     is_seeded: bool,
     images: &[Image],
     clock: &Clock,
+    room: &Budget,
 ) -> Snapshot {
     let pid = process.pid;
     let now_ns = clock.initial_now_ns();
     let decoder = Decoder::new(maps, images, now_ns);
     let mut refused = 0;
-    let requests = decode(pid, &maps.requests, &mut refused, |serial, value| {
-        decoder.request(serial, value)
-    });
+    let (requests, requests_left_out) = decode(
+        pid,
+        &maps.requests,
+        room.rows,
+        |value| value.started_ns,
+        &mut refused,
+        |serial, value| decoder.request(serial, value),
+    );
+    let owners: HashSet<u64> = maps.channels.iter().map(|(_, row)| row.request).collect();
     let request_ids: HashMap<u64, u64> = requests
         .iter()
+        .filter(|request| owners.contains(&request.serial))
         .map(|request| (request.serial, request.request_id))
         .collect();
-    let channels = decode(pid, &maps.channels, &mut refused, |serial, value| {
-        decoder.channel(serial, value, &request_ids)
-    });
-    let connections = decode(pid, &maps.connections, &mut refused, |serial, value| {
-        decoder.connection(serial, value)
-    });
+    let (channels, channels_left_out) = decode(
+        pid,
+        &maps.channels,
+        room.channels,
+        |value| value.opened_ns,
+        &mut refused,
+        |serial, value| decoder.channel(serial, value, &request_ids),
+    );
+    let (connections, connections_left_out) = decode(
+        pid,
+        &maps.connections,
+        room.connections,
+        |value| value.opened_ns,
+        &mut refused,
+        |serial, value| decoder.connection(serial, value),
+    );
     let mut gaps = losses(&maps.losses, is_seeded);
+    let left_out = LeftOut {
+        requests: requests_left_out,
+        channels: channels_left_out,
+        connections: connections_left_out,
+        ..LeftOut::default()
+    };
+    gaps.extend(left_out.gaps());
     if refused > 0 {
         gaps.push(Gap::Refused { count: refused });
     }
@@ -218,21 +248,27 @@ pub fn probes(
     snapshot
 }
 
-/// The rows of one process; those with codes that this version does not know are left out and counted.
+/// The rows of one process, the oldest of them, and how many more there are.
 fn decode<V, R>(
     pid: u32,
     rows: &[(RecordKey, V)],
+    room: usize,
+    began_ns: fn(&V) -> u64,
     refused: &mut u64,
     mut decode: impl FnMut(u64, &V) -> Option<R>,
-) -> Vec<R> {
-    rows.iter()
-        .filter(|(key, _)| key.tgid == pid)
-        .filter_map(|(key, value)| {
-            let row = decode(key.serial, value);
-            *refused += u64::from(row.is_none());
-            row
-        })
-        .collect()
+) -> (Vec<R>, u64) {
+    let mut own: Vec<_> = rows.iter().filter(|(key, _)| key.tgid == pid).collect();
+    let left_out = own.len().saturating_sub(room);
+    if left_out > 0 {
+        own.select_nth_unstable_by_key(room, |(_, value)| began_ns(value));
+        own.truncate(room);
+    }
+    let rows = own.into_iter().filter_map(|(key, value)| {
+        let row = decode(key.serial, value);
+        *refused += u64::from(row.is_none());
+        row
+    });
+    (rows.collect(), left_out as u64)
 }
 
 /// The names of all registries of a process. Where they number alike, the first one names.
@@ -408,45 +444,55 @@ pub fn confirm(snapshot: &mut Snapshot, seen: Snapshot) {
     snapshot.gaps.extend(seen.gaps);
 
     // Rows of several registries may have the same serial in the kernel; then the ids tell.
-    let mut requests: HashMap<_, _> = seen
-        .requests
-        .into_iter()
-        .map(|row| ((row.serial, row.request_id, row.method_id), row))
-        .collect();
-    for row in &mut snapshot.requests {
-        let key = (row.serial & SERIAL_MASK, row.request_id, row.method_id);
-        if requests.remove(&key).is_some() {
-            row.source = Source::Both;
-        }
-    }
-    let mut channels: HashMap<_, _> = seen
-        .channels
-        .into_iter()
-        .map(|row| ((row.serial, row.channel_id), row))
-        .collect();
-    for row in &mut snapshot.channels {
-        let key = (row.serial & SERIAL_MASK, row.channel_id);
-        if channels.remove(&key).is_some() {
-            row.source = Source::Both;
-        }
-    }
-    let mut connections: HashMap<_, _> = seen
-        .connections
-        .into_iter()
-        .map(|row| ((row.serial, row.conn_id), row))
-        .collect();
-    for row in &mut snapshot.connections {
-        let key = (row.serial & SERIAL_MASK, row.conn_id);
-        if connections.remove(&key).is_some() {
-            row.source = Source::Both;
-        }
-    }
+    let requests = unconfirmed(
+        &mut snapshot.requests,
+        seen.requests,
+        |row| (row.serial & SERIAL_MASK, row.request_id, row.method_id),
+        |row| row.source = Source::Both,
+    );
+    let channels = unconfirmed(
+        &mut snapshot.channels,
+        seen.channels,
+        |row| (row.serial & SERIAL_MASK, row.channel_id, 0),
+        |row| row.source = Source::Both,
+    );
+    let connections = unconfirmed(
+        &mut snapshot.connections,
+        seen.connections,
+        |row| (row.serial & SERIAL_MASK, row.conn_id, 0),
+        |row| row.source = Source::Both,
+    );
     if !is_whole {
-        snapshot.requests.extend(requests.into_values());
-        snapshot.channels.extend(channels.into_values());
-        snapshot.connections.extend(connections.into_values());
+        snapshot.requests.extend(requests);
+        snapshot.channels.extend(channels);
+        snapshot.connections.extend(connections);
         snapshot.sort();
     }
+}
+
+/// Confirms the rows that were seen, and returns what was seen besides.
+fn unconfirmed<R>(
+    rows: &mut [R],
+    mut seen: Vec<R>,
+    key: impl Fn(&R) -> (u64, u64, u64),
+    confirm: impl Fn(&mut R),
+) -> Vec<R> {
+    let mut is_new = vec![true; seen.len()];
+    let places: HashMap<_, usize> = (0..)
+        .zip(&seen)
+        .map(|(index, row)| (key(row), index))
+        .collect();
+    for row in rows {
+        if let Some(&place) = places.get(&key(row))
+            && is_new[place]
+        {
+            is_new[place] = false;
+            confirm(row);
+        }
+    }
+    let mut is_new = is_new.into_iter();
+    seen.retain(|_| is_new.next().unwrap_or(true));
+    seen
 }
 
 /// How many requests started and ended on each connection while a process was watched: those of the
@@ -524,7 +570,14 @@ mod tests {
     }
 
     fn snapshot(maps: &Maps) -> Snapshot {
-        probes(&process(), maps, true, &[], &Clock::default())
+        probes(
+            &process(),
+            maps,
+            true,
+            &[],
+            &Clock::default(),
+            &Budget::default(),
+        )
     }
 
     fn sources(snapshot: &Snapshot) -> Vec<(u64, Source)> {

@@ -3,6 +3,7 @@
 //! Owns the order of things: attach, seed from the registries, wait, read the
 //! maps. Knows nothing of how rows are shown.
 
+use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +11,6 @@ use std::time::{Duration, Instant};
 
 use caps::Capability;
 use caps::errors::CapsError;
-use roam_diagnostic::read::Image;
-use roam_trace_common::limits;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use thiserror::Error;
@@ -26,9 +25,6 @@ use crate::target::program;
 
 /// How often it is looked whether there is still anything to watch.
 const STEP: Duration = Duration::from_millis(50);
-
-/// Rows that a kernel map is made for at the most, over all processes.
-const MAX_ROWS: u32 = 1 << 22;
 
 /// What the probes told. They stay attached as long as this value lives.
 #[derive(Debug)]
@@ -118,11 +114,9 @@ pub fn watch(
             Some(program::attach_target(&target.process, probed))
         })
         .collect();
-    let images = if seed { read(targets) } else { Vec::new() };
     let options = Options {
-        max_requests: capacity(targets, &images, limits::REQUESTS, |image| &image.requests),
-        max_channels: capacity(targets, &images, limits::CHANNELS, |image| &image.channels),
         verbose,
+        ..Options::default()
     };
     let mut tracer = Tracer::attach(&attached, options)?;
     log::info!("attached to the probes of {} processes", attached.len());
@@ -169,66 +163,55 @@ fn give_up_privileges(targets: &[&Target]) -> Result<(), CapsError> {
 
 /// Puts in what began before the probes were attached. Says whether every target had a registry to tell.
 fn seed(tracer: &mut Tracer, targets: &[&Target]) -> Result<bool, WatchError> {
-    let before = read(targets);
-    let is_complete = before.iter().all(|images| !images.is_empty());
-    let seeded = tracer.seed(&seeds(targets, &before))?;
+    let (before, first) = seeds(targets);
+    let seeded = tracer.seed(&before)?;
     log::info!(
         "seeded {} rows; {} were there, {} had no room",
         seeded.inserted,
         seeded.present,
         seeded.full
     );
-    let mut after = read(targets);
-    for (before, after) in before.into_iter().zip(&mut after) {
+    let (mut after, second) = seeds(targets);
+    if !second.torn.is_empty() {
         // A row that could not be read the second time may still be in flight.
-        if after.iter().any(|image| image.torn > 0) {
-            after.extend(before);
-        }
+        after.extend(before, |tgid| second.torn.contains(&tgid));
     }
-    tracer.reconcile(&seeds(targets, &after))?;
-    Ok(is_complete && seeded.full == 0)
+    tracer.reconcile(&after)?;
+    Ok(first.is_everything && seeded.full == 0)
 }
 
-/// The registries of every target. Who cannot be read is not seeded; the dump will say why.
-fn read(targets: &[&Target]) -> Vec<Vec<Image>> {
-    targets
-        .iter()
-        .map(|target| match target.read() {
+/// How much of what the targets have in flight was read.
+struct Extent {
+    /// All of every target's.
+    is_everything: bool,
+    /// The targets that have rows which could not be read.
+    torn: HashSet<u32>,
+}
+
+/// What the registries of the targets hold, one after the other. Who cannot be read is not seeded; the dump
+/// will say why.
+fn seeds(targets: &[&Target]) -> (Rows, Extent) {
+    let mut rows = Rows::default();
+    let mut extent = Extent {
+        is_everything: true,
+        torn: HashSet::new(),
+    };
+    for target in targets {
+        let images = match target.read() {
             Ok(reading) => reading.images,
             Err(error) => {
                 log::info!("{error}");
                 Vec::new()
             }
-        })
-        .collect()
-}
-
-fn seeds(targets: &[&Target], images: &[Vec<Image>]) -> Rows {
-    let mut all = Rows::default();
-    for (target, images) in targets.iter().zip(images) {
-        let mut rows = merge::seeds(target.process.pid(), images, &target.clock);
-        all.requests.append(&mut rows.requests);
-        all.channels.append(&mut rows.channels);
-        all.connections.append(&mut rows.connections);
+        };
+        extent.is_everything &=
+            !images.is_empty() && images.iter().all(|image| image.left_out.is_nothing());
+        if images.iter().any(|image| image.torn > 0) {
+            extent.torn.insert(target.pid());
+        }
+        rows.extend(merge::seeds(target.pid(), &images, &target.clock), |_| true);
     }
-    all
-}
-
-/// Rows that a kernel map is made for: what may begin, and what has begun. The capacity of the registries is
-/// no measure, they may claim any.
-fn capacity<R>(
-    targets: &[&Target],
-    images: &[Vec<Image>],
-    limit: u32,
-    rows: fn(&Image) -> &[R],
-) -> u32 {
-    let begun: usize = images.iter().flatten().map(|image| rows(image).len()).sum();
-    let begun = u32::try_from(begun).unwrap_or(u32::MAX);
-    let targets = u32::try_from(targets.len()).unwrap_or(u32::MAX);
-    limit
-        .saturating_mul(targets)
-        .saturating_add(begun)
-        .min(MAX_ROWS)
+    (rows, extent)
 }
 
 fn log_kernel_side(tracer: &mut Tracer) {

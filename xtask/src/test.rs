@@ -74,10 +74,16 @@ const ROOTLESS: [Part; 14] = [
     },
 ];
 
-const ROOT: [Part; 1] = [Part {
-    name: "end to end on the real kernel",
-    run: end_to_end,
-}];
+const ROOT: [Part; 2] = [
+    Part {
+        name: "end to end on the real kernel",
+        run: end_to_end,
+    },
+    Part {
+        name: "hostile targets, within memory and time",
+        run: hostile,
+    },
+];
 
 /// Cargo projects that are not members of the workspace; the builds of `interop` share their sources.
 const OUTSIDE: [&str; 2] = ["interop/drop-in", "interop/published"];
@@ -158,6 +164,24 @@ fn end_to_end() -> Result<Tally> {
     process::require(workspace(&["build", "--workspace"]))?;
     // One after the other: a probe site, and whoever listens to it, is every process's of that binary.
     cargo_test(&["--", "--ignored", "--test-threads=1"])
+}
+
+/// Once more, with the build that people use: what it takes of memory and time is promised.
+fn hostile() -> Result<Tally> {
+    process::require(workspace(&[
+        "build",
+        "--release",
+        "--package",
+        "roam-trace",
+    ]))?;
+    let mut command = workspace(&["test", "--package", "roam-trace", "--test", "hostile"]);
+    command
+        .args(["--", "--include-ignored", "--test-threads=1"])
+        .env(
+            "ROAM_TRACE_RELEASE",
+            scratch::target_directory().join("release/roam-trace"),
+        );
+    tally_of_tests(command)
 }
 
 /// Eight writers and a reader, for longer than `cargo test` has them.

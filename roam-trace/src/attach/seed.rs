@@ -8,6 +8,7 @@
 //! here: the programs change them in place, and either would lose the other's write.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 
 use aya::Ebpf;
 use aya::maps::Array;
@@ -24,6 +25,26 @@ pub struct Rows {
     pub channels: Vec<(RecordKey, ChannelValue)>,
     /// Connections.
     pub connections: Vec<(RecordKey, ConnectionValue)>,
+}
+
+impl Rows {
+    /// Adds rows of those processes that are wanted.
+    pub fn extend(&mut self, rows: Self, is_wanted: impl Fn(u32) -> bool) {
+        let Self {
+            requests,
+            channels,
+            connections,
+        } = rows;
+        self.requests
+            .extend(requests.into_iter().filter(|(key, _)| is_wanted(key.tgid)));
+        self.channels
+            .extend(channels.into_iter().filter(|(key, _)| is_wanted(key.tgid)));
+        self.connections.extend(
+            connections
+                .into_iter()
+                .filter(|(key, _)| is_wanted(key.tgid)),
+        );
+    }
 }
 
 /// What came of seeding, over all three kinds of rows.
@@ -82,7 +103,7 @@ fn count_unmatched(bpf: &mut Ebpf) -> Result<(), MapAccessError> {
 }
 
 /// A value that can be seeded.
-trait Seed: crate::kernel::Plain + PartialEq {
+trait Seed: crate::kernel::Plain {
     const MAP: &'static str;
 
     /// Notes that the row does not come from a probe.
@@ -94,8 +115,10 @@ trait Seed: crate::kernel::Plain + PartialEq {
 
 /// The seeded rows of one map.
 struct SeededRows<V> {
-    /// As they were put in.
-    rows: HashMap<RecordKey, V>,
+    /// What they were like when they were put in. There may be a hundred thousand, and all that matters is
+    /// whether they changed.
+    rows: HashMap<RecordKey, Likeness>,
+    likeness: RandomState,
     /// Those that had changed when the registry was read again.
     later: HashMap<RecordKey, V>,
 }
@@ -104,10 +127,14 @@ impl<V> Default for SeededRows<V> {
     fn default() -> Self {
         Self {
             rows: HashMap::new(),
+            likeness: RandomState::new(),
             later: HashMap::new(),
         }
     }
 }
+
+/// A hash of a row. Whoever could make two rows alike would hide from itself that one got further.
+type Likeness = u64;
 
 impl<V: Seed> SeededRows<V> {
     fn insert(
@@ -123,7 +150,8 @@ impl<V: Seed> SeededRows<V> {
             value.set_seeded();
             match map.insert_new(*key, value)? {
                 Inserted::Yes => {
-                    self.rows.insert(*key, value);
+                    let likeness = self.likeness.hash_one(value.as_bytes());
+                    self.rows.insert(*key, likeness);
                     seeded.inserted += 1;
                 }
                 Inserted::Present => seeded.present += 1,
@@ -147,7 +175,8 @@ impl<V: Seed> SeededRows<V> {
         for (key, value) in now {
             let mut value = *value;
             value.set_seeded();
-            if first.remove(key).is_some_and(|first| first != value) {
+            let likeness = self.likeness.hash_one(value.as_bytes());
+            if first.remove(key).is_some_and(|first| first != likeness) {
                 self.later.insert(*key, value);
             }
         }
@@ -240,10 +269,12 @@ mod tests {
     }
 
     fn seeded(rows: &[(RecordKey, RequestValue)]) -> SeededRows<RequestValue> {
-        SeededRows {
-            rows: rows.iter().copied().collect(),
-            later: HashMap::new(),
+        let mut seeded = SeededRows::default();
+        for (key, row) in rows {
+            let likeness = seeded.likeness.hash_one(row.as_bytes());
+            seeded.rows.insert(*key, likeness);
         }
+        seeded
     }
 
     #[test]

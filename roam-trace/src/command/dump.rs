@@ -6,10 +6,12 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use roam_diagnostic::read::{Budget, Image};
 use roam_diagnostic::render::{dot, graph, json, text};
 use roam_diagnostic::snapshot::{Dump, Gap, Process, SCHEMA_VERSION, Snapshot, Source as Rows};
 use roam_diagnostic::wait::WaitGraph;
 use roam_trace_common::event::{TargetEnd, TrafficValue};
+use roam_trace_common::limits;
 
 use super::report;
 use crate::cli::{DumpArgs, Source};
@@ -32,7 +34,16 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let mut outcome = Outcome::default();
-    let targets = outcome.targets(args)?;
+    let mut targets = outcome.targets(args)?;
+    // What is watched is there twice, once by the registry and once by the probes.
+    let copies = match (args.duration, args.source) {
+        (Some(_), Source::Auto) => 2,
+        _ => 1,
+    };
+    let budget = Budget::of_one_in(copies * targets.len());
+    for target in &mut targets {
+        target.budget = budget;
+    }
     let watched = match args.duration {
         None => Watch::Unasked,
         Some(duration) => outcome.watch(&targets, args.source, duration, verbose),
@@ -250,7 +261,14 @@ impl Outcome {
             _ if target.probed()?.is_empty() => {
                 let mut snapshot = by_registry(target, &mut reading)?;
                 let Process { pid, name } = target.label();
-                let error = TargetError::NoProbes { pid, name };
+                let error = match target.refused_probes()?.first() {
+                    Some(refused) => TargetError::RefusedProbes {
+                        pid,
+                        name,
+                        refused: refused.clone(),
+                    },
+                    None => TargetError::NoProbes { pid, name },
+                };
                 if source == Source::Probes {
                     return Err(error);
                 }
@@ -260,7 +278,15 @@ impl Outcome {
                 self.keep::<()>(Err(error));
                 snapshot
             }
-            Watch::Done(watched) => by_probes(target, source, &mut reading, watched)?,
+            Watch::Done(watched) => {
+                let mut snapshot = by_probes(target, source, &mut reading, watched)?;
+                for refused in target.refused_probes()? {
+                    snapshot
+                        .gaps
+                        .push(gap(format!("probes are left out: {refused}")));
+                }
+                snapshot
+            }
             Watch::Failed(_) if source == Source::Probes => return Ok(None),
             Watch::Failed(error) => {
                 let mut snapshot = by_registry(target, &mut reading)?;
@@ -286,7 +312,7 @@ fn gap(text: String) -> Gap {
 
 fn by_registry(target: &Target, reading: &mut Reading) -> Result<Snapshot, TargetError> {
     let process = target.label();
-    match merge::registries(&process, &reading.images, reading.now_ns, &target.clock) {
+    match merge::registries(&process, &mut reading.images, reading.now_ns, &target.clock) {
         Some(snapshot) => Ok(snapshot),
         None => without_registry(target, reading),
     }
@@ -300,20 +326,37 @@ fn by_probes(
     watched: &Watched,
 ) -> Result<Snapshot, TargetError> {
     let process = target.label();
-    let images = &reading.images;
+    let images = &mut reading.images;
     // A forked child reports nothing, and there is nothing to watch in it.
     if images.is_empty() && !reading.inherited.is_empty() {
         return without_registry(target, reading);
     }
+    if source == Source::Probes {
+        images.iter_mut().for_each(Image::forget_rows);
+    }
     let clock = &target.clock;
-    let seen = merge::probes(&process, &watched.maps, watched.is_seeded, images, clock);
-    let by_registry = merge::registries(&process, images, reading.now_ns, clock);
+    let room = match source {
+        Source::Auto => target.budget,
+        // The maps are limited themselves.
+        Source::Registry | Source::Probes => Budget {
+            rows: limits::REQUESTS as usize,
+            channels: limits::CHANNELS as usize,
+            ..target.budget
+        },
+    };
+    let maps = &watched.maps;
+    let seen = merge::probes(&process, maps, watched.is_seeded, images, clock, &room);
+    let by_registry = match source {
+        Source::Auto => merge::registries(&process, images, reading.now_ns, clock),
+        // Of the registry only names were of use.
+        Source::Registry | Source::Probes => None,
+    };
     let mut snapshot = match by_registry {
-        Some(mut snapshot) if source == Source::Auto => {
+        Some(mut snapshot) => {
             merge::confirm(&mut snapshot, seen);
             snapshot
         }
-        _ => {
+        None => {
             let mut snapshot = seen;
             let text = "what began before the probes were watched is missing";
             snapshot.gaps.push(gap(text.to_owned()));

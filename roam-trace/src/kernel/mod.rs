@@ -123,8 +123,8 @@ impl Maps {
         let earlier: HashMap<_, _> = earlier.iter().copied().collect();
         for (key, value) in &mut self.traffic {
             if let Some(earlier) = earlier.get(key) {
-                value.started -= earlier.started;
-                value.ended -= earlier.ended;
+                value.started = value.started.saturating_sub(earlier.started);
+                value.ended = value.ended.saturating_sub(earlier.ended);
             }
         }
     }

@@ -20,8 +20,8 @@ use std::time::Duration;
 
 use clock::Clock;
 use proc::Process;
-use program::ProbedBinary;
-use roam_diagnostic::read::{self, Image, ReadError, RegionMemory};
+use program::{ProbedBinary, Probes};
+use roam_diagnostic::read::{self, Budget, Image, ReadError, RegionMemory};
 use roam_diagnostic::snapshot;
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
 use sockets::SocketLister;
@@ -40,7 +40,9 @@ pub struct Target {
     /// Its clocks.
     pub clock: Clock,
     /// Looked for at the first need: a registry is read without.
-    probed: OnceCell<Vec<ProbedBinary>>,
+    probes: OnceCell<Probes>,
+    /// How much of its registries is read at a time.
+    pub budget: Budget,
     regions: region::Opened,
     /// Opened at the first need, like the others: who lists the sockets of the process's network namespace.
     socket_lister: OnceCell<SocketLister>,
@@ -74,7 +76,8 @@ impl Target {
         Ok(Self {
             process,
             clock,
-            probed: OnceCell::new(),
+            probes: OnceCell::new(),
+            budget: Budget::default(),
             regions: region::Opened::default(),
             socket_lister: OnceCell::new(),
         })
@@ -99,11 +102,24 @@ impl Target {
     ///
     /// Where it may not be looked at, or ended.
     pub fn probed(&self) -> Result<&[ProbedBinary], TargetError> {
-        if let Some(probed) = self.probed.get() {
-            return Ok(probed);
+        Ok(&self.probes()?.binaries)
+    }
+
+    /// Those of its files whose notes of probes are not true, and why.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::probed`].
+    pub fn refused_probes(&self) -> Result<&[String], TargetError> {
+        Ok(&self.probes()?.refused)
+    }
+
+    fn probes(&self) -> Result<&Probes, TargetError> {
+        if let Some(probes) = self.probes.get() {
+            return Ok(probes);
         }
-        let probed = program::probed_binaries(&self.process)?;
-        Ok(self.probed.get_or_init(|| probed))
+        let probes = program::probes(&self.process)?;
+        Ok(self.probes.get_or_init(|| probes))
     }
 
     /// Lists the sockets of the process's network namespace. It stays open, so that later no capability is
@@ -130,8 +146,9 @@ impl Target {
         let regions = region::open_regions(&self.process, &self.regions)?;
         reading.is_cut = regions.is_cut;
         let mut looks = HEADER_LOOKS;
+        let mut budget = self.budget;
         for region in &regions.files {
-            match read_region(region.as_ref(), &mut looks) {
+            match read_region(region.as_ref(), &mut looks, &mut budget) {
                 Ok(image) if self.owns(&image.header) => reading.images.push(image),
                 Ok(image) => reading.inherited.push(image.header.process_id),
                 Err(error) => reading.errors.push(error),
@@ -189,7 +206,7 @@ impl Target {
 }
 
 /// Reads a region, and waits a little for one that is being made.
-fn read_region(region: &File, looks: &mut u32) -> Result<Image, ReadError> {
+fn read_region(region: &File, looks: &mut u32, budget: &mut Budget) -> Result<Image, ReadError> {
     while *looks > 0 {
         let mut magic = [0; 8];
         if region.read_at(&mut magic, 0)? == 0 || magic != [0; 8] {
@@ -198,5 +215,5 @@ fn read_region(region: &File, looks: &mut u32) -> Result<Image, ReadError> {
         *looks -= 1;
         sleep(HEADER_PAUSE);
     }
-    read::read(region)
+    read::read_within(region, budget)
 }

@@ -72,24 +72,37 @@ pub struct ProbedBinary {
     pub sites: Vec<ProbeSite>,
 }
 
+/// What a process's files say of probes.
+#[derive(Debug, Default)]
+pub struct Probes {
+    /// The files that have some.
+    pub binaries: Vec<ProbedBinary>,
+    /// Files whose notes of probes are not true, and why; nothing is attached to them.
+    pub refused: Vec<String>,
+}
+
 /// The binaries of a process that have probes.
 ///
 /// # Errors
 ///
 /// Where the process may not be looked at or ended.
-pub fn probed_binaries(process: &Process) -> Result<Vec<ProbedBinary>, TargetError> {
-    let mut probed = Vec::new();
+pub fn probes(process: &Process) -> Result<Probes, TargetError> {
+    let mut probes = Probes::default();
     for binary in binaries(process)? {
         match binary.probe_sites(process)? {
             Ok(sites) if sites.is_empty() => log::debug!("{}: no probes", binary.name),
             Ok(sites) => {
                 log::info!("{}: {} probes", binary.name, sites.len());
-                probed.push(ProbedBinary { binary, sites });
+                probes.binaries.push(ProbedBinary { binary, sites });
             }
-            Err(error) => log::info!("{}: {error}", binary.name),
+            // Not everything with code is a program for this machine.
+            Err(error @ (ElfError::Malformed(_) | ElfError::Machine(_))) => {
+                log::info!("{}: {error}", binary.name);
+            }
+            Err(error) => probes.refused.push(format!("{}: {error}", binary.name)),
         }
     }
-    Ok(probed)
+    Ok(probes)
 }
 
 /// What the probes of a process are attached by.

@@ -1,0 +1,98 @@
+//! Registries in which nothing is as it should be.
+
+use std::time::Duration;
+
+use crate::fixture::Fixture;
+use crate::measured;
+use crate::run::Run;
+
+/// Dumps the target as text and as JSON.
+fn dump(task: &str) -> Run {
+    let target = Fixture::start(&format!("hostile {task}"));
+    let pid = target.pid();
+    let json = measured::check(&["-p", &pid, "--json"], Duration::ZERO);
+    if json.status == 0 {
+        serde_json::from_str::<serde::de::IgnoredAny>(&json.stdout).unwrap();
+    }
+    measured::check(&["list"], Duration::ZERO);
+    measured::check(&["-p", &pid], Duration::ZERO)
+}
+
+/// A dump that says what it left out.
+fn check(task: &str, expected: &[&str]) {
+    let run = dump(task);
+    assert_eq!((run.status, &*run.stderr), (0, ""));
+    let heading = run.stdout.lines().nth(2).unwrap();
+    for part in expected {
+        assert!(heading.contains(part), "{heading}");
+    }
+}
+
+#[test]
+fn every_field_at_every_extreme() {
+    check("extremes", &["rows that make no sense: "]);
+}
+
+#[test]
+fn tables_that_lie_on_one_another() {
+    check("overlap", &["rows that make no sense: "]);
+}
+
+#[test]
+fn rows_that_name_one_another_in_circles() {
+    check("cycles", &["complete"]);
+}
+
+#[test]
+fn more_rows_than_are_shown() {
+    check(
+        "full",
+        &[
+            "younger requests left out",
+            "83616 younger channels left out",
+            "names left out",
+            "arguments left out",
+        ],
+    );
+}
+
+#[test]
+fn more_slots_than_are_read() {
+    check("slots", &["slots left out"]);
+}
+
+#[test]
+fn rows_that_stay_half_written() {
+    check("torn", &["rows that stayed half written: 200000"]);
+}
+
+#[test]
+fn thousands_of_registries() {
+    check("crowd", &["more registries than a program can have"]);
+}
+
+#[test]
+fn many_registries_full_of_rows() {
+    check("full crowd", &["younger requests left out"]);
+}
+
+#[test]
+fn a_terabyte_of_holes() {
+    check("terabyte", &["complete"]);
+}
+
+#[test]
+fn rows_that_change_between_two_looks() {
+    let run = dump("changing");
+    assert_eq!((run.status, &*run.stderr), (0, ""));
+}
+
+/// At some looks there is a registry, at others not.
+#[test]
+fn a_file_that_shrinks_and_grows() {
+    let run = dump("resizing");
+    assert!(
+        run.status == 0 || run.stderr.contains("registry"),
+        "{run:?}"
+    );
+}
