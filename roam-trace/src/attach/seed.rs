@@ -248,6 +248,7 @@ impl Seed for ConnectionValue {
 #[cfg(test)]
 mod tests {
     use roam_trace_common::event::Phase;
+    use zerocopy::IntoBytes;
 
     use super::*;
 

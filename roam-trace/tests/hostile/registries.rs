@@ -14,7 +14,6 @@ fn dump(task: &str) -> Run {
     if json.status == 0 {
         serde_json::from_str::<serde::de::IgnoredAny>(&json.stdout).unwrap();
     }
-    measured::check(&["list"], Duration::ZERO);
     measured::check(&["-p", &pid], Duration::ZERO)
 }
 
@@ -74,6 +73,13 @@ fn thousands_of_registries() {
 #[test]
 fn many_registries_full_of_rows() {
     check("full crowd", &["younger requests left out"]);
+}
+
+#[test]
+fn a_list_of_processes_with_one_that_has_too_much() {
+    let _target = Fixture::start("hostile full");
+    let run = measured::check(&["list"], Duration::ZERO);
+    assert_eq!(run.status, 0, "{}", run.stderr);
 }
 
 #[test]
