@@ -175,13 +175,7 @@ pub fn read_own() -> Option<Result<Image, ReadError>> {
 /// counted in the [`Image`].
 pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
     let header = read_header(memory)?;
-    let mut reader = Reader {
-        memory,
-        header,
-        pauses: PAUSES,
-        torn: 0,
-        refused: 0,
-    };
+    let mut reader = Reader::new(memory, header);
     // A connection outlives its requests, but one may open while requests are read and
     // another may close: look before and after.
     let mut connections = BTreeMap::new();
@@ -230,13 +224,7 @@ pub fn read_connections<M: RegionMemory + ?Sized>(
     memory: &M,
 ) -> Result<(HeaderRecord, BTreeMap<u64, ConnectionRecord>), ReadError> {
     let header = read_header(memory)?;
-    let mut reader = Reader {
-        memory,
-        header,
-        pauses: PAUSES,
-        torn: 0,
-        refused: 0,
-    };
+    let mut reader = Reader::new(memory, header);
     let mut connections = BTreeMap::new();
     reader.read_connections(&mut connections)?;
     Ok((header, connections))
@@ -331,7 +319,17 @@ struct Reader<'a, M: ?Sized> {
     refused: u64,
 }
 
-impl<M: RegionMemory + ?Sized> Reader<'_, M> {
+impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
+    fn new(memory: &'a M, header: HeaderRecord) -> Self {
+        Self {
+            memory,
+            header,
+            pauses: PAUSES,
+            torn: 0,
+            refused: 0,
+        }
+    }
+
     fn read_connections(
         &mut self,
         connections: &mut BTreeMap<u64, ConnectionRecord>,

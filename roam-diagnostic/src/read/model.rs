@@ -16,22 +16,18 @@ pub(crate) fn rows<R: Row>(memory: &impl RegionMemory, table: Table, slots: u32)
         high_water: slots,
         reserved: 0,
     };
-    let mut reader = Reader {
-        memory,
-        header: HeaderRecord {
-            magic: MAGIC,
-            abi_version: ABI_VERSION,
-            header_bytes: HEADER_BYTES as u32,
-            process_id: 1,
-            flags: 0,
-            process_start_ticks: 1,
-            created_ns: 1,
-            tables: [table_record; Table::ALL.len()],
-        },
-        pauses: 0,
-        torn: 0,
-        refused: 0,
+    let header = HeaderRecord {
+        magic: MAGIC,
+        abi_version: ABI_VERSION,
+        header_bytes: HEADER_BYTES as u32,
+        process_id: 1,
+        flags: 0,
+        process_start_ticks: 1,
+        created_ns: 1,
+        tables: [table_record; Table::ALL.len()],
     };
+    let mut reader = Reader::new(memory, header);
+    reader.pauses = 0;
     let mut rows = Vec::new();
     reader
         .for_each_row::<R>(table, |row| rows.push(*row))
