@@ -47,11 +47,7 @@ struct Log {
 
 /// Runs for that long.
 pub(crate) fn run(minutes: u64) -> Result<Tally> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "only root can attach to probes"
-    );
-    machine::mount_kernel_filesystems()?;
+    machine::prepare_to_attach()?;
     let programs = Programs::build()?;
     let stderr = scratch::directory().join("soak-stderr");
     fs::create_dir_all(scratch::directory())?;

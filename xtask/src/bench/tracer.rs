@@ -42,11 +42,7 @@ pub(super) enum Kind {
 
 impl Tools {
     pub(super) fn build() -> Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "only root can attach to probes"
-        );
-        machine::mount_kernel_filesystems()?;
+        machine::prepare_to_attach()?;
         machine::install(&[("bpftrace", "bpftrace")])?;
         let programs = Programs::build()?;
         let mut build = process::cargo(["build", "--release", "--package", "load", "--bin", LOAD]);
