@@ -45,7 +45,7 @@ fn in_registry(connection: Connection, request_id: u64) {
         arguments: None,
         parent: Request::NONE,
     });
-    request.advance(Phase::HandedOver);
+    request.advance_at_once(Phase::HandedOver);
     request.advance(Phase::Sent);
     request.respond(Phase::Responded, Outcome::Ok, 64);
     assert!(

@@ -5,6 +5,7 @@
 
 mod act;
 mod log;
+mod orders;
 mod work;
 
 use std::path::Path;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 
 pub use act::{CONNECTIONS, FLOOD};
 pub use log::{Count, Log, MAX_THREADS, STORM, ThreadLog};
+pub use orders::run_orders;
 
 /// What the load is told on its command line, as `KEY=VALUE` words behind the name of its log.
 #[derive(Debug, Default)]

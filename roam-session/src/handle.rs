@@ -17,7 +17,7 @@ use crate::record::{
 };
 use crate::reflect::{Half, for_each_channel};
 use crate::registry::{RECEIVED_ITEMS, Routed};
-use crate::runtime::{self, Receiver, Sender, oneshot};
+use crate::runtime::{self, Receiver, Sender, TrySendError, oneshot};
 use crate::slot::{ReceiverSlot, SenderSlot};
 use crate::{
     ChannelError, ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectError, DriverMessage,
@@ -89,6 +89,9 @@ enum ArgumentEnd {
     /// The peer's items are for it.
     Tx(Sender<Vec<u8>>),
 }
+
+/// Nobody takes anything out of the queue any more.
+struct DriverGone;
 
 impl ConnectionHandle {
     /// A handle of a root connection whose driver is somebody else's.
@@ -289,11 +292,11 @@ impl ConnectionHandle {
             payload: call.payload,
             response_tx,
         };
-        if shared.driver_tx.send(message).await.is_err() {
+        let Ok(at_once) = self.enqueue(message).await else {
             outgoing.end_with(Outcome::ConnectionClosed);
             return Err(TransportError::DriverGone);
-        }
-        outgoing.handed_over();
+        };
+        outgoing.handed_over(at_once);
         queued();
         let response = match response_rx.await {
             Ok(Ok(response)) => Ok(response),
@@ -333,9 +336,9 @@ impl ConnectionHandle {
             response_tx,
             dispatcher,
         };
-        let answer = match shared.driver_tx.send(message).await {
-            Ok(()) => {
-                outgoing.handed_over();
+        let answer = match self.enqueue(message).await {
+            Ok(at_once) => {
+                outgoing.handed_over(at_once);
                 response_rx.await.ok()
             }
             Err(_) => None,
@@ -351,6 +354,19 @@ impl ConnectionHandle {
             Err(_) => Outcome::ConnectionClosed,
         });
         answer
+    }
+
+    /// Puts a message into the driver's queue. Returns whether there was a place for it at once.
+    async fn enqueue(&self, message: DriverMessage) -> Result<bool, DriverGone> {
+        let driver_tx = &self.shared.driver_tx;
+        match driver_tx.try_send(message) {
+            Ok(()) => Ok(true),
+            Err(TrySendError::Full(message)) => match driver_tx.send(message).await {
+                Ok(()) => Ok(false),
+                Err(_) => Err(DriverGone),
+            },
+            Err(TrySendError::Closed(_)) => Err(DriverGone),
+        }
     }
 
     /// An id for a channel of a call that the caller puts together itself.

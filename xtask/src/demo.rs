@@ -1,7 +1,6 @@
 //! Shows the product at work: a demo program that hangs, and what `roam-trace` says of it. Also the place
 //! that knows how to start the demo.
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -68,6 +67,15 @@ impl Programs {
         Command::new(self.directory.join("roam-trace"))
     }
 
+    /// A host with that many cells.
+    pub(crate) fn demo(&self, cells: u32, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.directory.join("roam-demo"));
+        command
+            .args(["host", "--cells", &cells.to_string()])
+            .args(arguments);
+        command
+    }
+
     fn show(&self, demo: &Demo, arguments: &[&str]) -> Result<()> {
         let mut command = self.trace();
         let cell = demo.cells.first().context("the demo has no cell")?;
@@ -79,35 +87,19 @@ impl Programs {
 
 /// A running demo.
 pub(crate) struct Demo {
-    pub(crate) host: u64,
-    pub(crate) cells: Vec<u64>,
+    pub(crate) host: u32,
+    pub(crate) cells: Vec<u32>,
     process: Process,
 }
 
 impl Demo {
     /// Starts a host with two cells and waits until it says that it is as it was ordered.
     pub(crate) fn start(programs: &Programs, arguments: &[&str]) -> Result<Self> {
-        Self::with_cells(programs, 2, arguments)
+        Self::start_by(programs.demo(2, arguments))
     }
 
-    /// The same with another number of cells.
-    pub(crate) fn with_cells(programs: &Programs, cells: u32, arguments: &[&str]) -> Result<Self> {
-        let mut command = Command::new(programs.directory.join("roam-demo"));
-        command
-            .args(["host", "--cells", &cells.to_string()])
-            .args(arguments);
-        Self::of(command)
-    }
-
-    /// A host with two cells whose standard errors go to a file.
-    pub(crate) fn quiet(programs: &Programs, arguments: &[&str], stderr: File) -> Result<Self> {
-        let mut command = Command::new(programs.directory.join("roam-demo"));
-        command.args(["host", "--cells", "2"]).args(arguments);
-        command.stderr(stderr);
-        Self::of(command)
-    }
-
-    fn of(command: Command) -> Result<Self> {
+    /// The same by a command that starts a host.
+    pub(crate) fn start_by(command: Command) -> Result<Self> {
         let process = Process::start(command)?;
         let line = process.wait_for(READY, |line| line.starts_with('{'))?;
         let ready: Value = serde_json::from_str(&line).context("the demo's ready line")?;
@@ -116,10 +108,8 @@ impl Demo {
             .as_array()
             .context("no cells in the ready line")?;
         Ok(Self {
-            host: ready["host"]
-                .as_u64()
-                .context("no host in the ready line")?,
-            cells: cells.iter().filter_map(Value::as_u64).collect(),
+            host: pid(&ready["host"])?,
+            cells: cells.iter().map(pid).collect::<Result<_>>()?,
             process,
         })
     }
@@ -130,10 +120,9 @@ impl Demo {
             .process
             .wait_for(within, |line| line.starts_with('{'))?;
         let restarted: Value = serde_json::from_str(&line).context("the demo's line")?;
-        let pid = |field: &str| restarted[field].as_u64().context("a pid is missing");
-        let (ended, pid) = (pid("ended")?, pid("pid")?);
+        let ended = pid(&restarted["ended"])?;
         let cell = self.cells.iter_mut().find(|cell| **cell == ended);
-        *cell.context("a cell that nobody knows ended")? = pid;
+        *cell.context("a cell that nobody knows ended")? = pid(&restarted["pid"])?;
         Ok(())
     }
 
@@ -141,4 +130,9 @@ impl Demo {
     pub(crate) fn stop(self) -> Result<()> {
         self.process.terminate()
     }
+}
+
+fn pid(value: &Value) -> Result<u32> {
+    let pid = value.as_u64().and_then(|pid| u32::try_from(pid).ok());
+    pid.context("the demo's line lacks a pid")
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::{fs, io};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::process;
 
@@ -120,8 +120,13 @@ fn missing<'a>(tools: &[(&str, &'a str)]) -> Vec<&'a str> {
         .collect()
 }
 
-/// A minimal machine or container has neither.
-pub(crate) fn mount_kernel_filesystems() -> Result<()> {
+/// Makes sure of root, and mounts what attaching needs: a minimal machine or container has neither file
+/// system.
+pub(crate) fn prepare_to_attach() -> Result<()> {
+    ensure!(
+        rustix::process::geteuid().is_root(),
+        "only root can attach to probes"
+    );
     let mounts = fs::read_to_string("/proc/self/mounts")?;
     for (kind, directory) in [("bpf", "/sys/fs/bpf"), ("tracefs", "/sys/kernel/tracing")] {
         if !mounts.contains(&format!(" {directory} {kind} ")) {

@@ -3,11 +3,12 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// What a program that ended left behind.
 pub(crate) struct Finished {
@@ -45,22 +46,29 @@ pub(crate) fn show(command: Command) -> Result<Finished> {
 /// Runs to the end without showing anything. Returns the most memory that it used, in kilobytes, as well.
 pub(crate) fn measure(command: Command) -> Result<(Finished, u64)> {
     let mut process = Process::spawn(command, false)?;
-    let mut peak_kilobytes = 0;
-    let status = loop {
-        // The kernel forgets it with the process.
-        peak_kilobytes = peak_kilobytes.max(status_kilobytes(process.pid(), "VmHWM:"));
-        if let Some(status) = process.child.try_wait()? {
-            break status;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let mut text = String::new();
-    for line in &process.lines {
-        text.push_str(&line);
-        text.push('\n');
-    }
+    let (status, peak_kilobytes) = wait_with_peak(&mut process.child)?;
+    let text = process.rest(|_| ());
     let success = status.success();
     Ok((Finished { success, text }, peak_kilobytes))
+}
+
+/// Waits for the end of a program. Returns the most memory that it used, in kilobytes, as well: the kernel
+/// forgets it with the process.
+pub(crate) fn wait_with_peak(child: &mut Child) -> Result<(ExitStatus, u64)> {
+    let mut peak_kilobytes = 0;
+    loop {
+        peak_kilobytes = peak_kilobytes.max(status_kilobytes(child.id(), "VmHWM:"));
+        if let Some(status) = child.try_wait()? {
+            return Ok((status, peak_kilobytes));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Sends a signal to a process.
+pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    Ok(kill_process(pid.context("no such pid")?, signal)?)
 }
 
 /// A field of a process's `status` that is in kilobytes; 0 where there is none.
@@ -85,14 +93,9 @@ pub(crate) fn require(command: Command) -> Result<()> {
     }
 }
 
-fn read_to_end(command: Command, mut each: impl FnMut(&str)) -> Result<Finished> {
+fn read_to_end(command: Command, each: impl FnMut(&str)) -> Result<Finished> {
     let mut process = Process::spawn(command, true)?;
-    let mut text = String::new();
-    for line in &process.lines {
-        each(&line);
-        text.push_str(&line);
-        text.push('\n');
-    }
+    let text = process.rest(each);
     let success = process.child.wait()?.success();
     Ok(Finished { success, text })
 }
@@ -128,6 +131,17 @@ impl Process {
             child,
             lines: lines_of(reader),
         })
+    }
+
+    /// Everything that is left of the output, line by line and as a whole.
+    fn rest(&self, mut each: impl FnMut(&str)) -> String {
+        let mut text = String::new();
+        for line in &self.lines {
+            each(&line);
+            text.push_str(&line);
+            text.push('\n');
+        }
+        text
     }
 
     /// The next line, or `None` at the end of the output.
@@ -167,9 +181,7 @@ impl Process {
 
     /// Sends SIGINT, as Ctrl-C does.
     pub(crate) fn interrupt(&self) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::INT)
-            .with_context(|| format!("interrupting `{}`", self.name))
+        signal(self.pid(), Signal::INT).with_context(|| format!("interrupting `{}`", self.name))
     }
 
     /// Closes its standard input and reads what is left of its output.
@@ -187,9 +199,7 @@ impl Process {
 
     /// Asks it to end with SIGTERM, so that it can end its own children, and waits.
     pub(crate) fn terminate(mut self) -> Result<()> {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM)
-            .with_context(|| format!("ending `{}`", self.name))?;
+        signal(self.pid(), Signal::TERM).with_context(|| format!("ending `{}`", self.name))?;
         self.child.wait()?;
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::demo::{Demo, Programs};
@@ -47,16 +47,13 @@ struct Log {
 
 /// Runs for that long.
 pub(crate) fn run(minutes: u64) -> Result<Tally> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "only root can attach to probes"
-    );
-    machine::mount_kernel_filesystems()?;
+    machine::prepare_to_attach()?;
     let programs = Programs::build()?;
     let stderr = scratch::directory().join("soak-stderr");
     fs::create_dir_all(scratch::directory())?;
-    let arguments = ["--rate", "200", "--restart"];
-    let mut demo = Demo::quiet(&programs, &arguments, fs::File::create(&stderr)?)?;
+    let mut command = programs.demo(2, &["--rate", "200", "--restart"]);
+    command.stderr(fs::File::create(&stderr)?);
+    let mut demo = Demo::start_by(command)?;
     let deadline = Instant::now() + Duration::from_secs(60 * minutes);
     let mut log = Log::default();
     while Instant::now() < deadline {
@@ -75,13 +72,13 @@ impl Log {
     fn round(&mut self, programs: &Programs, demo: &mut Demo, stderr: &PathBuf) -> Result<()> {
         if self.rounds.is_multiple_of(KILL_EACH) {
             let cell = demo.cells[self.kills as usize % demo.cells.len()];
-            signal(cell, Signal::KILL)?;
+            process::signal(cell, Signal::KILL)?;
             demo.await_restart(WITHIN)?;
             self.kills += 1;
         }
         if self.rounds.is_multiple_of(SIGNAL_EACH) {
             let written = dumps(stderr)?;
-            signal(demo.host, Signal::USR1)?;
+            process::signal(demo.host, Signal::USR1)?;
             let deadline = Instant::now() + WITHIN;
             // The host's and those of its cells.
             while dumps(stderr)? < written + 1 + demo.cells.len() {
@@ -96,8 +93,8 @@ impl Log {
         } else {
             self.dump(programs, demo, "by registry", &[])?;
         }
-        let host = u32::try_from(demo.host)?;
-        self.target.push(process::status_kilobytes(host, "VmRSS:"));
+        let resident = process::status_kilobytes(demo.host, "VmRSS:");
+        self.target.push(resident);
         let descriptors = fs::read_dir(format!("/proc/{}/fd", demo.host))?.count();
         self.descriptors.push(descriptors as u64);
         Ok(())
@@ -196,12 +193,6 @@ fn halves(values: &[u64]) -> (u64, u64) {
         sorted.get(sorted.len() / 2).copied().unwrap_or(0)
     };
     (middle(early), middle(late))
-}
-
-fn signal(pid: u64, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let pid = pid.context("no such pid")?;
-    kill_process(pid, signal).with_context(|| format!("cannot signal {pid:?}"))
 }
 
 /// Dumps written to a standard error so far.

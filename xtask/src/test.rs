@@ -159,7 +159,7 @@ fn tests() -> Result<Tally> {
 
 /// The tests that need root.
 fn end_to_end() -> Result<Tally> {
-    machine::mount_kernel_filesystems()?;
+    machine::prepare_to_attach()?;
     // The tests start the demo and the product as programs, which `cargo test` does not build for them.
     process::require(workspace(&["build", "--workspace"]))?;
     // One after the other: a probe site, and whoever listens to it, is every process's of that binary.

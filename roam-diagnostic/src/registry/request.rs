@@ -139,9 +139,26 @@ impl Request {
     /// its call was handed over does not undo that it was sent.
     #[inline]
     pub fn advance(self, phase: Phase) {
+        self.advance_within(phase, |slot, _| elapsed_us(slot));
+    }
+
+    /// As [`Self::advance`], for a phase that follows the one before at once: that it began when that one
+    /// did is true, and needs no look at the clock.
+    #[inline]
+    pub fn advance_at_once(self, phase: Phase) {
+        self.advance_within(phase, |_, word| word.elapsed_us());
+    }
+
+    #[inline]
+    fn advance_within(
+        self,
+        phase: Phase,
+        elapsed_us: impl Fn(Slot<'_, RequestRecord>, PhaseWord) -> u64,
+    ) {
         let changed = self.with_row(|_, slot| {
-            self.update_phase(slot, |word, elapsed_us| {
+            self.update_phase(slot, |word| {
                 (word.phase() < phase.code()).then(|| {
+                    let elapsed_us = elapsed_us(slot, word);
                     PhaseWord::new(self.0.generation(), word.mark(), phase.code(), elapsed_us)
                 })
             })
@@ -159,7 +176,8 @@ impl Request {
         let changed = self.with_row(|_, slot| {
             let response = slot.u64(offset_of!(RequestRecord, response));
             let before = response.load(Ordering::Relaxed);
-            let word = self.update_phase(slot, |word, elapsed_us| {
+            let elapsed_us = elapsed_us(slot);
+            let word = self.update_phase(slot, |word| {
                 Some(PhaseWord::new(
                     generation,
                     word.mark(),
@@ -189,7 +207,7 @@ impl Request {
     /// Says why the row stays although nothing can come of it any more.
     pub fn mark(self, mark: Mark) {
         let changed = self.with_row(|_, slot| {
-            self.update_phase(slot, |word, _| {
+            self.update_phase(slot, |word| {
                 (word.mark() != mark.code()).then(|| {
                     PhaseWord::new(
                         self.0.generation(),
@@ -271,13 +289,9 @@ impl Request {
     fn update_phase(
         self,
         slot: Slot<'_, RequestRecord>,
-        change: impl Fn(PhaseWord, u64) -> Option<PhaseWord>,
+        change: impl Fn(PhaseWord) -> Option<PhaseWord>,
     ) -> Option<PhaseWord> {
         let phase: &AtomicU64 = slot.u64(offset_of!(RequestRecord, phase));
-        let started_ns = slot
-            .u64(offset_of!(RequestRecord, started_ns))
-            .load(Ordering::Relaxed);
-        let elapsed_us = clock::now_ns().saturating_sub(started_ns) / 1_000;
         let mut current = phase.load(Ordering::Acquire);
         loop {
             // Between this look at the sequence and the exchange the slot may be released and
@@ -288,7 +302,7 @@ impl Request {
             if sequence != live_sequence(self.0) || !PhaseWord(current).is_of(self.0.generation()) {
                 return None;
             }
-            let changed = change(PhaseWord(current), elapsed_us)?;
+            let changed = change(PhaseWord(current))?;
             match phase.compare_exchange_weak(
                 current,
                 changed.0,
@@ -300,6 +314,15 @@ impl Request {
             }
         }
     }
+}
+
+/// Microseconds from a request's start to now.
+#[inline]
+fn elapsed_us(slot: Slot<'_, RequestRecord>) -> u64 {
+    let started_ns = slot
+        .u64(offset_of!(RequestRecord, started_ns))
+        .load(Ordering::Relaxed);
+    clock::now_ns().saturating_sub(started_ns) / 1_000
 }
 
 /// Keeps the arguments beside the request's slot. Returns their bytes.

@@ -82,10 +82,14 @@ impl<'a> Outgoing<'a> {
         self.row
     }
 
-    /// The call is in the driver's queue.
-    pub(crate) fn handed_over(&mut self) {
+    /// The call is in the driver's queue, where it got `at_once` or had to wait for a place.
+    pub(crate) fn handed_over(&mut self, at_once: bool) {
         self.announced = None;
-        self.row.advance(Phase::HandedOver);
+        if at_once {
+            self.row.advance_at_once(Phase::HandedOver);
+        } else {
+            self.row.advance(Phase::HandedOver);
+        }
         if let Some(connection) = &self.connection {
             connection.enqueued();
         }

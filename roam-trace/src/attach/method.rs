@@ -24,8 +24,12 @@ pub enum PidFilter {
 }
 
 impl Method {
-    /// The best one of the running kernel.
-    pub(super) fn detect() -> Result<Self, AttachError> {
+    /// The best one of the running kernel, found out with a program that does nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError::Permission`] where that may not be loaded; [`AttachError::Unsupported`].
+    pub fn detect() -> Result<Self, AttachError> {
         if let Some(filter) = uprobe_multi::pid_filter()? {
             return Ok(Self::UprobeMulti(filter));
         }

@@ -195,15 +195,6 @@ impl Tracer {
     }
 }
 
-/// How the running kernel attaches, found out with a program that does nothing.
-///
-/// # Errors
-///
-/// [`AttachError::Permission`] where that may not be loaded; [`AttachError::Unsupported`].
-pub fn method() -> Result<Method, AttachError> {
-    Method::detect()
-}
-
 /// Loads the programs without attaching them: whether that works is what a kernel and a user must
 /// allow. Returns how they would be attached.
 ///

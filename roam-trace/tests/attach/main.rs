@@ -37,7 +37,7 @@ fn attaches_by_the_best_way_of_the_kernel() {
         version if version >= (Some(6), Some(6)) => Method::UprobeMulti(PidFilter::Program),
         _ => Method::PerfEvent,
     };
-    assert_eq!(attach::method().unwrap(), expected, "{release}");
+    assert_eq!(Method::detect().unwrap(), expected, "{release}");
     assert_eq!(attach::check_kernel().unwrap(), expected);
 }
 
@@ -240,7 +240,7 @@ fn only_the_processes_that_were_named_are_traced() {
     expected.sort_by_key(|key| key.tgid);
     assert_eq!(keys, expected);
     // Nor does it trap, where the kernel can tell processes apart.
-    let byte_of_other = match attach::method().unwrap().pid_filter() {
+    let byte_of_other = match Method::detect().unwrap().pid_filter() {
         PidFilter::Kernel => 0x90,
         PidFilter::Program => 0xcc,
     };

@@ -62,6 +62,8 @@ fn target_is_killed_while_the_tracer_begins() {
                 format!("process {pid} ended while it was "),
                 format!("process {pid} has exited"),
                 format!("there is no process {pid}"),
+                // Between the kill and its parent's looking.
+                "has ended; its parent has not noticed yet".to_owned(),
             ]
             .iter()
             .any(|told| line.contains(told))

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
 use roam_load::Log;
-use roam_trace::attach::{self, PidFilter};
+use roam_trace::attach::{Method, PidFilter};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use tempfile::TempDir;
 
@@ -88,7 +88,7 @@ impl Target {
         let tracer = watching(tracer);
         let sites = attached::sites(self.pid).unwrap();
         assert_eq!(sites.changed, sites.all);
-        if attach::method().unwrap().pid_filter() == PidFilter::Kernel {
+        if Method::detect().unwrap().pid_filter() == PidFilter::Kernel {
             assert!(attached::links() > 0);
         }
         tracer

@@ -23,7 +23,7 @@ pub(super) fn run() -> Result<()> {
     );
     let programs = Programs::build()?;
     let demos = (0..PAIRS)
-        .map(|_| Demo::with_cells(&programs, 1, &["--rate", "0", "--flood", CALLS]))
+        .map(|_| Demo::start_by(programs.demo(1, &["--rate", "0", "--flood", CALLS])))
         .collect::<Result<Vec<_>>>()?;
     sleep(STUCK);
     let (mut times, mut peaks) = (Vec::new(), Vec::new());

@@ -11,6 +11,8 @@ use crate::demo::Programs;
 use crate::process::{self, Process};
 use crate::{machine, scratch};
 
+/// The program to trace.
+const LOAD: &str = "roam-load-orders";
 const WITHIN: Duration = Duration::from_secs(60);
 /// Calls after which it shows whether they are traced.
 const SAMPLE: u64 = 2_000;
@@ -40,26 +42,15 @@ pub(super) enum Kind {
 
 impl Tools {
     pub(super) fn build() -> Result<Self> {
-        ensure!(
-            rustix::process::geteuid().is_root(),
-            "only root can attach to probes"
-        );
-        machine::mount_kernel_filesystems()?;
+        machine::prepare_to_attach()?;
         machine::install(&[("bpftrace", "bpftrace")])?;
         let programs = Programs::build()?;
-        let mut build = process::cargo([
-            "build",
-            "--release",
-            "--package",
-            "roam-diagnostic",
-            "--example",
-            "load",
-        ]);
+        let mut build = process::cargo(["build", "--release", "--package", "load", "--bin", LOAD]);
         build.current_dir(scratch::root());
         process::require(build)?;
         Ok(Self {
             programs,
-            load: scratch::target_directory().join("release/examples/load"),
+            load: scratch::target_directory().join("release").join(LOAD),
         })
     }
 
@@ -169,15 +160,8 @@ pub(super) fn run_to_end(mut command: Command) -> Result<(f64, f64)> {
     command.stdout(Stdio::null());
     let began = Instant::now();
     let mut child = command.spawn().context("cannot start roam-trace")?;
-    let mut peak_kilobytes = 0;
-    loop {
-        let kilobytes = process::status_kilobytes(child.id(), "VmHWM:");
-        peak_kilobytes = peak_kilobytes.max(kilobytes);
-        if let Some(status) = child.try_wait()? {
-            ensure!(status.success(), "roam-trace failed");
-            let milliseconds = began.elapsed().as_secs_f64() * 1e3;
-            return Ok((milliseconds, peak_kilobytes as f64 / 1024.0));
-        }
-        sleep(Duration::from_millis(1));
-    }
+    let (status, peak_kilobytes) = process::wait_with_peak(&mut child)?;
+    ensure!(status.success(), "roam-trace failed");
+    let milliseconds = began.elapsed().as_secs_f64() * 1e3;
+    Ok((milliseconds, peak_kilobytes as f64 / 1024.0))
 }

@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 
 use crate::artifacts::TestProgram;
 use crate::tally::Tally;
@@ -93,11 +93,7 @@ impl Checks {
 
 /// Runs the checks on the running kernel.
 pub(super) fn run_here(checks: &Checks) -> Result<Verdict> {
-    ensure!(
-        rustix::process::geteuid().is_root(),
-        "attaching on the running kernel needs root"
-    );
-    machine::mount_kernel_filesystems()?;
+    machine::prepare_to_attach()?;
     let release = rustix::system::uname()
         .release()
         .to_string_lossy()
