@@ -10,18 +10,33 @@ use crate::{artifacts, process, scratch};
 
 /// Builds the tool, the demo and the tool's integration tests.
 pub(super) fn build() -> Result<Checks> {
-    let mut programs = process::cargo(["build", "--package", "demo", "--package", "roam-trace"]);
+    let mut programs = process::cargo([
+        "build",
+        "--release",
+        "--package",
+        "demo",
+        "--package",
+        "roam-trace",
+    ]);
     programs.current_dir(scratch::root());
     process::require(programs)?;
 
-    let mut tests = process::cargo(["test", "--package", "roam-trace", "--test", "*", "--no-run"]);
+    let mut tests = process::cargo([
+        "test",
+        "--release",
+        "--package",
+        "roam-trace",
+        "--test",
+        "*",
+        "--no-run",
+    ]);
     tests.current_dir(scratch::root());
     let mut tests = artifacts::test_programs(tests)?;
     // These want a whole machine: a compiler, tools that strip, control groups.
     tests.retain(|test| test.name != "faults");
     ensure!(!tests.is_empty(), "roam-trace has no integration tests");
 
-    let built = scratch::target_directory().join("debug");
+    let built = scratch::target_directory().join("release");
     Ok(Checks {
         tests,
         trace: built.join("roam-trace"),
