@@ -269,7 +269,12 @@ pub fn read_connections<M: RegionMemory + ?Sized>(
     Ok((header, connections))
 }
 
-fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord, ReadError> {
+/// Reads the header of a registry alone.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord, ReadError> {
     let mut bytes = [0; size_of::<HeaderRecord>()];
     let got = read_full(memory, &mut bytes, 0)?;
     let header = HeaderRecord::read_from_bytes(&bytes).map_err(|_| ReadError::NotARegistry)?;

@@ -28,9 +28,9 @@ pub const METHOD_NAME_BYTES: usize = 232;
 /// Bytes of an element type's name.
 pub const TYPE_NAME_BYTES: usize = 240;
 
-/// Rows and names that are kept of registries for a dump, over all its processes. A row takes the tracer half a
-/// kilobyte: with these it stays within 64 MB.
-pub const SHOWN_ROWS: usize = 100_500;
+/// Rows and names that are kept of registries for a dump, over all its processes, unless somebody asks for more. A
+/// row takes the tracer half a kilobyte: with these it stays within 64 MB.
+pub const SHOWN_ROWS: u32 = 100_500;
 /// Channels that are among them at the most.
 pub const SHOWN_CHANNELS: usize = 16_384;
 /// Requests of a dump that are shown with their arguments.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::fmt::friendly::SpanParser;
+use roam_trace_common::limits::SHOWN_ROWS;
 
 /// What every help text ends with.
 const EXIT_STATUS: &str = "\
@@ -105,6 +106,12 @@ pub struct DumpArgs {
     /// Leave out requests and channels younger than this, such as 10s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_age: Option<Duration>,
+    /// Keep at most that many rows and names, the oldest requests first, and count the others
+    ///
+    /// Over all processes; with -d a row counts twice. With the default roam-trace takes at most 64 MB of
+    /// memory, and a megabyte more for every 2,000.
+    #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_rows: u32,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,

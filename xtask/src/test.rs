@@ -166,21 +166,13 @@ fn end_to_end() -> Result<Tally> {
     cargo_test(&["--", "--ignored", "--test-threads=1"])
 }
 
-/// Once more, with the build that people use: what it takes of memory and time is promised.
+/// With the build that people use: what it takes of memory and time is promised.
 fn hostile() -> Result<Tally> {
-    process::require(workspace(&[
-        "build",
-        "--release",
-        "--package",
-        "roam-trace",
-    ]))?;
-    let mut command = workspace(&["test", "--package", "roam-trace", "--test", "hostile"]);
+    machine::prepare_to_attach()?;
+    let mut command = workspace(&["test", "--release", "--package", "roam-trace"]);
     command
-        .args(["--", "--include-ignored", "--test-threads=1"])
-        .env(
-            "ROAM_TRACE_RELEASE",
-            scratch::target_directory().join("release/roam-trace"),
-        );
+        .args(["--test", "hostile", "--", "--include-ignored"])
+        .arg("--test-threads=1");
     tally_of_tests(command)
 }
 

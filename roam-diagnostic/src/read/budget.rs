@@ -1,9 +1,8 @@
 //! How much of a registry is read and kept. Whoever writes one may claim, and have, more than a reader has
 //! memory and time for.
 
-use std::collections::BinaryHeap;
-
 use roam_trace_common::limits;
+use roam_trace_common::registry::{FLAG_ARGUMENTS, HeaderRecord, Table};
 
 /// What may still be read and kept. Registries of one process share one.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +26,7 @@ pub struct Budget {
 impl Default for Budget {
     fn default() -> Self {
         Self {
-            rows: limits::SHOWN_ROWS,
+            rows: limits::SHOWN_ROWS as usize,
             connections: limits::CONNECTIONS as usize,
             channels: limits::SHOWN_CHANNELS,
             names: (limits::METHODS + limits::TYPES) as usize,
@@ -39,19 +38,77 @@ impl Default for Budget {
 }
 
 impl Budget {
-    /// The part of one of several that are read.
-    pub fn of_one_in(count: usize) -> Self {
-        let part = |whole: usize| whole / count.max(1);
-        let whole = Self::default();
-        Self {
-            rows: part(whole.rows),
-            connections: part(whole.connections),
-            channels: part(whole.channels),
-            names: part(whole.names),
-            arguments: part(whole.arguments),
-            slots: part(whole.slots),
-            retries: part(whole.retries),
+    const PARTS: [fn(&mut Self) -> &mut usize; 7] = [
+        |budget| &mut budget.rows,
+        |budget| &mut budget.connections,
+        |budget| &mut budget.channels,
+        |budget| &mut budget.names,
+        |budget| &mut budget.arguments,
+        |budget| &mut budget.slots,
+        |budget| &mut budget.retries,
+    ];
+
+    /// The budget of so many rows, all else in proportion, though no less than by default.
+    pub fn of_rows(rows: u32) -> Self {
+        let mut budget = Self::default();
+        let times = rows.div_ceil(limits::SHOWN_ROWS).max(1) as usize;
+        for part in Self::PARTS {
+            *part(&mut budget) *= times;
         }
+        Self {
+            rows: rows as usize,
+            ..budget
+        }
+    }
+
+    /// What registries with such headers take at the most.
+    pub fn need(headers: &[HeaderRecord]) -> Self {
+        let slots =
+            |header: &HeaderRecord, table| header.tables[table as usize].high_water as usize;
+        let used = |table| headers.iter().map(|header| slots(header, table)).sum();
+        let [requests, connections, channels, methods, types]: [usize; 5] = [
+            Table::Requests,
+            Table::Connections,
+            Table::Channels,
+            Table::Methods,
+            Table::Types,
+        ]
+        .map(used);
+        let with_arguments = headers
+            .iter()
+            .filter(|header| header.flags & FLAG_ARGUMENTS != 0);
+        Self {
+            rows: requests + connections + channels + methods + types,
+            connections,
+            channels,
+            names: methods + types,
+            arguments: with_arguments
+                .map(|header| slots(header, Table::Requests))
+                .sum(),
+            // Connections are looked at twice.
+            slots: requests + 2 * connections + channels,
+            retries: 0,
+        }
+    }
+
+    /// Divides it among several that need so much. Who needs less than an equal part gets that, and what is left
+    /// goes to the others; what nobody needs, which may have changed since, is divided too.
+    pub fn divide(mut self, needs: &[Self]) -> Vec<Self> {
+        let mut shares = needs.to_vec();
+        for part in Self::PARTS {
+            let mut by_need: Vec<_> = shares.iter_mut().map(part).collect();
+            by_need.sort_unstable();
+            let mut left = *part(&mut self);
+            for (done, share) in by_need.iter_mut().enumerate() {
+                let equal = left / (needs.len() - done);
+                **share = equal.min(**share);
+                left -= **share;
+            }
+            for share in by_need {
+                *share += left / needs.len();
+            }
+        }
+        shares
     }
 }
 
@@ -83,8 +140,6 @@ impl LeftOut {
 pub(super) struct Oldest<R> {
     rows: Vec<R>,
     room: usize,
-    /// Once there is no room: the rows by when they began, youngest first.
-    youngest: BinaryHeap<(u64, usize)>,
     began_ns: fn(&R) -> u64,
     left_out: u64,
 }
@@ -94,33 +149,32 @@ impl<R> Oldest<R> {
         Self {
             rows: Vec::new(),
             room,
-            youngest: BinaryHeap::new(),
             began_ns,
             left_out: 0,
         }
     }
 
     pub(super) fn push(&mut self, row: R) {
-        if self.rows.len() < self.room {
-            self.rows.push(row);
-            return;
+        self.rows.push(row);
+        // Not for every row: it looks at all of them.
+        if self.rows.len() > self.room + self.room / 2 {
+            self.drop_youngest();
         }
-        self.left_out += 1;
-        if self.youngest.is_empty() {
-            let began = |(index, row)| ((self.began_ns)(row), index);
-            self.youngest = self.rows.iter().enumerate().map(began).collect();
-        }
-        let began_ns = (self.began_ns)(&row);
-        if let Some(mut youngest) = self.youngest.peek_mut()
-            && began_ns < youngest.0
-        {
-            self.rows[youngest.1] = row;
-            youngest.0 = began_ns;
+    }
+
+    fn drop_youngest(&mut self) {
+        if self.rows.len() > self.room {
+            self.rows
+                .select_nth_unstable_by_key(self.room, self.began_ns);
+            self.left_out += (self.rows.len() - self.room) as u64;
+            self.rows.truncate(self.room);
         }
     }
 
     /// The rows that were kept, in no order, and how many were not.
-    pub(super) fn finish(self) -> (Vec<R>, u64) {
+    pub(super) fn finish(mut self) -> (Vec<R>, u64) {
+        self.drop_youngest();
+        self.rows.shrink_to_fit();
         (self.rows, self.left_out)
     }
 }
@@ -135,6 +189,41 @@ mod tests {
         let (mut rows, left) = oldest.finish();
         rows.sort_unstable();
         assert_eq!((&*rows, left), (kept, left_out));
+    }
+
+    fn check_division(rows: usize, needs: &[usize], shares: &[usize]) {
+        let [whole, needs] = [&[rows][..], needs].map(|rows| {
+            let of = |&rows| Budget {
+                rows,
+                ..Budget::default()
+            };
+            rows.iter().map(of).collect::<Vec<_>>()
+        });
+        let divided = whole[0].divide(&needs);
+        let rows: Vec<_> = divided.iter().map(|share| share.rows).collect();
+        assert_eq!(rows, shares);
+    }
+
+    #[test]
+    fn who_needs_little_gets_it_and_the_others_the_rest() {
+        check_division(100, &[], &[]);
+        check_division(100, &[1_000], &[100]);
+        check_division(100, &[10], &[100]);
+        check_division(100, &[60, 10], &[75, 25]);
+        check_division(100, &[90, 10], &[90, 10]);
+        check_division(100, &[1_000, 10, 1_000], &[45, 10, 45]);
+        check_division(100, &[usize::MAX, usize::MAX], &[50, 50]);
+        check_division(2, &[5, 5, 5], &[0, 1, 1]);
+    }
+
+    #[test]
+    fn more_rows_have_more_of_all_else() {
+        let whole = Budget::default();
+        assert_eq!(Budget::of_rows(10).slots, whole.slots);
+        assert_eq!(
+            Budget::of_rows(3 * limits::SHOWN_ROWS).slots,
+            3 * whole.slots
+        );
     }
 
     #[test]

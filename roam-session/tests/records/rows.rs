@@ -15,8 +15,8 @@ pub(crate) fn snapshot() -> Snapshot {
         pid: std::process::id(),
         name: "test".to_owned(),
     };
-    let image = read_own().expect("something was recorded").unwrap();
-    let snapshot = Snapshot::from_registry(process, &image, clock::now_ns());
+    let mut image = read_own().expect("something was recorded").unwrap();
+    let snapshot = Snapshot::from_registry(process, &mut image, clock::now_ns());
     assert_eq!(snapshot.gaps, []);
     snapshot
 }

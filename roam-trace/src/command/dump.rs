@@ -40,9 +40,10 @@ pub(super) fn run(
         (Some(_), Source::Auto) => 2,
         _ => 1,
     };
-    let budget = Budget::of_one_in(copies * targets.len());
-    for target in &mut targets {
-        target.budget = budget;
+    let needs: Vec<_> = targets.iter().map(Target::need).collect();
+    let shares = Budget::of_rows(args.max_rows / copies).divide(&needs);
+    for (target, share) in targets.iter_mut().zip(shares) {
+        target.budget = share;
     }
     let watched = match args.duration {
         None => Watch::Unasked,

@@ -148,9 +148,12 @@ impl Target {
         let mut looks = HEADER_LOOKS;
         let mut budget = self.budget;
         for region in &regions.files {
-            match read_region(region.as_ref(), &mut looks, &mut budget) {
-                Ok(image) if self.owns(&image.header) => reading.images.push(image),
-                Ok(image) => reading.inherited.push(image.header.process_id),
+            match wait_for_header(region, &mut looks) {
+                Ok(header) if !self.owns(&header) => reading.inherited.push(header.process_id),
+                Ok(_) => match read::read_within(region.as_ref(), &mut budget) {
+                    Ok(image) => reading.images.push(image),
+                    Err(error) => reading.errors.push(error),
+                },
                 Err(error) => reading.errors.push(error),
             }
         }
@@ -167,6 +170,17 @@ impl Target {
             reading.errors.len()
         );
         Ok(reading)
+    }
+
+    /// What reading its registries takes, as far as they can be read.
+    pub fn need(&self) -> Budget {
+        let headers: Vec<_> = region::open_regions(&self.process, &self.regions)
+            .map_or(Vec::new(), |regions| regions.files)
+            .iter()
+            .filter_map(|region| read::read_header(region.as_ref()).ok())
+            .filter(|header| self.owns(header))
+            .collect();
+        Budget::need(&headers)
     }
 
     /// Whether it has a registry of its own.
@@ -205,8 +219,8 @@ impl Target {
     }
 }
 
-/// Reads a region, and waits a little for one that is being made.
-fn read_region(region: &File, looks: &mut u32, budget: &mut Budget) -> Result<Image, ReadError> {
+/// Reads a region's header, and waits a little where that is being made.
+fn wait_for_header(region: &File, looks: &mut u32) -> Result<HeaderRecord, ReadError> {
     while *looks > 0 {
         let mut magic = [0; 8];
         if region.read_at(&mut magic, 0)? == 0 || magic != [0; 8] {
@@ -215,5 +229,5 @@ fn read_region(region: &File, looks: &mut u32, budget: &mut Budget) -> Result<Im
         *looks -= 1;
         sleep(HEADER_PAUSE);
     }
-    read::read_within(region, budget)
+    read::read_header(region)
 }

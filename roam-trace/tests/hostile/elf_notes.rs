@@ -1,7 +1,6 @@
 //! Programs whose notes of probes are not true.
 
 use std::process::Command;
-use std::time::Duration;
 
 use object::{Object, ObjectSection};
 
@@ -31,15 +30,12 @@ fn check(change: impl FnOnce(&mut [u8]), expected: &str) {
     std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let target = Fixture::start_by(Command::new(&path), "hang");
 
-    let run = measured::check(
-        &["-p", &target.pid(), "-d", "50ms"],
-        Duration::from_millis(50),
-    );
+    let run = measured::check(&["-p", &target.pid(), "-d", "50ms"]);
     assert_eq!(run.status, 4);
     assert!(run.stderr.contains(expected), "{}", run.stderr);
     assert!(run.stdout.contains("req_id=93"), "{}", run.stdout);
     let probes = ["-p", &target.pid(), "--source", "probes", "-d", "50ms"];
-    let run = measured::check(&probes, Duration::from_millis(50));
+    let run = measured::check(&probes);
     assert_eq!((run.status, &*run.stdout), (4, ""));
     assert!(run.stderr.contains(expected), "{}", run.stderr);
 }

@@ -1,59 +1,36 @@
 //! Runs the tool and measures it.
 
-use std::io::Read;
-use std::process::{Child, Command, Stdio};
+use std::io;
+use std::process::Stdio;
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
+
+use procfs::process::Process;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::run::{Run, command};
 
-/// Names a release build of the tool, whose limits are those that are promised: `cargo xtask test` does.
-const RELEASE: &str = "ROAM_TRACE_RELEASE";
-
-/// What the tool may use at the most, of memory and of time.
-fn limits() -> (u64, Duration) {
-    match std::env::var_os(RELEASE) {
-        Some(_) => (64, Duration::from_secs(2)),
-        None => (80, Duration::from_secs(30)),
-    }
-}
-
-fn tool(arguments: &[&str]) -> Command {
-    let ours = command(arguments);
-    let Some(program) = std::env::var_os(RELEASE) else {
-        return ours;
-    };
-    let mut release = Command::new(program);
-    release.args(arguments).env_clear().stdin(Stdio::null());
-    release
-}
+/// What the release build of the tool may use at the most.
+const LIMIT_KILOBYTES: u64 = 64 << 10;
+/// Of a processor: what else the machine does is not counted, and the tool waits for nothing.
+const LIMIT: Duration = Duration::from_secs(2);
 
 /// When it is ended, for the sake of whoever else uses the machine.
 const DEADLINE: Duration = Duration::from_secs(60);
-const BYTES_KILLED: u64 = 256 << 20;
+const KILLED_KILOBYTES: u64 = 256 << 10;
 
-/// A machine that does something else can only make a run slower, never faster: one of these must do.
-const RUNS: usize = 5;
-
-/// Runs the tool as often as it takes to be fast enough, and checks everything else each time. What it
-/// watches for takes that much longer.
-pub(crate) fn check(arguments: &[&str], watched: Duration) -> Run {
-    let (megabytes, limit) = limits();
-    let mut times = Vec::new();
-    for _ in 0..RUNS {
-        let (run, kilobytes, time) = measure(arguments);
-        assert!(
-            kilobytes <= megabytes << 10,
-            "{arguments:?}: {kilobytes} KiB"
-        );
-        check_printable(&run.stdout);
-        check_printable(&run.stderr);
-        println!("{arguments:?}: {kilobytes} KiB, {time:?}");
-        if time <= limit + watched {
-            return run;
-        }
-        times.push(time);
-    }
-    panic!("{arguments:?}: {times:?}");
+/// Runs the tool, and checks what it takes and that all it prints is printable.
+pub(crate) fn check(arguments: &[&str]) -> Run {
+    assert!(
+        !cfg!(debug_assertions),
+        "what these tests check holds for release builds: use --release"
+    );
+    let (run, kilobytes, time) = measure(arguments);
+    println!("{arguments:?}: {kilobytes} KiB, {time:?}");
+    assert!(kilobytes <= LIMIT_KILOBYTES && time <= LIMIT);
+    check_printable(&run.stdout);
+    check_printable(&run.stderr);
+    run
 }
 
 /// Nothing that is no text, and neither escapes nor characters that turn the direction of writing.
@@ -66,50 +43,37 @@ fn check_printable(text: &str) {
     assert_eq!(strange, None);
 }
 
-/// The run, the most memory it had, and how long it took.
+/// The run, the kilobytes of memory it had at the most, and how long a processor worked for it.
 fn measure(arguments: &[&str]) -> (Run, u64, Duration) {
     let started = Instant::now();
-    let mut child = tool(arguments)
+    let mut child = command(arguments)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut stdout = child.stdout.take().unwrap();
-    let mut stderr = child.stderr.take().unwrap();
-    let stdout = std::thread::spawn(move || {
-        let mut text = String::new();
-        stdout.read_to_string(&mut text).map(|_| text)
-    });
-    let stderr = std::thread::spawn(move || {
-        let mut text = String::new();
-        stderr.read_to_string(&mut text).map(|_| text)
-    });
-    // The kernel forgets it with the program, so it is looked at while that runs.
+    let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+    let stdout = spawn(|| io::read_to_string(stdout));
+    let stderr = spawn(|| io::read_to_string(stderr));
+    let process = Process::new(child.id().cast_signed()).unwrap();
+    // The kernel forgets its memory when it ends, and its time when it is waited for.
     let mut kilobytes = 0;
-    let status = loop {
-        kilobytes = kilobytes.max(peak_kilobytes(&child));
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > DEADLINE || kilobytes > BYTES_KILLED >> 10 {
+    let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    let id = WaitId::Pid(Pid::from_child(&child));
+    while waitid(id.clone(), ended).unwrap().is_none() {
+        kilobytes = kilobytes.max(process.status().unwrap().vmhwm.unwrap_or(0));
+        if started.elapsed() > DEADLINE || kilobytes > KILLED_KILOBYTES {
             child.kill().unwrap();
             panic!("{arguments:?}: {kilobytes} KiB, {:?}", started.elapsed());
         }
-        std::thread::sleep(Duration::from_millis(1));
-    };
-    let time = started.elapsed();
+        sleep(Duration::from_millis(1));
+    }
+    let stat = process.stat().unwrap();
+    let ticks = (stat.utime + stat.stime) as f64;
+    let time = Duration::from_secs_f64(ticks / procfs::ticks_per_second() as f64);
     let run = Run {
-        status: status.code().unwrap_or(-1),
+        status: child.wait().unwrap().code().unwrap_or(-1),
         stdout: stdout.join().unwrap().unwrap(),
         stderr: stderr.join().unwrap().unwrap(),
     };
     (run, kilobytes, time)
-}
-
-fn peak_kilobytes(child: &Child) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", child.id()));
-    let status = status.unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    peak.and_then(|peak| peak.trim().strip_suffix(" kB")?.parse().ok())
-        .unwrap_or(0)
 }

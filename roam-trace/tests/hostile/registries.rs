@@ -1,7 +1,5 @@
 //! Registries in which nothing is as it should be.
 
-use std::time::Duration;
-
 use crate::fixture::Fixture;
 use crate::measured;
 use crate::run::Run;
@@ -10,11 +8,11 @@ use crate::run::Run;
 fn dump(task: &str) -> Run {
     let target = Fixture::start(&format!("hostile {task}"));
     let pid = target.pid();
-    let json = measured::check(&["-p", &pid, "--json"], Duration::ZERO);
+    let json = measured::check(&["-p", &pid, "--json"]);
     if json.status == 0 {
         serde_json::from_str::<serde::de::IgnoredAny>(&json.stdout).unwrap();
     }
-    measured::check(&["-p", &pid], Duration::ZERO)
+    measured::check(&["-p", &pid])
 }
 
 /// A dump that says what it left out.
@@ -76,9 +74,24 @@ fn many_registries_full_of_rows() {
 }
 
 #[test]
+fn another_process_loses_nothing() {
+    let targets = [Fixture::start("hang"), Fixture::start("hostile full")];
+    let [honest, full] = targets.each_ref().map(Fixture::pid);
+    let run = measured::check(&["-p", &honest, "-p", &full, "--json"]);
+    let dump: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    let gaps = |pid: &str| {
+        let mut processes = dump["processes"].as_array().unwrap().iter();
+        let process = processes.find(|process| process["process"]["pid"].to_string() == pid);
+        process.unwrap()["gaps"].as_array().unwrap().clone()
+    };
+    assert_eq!(gaps(&honest), [] as [serde_json::Value; 0]);
+    assert!(gaps(&full).iter().any(|gap| gap["gap"] == "left_out"));
+}
+
+#[test]
 fn a_list_of_processes_with_one_that_has_too_much() {
     let _target = Fixture::start("hostile full");
-    let run = measured::check(&["list"], Duration::ZERO);
+    let run = measured::check(&["list"]);
     assert_eq!(run.status, 0, "{}", run.stderr);
 }
 

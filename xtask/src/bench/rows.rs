@@ -6,6 +6,8 @@ use super::spread::{RUNS, Spread};
 use super::tracer::{Ended, Kind, Tools, run_to_end};
 
 const ROWS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
+/// All of them, and what else there is.
+const MAX_ROWS: &str = "1100000";
 /// More than this no tracer's map is made for.
 const MAP_ROWS: u64 = 131_072;
 
@@ -28,7 +30,7 @@ fn by_registry(tools: &Tools, rows: u64) -> Result<()> {
     let (mut times, mut peaks) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let mut command = tools.trace();
-        command.args(["-p", &load.pid().to_string()]);
+        command.args(["-p", &load.pid().to_string(), "--max-rows", MAX_ROWS]);
         let (time, peak) = run_to_end(command)?;
         times.push(time);
         peaks.push(peak);
