@@ -103,14 +103,15 @@ pub(crate) fn run() -> Result<Tally> {
         "--package",
         "demo",
     ]))?;
-    let programs = artifacts::test_programs(cargo(&[
+    let tests = cargo(&[
         "test",
         "--no-run",
         "--package",
         "roam-diagnostic",
         "--package",
         "roam-trace",
-    ]))?;
+    ]);
+    let programs = artifacts::test_programs(tests, &[])?;
     println!(
         "built for {TARGET} in {:.0} s",
         started.elapsed().as_secs_f64()

@@ -16,10 +16,14 @@ pub(crate) struct TestProgram {
     pub(crate) path: PathBuf,
 }
 
-/// Runs `cargo test` with `--no-run`, which `cargo` must have, and sorts what comes of it by name.
-pub(crate) fn test_programs(mut cargo: Command) -> Result<Vec<TestProgram>> {
+/// Runs a `cargo` that builds tests and does not run them, and sorts what comes of it by name. `rustc` is for the
+/// compiler alone, where `cargo` is to hand on such arguments.
+pub(crate) fn test_programs(mut cargo: Command, rustc: &[&str]) -> Result<Vec<TestProgram>> {
+    cargo.args(["--message-format", "json-render-diagnostics"]);
+    if !rustc.is_empty() {
+        cargo.arg("--").args(rustc);
+    }
     let mut cargo = cargo
-        .args(["--message-format", "json-render-diagnostics"])
         .stdout(Stdio::piped())
         .spawn()
         .context("starting cargo")?;

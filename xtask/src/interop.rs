@@ -55,7 +55,7 @@ impl Build {
         ))?;
         Ok(Self {
             kind,
-            executable: scratch::target().join(directory).join(binary),
+            executable: scratch::target_directory().join(directory).join(binary),
         })
     }
 

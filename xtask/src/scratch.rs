@@ -30,12 +30,6 @@ pub(crate) fn directory() -> PathBuf {
     target_directory().join("scratch")
 }
 
-/// One target directory for all generated projects and both builds of `interop`, so that what they
-/// have in common is compiled once.
-pub(crate) fn target() -> PathBuf {
-    directory().join("target")
-}
-
 /// The roam-session that is judged.
 #[derive(Clone, Debug)]
 pub(crate) enum Session {
@@ -121,12 +115,14 @@ impl Crate {
     }
 }
 
-/// `cargo` in a directory, building into [`target`].
+/// `cargo` in a directory, building beside the workspace and as that does: what they have in common, nearly
+/// everything, is compiled once.
 pub(crate) fn cargo_in(directory: &Path, arguments: &[&str]) -> std::process::Command {
     let mut command = process::cargo(arguments);
     command
         .current_dir(directory)
-        .env("CARGO_TARGET_DIR", target());
+        .env("CARGO_TARGET_DIR", target_directory())
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     command
 }
 

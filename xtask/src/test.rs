@@ -3,12 +3,14 @@
 use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::process;
 use crate::scratch::{self, Session};
 use crate::tally::Tally;
-use crate::{api, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids};
+use crate::{
+    api, artifacts, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids,
+};
 
 struct Part {
     name: &'static str,
@@ -74,7 +76,7 @@ const ROOTLESS: [Part; 14] = [
     },
 ];
 
-const ROOT: [Part; 2] = [
+const ROOT: [Part; 3] = [
     Part {
         name: "end to end on the real kernel",
         run: end_to_end,
@@ -82,6 +84,10 @@ const ROOT: [Part; 2] = [
     Part {
         name: "hostile targets, within memory and time",
         run: hostile,
+    },
+    Part {
+        name: "end to end on kernels of distributions",
+        run: || vm::run(&vm::PACKAGED.map(str::to_owned)),
     },
 ];
 
@@ -208,10 +214,12 @@ fn registry_in_miri() -> Result<Tally> {
 
 /// Linkers differ in what they keep of a program's notes.
 fn probes_by_mold() -> Result<Tally> {
-    let mut command = workspace(&["test", "--package", "roam-diagnostic"]);
-    command
-        .args(["--test", "probe_sites", "--target-dir", "target/mold"])
-        .env("RUSTFLAGS", "-Clink-arg=-fuse-ld=mold");
+    let mut cargo = workspace(&["rustc", "--package", "roam-diagnostic"]);
+    cargo.args(["--test", "probe_sites"]);
+    let programs = artifacts::test_programs(cargo, &["-Clink-arg=-fuse-ld=mold"])?;
+    let program = programs.first().context("probe_sites was not built")?;
+    let mut command = Command::new(&program.path);
+    command.current_dir(&program.package);
     tally_of_tests(command)
 }
 

@@ -31,7 +31,7 @@ pub(super) fn build() -> Result<Checks> {
         "--no-run",
     ]);
     tests.current_dir(scratch::root());
-    let mut tests = artifacts::test_programs(tests)?;
+    let mut tests = artifacts::test_programs(tests, &[])?;
     // These want a whole machine: a compiler, tools that strip, control groups.
     tests.retain(|test| test.name != "faults");
     ensure!(!tests.is_empty(), "roam-trace has no integration tests");
