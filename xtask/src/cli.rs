@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Subject;
 use crate::scratch::Session;
-use crate::{build_ebpf, fuzz};
+use crate::{build_ebpf, fuzz, reliability};
 
 /// The project's own tasks.
 #[derive(Parser)]
@@ -38,6 +38,8 @@ pub(crate) enum Task {
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
+    /// Try everything that the README says roam-trace survives, and print its table
+    Reliability(reliability::Args),
     /// Feed what reads a target's bytes with inputs that nobody thought of
     Fuzz(fuzz::Args),
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::num::NonZero;
+use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
@@ -11,7 +12,7 @@ use std::thread;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::process::{self, Finished};
+use crate::process;
 use crate::tally::Tally;
 use crate::{machine, scratch};
 
@@ -29,10 +30,10 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// All targets, each as long as the full test run has time for.
-    pub(crate) fn of_the_test() -> Self {
+    /// All targets.
+    pub(crate) fn all(seconds: u32) -> Self {
         Self {
-            seconds: 20,
+            seconds,
             targets: Vec::new(),
         }
     }
@@ -59,8 +60,25 @@ impl Target {
     }
 }
 
-/// Fuzzes the targets that were named, or all, as many at once as there are processors.
+/// What came of fuzzing a target.
+pub(crate) struct Fuzzed {
+    pub(crate) target: String,
+    /// Inputs that were tried.
+    pub(crate) inputs: u64,
+    pub(crate) found_nothing: bool,
+}
+
+/// Fuzzes the targets that were named, or all.
 pub(crate) fn run(args: &Args) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for fuzzed in fuzz_all(args)? {
+        tally += Tally::one(fuzzed.found_nothing);
+    }
+    Ok(tally)
+}
+
+/// The same, as many targets at once as there are processors.
+pub(crate) fn fuzz_all(args: &Args) -> Result<Vec<Fuzzed>> {
     let targets = match args.targets.as_slice() {
         [] => Target::value_variants(),
         named => named,
@@ -72,49 +90,49 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
     let queue = Mutex::new(targets.iter());
     let next = || queue.lock().ok()?.next().copied();
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    let results: Vec<_> = thread::scope(|scope| {
+    thread::scope(|scope| {
         let work = || std::iter::from_fn(|| Some(fuzz(next()?, args.seconds))).collect::<Vec<_>>();
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
         threads
             .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_default())
+            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
             .collect()
-    });
-    let mut tally = Tally::default();
-    for result in results {
-        tally += Tally::one(result?);
-    }
-    Ok(tally)
+    })
 }
 
-/// Runs one target. Returns whether nothing was found.
-fn fuzz(target: Target, seconds: u32) -> Result<bool> {
-    let name = target.name();
-    println!("fuzzing {name} for {seconds} s");
-    let found = directory().join("corpus").join(&name);
+fn fuzz(target: Target, seconds: u32) -> Result<Fuzzed> {
+    let target = target.name();
+    println!("fuzzing {target} for {seconds} s");
+    let found = directory().join("corpus").join(&target);
     fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
     let mut command = cargo_fuzz(&["run"]);
     command
-        .arg(&name)
-        .args([found, scratch::root().join("fuzz/corpus").join(&name)])
+        .arg(&target)
+        .args([found, scratch::root().join("fuzz/corpus").join(&target)])
         .arg("--")
         .arg(format!("-max_total_time={seconds}"))
         .args(LIMITS);
     let finished = process::capture(command)?;
-    if finished.success {
-        println!("{name}: {}", runs(&finished));
-    } else {
-        println!("{name}: FOUND SOMETHING\n{}", finished.tail(60));
+    let inputs = inputs(&finished.text);
+    match finished.success {
+        true => println!("{target}: {inputs} inputs"),
+        false => println!("{target}: FOUND SOMETHING\n{}", finished.tail(60)),
     }
-    Ok(finished.success)
+    Ok(Fuzzed {
+        target,
+        inputs,
+        found_nothing: finished.success,
+    })
 }
 
-/// The line in which libFuzzer says how many inputs it tried.
-fn runs(finished: &Finished) -> &str {
-    let mut lines = finished.text.lines().rev();
-    lines
-        .find(|line| line.starts_with("Done "))
-        .unwrap_or("ended without a count")
+/// How many inputs libFuzzer tried, as its last lines say.
+fn inputs(output: &str) -> u64 {
+    let done = output
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix("Done "));
+    done.and_then(|done| done.split(' ').next()?.parse().ok())
+        .unwrap_or(0)
 }
 
 fn cargo_fuzz(arguments: &[&str]) -> Command {
@@ -130,4 +148,14 @@ fn cargo_fuzz(arguments: &[&str]) -> Command {
 
 fn directory() -> PathBuf {
     scratch::directory().join("fuzz")
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn inputs_are_counted_by_the_last_line() {
+        let output = "#8\tDONE   cov: 5\nDone 1737 runs in 6 second(s)\n";
+        assert_eq!(super::inputs(output), 1_737);
+        assert_eq!(super::inputs("==1== ERROR: libFuzzer: timeout"), 0);
+    }
 }

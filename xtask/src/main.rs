@@ -14,6 +14,7 @@ mod interop;
 mod machine;
 mod method_ids;
 mod process;
+mod reliability;
 mod scratch;
 mod soak;
 mod tally;

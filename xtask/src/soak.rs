@@ -29,14 +29,15 @@ const GROWTH: f64 = 1.1;
 
 /// What happened, and what it took.
 #[derive(Default)]
-struct Log {
-    rounds: u64,
+pub(crate) struct Log {
+    /// Dumps of host and cells.
+    pub(crate) rounds: u64,
     windows: u64,
     signals: u64,
     kills: u64,
     rows: u64,
     watched: u64,
-    wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
     /// Resident kilobytes of the host, after each round.
     target: Vec<u64>,
     /// Open descriptors of the host, after each round.
@@ -45,8 +46,13 @@ struct Log {
     tracer: BTreeMap<&'static str, Vec<u64>>,
 }
 
-/// Runs for that long.
+/// Runs for that long, prints what came of it, and judges it.
 pub(crate) fn run(minutes: u64) -> Result<Tally> {
+    soak(minutes).map(|log| log.report(minutes))
+}
+
+/// Runs for that long.
+pub(crate) fn soak(minutes: u64) -> Result<Log> {
     machine::prepare_to_attach()?;
     let programs = Programs::build()?;
     let stderr = scratch::directory().join("soak-stderr");
@@ -65,7 +71,7 @@ pub(crate) fn run(minutes: u64) -> Result<Tally> {
         }
     }
     demo.stop()?;
-    Ok(log.report(minutes))
+    Ok(log)
 }
 
 impl Log {
@@ -144,7 +150,8 @@ impl Log {
         }
     }
 
-    fn report(self, minutes: u64) -> Tally {
+    /// Prints a table of it all. Fails where a dump was wrong, and where memory grew.
+    pub(crate) fn report(&self, minutes: u64) -> Tally {
         println!("\n| {minutes} min | |\n| --- | --- |");
         let line = |what: &str, value: String| println!("| {what} | {value} |");
         line("dumps of host and two cells", self.rounds.to_string());

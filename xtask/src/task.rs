@@ -6,7 +6,7 @@ use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
     aarch64, api, bench, build_ebpf, conformance, demo, dependents, fuzz, interop, method_ids,
-    soak, test, vm,
+    reliability, soak, test, vm,
 };
 
 impl Task {
@@ -17,6 +17,7 @@ impl Task {
             Self::Bench { subjects } => bench::run(&subjects).map(|()| None),
             Self::BuildEbpf(args) => build_ebpf::run(&args).map(|()| None),
             Self::Test { rootless } => test::run(rootless).map(Some),
+            Self::Reliability(args) => reliability::run(&args).map(Some),
             Self::Fuzz(args) => fuzz::run(&args).map(Some),
             Self::Conformance(judged) => conformance::run(&judged.session()).map(Some),
             Self::Api(judged) => api::run(&judged.session()).map(Some),

@@ -9,8 +9,11 @@ use crate::process;
 use crate::scratch::{self, Session};
 use crate::tally::Tally;
 use crate::{
-    api, artifacts, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids,
+    api, artifacts, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids, vm,
 };
+
+/// How long each target is fuzzed.
+const FUZZ_SECONDS: u32 = 20;
 
 struct Part {
     name: &'static str,
@@ -44,7 +47,7 @@ const ROOTLESS: [Part; 14] = [
     },
     Part {
         name: "fuzzing",
-        run: || fuzz::run(&fuzz::Args::of_the_test()),
+        run: || fuzz::run(&fuzz::Args::all(FUZZ_SECONDS)),
     },
     Part {
         name: "probes linked by mold",
@@ -160,20 +163,31 @@ fn clippy() -> Result<Tally> {
 }
 
 fn tests() -> Result<Tally> {
-    cargo_test(&[])
+    tally_of_tests(workspace(&["test", "--workspace", "--no-fail-fast"]))
 }
 
 /// The tests that need root.
 fn end_to_end() -> Result<Tally> {
+    real_kernel(&["--workspace", "--no-fail-fast"])
+}
+
+/// Those of them that make faults while a target is traced.
+pub(crate) fn faults() -> Result<Tally> {
+    real_kernel(&["--package", "roam-trace", "--test", "faults"])
+}
+
+fn real_kernel(selection: &[&str]) -> Result<Tally> {
     machine::prepare_to_attach()?;
     // The tests start the demo and the product as programs, which `cargo test` does not build for them.
     process::require(workspace(&["build", "--workspace"]))?;
+    let mut command = with(workspace(&["test"]), selection);
     // One after the other: a probe site, and whoever listens to it, is every process's of that binary.
-    cargo_test(&["--", "--ignored", "--test-threads=1"])
+    command.args(["--", "--ignored", "--test-threads=1"]);
+    tally_of_tests(command)
 }
 
 /// With the build that people use: what it takes of memory and time is promised.
-fn hostile() -> Result<Tally> {
+pub(crate) fn hostile() -> Result<Tally> {
     machine::prepare_to_attach()?;
     let mut command = workspace(&["test", "--release", "--package", "roam-trace"]);
     command
@@ -221,13 +235,6 @@ fn probes_by_mold() -> Result<Tally> {
     let mut command = Command::new(&program.path);
     command.current_dir(&program.package);
     tally_of_tests(command)
-}
-
-fn cargo_test(arguments: &[&str]) -> Result<Tally> {
-    tally_of_tests(with(
-        workspace(&["test", "--workspace", "--no-fail-fast"]),
-        arguments,
-    ))
 }
 
 fn tally_of_tests(command: Command) -> Result<Tally> {
