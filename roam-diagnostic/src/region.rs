@@ -131,9 +131,8 @@ impl Region {
         if used > before {
             let end = (used.next_multiple_of(DUMP_STEP_BYTES)).min(self.bytes);
             dumped.fetch_max(end, Ordering::Relaxed);
-            let start = before / HEADER_BYTES * HEADER_BYTES;
-            // SAFETY: the range is page-aligned and inside the mapping.
-            unsafe { system::include_in_core(self.base.add(start), end - start) };
+            // SAFETY: the range is inside the mapping that begins at `base`.
+            unsafe { system::include_in_core(self.base, before..end) };
         }
         self.header_u64(table_field(
             table,
@@ -243,12 +242,14 @@ mod system {
 
     use std::ffi::c_void;
     use std::mem::ManuallyDrop;
+    use std::ops::Range;
     use std::ptr::{NonNull, null_mut};
 
     use roam_trace_common::registry::REGION_NAME;
     use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
     use rustix::io::Errno;
     use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
+    use rustix::param::page_size;
     use rustix::process::{Resource, getrlimit};
 
     /// Maps a sealed memory file whose descriptor stays open for readers.
@@ -314,10 +315,20 @@ mod system {
 
     /// # Safety
     ///
-    /// The range must be page-aligned and mapped.
-    pub(super) unsafe fn include_in_core(start: NonNull<u8>, bytes: usize) {
+    /// `base` must be the first byte of a mapping, and the range inside of it.
+    pub(super) unsafe fn include_in_core(base: NonNull<u8>, range: Range<usize>) {
+        let start = page_start(range.start, page_size());
         // SAFETY: by the caller's promise; a failure only costs rows in a core dump.
-        let _ = unsafe { madvise(start.as_ptr().cast(), bytes, Advice::LinuxDoDump) };
+        let _ = unsafe {
+            let address = base.add(start).as_ptr().cast();
+            madvise(address, range.end - start, Advice::LinuxDoDump)
+        };
+    }
+
+    /// Where the page starts that `offset` is in. AArch64 has kernels with pages of 16 and 64 KiB, and
+    /// advice that begins within one is refused.
+    fn page_start(offset: usize, page_bytes: usize) -> usize {
+        offset / page_bytes * page_bytes
     }
 
     /// A page that holds 1 here and 0 in every forked child.
@@ -339,6 +350,19 @@ mod system {
         unsafe { page.write(1) };
         Ok(page)
     }
+
+    #[test]
+    fn advice_begins_with_a_page_of_any_size() {
+        for page_bytes in [4 << 10, 16 << 10, 64 << 10] {
+            let start = |offset| page_start(offset, page_bytes);
+            assert_eq!(start(page_bytes - 1), 0);
+            assert_eq!(start(5 * page_bytes), 5 * page_bytes);
+            assert_eq!(
+                start(5 * page_bytes + super::HEADER_BYTES - 1),
+                5 * page_bytes
+            );
+        }
+    }
 }
 
 #[cfg(miri)]
@@ -346,6 +370,7 @@ mod system {
     //! Memory that Miri can follow: it knows neither memory files nor advice on memory.
 
     use std::alloc::{Layout, alloc_zeroed};
+    use std::ops::Range;
     use std::ptr::NonNull;
 
     pub(super) fn map_shared(_bytes: usize) -> Result<NonNull<u8>, ()> {
@@ -358,7 +383,7 @@ mod system {
         NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(())
     }
 
-    pub(super) unsafe fn include_in_core(_start: NonNull<u8>, _bytes: usize) {}
+    pub(super) unsafe fn include_in_core(_base: NonNull<u8>, _range: Range<usize>) {}
 
     pub(super) fn owner_page() -> Result<NonNull<u32>, ()> {
         Ok(NonNull::from(Box::leak(Box::new(1))))
@@ -369,6 +394,7 @@ mod system {
 mod system {
     //! Without memory files there is no registry.
 
+    use std::ops::Range;
     use std::ptr::NonNull;
 
     pub(super) fn map_shared(_bytes: usize) -> Result<NonNull<u8>, ()> {
@@ -379,7 +405,7 @@ mod system {
         Err(())
     }
 
-    pub(super) unsafe fn include_in_core(_start: NonNull<u8>, _bytes: usize) {}
+    pub(super) unsafe fn include_in_core(_base: NonNull<u8>, _range: Range<usize>) {}
 
     pub(super) fn owner_page() -> Result<NonNull<u32>, ()> {
         Err(())

@@ -4,9 +4,11 @@
 //! the same programs, except that they find a probe's arguments in that architecture's registers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::mem::offset_of;
 
 use aya_obj::Object;
 use aya_obj::generated::bpf_insn;
+use libc::user_regs_struct;
 use roam_trace_common::event::PROBES;
 
 const X86_64: &[u8] = include_bytes!("../ebpf/roam-trace.x86_64.o");
@@ -14,7 +16,7 @@ const AARCH64: &[u8] = include_bytes!("../ebpf/roam-trace.aarch64.o");
 
 /// Where the kernel keeps the registers that the C calling conventions pass arguments in: `rdi`, `rsi`,
 /// `rdx`, `rcx`, `r8`, `r9` of x86-64's `struct pt_regs`, `x0` to `x5` of AArch64's `struct user_pt_regs`
-/// (`asm/ptrace.h` of each).
+/// (`asm/ptrace.h` of each). The C library's `struct user_regs_struct` begins as both do.
 const ARGUMENTS: [(i16, i16); 6] = [(112, 0), (104, 8), (96, 16), (88, 24), (72, 32), (64, 40)];
 
 /// `BPF_LDX | BPF_MEM | BPF_DW`.
@@ -79,4 +81,29 @@ fn aarch64_differs_in_where_the_arguments_are_and_in_nothing_else() {
         let expected = expected.map_or(&[][..], |(_, arguments)| arguments);
         assert_eq!(read.into_iter().collect::<Vec<_>>(), expected, "{name}");
     }
+}
+
+/// Run on either architecture, it shows that one's half of the table.
+#[test]
+fn arguments_are_where_the_c_library_has_this_architectures_registers() {
+    #[cfg(target_arch = "x86_64")]
+    let (ours, theirs) = (
+        ARGUMENTS.map(|(x86_64, _)| x86_64),
+        [
+            offset_of!(user_regs_struct, rdi),
+            offset_of!(user_regs_struct, rsi),
+            offset_of!(user_regs_struct, rdx),
+            offset_of!(user_regs_struct, rcx),
+            offset_of!(user_regs_struct, r8),
+            offset_of!(user_regs_struct, r9),
+        ],
+    );
+    #[cfg(target_arch = "aarch64")]
+    let (ours, theirs) = (
+        ARGUMENTS.map(|(_, aarch64)| aarch64),
+        std::array::from_fn(|number| {
+            offset_of!(user_regs_struct, regs) + number * size_of::<u64>()
+        }),
+    );
+    assert_eq!(ours.map(|offset| offset as usize), theirs);
 }

@@ -9,7 +9,8 @@ use crate::process;
 use crate::scratch::{self, Session};
 use crate::tally::Tally;
 use crate::{
-    api, artifacts, build_ebpf, conformance, dependents, fuzz, interop, machine, method_ids, vm,
+    aarch64, api, artifacts, build_ebpf, conformance, dependents, fuzz, interop, machine,
+    method_ids, vm,
 };
 
 /// How long each target is fuzzed.
@@ -79,7 +80,7 @@ const ROOTLESS: [Part; 14] = [
     },
 ];
 
-const ROOT: [Part; 3] = [
+const ROOT: [Part; 4] = [
     Part {
         name: "end to end on the real kernel",
         run: end_to_end,
@@ -91,6 +92,10 @@ const ROOT: [Part; 3] = [
     Part {
         name: "end to end on kernels of distributions",
         run: || vm::run(&vm::PACKAGED.map(str::to_owned)),
+    },
+    Part {
+        name: "AArch64, emulated",
+        run: aarch64::run,
     },
 ];
 
