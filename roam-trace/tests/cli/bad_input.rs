@@ -265,7 +265,7 @@ fn more_registries_than_anybody_needs() {
 
 #[test]
 fn names_with_terminal_escapes() {
-    let target = Fixture::start("escapes");
+    let target = Fixture::start("escapes").until_stuck();
     let run = roam_trace(&["-p", &target.pid()]);
     insta::assert_snapshot!(run.redacted(&[(&target.pid(), "[pid]")]));
 }

@@ -20,7 +20,7 @@ fn counts(process: &Value) -> [usize; 3] {
 
 #[test]
 fn hung_process() {
-    let target = Fixture::start("hang");
+    let target = Fixture::start("hang").until_stuck();
     let run = roam_trace(&["-p", &target.pid()]);
     insta::assert_snapshot!(run.redacted(&[(&target.pid(), "[pid]")]));
 }
@@ -130,7 +130,7 @@ fn colour_only_where_it_is_wanted() {
 
 #[test]
 fn verbose_lines_go_to_stderr() {
-    let target = Fixture::start("hang");
+    let target = Fixture::start("hang").until_stuck();
     let quiet = roam_trace(&["-p", &target.pid(), "--source", "registry"]);
     let verbose = roam_trace(&["-p", &target.pid(), "-v"]);
     assert_eq!(quiet.stderr, "");

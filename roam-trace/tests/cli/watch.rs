@@ -117,7 +117,7 @@ fn the_kernel_side_speaks_with_verbose() {
 fn registry_is_dumped_without_the_privilege_to_watch() {
     let mut fixture = std::process::Command::new(std::env::current_exe().unwrap());
     fixture.uid(65534).gid(65534);
-    let target = Fixture::start_by(fixture, "hang");
+    let target = Fixture::start_by(fixture, "hang").until_stuck();
     let mut unprivileged = command(&["-p", &target.pid(), "-d", "100ms"]);
     unprivileged.uid(65534).gid(65534);
     let run = run(unprivileged);
