@@ -4,7 +4,6 @@
 //! The kernel stays this machine's, so nothing is attached. The linker, the C library and the emulator are
 //! Debian's. The standard library is rustup's or, where that cannot be had, built from Debian's sources.
 
-use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -308,11 +307,10 @@ impl Emulation {
     fn take_back() {
         const REMOVE: &str = "-1";
         let entry = Path::new(Self::DIRECTORY).join(Self::OURS);
-        match fs::write(&entry, REMOVE) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                eprintln!("{} stays registered: {error}", entry.display());
-            }
-            _ => {}
+        if entry.exists()
+            && let Err(error) = fs::write(&entry, REMOVE)
+        {
+            eprintln!("{} stays registered: {error}", entry.display());
         }
     }
 }
