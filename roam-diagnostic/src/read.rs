@@ -476,7 +476,9 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
             let start = offset + (first * slot_bytes) as u64;
             let mut complete = count;
             for pass in &mut passes {
-                pass.resize(count * slot_bytes, 0);
+                if pass.len() != count * slot_bytes {
+                    *pass = vec![0; count * slot_bytes];
+                }
                 complete = complete.min(read_full(self.memory, pass, start)? / slot_bytes);
                 if !pass[..complete * slot_bytes]
                     .chunks_exact(slot_bytes)

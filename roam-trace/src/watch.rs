@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use caps::Capability;
@@ -26,7 +27,7 @@ use crate::target::program;
 /// How often it is looked whether there is still anything to watch.
 const STEP: Duration = Duration::from_millis(50);
 
-/// What the probes told. They stay attached as long as this value lives.
+/// What the probes told. When this value is gone they are too.
 #[derive(Debug)]
 pub struct Watched {
     /// The kernel maps at the end.
@@ -35,7 +36,27 @@ pub struct Watched {
     pub duration: Duration,
     /// Whether everything that began before was put in from registries.
     pub is_seeded: bool,
-    _tracer: Tracer,
+    _detaching: Detaching,
+}
+
+/// Probes on their way out, for which the kernel takes longer than a dump does. Waits for it when dropped.
+#[derive(Debug)]
+struct Detaching(Option<JoinHandle<()>>);
+
+impl Detaching {
+    fn begin(tracer: Tracer) -> Self {
+        // Where there may be no more threads, the tracer is dropped here and now.
+        Self(thread::Builder::new().spawn(|| drop(tracer)).ok())
+    }
+}
+
+impl Drop for Detaching {
+    fn drop(&mut self) {
+        if let Some(thread) = self.0.take() {
+            // A panic in it was told on stderr.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Why the probes were not watched.
@@ -132,7 +153,7 @@ pub fn watch(
         && targets.iter().any(|target| target.process.is_alive())
         && !interrupted.load(Ordering::Relaxed)
     {
-        std::thread::sleep(left.min(STEP));
+        thread::sleep(left.min(STEP));
         log_kernel_side(&mut tracer);
     }
     let mut maps = tracer.snapshot()?;
@@ -143,7 +164,7 @@ pub fn watch(
         maps,
         duration,
         is_seeded,
-        _tracer: tracer,
+        _detaching: Detaching::begin(tracer),
     })
 }
 

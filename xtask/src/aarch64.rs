@@ -130,11 +130,8 @@ const PARTS: [Part; 10] = [
 
 /// Builds and tests.
 pub(crate) fn run() -> Result<Tally> {
-    install(&NEEDED)?;
-    let library = StandardLibrary::find()?;
-
     let started = Instant::now();
-    let programs = build(&library)?;
+    let programs = build()?;
     println!(
         "built for {TARGET} in {:.0} s\n",
         started.elapsed().as_secs_f64()
@@ -193,6 +190,11 @@ impl StandardLibrary {
         cargo
             .args(["--target", TARGET])
             .current_dir(scratch::root())
+            // Of its own, so that it can be built while others test.
+            .env(
+                "CARGO_TARGET_DIR",
+                scratch::target_directory().join("aarch64"),
+            )
             .env("CARGO_PROFILE_DEV_DEBUG", "none")
             .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", LINKER)
             .env(
@@ -212,7 +214,9 @@ impl StandardLibrary {
 }
 
 /// Builds the programs of tests and, since there are integration tests of them, the tool and the demo.
-fn build(library: &StandardLibrary) -> Result<Vec<TestProgram>> {
+pub(crate) fn build() -> Result<Vec<TestProgram>> {
+    install(&NEEDED)?;
+    let library = StandardLibrary::find()?;
     let mut tests = library.cargo(&["test", "--no-run", "--lib"]);
     for part in &PARTS {
         tests.args(["--package", part.package]);

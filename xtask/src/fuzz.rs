@@ -83,10 +83,7 @@ pub(crate) fn fuzz_all(args: &Args) -> Result<Vec<Fuzzed>> {
         [] => Target::value_variants(),
         named => named,
     };
-    machine::install_nightly(&[])?;
-    machine::install_cargo_fuzz()?;
-    // Once for all: two at a time would wait for each other.
-    process::require(cargo_fuzz(&["build"]))?;
+    build()?;
     let queue = Mutex::new(targets.iter());
     let next = || queue.lock().ok()?.next().copied();
     let workers = thread::available_parallelism().map_or(1, NonZero::get);
@@ -98,6 +95,13 @@ pub(crate) fn fuzz_all(args: &Args) -> Result<Vec<Fuzzed>> {
             .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
             .collect()
     })
+}
+
+/// Builds all targets: two at a time would wait for each other.
+pub(crate) fn build() -> Result<()> {
+    machine::install_nightly(&[])?;
+    machine::install_cargo_fuzz()?;
+    process::require(cargo_fuzz(&["build"]))
 }
 
 fn fuzz(target: Target, seconds: u32) -> Result<Fuzzed> {

@@ -81,9 +81,9 @@ pub(crate) fn install_cargo_fuzz() -> Result<()> {
     }
     println!("installing cargo-fuzz");
     let package = ["cargo-fuzz", "--version", CARGO_FUZZ_VERSION];
-    process::require(process::cargo(
-        ["install", "--quiet", "--locked"].iter().chain(&package),
-    ))
+    // It only starts others: to optimise it would take longer than it ever runs.
+    let install = ["install", "--quiet", "--locked", "--debug"];
+    process::require(process::cargo(install.iter().chain(&package)))
 }
 
 /// Installs the packages of commands that are missing. Needs root if there is one.

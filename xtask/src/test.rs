@@ -1,6 +1,7 @@
 //! The full test run: every part runs even if another failed, and what failed is named at the end.
 
 use std::process::Command;
+use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -19,84 +20,75 @@ const FUZZ_SECONDS: u32 = 20;
 struct Part {
     name: &'static str,
     run: fn() -> Result<Tally>,
+    needs_root: bool,
+    /// What a later part needs, built while this one mostly waits.
+    meanwhile: Option<fn() -> Result<()>>,
 }
 
-const ROOTLESS: [Part; 14] = [
-    Part {
-        name: "formatting",
-        run: formatting,
-    },
-    Part {
-        name: "clippy",
-        run: clippy,
-    },
-    Part {
-        name: "unit, snapshot, property and doc tests",
-        run: tests,
-    },
-    Part {
-        name: "registry under stress, read from outside",
-        run: stress,
-    },
-    Part {
-        name: "slot protocol in loom",
-        run: slot_protocol,
-    },
-    Part {
-        name: "registry in Miri",
-        run: registry_in_miri,
-    },
-    Part {
-        name: "fuzzing",
-        run: || fuzz::run(&fuzz::Args::all(FUZZ_SECONDS)),
-    },
-    Part {
-        name: "probes linked by mold",
-        run: probes_by_mold,
-    },
-    Part {
-        name: "conformance",
-        run: || conformance::run(&Session::ours()),
-    },
-    Part {
-        name: "public API",
-        run: || api::run(&Session::ours()),
-    },
-    Part {
-        name: "method ids",
-        run: || method_ids::run(false),
-    },
-    Part {
-        name: "dependents",
-        run: || dependents::run(&Session::ours()),
-    },
-    Part {
-        name: "interop",
-        run: || interop::run(false),
-    },
-    Part {
-        name: "committed eBPF object",
-        run: ebpf_object,
-    },
-];
+impl Part {
+    const fn new(name: &'static str, run: fn() -> Result<Tally>) -> Self {
+        Self {
+            name,
+            run,
+            needs_root: false,
+            meanwhile: None,
+        }
+    }
 
-const ROOT: [Part; 4] = [
-    Part {
-        name: "end to end on the real kernel",
-        run: end_to_end,
-    },
-    Part {
-        name: "hostile targets, within memory and time",
-        run: hostile,
-    },
-    Part {
-        name: "end to end on kernels of distributions",
-        run: || vm::run(&vm::PACKAGED.map(str::to_owned)),
-    },
-    Part {
-        name: "AArch64, emulated",
-        run: aarch64::run,
-    },
+    const fn by_root(self) -> Self {
+        Self {
+            needs_root: true,
+            ..self
+        }
+    }
+
+    const fn while_building(self, what: fn() -> Result<()>) -> Self {
+        Self {
+            meanwhile: Some(what),
+            ..self
+        }
+    }
+
+    fn run(&self) -> Result<Tally> {
+        thread::scope(|scope| {
+            if let Some(build) = self.meanwhile {
+                scope.spawn(move || {
+                    // A thread's own, on Linux, and of what it starts.
+                    let _ = rustix::process::nice(19);
+                    // It fails again, and is told, in the part that needs it.
+                    let _ = build();
+                });
+            }
+            (self.run)()
+        })
+    }
+}
+
+const PARTS: [Part; 18] = [
+    Part::new("formatting", formatting),
+    Part::new("clippy", clippy),
+    Part::new("unit, snapshot, property and doc tests", tests),
+    Part::new("registry under stress, read from outside", stress),
+    Part::new("slot protocol in loom", slot_protocol),
+    Part::new("registry in Miri", registry_in_miri),
+    Part::new("probes linked by mold", probes_by_mold),
+    Part::new("conformance", || conformance::run(&Session::ours())),
+    Part::new("public API", || api::run(&Session::ours())),
+    Part::new("method ids", || method_ids::run(false)),
+    Part::new("dependents", || dependents::run(&Session::ours())),
+    Part::new("interop", || interop::run(false)),
+    Part::new("committed eBPF object", ebpf_object),
+    Part::new("end to end on the real kernel", end_to_end)
+        .by_root()
+        .while_building(fuzz::build),
+    Part::new("fuzzing", || fuzz::run(&fuzz::Args::all(FUZZ_SECONDS))),
+    Part::new("hostile targets, within memory and time", hostile).by_root(),
+    Part::new("end to end on kernels of distributions", || {
+        vm::run(&vm::PACKAGED.map(str::to_owned))
+    })
+    .by_root()
+    .while_building(|| aarch64::build().map(drop)),
+    Part::new("AArch64, emulated", aarch64::run).by_root(),
 ];
 
 /// Cargo projects that are not members of the workspace; the builds of `interop` share their sources.
@@ -107,23 +99,28 @@ const FUZZ: &str = "fuzz";
 /// Runs everything, or what needs no root.
 pub(crate) fn run(rootless: bool) -> Result<Tally> {
     let is_root = rustix::process::geteuid().is_root();
+    let of_root: Vec<_> = PARTS
+        .iter()
+        .filter(|part| part.needs_root)
+        .map(|part| part.name)
+        .collect();
     if !rootless && !is_root {
         bail!(
             "without root these cannot run: {}. Run this as root, or `cargo xtask test --rootless` for the rest",
-            ROOT.map(|part| part.name).join(", ")
+            of_root.join(", ")
         );
     }
     machine::prepare(is_root)?;
-    let mut parts = Vec::from(ROOTLESS);
-    if !rootless {
-        parts.extend(ROOT);
-    }
+    let parts: Vec<_> = PARTS
+        .iter()
+        .filter(|part| !(rootless && part.needs_root))
+        .collect();
     let mut sum = Tally::default();
     let mut report = Vec::new();
     for (index, part) in parts.iter().enumerate() {
         println!("\n==> {}/{} {}", index + 1, parts.len(), part.name);
         let started = Instant::now();
-        let tally = (part.run)().unwrap_or_else(|error| {
+        let tally = part.run().unwrap_or_else(|error| {
             println!("{error:#}");
             Tally::one(false)
         });
@@ -173,19 +170,18 @@ fn tests() -> Result<Tally> {
 
 /// The tests that need root.
 fn end_to_end() -> Result<Tally> {
-    real_kernel(&["--workspace", "--no-fail-fast"])
+    real_kernel(&["--no-fail-fast"])
 }
 
 /// Those of them that make faults while a target is traced.
 pub(crate) fn faults() -> Result<Tally> {
-    real_kernel(&["--package", "roam-trace", "--test", "faults"])
+    // Cargo builds the programs that they start for tests of those.
+    real_kernel(&["--test", "faults", "--test", "log", "--examples"])
 }
 
 fn real_kernel(selection: &[&str]) -> Result<Tally> {
     machine::prepare_to_attach()?;
-    // The tests start the demo and the product as programs, which `cargo test` does not build for them.
-    process::require(workspace(&["build", "--workspace"]))?;
-    let mut command = with(workspace(&["test"]), selection);
+    let mut command = with(workspace(&["test", "--workspace"]), selection);
     // One after the other: a probe site, and whoever listens to it, is every process's of that binary.
     command.args(["--", "--ignored", "--test-threads=1"]);
     tally_of_tests(command)
@@ -194,16 +190,16 @@ fn real_kernel(selection: &[&str]) -> Result<Tally> {
 /// With the build that people use: what it takes of memory and time is promised.
 pub(crate) fn hostile() -> Result<Tally> {
     machine::prepare_to_attach()?;
-    let mut command = workspace(&["test", "--release", "--package", "roam-trace"]);
-    command
-        .args(["--test", "hostile", "--", "--include-ignored"])
-        .arg("--test-threads=1");
+    let mut command = vm::release_tests();
+    command.args(["--test", "hostile", "--", "--include-ignored"]);
+    command.arg("--test-threads=1");
     tally_of_tests(command)
 }
 
 /// Eight writers and a reader, for longer than `cargo test` has them.
 fn stress() -> Result<Tally> {
-    let mut command = workspace(&["test", "--package", "roam-trace", "--test", "stress"]);
+    // Of the whole workspace, so that nothing is compiled anew with fewer features.
+    let mut command = workspace(&["test", "--workspace", "--test", "stress"]);
     command
         .args(["--", "--nocapture"])
         .env("ROAM_TRACE_STRESS_SECONDS", "30");

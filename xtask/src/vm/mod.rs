@@ -18,6 +18,7 @@ use anyhow::{Result, ensure};
 
 use self::checks::{Checks, Verdict};
 use self::guest::Guest;
+pub(crate) use self::programs::release_tests;
 use crate::tally::Tally;
 
 /// The word for the kernel that this is running on.
