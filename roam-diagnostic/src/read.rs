@@ -401,7 +401,7 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
         room: usize,
         began_ns: fn(&R) -> u64,
     ) -> io::Result<(Vec<R>, u64)> {
-        let mut oldest = Oldest::new(room, began_ns);
+        let mut oldest = Oldest::new(self.extent(table).1, room, began_ns);
         self.for_each_row::<R>(table, |row| oldest.push(*row))?;
         Ok(oldest.finish())
     }

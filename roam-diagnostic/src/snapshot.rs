@@ -212,7 +212,7 @@ pub struct Request {
     /// `Service.method`, where the process registered it.
     pub method: Option<Arc<str>>,
     /// Arguments, where the process records them.
-    pub arguments: Option<String>,
+    pub arguments: Option<Box<str>>,
     /// How far it got.
     pub phase: Phase,
     /// Whether its driver tells when it is written.
@@ -615,7 +615,7 @@ impl Decoder<'_> {
             request_id: row.request_id,
             method_id: row.method_id,
             method: self.names.methods.get(&row.method_id).cloned(),
-            arguments: arguments.map(|text| printable_within(&text, ARGUMENTS_CHARS)),
+            arguments: arguments.map(|text| printable_within(&text, ARGUMENTS_CHARS).into()),
             phase: Phase::from_code(phase_word.phase())?,
             writes_observable: connection.is_some_and(|row| row.flags & FLAG_OBSERVES_WRITES != 0),
             mark: match phase_word.mark() {

@@ -136,6 +136,9 @@ impl LeftOut {
     }
 }
 
+/// One part in so many of the rows that are kept: as much more is taken before the youngest are dropped.
+const SPARE: usize = 8;
+
 /// Keeps the oldest rows of all that it is given.
 pub(super) struct Oldest<R> {
     rows: Vec<R>,
@@ -145,9 +148,10 @@ pub(super) struct Oldest<R> {
 }
 
 impl<R> Oldest<R> {
-    pub(super) fn new(room: usize, began_ns: fn(&R) -> u64) -> Self {
+    /// Of `most` rows at the most there is room for so many.
+    pub(super) fn new(most: usize, room: usize, began_ns: fn(&R) -> u64) -> Self {
         Self {
-            rows: Vec::new(),
+            rows: Vec::with_capacity(most.min(room + room / SPARE)),
             room,
             began_ns,
             left_out: 0,
@@ -157,7 +161,7 @@ impl<R> Oldest<R> {
     pub(super) fn push(&mut self, row: R) {
         self.rows.push(row);
         // Not for every row: it looks at all of them.
-        if self.rows.len() > self.room + self.room / 2 {
+        if self.rows.len() >= self.room + self.room / SPARE {
             self.drop_youngest();
         }
     }
@@ -184,7 +188,7 @@ mod tests {
     use super::*;
 
     fn check(room: usize, rows: &[u64], kept: &[u64], left_out: u64) {
-        let mut oldest = Oldest::new(room, |row| *row);
+        let mut oldest = Oldest::new(rows.len(), room, |row| *row);
         rows.iter().for_each(|row| oldest.push(*row));
         let (mut rows, left) = oldest.finish();
         rows.sort_unstable();

@@ -148,6 +148,8 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(court: &'a Court<'a>) -> Self {
+        // Most often there is a node and an edge for every one, and memory that is not touched costs nothing.
+        let requests = court.scene.requests().count();
         Self {
             court,
             requests: court
@@ -157,9 +159,9 @@ impl<'a> Builder<'a> {
                 .map(|snapshot| vec![NONE; snapshot.requests.len()])
                 .collect(),
             others: HashMap::new(),
-            on: Vec::new(),
-            nodes: Vec::new(),
-            edges: Vec::new(),
+            on: Vec::with_capacity(requests),
+            nodes: Vec::with_capacity(requests),
+            edges: Vec::with_capacity(requests),
             methods: HashMap::new(),
             processes: HashMap::new(),
         }
