@@ -6,7 +6,7 @@ use std::io;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
-use roam_diagnostic::read::{read, read_connections};
+use roam_diagnostic::read::{Budget, read, read_connections};
 use roam_diagnostic::render::{json, text};
 use roam_diagnostic::snapshot::{Dump, Process, SCHEMA_VERSION, Snapshot};
 use roam_diagnostic::wait::{Facts, STUCK_US, explain};
@@ -16,7 +16,7 @@ use roam_trace_fuzz::region::Shifting;
 const NOW_NS: u64 = 1 << 40;
 
 fuzz_target!(|input: &[u8]| {
-    let _ = read_connections(&Shifting::new(input));
+    let _ = read_connections(&Shifting::new(input), &mut Budget::default());
     let Ok(mut image) = read(&Shifting::new(input)) else {
         return;
     };

@@ -177,7 +177,8 @@ impl Image {
 ///
 /// As [`read`]; not expected of one's own memory.
 pub fn read_own() -> Option<Result<Image, ReadError>> {
-    existing_registry().map(|registry| read(&OwnRegion(&registry.region)))
+    existing_registry()
+        .map(|registry| read_within(&OwnRegion(&registry.region), &mut Budget::of_rows(u32::MAX)))
 }
 
 /// Reads a registry, as much of it as a dump shows.
@@ -205,21 +206,21 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     // another may close: look before and after.
     let mut connections = BTreeMap::new();
     reader.read_connections(&mut connections)?;
-    let began_ns = |row: &ChannelRecord| row.opened_ns;
+    let began = |row: &ChannelRecord| (row.opened_ns, row.serial);
     let room = budget.channels.min(budget.rows);
-    let (channels, channels_left_out) = reader.read_oldest(Table::Channels, room, began_ns)?;
+    let (channels, channels_left_out) = reader.read_oldest(Table::Channels, room, began)?;
     let names = [Table::Methods, Table::Types]
         .map(|table| reader.extent(table).1)
         .into_iter()
         .sum::<usize>()
         .min(budget.names);
-    // What may be many gets what the others leave.
+    // What may be many, and what it is all about, gets what the others leave, and half at the least.
     let others = connections.len() + channels.len() + names;
-    let room = budget.rows.saturating_sub(others);
-    let began_ns = |row: &RequestRecord| row.started_ns;
-    let (mut requests, requests_left_out) = reader.read_oldest(Table::Requests, room, began_ns)?;
+    let room = budget.rows.saturating_sub(others).max(budget.rows / 2);
+    let began = |row: &RequestRecord| (row.started_ns, row.serial);
+    let (mut requests, requests_left_out) = reader.read_oldest(Table::Requests, room, began)?;
     // Those who waited longest have their arguments shown if not all can.
-    requests.sort_unstable_by_key(|row| (row.started_ns, row.serial));
+    requests.sort_unstable_by_key(began);
     let arguments = reader.read_all_arguments(&requests)?;
     reader.left_out.connections = 0;
     reader.read_connections(&mut connections)?;
@@ -254,19 +255,22 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     })
 }
 
-/// Reads the header of a registry and its connections alone, for their counters.
+/// Reads the connections of a registry alone, for their counters, as far as the budget allows, and takes that
+/// from the budget.
 ///
 /// # Errors
 ///
 /// As [`read`].
 pub fn read_connections<M: RegionMemory + ?Sized>(
     memory: &M,
-) -> Result<(HeaderRecord, BTreeMap<u64, ConnectionRecord>), ReadError> {
-    let header = read_header(memory)?;
-    let mut reader = Reader::new(memory, header, Budget::default());
+    budget: &mut Budget,
+) -> Result<BTreeMap<u64, ConnectionRecord>, ReadError> {
+    let mut reader = Reader::new(memory, read_header(memory)?, *budget);
     let mut connections = BTreeMap::new();
     reader.read_connections(&mut connections)?;
-    Ok((header, connections))
+    *budget = reader.budget;
+    budget.connections = budget.connections.saturating_sub(connections.len());
+    Ok(connections)
 }
 
 /// Reads the header of a registry alone.
@@ -399,9 +403,9 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
         &mut self,
         table: Table,
         room: usize,
-        began_ns: fn(&R) -> u64,
+        began: fn(&R) -> (u64, u64),
     ) -> io::Result<(Vec<R>, u64)> {
-        let mut oldest = Oldest::new(self.extent(table).1, room, began_ns);
+        let mut oldest = Oldest::new(self.extent(table).1, room, began);
         self.for_each_row::<R>(table, |row| oldest.push(*row))?;
         Ok(oldest.finish())
     }
@@ -518,7 +522,7 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
     /// ended, and what it holds began after the reader did. A row that stays half written is torn.
     fn retry<R: Row>(&mut self, table: Table, slot: u32) -> io::Result<Option<R>> {
         let Some(left) = self.budget.retries.checked_sub(1) else {
-            self.torn += 1;
+            self.left_out.slots += 1;
             return Ok(None);
         };
         self.budget.retries = left;

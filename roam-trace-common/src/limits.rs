@@ -34,8 +34,8 @@ pub const SHOWN_ROWS: u32 = 100_500;
 /// Channels that are among them at the most.
 pub const SHOWN_CHANNELS: usize = 16_384;
 /// Requests of a dump that are shown with their arguments.
-pub const SHOWN_ARGUMENTS: usize = 8_192;
+pub const SHOWN_ARGUMENTS: usize = 4_096;
 /// Slots of registries that are looked at for a dump, those in holes of the memory not counted.
 pub const READ_SLOTS: usize = 1 << 21;
 /// Rows that are looked at again for a dump because they changed while they were read.
-pub const READ_RETRIES: usize = 4_096;
+pub const READ_RETRIES: usize = 16_384;

@@ -106,11 +106,11 @@ pub struct DumpArgs {
     /// Leave out requests and channels younger than this, such as 10s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_age: Option<Duration>,
-    /// Keep at most that many rows and names, the oldest requests first, and count the others
+    /// Keep no more rows and names than that, the oldest requests first, and count the others
     ///
-    /// Over all processes; with -d a row counts twice. With the default roam-trace takes at most 64 MB of
-    /// memory, and a megabyte more for every 2,000.
-    #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1..))]
+    /// Over all processes. Half of them may be requests, whatever else there is; with -d a row counts twice. With
+    /// the default roam-trace takes at most 64 MB of memory, and a megabyte more for every 2,000.
+    #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1_000..))]
     pub max_rows: u32,
     /// Print one JSON object instead of text
     #[arg(long)]
@@ -128,7 +128,9 @@ pub struct DumpArgs {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the processes that can be looked at, with what they have in flight
-    #[command(after_help = "Exit status: 0 also when there is none, 1 failure.")]
+    #[command(
+        after_help = "A number with a + is the least: there are more rows than are read.\n\nExit status: 0 also when there is none, 1 failure."
+    )]
     List,
     /// Check what this machine, this user and a process allow, and say what to do about the rest
     #[command(

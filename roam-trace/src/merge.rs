@@ -433,15 +433,18 @@ fn losses(losses: &Losses, is_seeded: bool) -> Vec<Gap> {
 
 /// Marks the rows of a registry that the probes confirm.
 ///
-/// `seen` was taken before the registry was read: what only the probes know has ended in between, unless the
-/// registry has rows that could not be read.
+/// `seen` was taken before the registry was read: what only the probes know has ended in between, or is counted
+/// as left out, unless the registry has rows that could not be read.
 pub fn confirm(snapshot: &mut Snapshot, seen: Snapshot) {
     let is_whole = !snapshot
         .gaps
         .iter()
         .any(|gap| matches!(gap, Gap::Torn { .. } | Gap::Refused { .. }));
     snapshot.source = Source::Both;
-    snapshot.gaps.extend(seen.gaps);
+    let gaps = seen.gaps.into_iter();
+    snapshot
+        .gaps
+        .extend(gaps.filter(|gap| !matches!(gap, Gap::LeftOut { .. })));
 
     // Rows of several registries may have the same serial in the kernel; then the ids tell.
     let requests = unconfirmed(

@@ -153,7 +153,12 @@ pub(crate) fn run() -> Result<Tally> {
     Ok(sum)
 }
 
-fn install(needed: &[(&str, &'static str)]) -> Result<()> {
+/// Installs the linker, the C library and the emulator where they are missing.
+pub(crate) fn install() -> Result<()> {
+    install_missing(&NEEDED)
+}
+
+fn install_missing(needed: &[(&str, &'static str)]) -> Result<()> {
     let missing: Vec<_> = needed
         .iter()
         .filter(|(path, _)| !Path::new(path).exists())
@@ -180,7 +185,7 @@ impl StandardLibrary {
             return Ok(Self::Rustup);
         }
         println!("rustup has no standard library for {TARGET}: building Debian's");
-        install(&NEEDED_TO_BUILD_THE_LIBRARY)?;
+        install_missing(&NEEDED_TO_BUILD_THE_LIBRARY)?;
         Ok(Self::Sources)
     }
 
@@ -215,7 +220,7 @@ impl StandardLibrary {
 
 /// Builds the programs of tests and, since there are integration tests of them, the tool and the demo.
 pub(crate) fn build() -> Result<Vec<TestProgram>> {
-    install(&NEEDED)?;
+    install()?;
     let library = StandardLibrary::find()?;
     let mut tests = library.cargo(&["test", "--no-run", "--lib"]);
     for part in &PARTS {

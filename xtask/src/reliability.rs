@@ -21,29 +21,29 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
     let hostile = test::hostile()?;
     let fuzzed = fuzz::fuzz_all(&fuzz::Args::all(args.seconds))?;
     let log = soak::soak(args.minutes)?;
+    // Says itself whether a dump was wrong.
     let mut sum = log.report(args.minutes);
+    for tally in [faults, hostile] {
+        sum += tally;
+    }
+    for fuzzed in &fuzzed {
+        sum += Tally::one(fuzzed.found_nothing);
+    }
 
     println!("\n| tried | how often | went wrong |\n| --- | --- | --- |");
-    let mut line = |what: &str, tally: Tally| {
-        println!(
-            "| {what} | {} | {} |",
-            tally.passed + tally.failed,
-            tally.failed
-        );
-        sum += tally;
-    };
-    line("faults while a target is traced under load", faults);
-    line("targets that publish what is made to hurt", hostile);
-    for fuzzed in fuzzed {
-        let failed = u64::from(!fuzzed.found_nothing);
-        let passed = fuzzed.inputs - failed.min(fuzzed.inputs);
-        let what = format!("inputs that nobody thought of: {}", fuzzed.target);
-        line(&what, Tally { passed, failed });
+    let row = |what: &str, tried: u64, wrong: u64| println!("| {what} | {tried} | {wrong} |");
+    for (what, tally) in [
+        ("faults while a target is traced under load", faults),
+        ("targets that publish what is made to hurt", hostile),
+    ] {
+        row(what, tally.passed + tally.failed, tally.failed);
     }
-    let failed = log.wrong.len() as u64;
-    let passed = log.rounds.saturating_sub(failed);
+    for fuzzed in fuzzed {
+        let what = format!("inputs that nobody thought of: {}", fuzzed.target);
+        row(&what, fuzzed.inputs, (!fuzzed.found_nothing).into());
+    }
     let what = format!("dumps of host and cells in {} min of load", args.minutes);
-    line(&what, Tally { passed, failed });
+    row(&what, log.rounds, log.wrong.len() as u64);
     println!();
     Ok(sum)
 }

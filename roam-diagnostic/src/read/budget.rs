@@ -61,10 +61,13 @@ impl Budget {
         }
     }
 
-    /// What registries with such headers take at the most.
+    /// What registries with such headers take, and some more: they are read later.
     pub fn need(headers: &[HeaderRecord]) -> Self {
-        let slots =
-            |header: &HeaderRecord, table| header.tables[table as usize].high_water as usize;
+        const MORE: usize = 64;
+        let slots = |header: &HeaderRecord, table| {
+            let used = header.tables[table as usize].high_water as usize;
+            used + used / 8 + MORE
+        };
         let used = |table| headers.iter().map(|header| slots(header, table)).sum();
         let [requests, connections, channels, methods, types]: [usize; 5] = [
             Table::Requests,
@@ -87,7 +90,7 @@ impl Budget {
                 .sum(),
             // Connections are looked at twice.
             slots: requests + 2 * connections + channels,
-            retries: 0,
+            retries: requests + 2 * connections + channels,
         }
     }
 
@@ -125,7 +128,7 @@ pub struct LeftOut {
     pub names: u64,
     /// Requests of which the arguments were.
     pub arguments: u64,
-    /// Slots that were not looked at.
+    /// Slots that were not looked at, or not once more where they changed meanwhile.
     pub slots: u64,
 }
 
@@ -143,17 +146,18 @@ const SPARE: usize = 8;
 pub(super) struct Oldest<R> {
     rows: Vec<R>,
     room: usize,
-    began_ns: fn(&R) -> u64,
+    /// When, and then the serial: what is kept is the same at every look.
+    began: fn(&R) -> (u64, u64),
     left_out: u64,
 }
 
 impl<R> Oldest<R> {
     /// Of `most` rows at the most there is room for so many.
-    pub(super) fn new(most: usize, room: usize, began_ns: fn(&R) -> u64) -> Self {
+    pub(super) fn new(most: usize, room: usize, began: fn(&R) -> (u64, u64)) -> Self {
         Self {
             rows: Vec::with_capacity(most.min(room + room / SPARE)),
             room,
-            began_ns,
+            began,
             left_out: 0,
         }
     }
@@ -168,8 +172,7 @@ impl<R> Oldest<R> {
 
     fn drop_youngest(&mut self) {
         if self.rows.len() > self.room {
-            self.rows
-                .select_nth_unstable_by_key(self.room, self.began_ns);
+            self.rows.select_nth_unstable_by_key(self.room, self.began);
             self.left_out += (self.rows.len() - self.room) as u64;
             self.rows.truncate(self.room);
         }
@@ -188,7 +191,7 @@ mod tests {
     use super::*;
 
     fn check(room: usize, rows: &[u64], kept: &[u64], left_out: u64) {
-        let mut oldest = Oldest::new(rows.len(), room, |row| *row);
+        let mut oldest = Oldest::new(rows.len(), room, |row| (*row, 0));
         rows.iter().for_each(|row| oldest.push(*row));
         let (mut rows, left) = oldest.finish();
         rows.sort_unstable();

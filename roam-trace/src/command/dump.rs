@@ -35,20 +35,15 @@ pub(super) fn run(
 ) -> Result<Exit> {
     let mut outcome = Outcome::default();
     let mut targets = outcome.targets(args)?;
-    // What is watched is there twice, once by the registry and once by the probes.
-    let copies = match (args.duration, args.source) {
-        (Some(_), Source::Auto) => 2,
-        _ => 1,
-    };
-    let needs: Vec<_> = targets.iter().map(Target::need).collect();
-    let shares = Budget::of_rows(args.max_rows / copies).divide(&needs);
-    for (target, share) in targets.iter_mut().zip(shares) {
-        target.budget = share;
-    }
+    divide_budget(&mut targets, args);
     let watched = match args.duration {
         None => Watch::Unasked,
         Some(duration) => outcome.watch(&targets, args.source, duration, verbose),
     };
+    if args.duration.is_some() {
+        // They are not what they were.
+        divide_budget(&mut targets, args);
+    }
     let all: Vec<&Target> = targets.iter().collect();
     let before = counters(&all);
     let mut processes = Vec::new();
@@ -93,6 +88,20 @@ pub(super) fn run(
         }
     }
     Ok(outcome.exit)
+}
+
+/// Says of every process how much of its registries may be read.
+fn divide_budget(targets: &mut [Target], args: &DumpArgs) {
+    // What is watched is there twice, once by the registry and once by the probes.
+    let copies = match (args.duration, args.source) {
+        (Some(_), Source::Auto) => 2,
+        _ => 1,
+    };
+    let needs: Vec<_> = targets.iter().map(Target::need).collect();
+    let shares = Budget::of_rows(args.max_rows / copies).divide(&needs);
+    for (target, share) in targets.iter_mut().zip(shares) {
+        target.budget = share;
+    }
 }
 
 fn micros(duration: Duration) -> u64 {

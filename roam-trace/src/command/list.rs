@@ -61,6 +61,8 @@ struct Counts {
     outgoing: usize,
     incoming: usize,
     channels: usize,
+    /// Whether there are more than were read.
+    are_least: bool,
 }
 
 /// One process, `None` where it is not roam's. `known` says of files whether they have probes.
@@ -108,6 +110,7 @@ fn count(reading: &Reading) -> Counts {
             }
         }
         counts.channels += image.channels.len();
+        counts.are_least |= !image.left_out.is_nothing();
     }
     counts
 }
@@ -126,11 +129,18 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
         };
         write!(table, "{}\t{}\t{how}", row.pid, row.name)?;
         match &row.counts {
-            Some(counts) => writeln!(
-                table,
-                "\t{}\t{}\t{}\t{}",
-                counts.connections, counts.outgoing, counts.incoming, counts.channels
-            )?,
+            Some(counts) => {
+                let plus = if counts.are_least { "+" } else { "" };
+                for count in [
+                    counts.connections,
+                    counts.outgoing,
+                    counts.incoming,
+                    counts.channels,
+                ] {
+                    write!(table, "\t{count}{plus}")?;
+                }
+                writeln!(table)?;
+            }
             None => writeln!(table, "\t-\t-\t-\t-")?,
         }
     }
@@ -155,6 +165,7 @@ mod tests {
             has_registry: true,
             has_probes: true,
             counts: Some(Counts {
+                are_least: false,
                 connections: 2,
                 outgoing: 100_000,
                 incoming: 0,

@@ -140,7 +140,10 @@ pub fn probe_sites<'data, R: ReadRef<'data>>(data: R) -> Result<Vec<ProbeSite>, 
 
     let mut sites = Vec::new();
     for (index, note) in raw_notes(notes, endian, data)?.enumerate() {
-        let (kind, description) = note?;
+        let (kind, description) = note.map_err(|_| ElfError::Note {
+            index,
+            problem: "longer than its section",
+        })?;
         if kind != NOTE_TYPE {
             continue;
         }
@@ -181,7 +184,7 @@ fn raw_notes<'data, R: ReadRef<'data>>(
     section: &SectionHeader64<Endianness>,
     endian: Endianness,
     data: Bounded<R>,
-) -> Result<impl Iterator<Item = Result<(u32, &'data [u8]), ElfError>>, ElfError> {
+) -> Result<impl Iterator<Item = object::read::Result<(u32, &'data [u8])>>, ElfError> {
     let mut notes = section
         .notes(endian, data)?
         .ok_or_else(|| ElfError::Malformed("its notes are in a section of another type".into()))?;
@@ -193,7 +196,7 @@ fn raw_notes<'data, R: ReadRef<'data>>(
                 }
                 Ok(Some(_)) => {}
                 Ok(None) => return None,
-                Err(error) => return Some(Err(error.into())),
+                Err(error) => return Some(Err(error)),
             }
         }
     }))

@@ -174,13 +174,17 @@ impl Target {
 
     /// What reading its registries takes, as far as they can be read.
     pub fn need(&self) -> Budget {
-        let headers: Vec<_> = region::open_regions(&self.process, &self.regions)
-            .map_or(Vec::new(), |regions| regions.files)
+        Budget::need(&self.headers().unwrap_or_default())
+    }
+
+    /// The headers of its own registries, as far as they can be read.
+    fn headers(&self) -> Result<Vec<HeaderRecord>, TargetError> {
+        let regions = region::open_regions(&self.process, &self.regions)?;
+        let headers = regions
+            .files
             .iter()
-            .filter_map(|region| read::read_header(region.as_ref()).ok())
-            .filter(|header| self.owns(header))
-            .collect();
-        Budget::need(&headers)
+            .filter_map(|region| read::read_header(region.as_ref()).ok());
+        Ok(headers.filter(|header| self.owns(header)).collect())
     }
 
     /// Whether it has a registry of its own.
@@ -189,7 +193,7 @@ impl Target {
     ///
     /// Where it may not be looked at, or ended.
     pub fn has_registry(&self) -> Result<bool, TargetError> {
-        Ok(!self.read_connections()?.is_empty())
+        Ok(!self.headers()?.is_empty())
     }
 
     /// Reads the connections of the process's own registries alone, for each of those.
@@ -199,12 +203,14 @@ impl Target {
     /// Where it may not be looked at, or ended.
     pub fn read_connections(&self) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
         let regions = region::open_regions(&self.process, &self.regions)?;
+        let mut budget = self.budget;
         Ok(regions
             .files
             .iter()
-            .filter_map(|region| read::read_connections(region.as_ref()).ok())
-            .filter(|(header, _)| self.owns(header))
-            .map(|(_, connections)| connections)
+            .filter(|region| {
+                read::read_header(region.as_ref()).is_ok_and(|header| self.owns(&header))
+            })
+            .filter_map(|region| read::read_connections(region.as_ref(), &mut budget).ok())
             .collect())
     }
 

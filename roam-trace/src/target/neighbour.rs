@@ -367,9 +367,9 @@ fn other_process(pid: u32) -> ProcessFacts {
         Ok(target) => target,
         Err(error) => return other_facts(pid, Life::Alive, error.to_string()),
     };
-    let reason = match target.read_connections() {
-        Ok(registries) if !registries.is_empty() => "name it with -p, or use --all".to_owned(),
-        Ok(_) => why_untraced(&target),
+    let reason = match target.has_registry() {
+        Ok(true) => "name it with -p, or use --all".to_owned(),
+        Ok(false) => why_untraced(&target),
         Err(error) => error.to_string(),
     };
     other_facts(pid, target.process.life(), reason)

@@ -62,10 +62,10 @@ fn a_site_outside_of_the_code() {
 
 #[test]
 fn a_note_longer_than_its_section() {
-    // The length of the description; the notes end there for whoever goes by them.
+    // The length of the description.
     check(
         |notes| notes[4..8].copy_from_slice(&u32::MAX.to_le_bytes()),
-        "cannot be watched",
+        "probe note 0 is malformed: longer than its section",
     );
 }
 
