@@ -7,7 +7,6 @@ use std::collections::HashSet;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use caps::Capability;
@@ -29,7 +28,7 @@ use crate::target::program;
 /// How often it is looked whether there is still anything to watch.
 const STEP: Duration = Duration::from_millis(50);
 
-/// What the probes told. When this value is gone they are too.
+/// What the probes told. They stay attached as long as this value lives.
 #[derive(Debug)]
 pub struct Watched {
     /// The kernel maps at the end.
@@ -38,27 +37,7 @@ pub struct Watched {
     pub duration: Duration,
     /// Whether everything that began before was put in from registries.
     pub is_seeded: bool,
-    _detaching: Detaching,
-}
-
-/// Probes on their way out, for which the kernel takes longer than a dump does. Waits for it when dropped.
-#[derive(Debug)]
-struct Detaching(Option<JoinHandle<()>>);
-
-impl Detaching {
-    fn begin(tracer: Tracer) -> Self {
-        // Where there may be no more threads, the tracer is dropped here and now.
-        Self(thread::Builder::new().spawn(|| drop(tracer)).ok())
-    }
-}
-
-impl Drop for Detaching {
-    fn drop(&mut self) {
-        if let Some(thread) = self.0.take() {
-            // A panic in it was told on stderr.
-            let _ = thread.join();
-        }
-    }
+    _tracer: Tracer,
 }
 
 /// Why the probes were not watched.
@@ -161,7 +140,7 @@ pub fn watch(
         && targets.iter().any(|target| target.process.is_alive())
         && !interrupted.load(Ordering::Relaxed)
     {
-        thread::sleep(left.min(STEP));
+        std::thread::sleep(left.min(STEP));
         log_kernel_side(&mut tracer);
     }
     let mut maps = tracer.snapshot()?;
@@ -172,7 +151,7 @@ pub fn watch(
         maps,
         duration,
         is_seeded,
-        _detaching: Detaching::begin(tracer),
+        _tracer: tracer,
     })
 }
 
