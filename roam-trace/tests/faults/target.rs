@@ -166,7 +166,8 @@ impl Target {
         self.end();
     }
 
-    fn check_sites(&self) {
+    /// Nothing is attached to it.
+    pub(crate) fn check_sites(&self) {
         let mut sites = attached::sites(self.pid).unwrap();
         wait_for("the probes to be gone", || {
             sites = attached::sites(self.pid).unwrap();

@@ -44,6 +44,25 @@ fn tracer_is_killed_at_random_moments() {
     target.end();
 }
 
+/// The second interrupt ends the tracer, unless the kernel takes the probes out just then.
+#[test]
+#[ignore = "needs root"]
+fn tracer_is_interrupted_twice() {
+    let target = Target::start(&["threads=4"]);
+    target.log.run();
+    for wait_ms in (0..150).step_by(5) {
+        let tracer = target.trace();
+        tracer.interrupt();
+        thread::sleep(Duration::from_millis(wait_ms));
+        tracer.interrupt();
+        tracer.output();
+        target.check_sites();
+    }
+    target.run();
+    target.pause();
+    target.end();
+}
+
 /// A tracer does not see what begins before it has attached and after it has left, so its counts lie
 /// between two of the log's.
 #[test]
