@@ -42,7 +42,7 @@ pub(crate) struct Log {
     target: Vec<u64>,
     /// Open descriptors of the host, after each round.
     descriptors: Vec<u64>,
-    /// The most that each tracer used, in kilobytes, by what it did.
+    /// The most that each tracer used, in kilobytes, by what the report calls that.
     tracer: BTreeMap<&'static str, Vec<u64>>,
 }
 
@@ -95,9 +95,14 @@ impl Log {
         }
         if self.rounds.is_multiple_of(WINDOW_EACH) {
             self.windows += 1;
-            self.dump(programs, demo, "watched", &["-d", WINDOW])?;
+            self.dump(
+                programs,
+                demo,
+                "memory of a dump with probes, kB",
+                &["-d", WINDOW],
+            )?;
         } else {
-            self.dump(programs, demo, "by registry", &[])?;
+            self.dump(programs, demo, "memory of a dump by registry, kB", &[])?;
         }
         let resident = process::status_kilobytes(demo.host, "VmRSS:");
         self.target.push(resident);
