@@ -11,8 +11,6 @@ use std::time::{Duration, Instant};
 
 use caps::Capability;
 use caps::errors::CapsError;
-use roam_diagnostic::read::Budget;
-use roam_trace_common::limits;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use thiserror::Error;
@@ -116,15 +114,9 @@ pub fn watch(
             Some(program::attach_target(&target.process, probed))
         })
         .collect();
-    // Room for what there is to begin with, and as much again as one process can have.
-    let seeded = |rows: fn(&Budget) -> usize| -> u32 {
-        let rows: usize = targets.iter().map(|target| rows(&target.budget)).sum();
-        rows.try_into().unwrap_or(u32::MAX)
-    };
     let options = Options {
-        max_requests: limits::REQUESTS.saturating_add(seeded(|budget| budget.rows)),
-        max_channels: limits::CHANNELS.saturating_add(seeded(|budget| budget.channels)),
         verbose,
+        ..Options::default()
     };
     let mut tracer = Tracer::attach(&attached, options)?;
     log::info!("attached to the probes of {} processes", attached.len());
