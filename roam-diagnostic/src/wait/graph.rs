@@ -148,8 +148,10 @@ pub(super) struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     pub(super) fn new(court: &'a Court<'a>) -> Self {
-        // Most often there is a node and an edge for every one, and memory that is not touched costs nothing.
+        // Most often there is a node and an edge for every one, and few besides; memory that is not touched costs
+        // nothing, and to move what there is would cost it twice.
         let requests = court.scene.requests().count();
+        let most = requests + requests / 8 + 64;
         Self {
             court,
             requests: court
@@ -159,9 +161,9 @@ impl<'a> Builder<'a> {
                 .map(|snapshot| vec![NONE; snapshot.requests.len()])
                 .collect(),
             others: HashMap::new(),
-            on: Vec::with_capacity(requests),
-            nodes: Vec::with_capacity(requests),
-            edges: Vec::with_capacity(requests),
+            on: Vec::with_capacity(most),
+            nodes: Vec::with_capacity(most),
+            edges: Vec::with_capacity(most),
             methods: HashMap::new(),
             processes: HashMap::new(),
         }
