@@ -120,7 +120,7 @@ const PARTS: [Part; 10] = [
     Part {
         package: "roam-trace",
         program: "end_to_end",
-        // Of many that take long: a dump of every hang, and the demo's own.
+        // Of many that take long: dumps of hangs, and the demo's own.
         arguments: &[
             "the_registry_shows_every_hang",
             "sigusr1_works_with_every_worker_blocked",

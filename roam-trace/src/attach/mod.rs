@@ -21,7 +21,6 @@ use std::{fmt, io};
 
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use roam_trace_common::event::{RecordKey, TargetValue, TrafficValue};
 use roam_trace_common::limits;
 
@@ -89,9 +88,9 @@ impl Default for Options {
 
 /// Probes that are attached, until it is dropped.
 pub struct Tracer {
-    /// Taken when this is dropped: the probes go first, then the programs that watch for exec and exit, and the
-    /// maps with them.
-    links: Option<Links>,
+    // Fields are dropped in this order: probes first, then the programs that watch for exec and
+    // exit, and the maps with them.
+    _links: Links,
     bpf: Ebpf,
     seeds: Seeds,
     log: Option<LogLines>,
@@ -138,7 +137,7 @@ impl Tracer {
             false => None,
         };
         Ok(Self {
-            links: Some(links),
+            _links: links,
             bpf,
             seeds: Seeds::default(),
             log,
@@ -193,21 +192,6 @@ impl Tracer {
     /// The lines that the programs logged since the last call. Empty without [`Options::verbose`].
     pub fn log_lines(&mut self) -> Vec<String> {
         self.log.as_mut().map(LogLines::take).unwrap_or_default()
-    }
-}
-
-impl Drop for Tracer {
-    /// Detaches. An interrupt waits for that: to a process that is about to end the kernel refuses to look at the
-    /// target's memory, and leaves its breakpoints there.
-    fn drop(&mut self) {
-        let mut interrupts = SigSet::empty();
-        interrupts.extend([Signal::SIGINT, Signal::SIGTERM]);
-        let before = interrupts.thread_swap_mask(SigmaskHow::SIG_BLOCK);
-        self.links = None;
-        if let Ok(before) = before {
-            // It worked a moment ago, with the same kind of mask.
-            let _ = before.thread_set_mask();
-        }
     }
 }
 

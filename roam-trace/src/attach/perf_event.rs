@@ -17,6 +17,7 @@ use aya::Ebpf;
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 
+use super::links::Uninterrupted;
 use super::{AttachError, LoadError};
 
 /// Where the kernel says how to ask for such an event.
@@ -76,6 +77,13 @@ impl Links {
             self.0.push(open(bpf, probe, Path::new(&path), offset)?);
         }
         Ok(())
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        let _signals = Uninterrupted::begin();
+        self.0.clear();
     }
 }
 

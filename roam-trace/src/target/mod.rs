@@ -15,6 +15,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
+use std::rc::Rc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -174,17 +175,19 @@ impl Target {
 
     /// What reading its registries takes, as far as they can be read.
     pub fn need(&self) -> Budget {
-        Budget::need(&self.headers().unwrap_or_default())
+        let own = self.own_registries().unwrap_or_default();
+        let headers: Vec<_> = own.into_iter().map(|(_, header)| header).collect();
+        Budget::need(&headers)
     }
 
-    /// The headers of its own registries, as far as they can be read.
-    fn headers(&self) -> Result<Vec<HeaderRecord>, TargetError> {
+    /// Its own registries and their headers, as far as they can be read.
+    fn own_registries(&self) -> Result<Vec<(Rc<File>, HeaderRecord)>, TargetError> {
         let regions = region::open_regions(&self.process, &self.regions)?;
-        let headers = regions
-            .files
-            .iter()
-            .filter_map(|region| read::read_header(region.as_ref()).ok());
-        Ok(headers.filter(|header| self.owns(header)).collect())
+        let with_header = |region: Rc<File>| {
+            let header = read::read_header(region.as_ref()).ok()?;
+            self.owns(&header).then_some((region, header))
+        };
+        Ok(regions.files.into_iter().filter_map(with_header).collect())
     }
 
     /// Whether it has a registry of its own.
@@ -193,7 +196,7 @@ impl Target {
     ///
     /// Where it may not be looked at, or ended.
     pub fn has_registry(&self) -> Result<bool, TargetError> {
-        Ok(!self.headers()?.is_empty())
+        Ok(!self.own_registries()?.is_empty())
     }
 
     /// Reads the connections of the process's own registries alone, for each of those.
@@ -202,15 +205,10 @@ impl Target {
     ///
     /// Where it may not be looked at, or ended.
     pub fn read_connections(&self) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
-        let regions = region::open_regions(&self.process, &self.regions)?;
         let mut budget = self.budget;
-        Ok(regions
-            .files
-            .iter()
-            .filter(|region| {
-                read::read_header(region.as_ref()).is_ok_and(|header| self.owns(&header))
-            })
-            .filter_map(|region| read::read_connections(region.as_ref(), &mut budget).ok())
+        let own = self.own_registries()?.into_iter();
+        Ok(own
+            .filter_map(|(region, _)| read::read_connections(region.as_ref(), &mut budget).ok())
             .collect())
     }
 

@@ -135,7 +135,7 @@ fn a_process_that_ends_ends_the_watch() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(tool.stderr.take().unwrap()).lines();
-    lines.find(|line| line.as_ref().unwrap().contains("seeded"));
+    lines.find(|line| line.as_ref().unwrap().contains("watching"));
     target.kill_and_collect();
     let last = lines.last().unwrap().unwrap();
     assert_eq!(
