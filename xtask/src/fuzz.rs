@@ -112,7 +112,7 @@ fn fuzz(target: Target, seconds: u32) -> Result<Fuzzed> {
     let mut command = cargo_fuzz(&["run"]);
     command
         .arg(&target)
-        .args([found, scratch::root().join("fuzz/corpus").join(&target)])
+        .args([found, scratch::root().join("testing/fuzz/corpus").join(&target)])
         .arg("--")
         .arg(format!("-max_total_time={seconds}"))
         .args(LIMITS);
@@ -142,7 +142,7 @@ fn inputs(output: &str) -> u64 {
 fn cargo_fuzz(arguments: &[&str]) -> Command {
     let mut command = process::cargo(["fuzz"]);
     command
-        .current_dir(scratch::root().join("fuzz"))
+        .current_dir(scratch::root().join("testing/fuzz"))
         .env("RUSTUP_TOOLCHAIN", machine::NIGHTLY)
         .args(arguments)
         .arg("--target-dir")

@@ -39,7 +39,7 @@ impl Build {
             ("dev", "debug")
         };
         let binary = format!("{name}-{kind}");
-        let project = scratch::root().join("interop").join(kind);
+        let project = scratch::root().join("testing/interop").join(kind);
         let features = features.join(",");
         process::require(scratch::cargo_in(
             &project,

@@ -92,9 +92,9 @@ const PARTS: [Part; 18] = [
 ];
 
 /// Cargo projects that are not members of the workspace; the builds of `interop` share their sources.
-const OUTSIDE: [&str; 2] = ["interop/drop-in", "interop/published"];
+const OUTSIDE: [&str; 2] = ["testing/interop/drop-in", "testing/interop/published"];
 const EBPF: &str = "roam-trace-ebpf";
-const FUZZ: &str = "fuzz";
+const FUZZ: &str = "testing/fuzz";
 
 /// Runs everything, or what needs no root.
 pub(crate) fn run(rootless: bool) -> Result<Tally> {
