@@ -16,10 +16,10 @@ use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, Connection, Direction, Mark, Outcome, Phase, Request,
     RequestKind, RequestStart,
 };
-use roam_diagnostic::state::adopt_incoming;
 use roam_wire::ConnectionId;
 
 use super::{ChannelTracker, ConnectionTracker, outcome_of};
+use crate::diagnostic::adopt_incoming;
 use crate::{ChannelId, ChannelRegistry, Context};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
