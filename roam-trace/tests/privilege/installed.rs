@@ -54,14 +54,14 @@ fn the_advised_capabilities_are_enough_and_none_is_too_many() {
     };
     assert_eq!(check(&advised), (0, 0));
     let names: Vec<_> = advised.trim_end_matches("=ep").split(',').collect();
-    for left_out in &names {
+    for truncated in &names {
         let rest: Vec<_> = names
             .iter()
-            .filter(|name| *name != left_out)
+            .filter(|name| *name != truncated)
             .copied()
             .collect();
         let done = check(&format!("{}=ep", rest.join(",")));
-        assert_ne!(done, (0, 0), "{left_out} is not needed");
+        assert_ne!(done, (0, 0), "{truncated} is not needed");
     }
     assert_eq!(check(""), (3, 3));
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use facet::Facet;
 use roam::{Context, Rx, Tunnel, Tx};
 
-use crate::host::Node;
+use roam_dump::model::Node;
 
 /// The application's own error.
 #[derive(Clone, Debug, Facet, PartialEq)]
