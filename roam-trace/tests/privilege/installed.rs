@@ -13,10 +13,10 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The capabilities that the README puts on the file.
+/// The capabilities that docs/privileges.md puts on the file.
 fn advised() -> String {
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let line = readme
+    let page = fs::read_to_string(repository().join("docs/privileges.md")).unwrap();
+    let line = page
         .lines()
         .find_map(|line| line.strip_prefix("$ sudo setcap "))
         .unwrap();
