@@ -24,7 +24,7 @@ pub mod model;
 mod own;
 
 use budget::Oldest;
-pub use budget::{Budget, LeftOut};
+pub use budget::{Budget, Truncated};
 #[cfg(not(loom))]
 pub use own::read_own;
 
@@ -139,9 +139,9 @@ pub struct Image {
     /// Rows that stayed half written while they were read.
     pub torn: u64,
     /// Rows whose content contradicts their place.
-    pub refused: u64,
+    pub invalid: u64,
     /// What there was no room or no time for.
-    pub left_out: LeftOut,
+    pub truncated: Truncated,
 }
 
 impl Image {
@@ -199,7 +199,7 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     // Those who waited longest have their arguments shown if not all can.
     requests.sort_unstable_by_key(began);
     let arguments = reader.read_all_arguments(&requests)?;
-    reader.left_out.connections = 0;
+    reader.truncated.connections = 0;
     reader.read_connections(&mut connections)?;
     let methods = reader.read_names(Table::Methods, |row: &MethodRecord| {
         (row.method_id, text(&row.name, row.name_bytes))
@@ -223,11 +223,11 @@ pub fn read_within<M: RegionMemory + ?Sized>(
         methods: methods.into_iter().collect(),
         types,
         torn: reader.torn,
-        refused: reader.refused,
-        left_out: LeftOut {
+        invalid: reader.invalid,
+        truncated: Truncated {
             requests: requests_left_out,
             channels: channels_left_out,
-            ..reader.left_out
+            ..reader.truncated
         },
     })
 }
@@ -344,8 +344,8 @@ struct Reader<'a, M: ?Sized> {
     pauses: u32,
     budget: Budget,
     torn: u64,
-    refused: u64,
-    left_out: LeftOut,
+    invalid: u64,
+    truncated: Truncated,
 }
 
 impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
@@ -356,8 +356,8 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
             pauses: PAUSES,
             budget,
             torn: 0,
-            refused: 0,
-            left_out: LeftOut::default(),
+            invalid: 0,
+            truncated: Truncated::default(),
         }
     }
 
@@ -366,15 +366,15 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
         connections: &mut BTreeMap<u64, ConnectionRecord>,
     ) -> io::Result<()> {
         let room = self.budget.connections;
-        let mut left_out = 0;
+        let mut truncated = 0;
         self.for_each_row::<ConnectionRecord>(Table::Connections, |row| {
             if connections.len() < room || connections.contains_key(&row.serial) {
                 connections.insert(row.serial, *row);
             } else {
-                left_out += 1;
+                truncated += 1;
             }
         })?;
-        self.left_out.connections += left_out;
+        self.truncated.connections += truncated;
         Ok(())
     }
 
@@ -401,7 +401,7 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
                 continue;
             }
             let Some(left) = self.budget.arguments.checked_sub(1) else {
-                self.left_out.arguments += 1;
+                self.truncated.arguments += 1;
                 continue;
             };
             if let Some(text) = self.read_arguments(row)? {
@@ -452,7 +452,7 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
             }
             let count = per_chunk.min(slots - first).min(self.budget.slots);
             if count == 0 {
-                self.left_out.slots += (slots - first) as u64;
+                self.truncated.slots += (slots - first) as u64;
                 break;
             }
             self.budget.slots -= count;
@@ -486,7 +486,7 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
                     if Serial(row.serial()).slot() == slot {
                         visit(&row);
                     } else {
-                        self.refused += 1;
+                        self.invalid += 1;
                     }
                 }
             }
@@ -501,7 +501,7 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
     /// ended, and what it holds began after the reader did. A row that stays half written is torn.
     fn retry<R: Row>(&mut self, table: Table, slot: u32) -> io::Result<Option<R>> {
         let Some(left) = self.budget.retries.checked_sub(1) else {
-            self.left_out.slots += 1;
+            self.truncated.slots += 1;
             return Ok(None);
         };
         self.budget.retries = left;
@@ -569,7 +569,7 @@ impl<'a, M: RegionMemory + ?Sized> Reader<'a, M> {
         }
         self.budget.names -= names.len();
         if names.len() == room {
-            self.left_out.names += (slots - room) as u64;
+            self.truncated.names += (slots - room) as u64;
         }
         Ok(names)
     }

@@ -117,7 +117,7 @@ impl Budget {
 
 /// What there was besides what was kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LeftOut {
+pub struct Truncated {
     /// Rows of connections.
     pub connections: u64,
     /// Rows of requests, younger ones.
@@ -132,7 +132,7 @@ pub struct LeftOut {
     pub slots: u64,
 }
 
-impl LeftOut {
+impl Truncated {
     /// Whether everything was kept.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
@@ -148,7 +148,7 @@ pub(super) struct Oldest<R> {
     room: usize,
     /// When, and then the serial: what is kept is the same at every look.
     began: fn(&R) -> (u64, u64),
-    left_out: u64,
+    truncated: u64,
 }
 
 impl<R> Oldest<R> {
@@ -158,7 +158,7 @@ impl<R> Oldest<R> {
             rows: Vec::with_capacity(most.min(room + room / SPARE)),
             room,
             began,
-            left_out: 0,
+            truncated: 0,
         }
     }
 
@@ -173,7 +173,7 @@ impl<R> Oldest<R> {
     fn drop_youngest(&mut self) {
         if self.rows.len() > self.room {
             self.rows.select_nth_unstable_by_key(self.room, self.began);
-            self.left_out += (self.rows.len() - self.room) as u64;
+            self.truncated += (self.rows.len() - self.room) as u64;
             self.rows.truncate(self.room);
         }
     }
@@ -182,7 +182,7 @@ impl<R> Oldest<R> {
     pub(super) fn finish(mut self) -> (Vec<R>, u64) {
         self.drop_youngest();
         self.rows.shrink_to_fit();
-        (self.rows, self.left_out)
+        (self.rows, self.truncated)
     }
 }
 
@@ -190,12 +190,12 @@ impl<R> Oldest<R> {
 mod tests {
     use super::*;
 
-    fn check(room: usize, rows: &[u64], kept: &[u64], left_out: u64) {
+    fn check(room: usize, rows: &[u64], kept: &[u64], truncated: u64) {
         let mut oldest = Oldest::new(rows.len(), room, |row| (*row, 0));
         rows.iter().for_each(|row| oldest.push(*row));
         let (mut rows, left) = oldest.finish();
         rows.sort_unstable();
-        assert_eq!((&*rows, left), (kept, left_out));
+        assert_eq!((&*rows, left), (kept, truncated));
     }
 
     fn check_division(rows: usize, needs: &[usize], shares: &[usize]) {

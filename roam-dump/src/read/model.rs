@@ -32,6 +32,6 @@ pub fn rows<R: Row>(memory: &impl RegionMemory, table: Table, slots: u32) -> Vec
     reader
         .for_each_row::<R>(table, |row| rows.push(*row))
         .unwrap();
-    assert_eq!(reader.refused, 0);
+    assert_eq!(reader.invalid, 0);
     rows
 }

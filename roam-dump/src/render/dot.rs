@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io;
 
 use super::graph::Line;
-use crate::wait::{Confidence, Deadlock, WaitGraph};
+use crate::model::{Confidence, Deadlock, WaitGraph};
 
 /// Writes the graph in the DOT language. Arrows go from what waits to what it waits for; dashed ones are not
 /// certain, and what is at the bottom is red.
@@ -46,7 +46,7 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
             "  n{} -> n{} [style={style}, tooltip=\"{}\"];",
             edge.from,
             edge.to,
-            escaped(edge.ground.as_str())
+            escaped(edge.basis.as_str())
         )?;
     }
     writeln!(out, "}}")

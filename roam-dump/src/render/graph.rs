@@ -9,7 +9,7 @@ use roam_trace_common::event::Phase;
 
 use super::text::Options;
 use crate::duration::Age;
-use crate::wait::{Deadlock, Node, NodeKind, Root, WaitGraph};
+use crate::model::{Deadlock, Node, NodeKind, Root, WaitGraph};
 
 /// Lines that differ in nothing but their age are shown that often.
 const ALIKE: usize = 3;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::snapshot::Dump;
+use crate::model::Dump;
 
 /// Writes the dump as one JSON object and a line break.
 ///

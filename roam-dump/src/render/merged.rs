@@ -11,7 +11,7 @@ use super::text::{
     ChannelLine, ConnectionLine, Options, RULE, render_window, request_lines, section, sources,
     time,
 };
-use crate::snapshot::{Dump, Snapshot};
+use crate::model::{Dump, Snapshot};
 
 /// Writes everything but the wait graph.
 ///

@@ -1,4 +1,4 @@
-//! Turns a [`Dump`](crate::snapshot::Dump) into what people and programs read.
+//! Turns a [`Dump`](crate::model::Dump) into what people and programs read.
 //! Never sees a raw byte of a target.
 
 pub mod dot;

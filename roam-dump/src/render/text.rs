@@ -14,8 +14,8 @@ use roam_trace_common::event::{
 
 use super::{graph, merged};
 use crate::duration::Age;
-use crate::snapshot::{Channel, Connection, Dump, Request, Snapshot, Source, Traffic, Window};
-use crate::wait::Verdict;
+use crate::model::Verdict;
+use crate::model::{Channel, Connection, Dump, Request, Snapshot, Source, Traffic, Window};
 
 pub(super) const RULE: &str = "============================================================";
 
