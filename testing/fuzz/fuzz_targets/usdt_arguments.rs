@@ -3,12 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use roam_trace::target::elf::{ElfError, probe_sites};
-use roam_trace_fuzz::image;
+use roam_trace_fuzz::elf;
 
 fuzz_target!(|arguments: &[u8]| {
     let mut strings = b"roam\0request_end\0".to_vec();
     strings.extend(arguments);
-    let file = image::with_note(&strings);
+    let file = elf::with_note(&strings);
     let expected = arguments
         .split(|&byte| byte == 0)
         .next()

@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use roam_diagnostic::probe;
 use roam_diagnostic::registry::Connection;
-use roam_trace_common::registry::{HEADER_BYTES, HeaderRecord, MAGIC, REGION_NAME};
-use zerocopy::{FromZeros, IntoBytes};
+use roam_trace_common::registry::{HEADER_BYTES, HeaderRecord, REGION_NAME};
+use zerocopy::IntoBytes;
 
 use crate::log::{Log, STORM, mix};
 use crate::work;
@@ -184,11 +184,12 @@ pub(crate) fn close_descriptors() {
 
 /// A registry as a library with another version of `roam-diagnostic` has it.
 pub(crate) fn publish_other_version(version: u32) {
-    let mut header = HeaderRecord::new_zeroed();
-    header.magic = MAGIC;
-    header.abi_version = version;
-    header.header_bytes = HEADER_BYTES as u32;
-    header.process_id = std::process::id();
+    let header = HeaderRecord {
+        abi_version: version,
+        process_id: std::process::id(),
+        process_start_ticks: 0,
+        ..registry_image::header([0; 6])
+    };
     let name = std::ffi::CString::new(REGION_NAME).expect("a name without zeros");
     // SAFETY: the descriptor is fresh and stays open, the mapping is never accessed but here, and has a page.
     unsafe {
