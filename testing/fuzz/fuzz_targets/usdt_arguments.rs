@@ -1,4 +1,4 @@
-//! What a note says of a probe's arguments: kept as it is where it is printable, refused where it is not.
+//! The arguments string of a probe's note: taken as it is if it is printable, an error otherwise.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

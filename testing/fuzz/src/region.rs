@@ -1,4 +1,4 @@
-//! A registry whose every byte the input decides, and which may change or shrink between two reads.
+//! A registry whose every byte comes from the input, and which may change or shrink between two reads.
 //!
 //! An input is a list of edits, then the region. An edit is four bytes: before which read it happens, where
 //! (two bytes, in words of eight), and what every byte of that word becomes. The list ends with an edit
@@ -26,7 +26,7 @@ struct Edit {
     value: u8,
 }
 
-/// Memory under somebody else's hands.
+/// Memory that changes while it is read.
 #[derive(Debug)]
 pub struct Shifting {
     edits: Vec<Edit>,
@@ -94,7 +94,7 @@ fn unpack(packed: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An input: edits, and a region whose rows `row` tells; a row may be shorter than its slot.
+/// Encodes an input: edits, and a region with the rows that `row` returns, which may be shorter than a slot.
 pub fn pack(edits: &[(u8, u16, u8)], mut row: impl FnMut(Table, u32) -> Vec<u8>) -> Vec<u8> {
     let header = registry_image::header([SLOTS; 6]);
     let mut image = vec![0; registry_image::bytes(&header) as usize];
