@@ -6,7 +6,8 @@ use roam_trace_common::event::{ConnectionState, Role};
 use serde::Serialize;
 
 use super::id::id;
-use super::{Source, Verdict};
+use super::source::Source;
+use super::verdict::Verdict;
 
 /// A connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]

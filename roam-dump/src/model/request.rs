@@ -7,7 +7,8 @@ use roam_trace_common::event::{Direction, Mark, Phase, RequestKind};
 use serde::Serialize;
 
 use super::id::{id, optional_id};
-use super::{Source, Verdict};
+use super::source::Source;
+use super::verdict::Verdict;
 
 /// A request in flight.
 #[derive(Debug, Clone, PartialEq, Serialize)]
