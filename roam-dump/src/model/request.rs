@@ -42,7 +42,7 @@ pub struct Request {
     pub arguments: Option<Box<str>>,
     /// How far it got.
     pub phase: Phase,
-    /// Whether its driver tells when it is written.
+    /// Whether its driver reports when it is written.
     pub writes_observable: bool,
     /// Why it stays although nothing can come of it.
     pub mark: Option<Mark>,

@@ -1,13 +1,12 @@
-//! How much of a registry is read and kept. Whoever writes one may claim, and have, more than a reader has
-//! memory and time for.
+//! How much of a registry is read. A target may claim, and have, more than a reader has memory and time for.
 
 use roam_trace_common::limits;
 use roam_trace_common::registry::{FLAG_ARGUMENTS, HeaderRecord, Table};
 
-/// What may still be read and kept. Registries of one process share one.
+/// What may still be read. The registries of a process share one budget.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Rows and names that are kept. Of requests and channels, the oldest.
+    /// Rows and names; of requests and channels, the oldest.
     pub rows: usize,
     /// Rows of connections among them.
     pub connections: usize,
@@ -15,11 +14,11 @@ pub struct Budget {
     pub channels: usize,
     /// Names among them.
     pub names: usize,
-    /// Requests of which the arguments are kept.
+    /// Requests whose arguments are read.
     pub arguments: usize,
-    /// Slots that are looked at.
+    /// Slots that are scanned.
     pub slots: usize,
-    /// Rows that are looked at again because they changed meanwhile.
+    /// Rows that are read again because they changed meanwhile.
     pub retries: usize,
 }
 
@@ -88,7 +87,7 @@ impl Budget {
             arguments: with_arguments
                 .map(|header| slots(header, Table::Requests))
                 .sum(),
-            // Connections are looked at twice.
+            // Connections are scanned twice.
             slots: requests + 2 * connections + channels,
             retries: requests + 2 * connections + channels,
         }

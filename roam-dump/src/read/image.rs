@@ -25,7 +25,7 @@ pub struct Image {
     pub types: Vec<Vec<u8>>,
     /// Rows that stayed half written while they were read.
     pub torn: u64,
-    /// Rows whose content contradicts their place.
+    /// Rows whose serial contradicts their slot.
     pub invalid: u64,
     /// What there was no room or no time for.
     pub truncated: Truncated,
@@ -45,7 +45,7 @@ impl Image {
     }
 }
 
-/// What there was besides what was kept.
+/// What was not read for lack of room or time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Truncated {
     /// Rows of connections.
@@ -58,12 +58,12 @@ pub struct Truncated {
     pub names: u64,
     /// Requests of which the arguments were.
     pub arguments: u64,
-    /// Slots that were not looked at, or not once more where they changed meanwhile.
+    /// Slots that were not scanned, or not read again where they changed meanwhile.
     pub slots: u64,
 }
 
 impl Truncated {
-    /// Whether everything was kept.
+    /// Whether everything was read.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }

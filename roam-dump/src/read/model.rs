@@ -1,4 +1,4 @@
-//! The scan on memory that loom looks after.
+//! The scan of memory made of loom's atomics.
 
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
@@ -8,7 +8,7 @@ use super::budget::Budget;
 use super::memory::RegionMemory;
 use super::scan::{Row, Scan};
 
-/// The live rows of a table of `slots` slots that begins at offset 0, as one look of the scan finds them.
+/// The live rows of a table of `slots` slots that begins at offset 0, as one scan finds them.
 pub fn rows<R: Row>(memory: &impl RegionMemory, table: Table, slots: u32) -> Vec<R> {
     let table_record = TableRecord {
         offset: 0,

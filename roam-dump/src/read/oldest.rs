@@ -1,13 +1,13 @@
 //! Keeps the oldest rows of a table that has more than there is room for.
 
-/// One part in so many of the rows that are kept: as much more is taken before the youngest are dropped.
+/// Up to one part in so many of the rows is taken on top before the youngest are dropped.
 const SPARE: usize = 8;
 
 /// Keeps the oldest rows of all that it is given.
 pub(super) struct Oldest<R> {
     rows: Vec<R>,
     room: usize,
-    /// When, and then the serial: what is kept is the same at every look.
+    /// The start, then the serial: every scan keeps the same rows.
     began: fn(&R) -> (u64, u64),
     truncated: u64,
 }
@@ -25,7 +25,7 @@ impl<R> Oldest<R> {
 
     pub(super) fn push(&mut self, row: R) {
         self.rows.push(row);
-        // Not for every row: it looks at all of them.
+        // Not for every row, since each call goes through all of them.
         if self.rows.len() >= self.room + self.room / SPARE {
             self.drop_youngest();
         }
@@ -39,7 +39,7 @@ impl<R> Oldest<R> {
         }
     }
 
-    /// The rows that were kept, in no order, and how many were not.
+    /// The oldest rows, in no order, and the number of rows that were dropped.
     pub(super) fn finish(mut self) -> (Vec<R>, u64) {
         self.drop_youngest();
         self.rows.shrink_to_fit();
@@ -51,12 +51,12 @@ impl<R> Oldest<R> {
 mod tests {
     use super::*;
 
-    fn check(room: usize, rows: &[u64], kept: &[u64], truncated: u64) {
+    fn check(room: usize, rows: &[u64], expected: &[u64], truncated: u64) {
         let mut oldest = Oldest::new(rows.len(), room, |row| (*row, 0));
         rows.iter().for_each(|row| oldest.push(*row));
-        let (mut rows, left) = oldest.finish();
+        let (mut rows, dropped) = oldest.finish();
         rows.sort_unstable();
-        assert_eq!((&*rows, left), (kept, truncated));
+        assert_eq!((&*rows, dropped), (expected, truncated));
     }
 
     #[test]

@@ -16,9 +16,9 @@ use super::memory::{RegionMemory, read_full};
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 19;
-/// Looks at a row that keeps changing before it is given up.
+/// Times that a row is read which keeps changing, before it is given up.
 const ATTEMPTS: usize = if cfg!(loom) { 0 } else { 16 };
-/// How long to wait for the writer of a half-written row between two looks. A fuzzer and loom have none.
+/// How long to wait for the writer of a half-written row between two readings. A fuzzer and loom have no other writer to wait for.
 const PAUSE: Duration = Duration::from_millis(if cfg!(any(fuzzing, loom)) { 0 } else { 1 });
 /// Waits in all: a registry full of half-written rows must not hold the reader up.
 const PAUSES: u32 = 20;
@@ -138,7 +138,7 @@ impl<'a, M: RegionMemory + ?Sized> Scan<'a, M> {
         Ok(())
     }
 
-    /// Looks again at a row that changed while it was read.
+    /// Reads a row again that changed while it was read.
     ///
     /// A row whose sequence keeps growing was released and claimed anew each time: what it held has
     /// ended, and what it holds began after the reader did. A row that stays half written is torn.

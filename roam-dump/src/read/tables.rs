@@ -39,7 +39,7 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     let header = read_header(memory)?;
     let mut scan = Scan::new(memory, header, *budget);
     // A connection outlives its requests, but one may open while requests are read and
-    // another may close: look before and after.
+    // another may close: scan them before and after.
     let mut connections = BTreeMap::new();
     scan.read_connections(&mut connections)?;
     let began = |row: &ChannelRecord| (row.opened_ns, row.serial);

@@ -18,7 +18,7 @@ pub(super) struct RowGroups {
     groups: HashMap<GroupKey, RowGroup>,
 }
 
-/// How a node key but for its age. Names are told apart by where they are kept, since the graph keeps each
+/// What the nodes of a group have in common. Names are compared by their address, since the graph holds each
 /// name of a process once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum GroupKey {

@@ -11,7 +11,7 @@ use crate::model::Snapshot;
 
 pub(super) const RULE: &str = "============================================================";
 
-/// How the text looks.
+/// Colours and time zone of the text.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Whether headings and long waits are coloured.
