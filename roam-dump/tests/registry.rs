@@ -1,6 +1,6 @@
 //! What is written to this process's registry is what its reader finds.
 //!
-//! The registry is one for the process, so every test looks at rows of its own.
+//! The registry is one for the process, so every test reads rows of its own.
 
 use roam_dump::decode::from_registry;
 use std::sync::atomic::{AtomicBool, Ordering};

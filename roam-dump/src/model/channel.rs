@@ -6,7 +6,8 @@ use roam_trace_common::event::{ChannelDirection, ChannelSide};
 use serde::Serialize;
 
 use super::id::{id, optional_id};
-use super::{Source, Verdict};
+use super::source::Source;
+use super::verdict::Verdict;
 
 /// An open channel.
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -6,7 +6,8 @@ use roam_trace_common::event::{ConnectionState, Role};
 use serde::Serialize;
 
 use super::id::id;
-use super::{Source, Verdict};
+use super::source::Source;
+use super::verdict::Verdict;
 
 /// A connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,13 +41,13 @@ pub struct Connection {
     pub received: Option<Traffic>,
     /// The channel that the driver waits to deliver to, and nothing else moves meanwhile.
     pub delivering: Option<Delivering>,
-    /// The driver of the link, in the root's row; not known from probes, nor of drivers that do not tell.
+    /// The driver of the link, in the root's row; not known from probes, nor of drivers that do not report.
     pub driver: Option<Driver>,
     /// Why it is stuck, if it is.
     pub verdict: Option<Verdict>,
 }
 
-/// What the driver of a link last told.
+/// What the driver of a link reported last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Driver {
     /// Microseconds since it came round its loop.

@@ -11,7 +11,7 @@ use super::{Code, Process};
 /// Who waits for whom.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct WaitGraph {
-    /// Everything that waits or is waited for; edges and roots name places in this list.
+    /// Everything that waits or is waited for; edges and roots hold indexes into this list.
     pub nodes: Vec<Node>,
     /// From what waits to what it waits for.
     pub edges: Vec<Edge>,

@@ -10,6 +10,7 @@ mod id;
 mod process;
 mod request;
 mod snapshot;
+mod source;
 mod verdict;
 mod window;
 
@@ -20,6 +21,7 @@ pub use gap::Gap;
 pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Root, WaitGraph};
 pub use process::{Process, ProcessState};
 pub use request::Request;
-pub use snapshot::{Snapshot, Source};
+pub use snapshot::Snapshot;
+pub use source::Source;
 pub use verdict::{Code, Evidence, Relation, Verdict};
 pub use window::{ConnectionWindow, Window};

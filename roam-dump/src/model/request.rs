@@ -7,7 +7,8 @@ use roam_trace_common::event::{Direction, Mark, Phase, RequestKind};
 use serde::Serialize;
 
 use super::id::{id, optional_id};
-use super::{Source, Verdict};
+use super::source::Source;
+use super::verdict::Verdict;
 
 /// A request in flight.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -41,7 +42,7 @@ pub struct Request {
     pub arguments: Option<Box<str>>,
     /// How far it got.
     pub phase: Phase,
-    /// Whether its driver tells when it is written.
+    /// Whether its driver reports when it is written.
     pub writes_observable: bool,
     /// Why it stays although nothing can come of it.
     pub mark: Option<Mark>,

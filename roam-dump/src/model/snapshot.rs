@@ -1,10 +1,8 @@
 //! What one process was waiting for at one moment.
 
-use std::fmt;
-
 use serde::Serialize;
 
-use super::{Channel, Connection, Gap, Process, Request, Window};
+use super::{Channel, Connection, Gap, Process, Request, Source, Window};
 
 /// What one process was waiting for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,27 +42,5 @@ impl Snapshot {
     pub fn retain_older(&mut self, min_age_us: u64) {
         self.requests.retain(|row| row.age_us >= min_age_us);
         self.channels.retain(|row| row.age_us >= min_age_us);
-    }
-}
-
-/// Where a row or a whole snapshot comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// The process's registry.
-    Registry,
-    /// The kernel maps that its probes fill.
-    Probes,
-    /// Both, and they agree.
-    Both,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Registry => "registry",
-            Self::Probes => "probes",
-            Self::Both => "registry and probes",
-        })
     }
 }

@@ -22,7 +22,7 @@ pub struct Verdict {
     pub evidence: Arc<[Evidence]>,
 }
 
-/// The cases that rules tell apart.
+/// The kinds of verdicts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -66,7 +66,7 @@ pub enum Code {
     NotConnected,
     /// Several connections may be the other end.
     PeerAmbiguous,
-    /// The two ends contradict each other, after a second look too.
+    /// The two ends contradict each other, in a second reading too.
     Inconsistent,
     /// It waits for something that waits for it.
     Deadlock,
@@ -117,7 +117,7 @@ pub enum Evidence {
         /// Microseconds since then, `null` for never.
         age_us: Option<u64>,
     },
-    /// What a driver told.
+    /// What a driver reported.
     Driver {
         /// The process that it is in.
         pid: u32,

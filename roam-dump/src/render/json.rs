@@ -1,4 +1,4 @@
-//! The dump as JSON: the fields of [`crate::snapshot`] in their order.
+//! The dump as JSON: the fields of [`crate::model`] in their order.
 
 use std::io;
 

@@ -3,6 +3,12 @@
 
 pub mod dot;
 pub mod graph;
+mod group;
 pub mod json;
+mod layout;
 mod merged;
+mod node;
+mod process;
+mod row;
 pub mod text;
+mod window;
