@@ -7,7 +7,7 @@ use facet::Facet;
 use roam_wire::ConnectionId;
 
 use crate::dispatch::DispatchContext;
-use crate::message::encode;
+use crate::payload::encode;
 use crate::record::{ChannelEnd, ChannelLink};
 use crate::reflect::Half;
 use crate::runtime::{self, Receiver, Sender, TrySendError};

@@ -2,7 +2,7 @@
 //! refusal ([`RoamError`]), the way to the peer ([`TransportError`]), the bytes
 //! that came back ([`DecodeError`]), and all of them in one ([`CallError`]).
 
-use std::fmt;
+use std::{fmt, io};
 
 use facet::Facet;
 use roam_frame::OwnedMessage;
@@ -174,4 +174,27 @@ impl<TransportError> From<TransportError> for ClientError<TransportError> {
 pub enum DispatchError {
     /// The result did not serialize.
     Encode(facet_postcard::SerializeError),
+}
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// No attempt succeeded.
+    #[error("reconnection failed after {attempts} attempts: {original}")]
+    RetriesExhausted {
+        /// How one of them failed.
+        #[source]
+        original: io::Error,
+        /// How many there were.
+        attempts: u32,
+    },
+    /// There is no way to the peer.
+    #[error("connection failed: {0}")]
+    ConnectFailed(#[source] io::Error),
+    /// The call itself failed.
+    #[error("RPC error: {0}")]
+    Rpc(#[from] TransportError),
+    /// The peer does not want the virtual connection.
+    #[error("connection rejected: {0}")]
+    Rejected(String),
 }

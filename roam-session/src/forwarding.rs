@@ -7,9 +7,10 @@
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use crate::dispatch::{HandlerFuture, Responder, refusal};
+use crate::dispatch::{HandlerFuture, Responder};
 use crate::drain::Drain;
 use crate::handle::RawRequest;
+use crate::payload::refusal;
 use crate::record::ChannelTracker;
 use crate::runtime::{self, Receiver};
 use crate::{
@@ -47,14 +48,14 @@ impl ServiceDispatcher for ForwardingDispatcher {
         registry: &mut ChannelRegistry,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
         let responder = Responder::new(cx, registry, payload.len());
-        let request = Arc::clone(responder.request());
+        let watcher = responder.request().watcher();
         let upstream = self.upstream.clone();
         let method_id = cx.method_id.raw();
         let forwarding: HandlerFuture = if cx.channels.is_empty() {
             let ids = registry.response_channel_ids();
             Box::pin(forward_unary(responder, upstream, method_id, payload, ids))
         } else {
-            let channels = registry.for_request(request.row(), |registry| {
+            let channels = registry.for_request(responder.request().row(), |registry| {
                 cx.channels
                     .iter()
                     .map(|&downstream| ForwardedChannel::open(downstream, registry, &upstream))
@@ -64,7 +65,7 @@ impl ServiceDispatcher for ForwardingDispatcher {
                 responder, upstream, method_id, payload, channels,
             ))
         };
-        request.watch(forwarding)
+        watcher.watch(forwarding)
     }
 }
 

@@ -8,49 +8,24 @@ use facet::{Facet, Shape};
 use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Outcome, Request, RequestKind};
 use roam_wire::{ConnectionId, Metadata, MetadataValue};
 
+use crate::connection::Shared;
 use crate::diagnostic::DiagnosticState;
 use crate::drain::Drain;
-use crate::message::encode;
+use crate::foreign::join_handle;
+use crate::payload::encode;
 use crate::record::{
-    self, Announced, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker, HandleSeat,
-    Outgoing,
+    self, Announcements, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker,
+    HandleRegistration, Outgoing,
 };
 use crate::reflect::{Half, for_each_channel};
 use crate::registry::{RECEIVED_ITEMS, Routed};
 use crate::runtime::{self, Receiver, Sender, TrySendError, oneshot};
 use crate::slot::{ReceiverSlot, SenderSlot};
 use crate::{
-    ChannelError, ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectError, DriverMessage,
-    RequestIdGenerator, ResponseData, Role, ServiceDispatcher, TransportError, collect_channel_ids,
-    patch_channel_ids,
+    ChannelError, ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectError, ConnectionHandle,
+    DriverMessage, RequestIdGenerator, ResponseData, Role, ServiceDispatcher, TransportError,
+    collect_channel_ids, patch_channel_ids,
 };
-
-/// One end of a connection, for calling the other one. Clones share it.
-#[derive(Clone)]
-pub struct ConnectionHandle {
-    shared: Arc<Shared>,
-}
-
-/// What the clones of a handle share.
-struct Shared {
-    conn_id: ConnectionId,
-    driver_tx: Sender<DriverMessage>,
-    request_ids: RequestIdGenerator,
-    channel_ids: ChannelIdAllocator,
-    channels: Mutex<ChannelRegistry>,
-    diagnostic_state: Option<Arc<DiagnosticState>>,
-    seat: HandleSeat,
-    announcements: Option<Announcements>,
-}
-
-/// Where this crate's driver looks for the rows of what handles ask it to send.
-#[derive(Clone, Default)]
-pub(crate) struct Announcements {
-    /// Of the connection.
-    pub(crate) calls: Arc<Announced>,
-    /// Of the link: the driver is not told which connection's handle asks for another one.
-    pub(crate) connects: Arc<Announced>,
-}
 
 /// A call whose arguments are encoded.
 pub(crate) struct RawRequest {
@@ -108,9 +83,9 @@ impl ConnectionHandle {
         initial_credit: u32,
         diagnostic_state: Option<Arc<DiagnosticState>>,
     ) -> Self {
-        let seat = record::join_handle(conn_id, &driver_tx, role, diagnostic_state.as_ref());
+        let registration = join_handle(conn_id, &driver_tx, role, diagnostic_state.as_ref());
         let parts = (conn_id, driver_tx, role, initial_credit);
-        Self::of(parts, diagnostic_state, seat, None)
+        Self::of(parts, diagnostic_state, registration, None)
     }
 
     /// A handle of a connection that this crate's driver serves.
@@ -122,9 +97,9 @@ impl ConnectionHandle {
         connection: &Arc<ConnectionTracker>,
         announcements: Announcements,
     ) -> Self {
-        let seat = HandleSeat::borrowed(connection);
+        let registration = HandleRegistration::borrowed(connection);
         let parts = (conn_id, driver_tx, role, initial_credit);
-        Self::of(parts, None, seat, Some(announcements))
+        Self::of(parts, None, registration, Some(announcements))
     }
 
     fn of(
@@ -135,7 +110,7 @@ impl ConnectionHandle {
             u32,
         ),
         diagnostic_state: Option<Arc<DiagnosticState>>,
-        seat: HandleSeat,
+        registration: HandleRegistration,
         announcements: Option<Announcements>,
     ) -> Self {
         let channels = ChannelRegistry::of_connection(
@@ -144,7 +119,7 @@ impl ConnectionHandle {
             driver_tx.clone(),
             role,
             ChannelSide::Client,
-            seat.connection().clone(),
+            registration.connection().clone(),
         );
         Self {
             shared: Arc::new(Shared {
@@ -154,7 +129,7 @@ impl ConnectionHandle {
                 channel_ids: ChannelIdAllocator::new(role),
                 channels: Mutex::new(channels),
                 diagnostic_state,
-                seat,
+                registration,
                 announcements,
             }),
         }
@@ -172,7 +147,7 @@ impl ConnectionHandle {
 
     /// Names the connection in dumps, and its virtual connections that have no name of their own.
     pub fn set_diagnostic_name(&self, name: &str) {
-        if let Some(connection) = self.shared.seat.connection().upgrade() {
+        if let Some(connection) = self.shared.registration.connection().upgrade() {
             connection.set_name(name);
         }
     }
@@ -273,7 +248,7 @@ impl ConnectionHandle {
         let shared = &*self.shared;
         let request_id = self.alloc_request_id();
         let mut outgoing = Outgoing::start(
-            shared.seat.connection().upgrade(),
+            shared.registration.connection().upgrade(),
             shared.announcements.as_ref().map(|to| &*to.calls),
             RequestKind::Call,
             request_id,
@@ -321,7 +296,7 @@ impl ConnectionHandle {
         let shared = &*self.shared;
         let request_id = self.alloc_request_id();
         let mut outgoing = Outgoing::start(
-            shared.seat.connection().upgrade(),
+            shared.registration.connection().upgrade(),
             shared.announcements.as_ref().map(|to| &*to.connects),
             RequestKind::Connect,
             request_id,

@@ -23,14 +23,17 @@ pub mod transport;
 
 mod call;
 mod channel;
+mod connection;
+mod context;
 mod dispatch;
 mod drain;
 mod error;
 mod flow;
+mod foreign;
 mod forwarding;
 mod handle;
 mod id;
-mod message;
+mod payload;
 mod record;
 mod reflect;
 mod registry;
@@ -45,26 +48,26 @@ use roam_wire::ConnectionId;
 
 pub use call::{CallFuture, Caller, decode_response};
 pub use channel::{RxError, TxError, channel};
+pub use connection::{ChannelRegistry, ConnectionHandle, DriverMessage, ServiceDispatcher};
+pub use context::Context;
 pub use dispatch::{
-    Context, RoutedDispatcher, ServiceDispatcher, dispatch_call, dispatch_call_infallible,
-    dispatch_unknown_method,
+    RoutedDispatcher, dispatch_call, dispatch_call_infallible, dispatch_unknown_method,
 };
 pub use driver::{
-    ConnectError, ConnectionError, Driver, FramedClient, HandshakeConfig, IncomingConnection,
+    ConnectionError, Driver, FramedClient, HandshakeConfig, IncomingConnection,
     IncomingConnections, MessageConnector, Negotiated, NoDispatcher, RetryPolicy, accept_framed,
     connect_framed, connect_framed_with_policy, initiate_framed,
 };
 pub use error::{
-    BorrowedCallResult, CallError, CallResult, ClientError, DecodeError, DispatchError, Never,
-    RoamError, TransportError,
+    BorrowedCallResult, CallError, CallResult, ClientError, ConnectError, DecodeError,
+    DispatchError, Never, RoamError, TransportError,
 };
 pub use flow::{FlowControl, InfiniteCredit};
 pub use forwarding::{ForwardingDispatcher, LateBoundForwarder, LateBoundHandle};
-pub use handle::ConnectionHandle;
 pub use id::{ChannelId, ChannelIdAllocator, RequestIdGenerator, Role};
-pub use message::{DriverMessage, ResponseData};
+pub use payload::ResponseData;
 pub use reflect::{collect_channel_ids, patch_channel_ids};
-pub use registry::{ChannelError, ChannelRegistry};
+pub use registry::ChannelError;
 pub use roam_frame::{Frame, MsgDesc, OwnedMessage, Payload};
 pub use slot::{DriverTxSlot, ReceiverSlot, SenderSlot};
 pub use transport::MessageTransport;

@@ -12,48 +12,19 @@ use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Request};
 use roam_wire::ConnectionId;
 
-use crate::dispatch::DispatchContext;
-use crate::record::{self, ChannelTracker, ConnectionTracker, OwnedConnection};
+use crate::connection::{IncomingChannel, OutgoingChannel};
+use crate::foreign::join_registry;
+use crate::record::{ChannelTracker, ConnectionTracker};
 use crate::reflect::{Half, for_each_channel};
 use crate::runtime::{self, Sender, TrySendError};
 use crate::slot::{DriverTxSlot, ReceiverSlot};
-use crate::{ChannelId, ChannelIdAllocator, DriverMessage, Role};
+use crate::{ChannelId, ChannelIdAllocator, ChannelRegistry, DriverMessage, Role};
 
 /// Received items that a bound `Rx` holds before whoever delivers to it waits.
 pub(crate) const RECEIVED_ITEMS: usize = 1024;
 
 /// Allowance of a registry that was given none.
 const UNLIMITED_CREDIT: u32 = u32::MAX;
-
-/// Where the data of open channels goes.
-pub struct ChannelRegistry {
-    conn_id: ConnectionId,
-    initial_credit: u32,
-    driver_tx: Sender<DriverMessage>,
-    response_channel_ids: Arc<ChannelIdAllocator>,
-    incoming: HashMap<ChannelId, IncomingChannel>,
-    outgoing: HashMap<ChannelId, OutgoingChannel>,
-    closed: HashSet<ChannelId>,
-    side: ChannelSide,
-    connection: Weak<ConnectionTracker>,
-    /// The connection, where it is open for as long as this registry is there.
-    _owned: Option<OwnedConnection>,
-    /// The request that channels are bound for now.
-    request: Request,
-}
-
-/// A channel that this side receives on.
-struct IncomingChannel {
-    tx: Sender<Vec<u8>>,
-    credit: u32,
-    tracker: Option<Arc<ChannelTracker>>,
-}
-
-/// A channel that this side sends on under credit.
-struct OutgoingChannel {
-    credit: u32,
-    tracker: Option<Arc<ChannelTracker>>,
-}
 
 /// What became of an item that was let through.
 pub(crate) enum Routed {
@@ -95,7 +66,7 @@ impl ChannelRegistry {
         driver_tx: Sender<DriverMessage>,
         role: Role,
     ) -> Self {
-        let connection = record::join_registry(conn_id, &driver_tx, role);
+        let connection = join_registry(conn_id, &driver_tx, role);
         let tracker = connection.tracker();
         Self {
             _owned: Some(connection),
@@ -162,14 +133,6 @@ impl ChannelRegistry {
     /// The ids of channels made while handling a request.
     pub fn response_channel_ids(&self) -> Arc<ChannelIdAllocator> {
         Arc::clone(&self.response_channel_ids)
-    }
-
-    pub(crate) fn dispatch_context(&self) -> DispatchContext {
-        DispatchContext {
-            conn_id: self.conn_id,
-            channel_ids: self.response_channel_ids(),
-            driver_tx: self.driver_tx(),
-        }
     }
 
     pub(crate) fn connection(&self) -> &Weak<ConnectionTracker> {

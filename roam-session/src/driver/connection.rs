@@ -6,8 +6,7 @@ use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ChannelSide, Outcome, Phase, Request};
 use roam_wire::ConnectionId;
 
-use crate::handle::Announcements;
-use crate::record::{ConnectionTracker, Incoming, outcome_of};
+use crate::record::{Announcements, ConnectionTracker, Incoming, outcome_of};
 use crate::registry::Routed;
 use crate::runtime::{AbortHandle, OneshotSender, Sender};
 use crate::{
@@ -122,7 +121,8 @@ impl LinkConnection {
         let Some(serving) = self.requests.remove(&request_id) else {
             return false;
         };
-        serving.give_up(Outcome::Cancelled);
+        serving.request.cancel();
+        serving.abort();
         true
     }
 
@@ -134,7 +134,8 @@ impl LinkConnection {
             let _ = call.response_tx.send(Err(TransportError::ConnectionClosed));
         }
         for (_, serving) in self.requests.drain() {
-            serving.give_up(Outcome::ConnectionClosed);
+            serving.request.disconnect();
+            serving.abort();
         }
     }
 
@@ -174,8 +175,7 @@ impl LinkConnection {
 }
 
 impl Serving {
-    fn give_up(self, outcome: Outcome) {
-        self.request.abandon(outcome);
+    fn abort(self) {
         if let Some(abort) = self.abort {
             abort.abort();
         }
@@ -189,7 +189,7 @@ impl Drop for LinkConnection {
             call.row.end(Outcome::ConnectionClosed);
         }
         for (_, serving) in self.requests.drain() {
-            serving.request.abandon(Outcome::ConnectionClosed);
+            serving.request.disconnect();
         }
         self.tracker.close();
     }

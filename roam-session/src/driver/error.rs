@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::TransportError;
+use crate::ConnectError;
 
 /// Why a link ended.
 #[derive(Debug, thiserror::Error)]
@@ -44,27 +44,4 @@ impl ConnectionError {
         };
         ConnectError::ConnectFailed(io::Error::new(kind, self.to_string()))
     }
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// No attempt succeeded.
-    #[error("reconnection failed after {attempts} attempts: {original}")]
-    RetriesExhausted {
-        /// How one of them failed.
-        #[source]
-        original: io::Error,
-        /// How many there were.
-        attempts: u32,
-    },
-    /// There is no way to the peer.
-    #[error("connection failed: {0}")]
-    ConnectFailed(#[source] io::Error),
-    /// The call itself failed.
-    #[error("RPC error: {0}")]
-    Rpc(#[from] TransportError),
-    /// The peer does not want the virtual connection.
-    #[error("connection rejected: {0}")]
-    Rejected(String),
 }

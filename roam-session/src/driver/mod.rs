@@ -17,10 +17,11 @@ mod run;
 mod virtual_connection;
 
 pub use config::{HandshakeConfig, Negotiated, RetryPolicy};
-pub use error::{ConnectError, ConnectionError};
+pub use error::ConnectionError;
 pub use handshake::{accept_framed, initiate_framed};
 pub use reconnect::{FramedClient, MessageConnector, connect_framed, connect_framed_with_policy};
 pub use run::Driver;
 pub use virtual_connection::{IncomingConnection, IncomingConnections};
 
 pub use crate::dispatch::NoDispatcher;
+pub use crate::error::ConnectError;

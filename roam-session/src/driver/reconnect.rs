@@ -7,11 +7,12 @@ use std::sync::Arc;
 use facet::Facet;
 use roam_wire::Metadata;
 
-use super::{ConnectError, ConnectionError, HandshakeConfig, RetryPolicy, initiate_framed};
+use super::{ConnectionError, HandshakeConfig, RetryPolicy, initiate_framed};
 use crate::record::ConnectAttempt;
 use crate::runtime::{Mutex, sleep, spawn};
 use crate::{
-    Caller, ConnectionHandle, MessageTransport, ResponseData, ServiceDispatcher, TransportError,
+    Caller, ConnectError, ConnectionHandle, MessageTransport, ResponseData, ServiceDispatcher,
+    TransportError,
 };
 
 /// Makes transports to one peer.

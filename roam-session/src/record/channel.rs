@@ -8,7 +8,7 @@ use roam_diagnostic::registry::{
     self, Channel, ChannelDirection, ChannelOpen, ChannelSide, Request,
 };
 
-use super::ConnectionTracker;
+use super::connection::{ConnectionTracker, EndsWithConnection};
 use crate::ChannelId;
 use crate::reflect::Half;
 
@@ -99,8 +99,9 @@ impl ChannelTracker {
             connection: Arc::downgrade(&connection),
             uses: AtomicU32::new(0),
         });
+        let dependent: Weak<Self> = Arc::downgrade(&tracker);
         connection
-            .add_channel(row.serial().0, Arc::downgrade(&tracker))
+            .add_channel(row.serial().0, dependent)
             .then_some(tracker)
     }
 
@@ -152,6 +153,12 @@ impl ChannelTracker {
         if let Some(connection) = self.connection.upgrade() {
             connection.forget_channel(self.row.serial().0);
         }
+    }
+}
+
+impl EndsWithConnection for ChannelTracker {
+    fn connection_closed(&self) {
+        self.close();
     }
 }
 

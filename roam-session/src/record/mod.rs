@@ -7,17 +7,18 @@
 
 mod channel;
 mod connection;
-mod foreign;
 mod incoming;
 mod outgoing;
+mod registration;
+mod state;
 
 use roam_diagnostic::registry::{self, Outcome};
 
 pub(crate) use channel::{ChannelEnd, ChannelLink, ChannelTracker};
 pub(crate) use connection::{ConnectAttempt, ConnectionTracker, Opening};
-pub(crate) use foreign::{HandleSeat, OwnedConnection, join_handle, join_registry};
-pub(crate) use incoming::{Handler, Incoming};
-pub(crate) use outgoing::{Announced, Outgoing, RawCall, arguments};
+pub(crate) use incoming::{Handler, Incoming, RequestKey};
+pub(crate) use outgoing::{Announcements, Outgoing, RawCall, arguments};
+pub(crate) use registration::{HandleRegistration, OwnedConnection, Owner};
 
 use crate::Role;
 

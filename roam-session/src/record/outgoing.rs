@@ -35,6 +35,15 @@ impl Announced {
     }
 }
 
+/// Where this crate's driver looks for the rows of what handles ask it to send.
+#[derive(Clone, Default)]
+pub(crate) struct Announcements {
+    /// Of the connection.
+    pub(crate) calls: Arc<Announced>,
+    /// Of the link: the driver is not told which connection's handle asks for another one.
+    pub(crate) connects: Arc<Announced>,
+}
+
 /// Owns the row of a call for its caller: dropped with the caller's future, it ends the row.
 pub(crate) struct Outgoing<'a> {
     row: Request,

@@ -16,14 +16,15 @@ use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ConnectionState, Phase, Request};
 use roam_wire::{ConnectionId, Message};
 
+use super::Negotiated;
 use super::connection::LinkConnection;
 use super::virtual_connection::{Answer, IncomingConnection};
-use super::{ConnectError, Negotiated};
-use crate::handle::Announcements;
-use crate::record::{ConnectionTracker, Handler, Incoming, Opening, RawCall};
+use crate::record::{Announcements, ConnectionTracker, Handler, Incoming, Opening, RawCall};
 use crate::registry::Delivery;
 use crate::runtime::{AbortHandle, OneshotSender, Sender};
-use crate::{ConnectionHandle, DriverMessage, Role, ServiceDispatcher, TransportError};
+use crate::{
+    ConnectError, ConnectionHandle, DriverMessage, Role, ServiceDispatcher, TransportError,
+};
 
 pub(super) use received::check_unreadable;
 

@@ -6,12 +6,13 @@ use roam_diagnostic::registry::{Outcome, Phase};
 use roam_wire::{ConnectionId, Message, Metadata, MethodId, RequestId, validate_metadata};
 
 use super::{Action, Link, Started, Violation, conn_id_of, payload_bytes_of, send};
-use crate::dispatch::refusal;
-use crate::driver::ConnectError;
 use crate::driver::virtual_connection::IncomingConnection;
-use crate::record::{Handler, Incoming};
+use crate::payload::refusal;
+use crate::record::{Handler, Incoming, RequestKey};
 use crate::registry::Routed;
-use crate::{ChannelError, ChannelId, Context, ResponseData, RoamError, ServiceDispatcher};
+use crate::{
+    ChannelError, ChannelId, ConnectError, Context, ResponseData, RoamError, ServiceDispatcher,
+};
 
 /// Variants of [`Message`]: the first byte of any other message is not less.
 const MESSAGE_VARIANTS: u8 = 12;
@@ -180,8 +181,10 @@ impl<D: ServiceDispatcher> Link<D> {
         check_payload(&payload, limit)?;
         let request = Incoming::receive(
             &connection.tracker,
-            conn_id,
-            request_id,
+            RequestKey {
+                conn_id,
+                request_id,
+            },
             cx.method_id.raw(),
             payload.len(),
         );
