@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result};
 use roam::session::ConnectionHandle;
-use roam_diagnostic::sigusr1;
+use roam_dump::sigusr1;
 
 /// Writes a dump to standard error whenever this process gets SIGUSR1.
 pub(crate) fn install() -> Result<()> {

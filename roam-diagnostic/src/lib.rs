@@ -1,23 +1,17 @@
-//! What a roam program knows of its own requests and channels, kept where a
-//! tracer can read it.
+//! What every traced roam program carries: its in-flight requests, open channels and connections in shared
+//! memory, where a tracer can read them.
 //!
-//! The program reports events through [`registry`]; each is one row changed in
-//! shared memory and one USDT probe. The crate knows neither a session nor the
-//! kernel side.
+//! The program reports events through [`registry`]; each event changes one row and fires one USDT probe.
+//! Never formats a dump, and knows neither a session nor the kernel side.
 
+pub mod callback;
 pub mod clock;
-mod duration;
 mod names;
 pub mod probe;
-pub mod read;
 #[cfg_attr(loom, path = "region_model.rs")]
 mod region;
 pub mod registry;
-pub mod render;
 #[cfg(target_os = "linux")]
 pub mod sigusr1;
 mod slab;
-pub mod snapshot;
-pub mod state;
 mod sync;
-pub mod wait;

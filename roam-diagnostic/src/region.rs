@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use roam_trace_common::registry::{
@@ -218,6 +219,29 @@ impl<'a, R> Slot<'a, R> {
         assert!(offset.is_multiple_of(8) && offset + 8 <= size_of::<R>());
         // SAFETY: aligned, inside the slot, and every access is atomic.
         unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
+    }
+
+    /// Copies the record, each word by itself: whether the words belong together is for the caller to check.
+    ///
+    /// # Safety
+    ///
+    /// `R` must consist of integers, without padding: every byte pattern is a valid one.
+    pub(crate) unsafe fn load(self) -> R {
+        const { assert!(size_of::<R>().is_multiple_of(8)) };
+        let mut record = MaybeUninit::<R>::uninit();
+        for index in 0..size_of::<R>() / 8 {
+            let word = self.u64(index * 8).load(Ordering::Acquire);
+            // SAFETY: inside the record.
+            unsafe {
+                record
+                    .as_mut_ptr()
+                    .cast::<u64>()
+                    .add(index)
+                    .write_unaligned(word)
+            };
+        }
+        // SAFETY: every byte was written, and by the caller's promise any are valid.
+        unsafe { record.assume_init() }
     }
 
     /// Stores text in the field of `capacity` bytes at `offset`, cut at a character boundary.

@@ -52,14 +52,6 @@ impl Region {
     }
 
     pub(crate) fn publish_high_water(&self, _: Table, _: u32, _: &AtomicUsize) {}
-
-    pub(crate) fn copy_to(&self, _: u64, _: &mut [u8]) -> usize {
-        0
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        0
-    }
 }
 
 pub(crate) struct Slots<'a, R> {

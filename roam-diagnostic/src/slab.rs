@@ -49,6 +49,12 @@ impl Slab {
         }
     }
 
+    /// Slots that were ever claimed.
+    #[cfg(not(loom))]
+    pub(crate) fn claimed(&self) -> u32 {
+        self.unused.load(Ordering::Acquire).min(self.capacity)
+    }
+
     /// Takes a free slot, or counts a loss where there is none.
     #[inline]
     pub(crate) fn claim(&self, region: &Region) -> Option<u32> {

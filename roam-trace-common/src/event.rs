@@ -14,6 +14,7 @@
 //! | `connection_open` | link's serial | wire connection id | [`Role`] | | |
 //! | `connection_close` | | | | | |
 
+#[cfg(feature = "zerocopy")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// USDT provider of every probe.
@@ -250,7 +251,11 @@ pub const fn unpack_channel(packed: u64) -> (u32, u32, u32) {
 }
 
 /// Names a record in the kernel maps.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct RecordKey {
     /// The record's serial.
@@ -262,8 +267,10 @@ pub struct RecordKey {
 }
 
 /// An in-flight request, as the probes told it.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
 )]
 #[repr(C)]
 pub struct RequestValue {
@@ -296,8 +303,10 @@ pub struct RequestValue {
 }
 
 /// An open channel, as the probes told it.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
 )]
 #[repr(C)]
 pub struct ChannelValue {
@@ -332,8 +341,10 @@ pub struct ChannelValue {
 }
 
 /// An open connection, as the probes told it.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
 )]
 #[repr(C)]
 pub struct ConnectionValue {
@@ -350,8 +361,10 @@ pub struct ConnectionValue {
 }
 
 /// Requests that started and ended on one connection while it was watched.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
 )]
 #[repr(C)]
 pub struct TrafficValue {
@@ -362,8 +375,10 @@ pub struct TrafficValue {
 }
 
 /// A process that is traced. Its key is the tgid.
-#[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
 )]
 #[repr(C)]
 pub struct TargetValue {

@@ -8,6 +8,7 @@
 
 use core::mem::offset_of;
 
+#[cfg(feature = "zerocopy")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::limits::{ARGUMENTS_BYTES, CONNECTION_NAME_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES};
@@ -78,7 +79,11 @@ impl Table {
 }
 
 /// Where a table lies and how full it is.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct TableRecord {
     /// Bytes from the start of the region.
@@ -96,7 +101,11 @@ pub struct TableRecord {
 }
 
 /// Start of the region. `magic` is written last.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct HeaderRecord {
     /// [`MAGIC`].
@@ -122,7 +131,11 @@ pub struct HeaderRecord {
 ///
 /// What the driver writes stands in the first two cache lines. `enqueued`, which every caller
 /// writes, stands in the third.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct ConnectionRecord {
     /// See the module's text.
@@ -181,7 +194,11 @@ pub struct ConnectionRecord {
 }
 
 /// One request in flight.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct RequestRecord {
     /// See the module's text.
@@ -215,7 +232,11 @@ pub struct RequestRecord {
 }
 
 /// What a request was called with, for people. Belongs to the request slot of the same index.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct ArgumentsRecord {
     /// UTF-8; the request row tells how many bytes.
@@ -223,7 +244,11 @@ pub struct ArgumentsRecord {
 }
 
 /// One open channel.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct ChannelRecord {
     /// See the module's text.
@@ -265,7 +290,11 @@ pub struct ChannelRecord {
 }
 
 /// The name of a method. Complete once `sequence` is 2.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct MethodRecord {
     /// See the module's text.
@@ -281,7 +310,11 @@ pub struct MethodRecord {
 }
 
 /// The name of a channel's element type. Complete once `sequence` is 2.
-#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
 #[repr(C)]
 pub struct TypeRecord {
     /// See the module's text.

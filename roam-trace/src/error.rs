@@ -3,7 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
-use roam_diagnostic::read::ReadError;
+use roam_dump::read::ReadError;
 use thiserror::Error;
 
 use crate::target::privilege::Missing;

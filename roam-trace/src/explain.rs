@@ -4,8 +4,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use roam_diagnostic::snapshot::Snapshot;
-use roam_diagnostic::wait::{Counters, Facts, STUCK_US, WaitGraph, explain};
+use roam_dump::snapshot::Snapshot;
+use roam_dump::wait::{Counters, Facts, STUCK_US, WaitGraph, explain};
 
 use crate::merge;
 use crate::target::Target;

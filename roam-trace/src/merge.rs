@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use roam_diagnostic::read::{Budget, Image, LeftOut};
-use roam_diagnostic::snapshot::{
+use roam_dump::read::{Budget, Image, LeftOut};
+use roam_dump::snapshot::{
     Channel, Connection, Gap, Names, Process, Request, Snapshot, Source, Window, WindowTraffic,
 };
-use roam_diagnostic::wait::{Counters, Moved};
+use roam_dump::wait::{Counters, Moved};
 use roam_trace_common::event::{
     ChannelDirection, ChannelSide, ChannelValue, ConnectionState, ConnectionValue, Direction, Loss,
     Mark, Phase, RecordKey, RequestKind, RequestValue, Role, TrafficValue,
@@ -540,7 +540,7 @@ fn row(connection: u64, name: Option<&Arc<str>>, value: Option<TrafficValue>) ->
 
 #[cfg(test)]
 mod tests {
-    use roam_diagnostic::snapshot::Process;
+    use roam_dump::snapshot::Process;
 
     use super::*;
 

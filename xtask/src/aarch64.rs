@@ -69,13 +69,13 @@ const PARTS: [Part; 10] = [
         arguments: &[],
     },
     Part {
-        package: "roam-diagnostic",
+        package: "roam-dump",
         program: "registry",
         // The emulator orders memory as the processor below it does, so a race shows nothing here.
         arguments: &["--skip", "readers_never_see_a_row_that_was_not_written"],
     },
     Part {
-        package: "roam-diagnostic",
+        package: "roam-dump",
         program: "process",
         // The emulator says yes to MADV_WIPEONFORK and does nothing.
         arguments: &["--skip", "a_forked_child_reports_nothing"],

@@ -227,7 +227,7 @@ fn slot_protocol() -> Result<Tally> {
 /// What the registry does with memory, each access checked.
 fn registry_in_miri() -> Result<Tally> {
     machine::install_nightly(&["miri", "rust-src"])?;
-    let mut command = workspace(&["miri", "test", "--package", "roam-diagnostic"]);
+    let mut command = workspace(&["miri", "test", "--package", "roam-dump"]);
     command
         .args(["--test", "registry", "--target-dir", "target/miri"])
         .env("RUSTUP_TOOLCHAIN", machine::NIGHTLY)

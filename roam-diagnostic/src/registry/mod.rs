@@ -10,6 +10,8 @@ mod channel;
 mod connection;
 #[cfg(all(test, loom))]
 mod model;
+#[cfg(not(loom))]
+pub mod own;
 mod request;
 
 use std::sync::OnceLock;
@@ -50,11 +52,11 @@ const fn rows(usual: u32, in_loom: u32) -> u32 {
 
 /// The process's tables and who may write where.
 pub(crate) struct Registry {
-    pub(crate) region: Region,
+    region: Region,
     connections: Slab,
     requests: Slab,
     channels: Slab,
-    pub(crate) names: Names,
+    names: Names,
 }
 
 #[cfg(not(loom))]
@@ -73,7 +75,8 @@ pub(crate) fn registry() -> Option<&'static Registry> {
 }
 
 /// The registry, if anything was reported yet.
-pub(crate) fn existing_registry() -> Option<&'static Registry> {
+#[cfg_attr(loom, expect(dead_code, reason = "loom has no reader of its own rows"))]
+fn existing_registry() -> Option<&'static Registry> {
     existing(REGISTRY.get()?)
 }
 

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex};
 
 use loom::model::Builder;
 use loom::thread;
+use roam_dump::read::model::rows;
+use roam_dump::read::{RegionMemory, Row};
 use roam_trace_common::registry::{PhaseWord, RequestRecord, ResponseWord};
 use zerocopy::FromBytes;
 
 use super::*;
-use crate::read::model::rows;
-use crate::read::{RegionMemory, Row};
 
 /// Involuntary switches between threads that are tried; what they may see of each other's writes is tried
 /// in full.

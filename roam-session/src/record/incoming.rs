@@ -15,13 +15,13 @@ use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, Connection, Direction, Mark, Outcome, Phase, Request,
     RequestKind, RequestStart,
 };
-use roam_diagnostic::state::adopt_incoming;
 use roam_wire::ConnectionId;
 
 use super::connection::{ConnectionTracker, EndsWithConnection};
 use super::state::{SharedState, State};
 use super::{ChannelTracker, outcome_of};
 use crate::ChannelId;
+use crate::diagnostic::adopt_incoming;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use roam_diagnostic::clock;
-use roam_diagnostic::read::read_own;
-use roam_diagnostic::snapshot::{Channel, Connection, Process, Request, Snapshot};
+use roam_dump::read::read_own;
+use roam_dump::snapshot::{Channel, Connection, Process, Request, Snapshot};
 
 /// How long a test waits for a row to change.
 const DEADLINE: Duration = Duration::from_secs(10);

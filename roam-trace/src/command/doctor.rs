@@ -9,8 +9,8 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use caps::Capability;
-use roam_diagnostic::read::Image;
-use roam_diagnostic::snapshot::Process;
+use roam_dump::read::Image;
+use roam_dump::snapshot::Process;
 use roam_trace_common::event::PROBES;
 use roam_trace_common::registry::Table;
 

@@ -22,8 +22,8 @@ use std::time::Duration;
 use clock::Clock;
 use proc::Process;
 use program::{ProbedBinary, Probes};
-use roam_diagnostic::read::{self, Budget, Image, ReadError, RegionMemory};
-use roam_diagnostic::snapshot;
+use roam_dump::read::{self, Budget, Image, ReadError, RegionMemory};
+use roam_dump::snapshot;
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
 use sockets::SocketLister;
 

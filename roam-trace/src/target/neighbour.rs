@@ -9,8 +9,8 @@ use std::io;
 use std::net::SocketAddr;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use roam_diagnostic::snapshot;
-use roam_diagnostic::wait::{Life, Neighbour, Peer, ProcessFacts, Via};
+use roam_dump::snapshot;
+use roam_dump::wait::{Life, Neighbour, Peer, ProcessFacts, Via};
 use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use object::elf::{FileHeader64, PT_LOAD};
 use object::read::elf::{FileHeader, ProgramHeader};
 use object::{Endianness, ReadCache};
-use roam_diagnostic::read::{self, RegionMemory};
+use roam_dump::read::{self, RegionMemory};
 use roam_trace_common::registry::{ABI_VERSION, MAGIC};
 
 use crate::binary::library;

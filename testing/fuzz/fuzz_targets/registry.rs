@@ -6,10 +6,10 @@ use std::io;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
-use roam_diagnostic::read::{Budget, read, read_connections};
-use roam_diagnostic::render::{json, text};
-use roam_diagnostic::snapshot::{Dump, Process, SCHEMA_VERSION, Snapshot};
-use roam_diagnostic::wait::{Facts, STUCK_US, explain};
+use roam_dump::read::{Budget, read, read_connections};
+use roam_dump::render::{json, text};
+use roam_dump::snapshot::{Dump, Process, SCHEMA_VERSION, Snapshot};
+use roam_dump::wait::{Facts, STUCK_US, explain};
 use roam_trace_common::registry::Table;
 use roam_trace_fuzz::region::Shifting;
 

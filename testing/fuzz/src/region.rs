@@ -8,7 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 
-use roam_diagnostic::read::RegionMemory;
+use roam_dump::read::RegionMemory;
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };

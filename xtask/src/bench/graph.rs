@@ -6,7 +6,7 @@ use crate::{process, scratch};
 
 pub(super) fn run() -> Result<()> {
     println!("verdicts and wait graph, by the number of rows:");
-    let mut bench = process::cargo(["bench", "--package", "roam-diagnostic", "--bench", "wait"]);
+    let mut bench = process::cargo(["bench", "--package", "roam-dump", "--bench", "wait"]);
     bench.current_dir(scratch::root());
     process::require(bench)
 }

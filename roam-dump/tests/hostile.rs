@@ -1,8 +1,8 @@
 //! Regions that no registry wrote: reading them fails or leaves rows out, and never panics.
 
 use proptest::prelude::*;
-use roam_diagnostic::read::{Budget, ReadError, read, read_within};
-use roam_diagnostic::snapshot::{Gap, Process, Snapshot, printable};
+use roam_dump::read::{Budget, ReadError, read, read_within};
+use roam_dump::snapshot::{Gap, Process, Snapshot, printable};
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };

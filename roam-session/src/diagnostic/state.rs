@@ -1,57 +1,31 @@
-//! The diagnostic API of the published `roam_session::diagnostic`, on top of the
-//! registry. What is recorded here is a row like any other; a dump reads the
-//! registry and never waits for a lock.
+//! The states of the published `roam_session::diagnostic`, on top of the registry. What is recorded here is
+//! a row like any other; a dump reads the registry and never waits for a lock.
 
 use std::cell::Cell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::{self, Write as _};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, TryLockError, Weak};
 use std::time::Instant;
 
+use roam_diagnostic::callback;
+use roam_diagnostic::registry::{
+    Channel, ChannelOpen, Connection, ConnectionOpen, Request, RequestStart,
+};
 use roam_trace_common::event::{
-    ChannelDirection as Way, ChannelSide, ConnectionState, Direction, Mark, Outcome, Phase,
-    RequestKind, Role,
+    ChannelDirection as Way, ChannelSide, ConnectionState, Direction, Outcome, Phase, RequestKind,
+    Role,
 };
 
-use crate::clock;
-use crate::read::{Image, read_own};
-use crate::registry::{
-    self, Channel, ChannelOpen, Connection, ConnectionOpen, Request, RequestStart,
-};
-use crate::snapshot::{self, Process, Snapshot};
+use super::summary;
 
 /// Appends what a program wants to add to a dump.
 pub type DiagnosticCallback = Box<dyn Fn(&mut String) + Send + Sync>;
 
 static STATES: RwLock<Vec<Weak<DiagnosticState>>> = RwLock::new(Vec::new());
-static METHOD_NAMES: RwLock<BTreeMap<u64, &'static str>> = RwLock::new(BTreeMap::new());
 
 thread_local! {
     /// The incoming request that this thread recorded last and no dispatcher has taken yet.
     static UNADOPTED: Cell<Option<(u64, u64, Request)>> = const { Cell::new(None) };
-}
-
-/// Whether arguments are recorded: `ROAM_DEBUG` was set when the program started.
-pub fn debug_enabled() -> bool {
-    registry::arguments_enabled()
-}
-
-/// Makes a method's name known to dumps.
-pub fn register_method_name(method_id: u64, name: &'static str) {
-    METHOD_NAMES
-        .write()
-        .unwrap_or_else(PoisonError::into_inner)
-        .insert(method_id, name);
-    registry::register_method(method_id, name);
-}
-
-/// The name a method was registered with.
-pub fn get_method_name(method_id: u64) -> Option<&'static str> {
-    METHOD_NAMES
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .get(&method_id)
-        .copied()
 }
 
 /// Lets dumps run the state's callbacks for as long as the state lives.
@@ -59,6 +33,31 @@ pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
     let mut states = STATES.write().unwrap_or_else(PoisonError::into_inner);
     states.retain(|state| state.strong_count() > 0);
     states.push(Arc::downgrade(state));
+    callback::register_diagnostic_of(state, state.name.clone(), DiagnosticState::run_callbacks);
+}
+
+/// What is in flight in this process: a summary line for every connection name, then one line per request;
+/// last what the callbacks of registered states add. Empty where nothing is in flight.
+pub fn dump_all_diagnostics() -> String {
+    let mut output = summary::of_everything();
+    for state in registered_states() {
+        let mut text = String::new();
+        state.run_callbacks(&mut text);
+        if !text.is_empty() {
+            let _ = writeln!(output, "[{}] {}", state.name, text.trim_start());
+        }
+    }
+    output
+}
+
+/// The registered states that are still alive; none where one is being registered right now.
+fn registered_states() -> Vec<Arc<DiagnosticState>> {
+    let states = match STATES.try_read() {
+        Ok(states) => states,
+        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+        Err(TryLockError::WouldBlock) => return Vec::new(),
+    };
+    states.iter().filter_map(Weak::upgrade).collect()
 }
 
 /// Which way a request goes.
@@ -133,7 +132,7 @@ impl DiagnosticState {
     }
 
     /// The row that groups the connections and records of this state.
-    pub fn group(&self) -> Connection {
+    pub(crate) fn group(&self) -> Connection {
         *self.group.get_or_init(|| {
             Connection::open(&ConnectionOpen {
                 link: Connection::NONE,
@@ -294,27 +293,17 @@ impl DiagnosticState {
             .push(Box::new(callback));
     }
 
-    /// What is in flight on this state's connections: a summary line, then a line a request. `None`
-    /// where there is nothing to say.
+    /// What is in flight on this state's connections: a summary line, then one line per request. `None`
+    /// where nothing is in flight and no callback adds anything.
     pub fn dump_if_nonempty(&self) -> Option<String> {
-        let mut text = String::new();
-        if let (Some(&group), Some(Ok(mut image))) = (self.group.get(), read_own()) {
-            let snapshot = own_snapshot(&mut image);
-            let members = |connection: u64| {
-                connection == group.serial().0
-                    || image
-                        .connections
-                        .get(&connection)
-                        .is_some_and(|row| row.group == group.serial().0)
-            };
-            text = compact(&snapshot, members);
-        }
+        let group = self.group.get();
+        let mut text = group.map_or_else(String::new, |group| summary::of_group(group.serial().0));
         self.run_callbacks(&mut text);
         (!text.is_empty()).then_some(text)
     }
 
-    /// Appends what the callbacks have to say.
-    pub(crate) fn run_callbacks(&self, text: &mut String) {
+    /// Appends what the callbacks write.
+    fn run_callbacks(&self, text: &mut String) {
         let callbacks = match self.callbacks.try_read() {
             Ok(callbacks) => callbacks,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -372,126 +361,13 @@ impl fmt::Debug for DiagnosticState {
 
 /// Takes the row that [`DiagnosticState::record_incoming_request`] made on this thread for the same
 /// request, so that a driver's record and its dispatcher's are one.
-pub fn adopt_incoming(request_id: u64, method_id: u64) -> Option<Request> {
+pub(crate) fn adopt_incoming(request_id: u64, method_id: u64) -> Option<Request> {
     match UNADOPTED.take() {
         Some((id, method, request)) if (id, method) == (request_id, method_id) => {
             request.is_live().then_some(request)
         }
         _ => None,
     }
-}
-
-/// What is in flight in this process: a summary line for every connection name, then a line a request.
-/// Empty where nothing is.
-pub fn dump_all_diagnostics() -> String {
-    let mut output = String::new();
-    if let Some(Ok(mut image)) = read_own() {
-        let snapshot = own_snapshot(&mut image);
-        let mut names: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
-        for (serial, name) in snapshot
-            .requests
-            .iter()
-            .map(|row| (row.connection, &row.connection_name))
-            .chain(
-                snapshot
-                    .channels
-                    .iter()
-                    .map(|row| (row.connection, &row.connection_name)),
-            )
-        {
-            names
-                .entry(name.as_deref().unwrap_or("?"))
-                .or_default()
-                .push(serial);
-        }
-        for (name, serials) in names {
-            let text = compact(&snapshot, |connection| serials.contains(&connection));
-            let _ = writeln!(output, "[{name}] {text}");
-        }
-    }
-    for state in registered_states() {
-        let mut text = String::new();
-        state.run_callbacks(&mut text);
-        if !text.is_empty() {
-            let _ = writeln!(output, "[{}] {}", state.name, text.trim_start());
-        }
-    }
-    output
-}
-
-/// The registered states that are still alive; none where one is being registered right now.
-pub(crate) fn registered_states() -> Vec<Arc<DiagnosticState>> {
-    let states = match STATES.try_read() {
-        Ok(states) => states,
-        Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => return Vec::new(),
-    };
-    states.iter().filter_map(Weak::upgrade).collect()
-}
-
-/// The snapshot of this process by its own registry.
-pub(crate) fn own_snapshot(image: &mut Image) -> Snapshot {
-    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
-    let process = Process {
-        pid: std::process::id(),
-        name: snapshot::printable(name.trim_ascii_end()),
-    };
-    Snapshot::from_registry(process, image, clock::now_ns())
-}
-
-/// The requests and channels of some connections, in few lines.
-fn compact(snapshot: &Snapshot, members: impl Fn(u64) -> bool) -> String {
-    let requests: Vec<_> = snapshot
-        .requests
-        .iter()
-        .filter(|row| members(row.connection))
-        .collect();
-    let count_requests = |direction| {
-        requests
-            .iter()
-            .filter(|row| row.direction == direction)
-            .count()
-    };
-    let count_channels = |direction| {
-        snapshot
-            .channels
-            .iter()
-            .filter(|row| members(row.connection) && row.direction == direction)
-            .count()
-    };
-    let summary = [
-        (count_requests(Direction::Outgoing), "⬆"),
-        (count_requests(Direction::Incoming), "⬇"),
-        (count_channels(Way::Tx), "tx"),
-        (count_channels(Way::Rx), "rx"),
-    ]
-    .into_iter()
-    .filter(|&(count, _)| count > 0)
-    .map(|(count, what)| format!("{count}{what}"))
-    .collect::<Vec<_>>();
-    let mut text = summary.join(" ");
-    for request in requests {
-        let arrow = match request.direction {
-            Direction::Outgoing => "⬆",
-            Direction::Incoming => "⬇",
-        };
-        let _ = write!(
-            text,
-            "\n  {arrow}#{} {} {:.1}s",
-            request.request_id,
-            request.method.as_deref().unwrap_or("?"),
-            request.age_us as f64 / 1e6,
-        );
-        if let Some(arguments) = &request.arguments {
-            let _ = write!(text, " ({arguments})");
-        }
-        match request.mark {
-            Some(Mark::Orphaned) => text.push_str(" orphaned"),
-            Some(Mark::EndedWithoutAnswer) => text.push_str(" ended without answer"),
-            None => {}
-        }
-    }
-    text
 }
 
 fn arguments_text(args: &HashMap<String, String>) -> String {

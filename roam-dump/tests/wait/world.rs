@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
 };
-use roam_diagnostic::snapshot::{
+use roam_dump::snapshot::{
     Channel, Connection, Driver, Process, Request, Snapshot, Source, Traffic,
 };
-use roam_diagnostic::wait::{
+use roam_dump::wait::{
     Explained, Facts, Life, Neighbour, Peer, ProcessFacts, STUCK_US, Verdict, Via, explain,
 };
 

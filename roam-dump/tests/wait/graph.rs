@@ -2,9 +2,9 @@
 
 use jiff::tz::TimeZone;
 use roam_diagnostic::registry::Phase;
-use roam_diagnostic::render::{dot, graph, text};
-use roam_diagnostic::snapshot::Delivering;
-use roam_diagnostic::wait::{Code, Life, WaitGraph};
+use roam_dump::render::{dot, graph, text};
+use roam_dump::snapshot::Delivering;
+use roam_dump::wait::{Code, Life, WaitGraph};
 
 use super::world::{Call, Link, SECOND, World};
 

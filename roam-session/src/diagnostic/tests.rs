@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use roam_diagnostic::registry::{Outcome, Phase};
-use roam_diagnostic::state::{
+use super::{
     ChannelDirection, DiagnosticState, adopt_incoming, dump_all_diagnostics, get_method_name,
     register_diagnostic_state, register_method_name,
 };
+use roam_diagnostic::registry::{Outcome, Phase};
 
 #[test]
 fn both_directions_of_one_request_id_are_kept_apart() {

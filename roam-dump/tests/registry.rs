@@ -5,12 +5,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use roam_diagnostic::read::{Image, read_own};
 use roam_diagnostic::registry::{
     Channel, ChannelDirection, ChannelOpen, ChannelSide, Connection, ConnectionOpen,
     ConnectionState, Direction, Mark, Outcome, Phase, Request, RequestKind, RequestStart, Role,
 };
-use roam_diagnostic::snapshot::{Process, Snapshot};
+use roam_dump::read::{Image, read_own};
+use roam_dump::snapshot::{Process, Snapshot};
 
 fn connection(name: &str) -> Connection {
     Connection::open(&ConnectionOpen {
@@ -48,7 +48,7 @@ fn snapshot() -> Snapshot {
     Snapshot::from_registry(process, &mut image, roam_diagnostic::clock::now_ns())
 }
 
-fn row(request: Request) -> Option<roam_diagnostic::snapshot::Request> {
+fn row(request: Request) -> Option<roam_dump::snapshot::Request> {
     snapshot()
         .requests
         .into_iter()

@@ -2,7 +2,7 @@
 //! pair, with traffic that never rests.
 
 use roam_diagnostic::registry::Phase;
-use roam_diagnostic::wait::{Code, Confidence, Counters, Explained, NodeKind};
+use roam_dump::wait::{Code, Confidence, Counters, Explained, NodeKind};
 
 use super::world::{Call, End, Link, SECOND, World};
 

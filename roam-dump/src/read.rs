@@ -17,14 +17,16 @@ use roam_trace_common::registry::{
 use thiserror::Error;
 use zerocopy::FromBytes;
 
-use crate::registry::existing_registry;
-
 mod budget;
-#[cfg(all(test, loom))]
-pub(crate) mod model;
+#[cfg(loom)]
+pub mod model;
+#[cfg(not(loom))]
+mod own;
 
 use budget::Oldest;
 pub use budget::{Budget, LeftOut};
+#[cfg(not(loom))]
+pub use own::read_own;
 
 /// Bytes read at a time.
 const CHUNK_BYTES: usize = 1 << 19;
@@ -95,19 +97,6 @@ impl RegionMemory for [u8] {
     }
 }
 
-/// This process's own registry, read through its mapping: works with every descriptor closed.
-struct OwnRegion(&'static crate::region::Region);
-
-impl RegionMemory for OwnRegion {
-    fn bytes(&self) -> io::Result<u64> {
-        Ok(self.0.bytes())
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        Ok(self.0.copy_to(offset, buffer))
-    }
-}
-
 /// Why a region could not be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
@@ -167,18 +156,6 @@ impl Image {
     pub fn lost(&self, table: Table) -> u64 {
         self.header.tables[table as usize].lost
     }
-}
-
-/// Reads this process's own registry, `None` where nothing was reported yet or reporting is off.
-///
-/// Takes no lock.
-///
-/// # Errors
-///
-/// As [`read`]; not expected of one's own memory.
-pub fn read_own() -> Option<Result<Image, ReadError>> {
-    existing_registry()
-        .map(|registry| read_within(&OwnRegion(&registry.region), &mut Budget::of_rows(u32::MAX)))
 }
 
 /// Reads a registry, as much of it as a dump shows.
@@ -337,8 +314,10 @@ fn text(field: &[u8], bytes: u32) -> Vec<u8> {
 }
 
 /// A row whose sequence and serial the reader checks.
-pub(crate) trait Row: FromBytes + Copy {
+pub trait Row: FromBytes + Copy {
+    /// Its sequence number: even while the row is whole.
     fn sequence(&self) -> u64;
+    /// Its serial, 0 in a free slot.
     fn serial(&self) -> u64;
 }
 

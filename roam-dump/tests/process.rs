@@ -11,12 +11,12 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use roam_diagnostic::read::read_own;
 use roam_diagnostic::registry::{
     Connection, ConnectionOpen, ConnectionState, Direction, Phase, Request, RequestKind,
     RequestStart, Role,
 };
-use roam_diagnostic::sigusr1;
+use roam_dump::read::read_own;
+use roam_dump::sigusr1;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 const ROLE: &str = "ROAM_DIAGNOSTIC_TEST_ROLE";

@@ -7,12 +7,12 @@ use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
 };
-use roam_diagnostic::render::{json, text};
-use roam_diagnostic::snapshot::{
+use roam_dump::render::{json, text};
+use roam_dump::snapshot::{
     Channel, Connection, Delivering, Driver, Dump, Gap, Process, Request, SCHEMA_VERSION, Snapshot,
     Source, Traffic, Window, WindowTraffic,
 };
-use roam_diagnostic::wait::{
+use roam_dump::wait::{
     Code, Confidence, Edge, Evidence, Ground, Life, Node, NodeKind, Relation, Root, Verdict,
     WaitGraph,
 };

@@ -3,8 +3,8 @@
 
 use proptest::prelude::*;
 use roam_diagnostic::registry::Phase;
-use roam_diagnostic::snapshot::Delivering;
-use roam_diagnostic::wait::{Code, Deadlock, Life, NodeKind, WaitGraph};
+use roam_dump::snapshot::Delivering;
+use roam_dump::wait::{Code, Deadlock, Life, NodeKind, WaitGraph};
 
 use super::world::{Call, End, Link, SECOND, World};
 

@@ -1,8 +1,8 @@
 //! Verdicts of channels and connections.
 
 use roam_diagnostic::registry::ConnectionState;
-use roam_diagnostic::snapshot::Delivering;
-use roam_diagnostic::wait::{Code, Life};
+use roam_dump::snapshot::Delivering;
+use roam_dump::wait::{Code, Life};
 
 use super::world::{Call, End, Link, SECOND, World};
 

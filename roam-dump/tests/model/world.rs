@@ -7,11 +7,11 @@ use std::thread;
 
 use proptest::sample::Index;
 use roam_diagnostic::clock::now_ns;
-use roam_diagnostic::read::{Image, read_own};
 use roam_diagnostic::registry::{
     Channel, ChannelOpen, Connection, ConnectionOpen, ConnectionState, Outcome, Request,
     RequestStart, register_method, register_type,
 };
+use roam_dump::read::{Image, read_own};
 use roam_trace_common::Serial;
 use roam_trace_common::limits::{
     ARGUMENTS_CHARS, CONNECTION_NAME_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES,

@@ -2,8 +2,8 @@
 //! verdicts that its two rows get for it.
 
 use roam_diagnostic::registry::{ConnectionState, Mark, Phase, RequestKind};
-use roam_diagnostic::snapshot::{Delivering, Gap};
-use roam_diagnostic::wait::{Code, Life, Neighbour, Peer, Via};
+use roam_dump::snapshot::{Delivering, Gap};
+use roam_dump::wait::{Code, Life, Neighbour, Peer, Via};
 
 use super::world::{Call, Link, SECOND, World};
 

@@ -7,7 +7,7 @@ use roam_trace_common::registry::{
 use super::{Budget, Reader, RegionMemory, Row};
 
 /// The live rows of a table of `slots` slots that begins at offset 0, as one look of the reader finds them.
-pub(crate) fn rows<R: Row>(memory: &impl RegionMemory, table: Table, slots: u32) -> Vec<R> {
+pub fn rows<R: Row>(memory: &impl RegionMemory, table: Table, slots: u32) -> Vec<R> {
     let table_record = TableRecord {
         offset: 0,
         lost: 0,

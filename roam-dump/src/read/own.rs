@@ -1,0 +1,28 @@
+//! Reads the registry of this process itself.
+
+use std::io;
+
+use roam_diagnostic::registry::own::{self, OwnRegion};
+
+use super::{Budget, Image, ReadError, RegionMemory, read_within};
+
+impl RegionMemory for OwnRegion {
+    fn bytes(&self) -> io::Result<u64> {
+        Ok(OwnRegion::bytes(*self))
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        Ok(self.copy_to(offset, buffer))
+    }
+}
+
+/// Reads this process's own registry, `None` where nothing was reported yet or reporting is off.
+///
+/// Takes no lock.
+///
+/// # Errors
+///
+/// As [`read`]; not expected of one's own memory.
+pub fn read_own() -> Option<Result<Image, ReadError>> {
+    own::region().map(|region| read_within(&region, &mut Budget::of_rows(u32::MAX)))
+}

@@ -1,0 +1,54 @@
+//! The dump on SIGUSR1: the registry of this process as text, the same as the tracer prints.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use roam_diagnostic::{clock, sigusr1};
+
+pub use roam_diagnostic::callback::register_diagnostic;
+pub use roam_diagnostic::sigusr1::{InstallError, register_child_pid};
+
+use crate::read::read_own;
+use crate::render::text;
+use crate::snapshot::{self, Dump, Process, SCHEMA_VERSION, Snapshot};
+
+/// Writes a dump to descriptor 2 whenever the process receives SIGUSR1. Calling it again does nothing.
+///
+/// # Errors
+///
+/// [`InstallError`]; the process is then as before.
+pub fn install() -> Result<(), InstallError> {
+    sigusr1::install(dump)
+}
+
+fn dump() -> Vec<u8> {
+    let mut image = match read_own() {
+        Some(Ok(image)) => image,
+        Some(Err(error)) => return format!("roam-diagnostic: {error}\n").into(),
+        None => {
+            return b"roam-diagnostic: nothing was recorded (no connection yet, or ROAM_DIAGNOSTIC=off)\n".into();
+        }
+    };
+    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
+    let process = Process {
+        pid: std::process::id(),
+        name: snapshot::printable(name.trim_ascii_end()),
+    };
+    let dump = Dump {
+        schema_version: SCHEMA_VERSION,
+        taken_at: Timestamp::now(),
+        processes: vec![Snapshot::from_registry(
+            process,
+            &mut image,
+            clock::now_ns(),
+        )],
+        graph: None,
+    };
+    let options = text::Options {
+        color: false,
+        time_zone: TimeZone::system(),
+    };
+    let mut output = Vec::new();
+    // Writing to memory does not fail.
+    let _ = text::render(&mut output, &dump, &options);
+    output
+}

@@ -1,0 +1,111 @@
+//! What is in flight in this process, in a few lines: the format of the published crate. The full dump is
+//! `roam-dump`'s.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+
+use roam_diagnostic::clock;
+use roam_diagnostic::registry::own::{self, Rows};
+use roam_trace_common::event::{ChannelDirection, Direction, Mark};
+use roam_trace_common::registry::{ConnectionRecord, PhaseWord};
+
+use super::name::get_method_name;
+
+/// The requests and channels of a group of connections. Empty where there are none.
+pub(super) fn of_group(group: u64) -> String {
+    let rows = own::rows();
+    let groups: HashMap<u64, u64> = rows
+        .connections
+        .iter()
+        .map(|row| (row.serial, row.group))
+        .collect();
+    summary(&rows, |connection| {
+        connection == group || groups.get(&connection) == Some(&group)
+    })
+}
+
+/// All requests and channels, by the names of their connections. Empty where there are none.
+pub(super) fn of_everything() -> String {
+    let rows = own::rows();
+    let names: HashMap<u64, String> = rows
+        .connections
+        .iter()
+        .map(|row| (row.serial, name(row)))
+        .collect();
+    let requests = rows.requests.iter().map(|row| row.connection);
+    let channels = rows.channels.iter().map(|row| row.connection);
+    let mut connections: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    for serial in requests.chain(channels) {
+        let name = names.get(&serial).map_or("?", String::as_str);
+        connections.entry(name).or_default().push(serial);
+    }
+    let mut output = String::new();
+    for (name, serials) in connections {
+        let text = summary(&rows, |connection| serials.contains(&connection));
+        let _ = writeln!(output, "[{name}] {text}");
+    }
+    output
+}
+
+fn name(row: &ConnectionRecord) -> String {
+    let bytes = (row.name_bytes as usize).min(row.name.len());
+    String::from_utf8_lossy(&row.name[..bytes]).into_owned()
+}
+
+fn summary(rows: &Rows, is_member: impl Fn(u64) -> bool) -> String {
+    let mut requests: Vec<_> = rows
+        .requests
+        .iter()
+        .filter(|row| is_member(row.connection))
+        .collect();
+    requests.sort_unstable_by_key(|row| (row.started_ns, row.serial));
+    let count_requests = |direction: Direction| {
+        let has_direction = |row: &&_| direction_of(row) == Some(direction);
+        requests.iter().copied().filter(has_direction).count()
+    };
+    let count_channels = |direction: ChannelDirection| {
+        rows.channels
+            .iter()
+            .filter(|row| row.direction == direction.code() && is_member(row.connection))
+            .count()
+    };
+    let counts = [
+        (count_requests(Direction::Outgoing), "⬆"),
+        (count_requests(Direction::Incoming), "⬇"),
+        (count_channels(ChannelDirection::Tx), "tx"),
+        (count_channels(ChannelDirection::Rx), "rx"),
+    ];
+    let mut text = counts
+        .into_iter()
+        .filter(|&(count, _)| count > 0)
+        .map(|(count, what)| format!("{count}{what}"))
+        .collect::<Vec<_>>()
+        .join(" ");
+    let now_ns = clock::now_ns();
+    for row in requests {
+        let arrow = match direction_of(row) {
+            Some(Direction::Incoming) => "⬇",
+            _ => "⬆",
+        };
+        let _ = write!(
+            text,
+            "\n  {arrow}#{} {} {:.1}s",
+            row.request_id,
+            get_method_name(row.method_id).unwrap_or("?"),
+            now_ns.saturating_sub(row.started_ns) as f64 / 1e9,
+        );
+        if let Some(arguments) = own::arguments(row) {
+            let _ = write!(text, " ({arguments})");
+        }
+        match Mark::from_code(PhaseWord(row.phase).mark()) {
+            Some(Mark::Orphaned) => text.push_str(" orphaned"),
+            Some(Mark::EndedWithoutAnswer) => text.push_str(" ended without answer"),
+            None => {}
+        }
+    }
+    text
+}
+
+fn direction_of(row: &roam_trace_common::registry::RequestRecord) -> Option<Direction> {
+    Direction::from_code(row.direction)
+}
