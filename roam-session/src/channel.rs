@@ -158,7 +158,7 @@ impl<T: 'static> Drop for Tx<T> {
         match driver_tx.try_send(close) {
             Ok(()) => enqueued(),
             Err(TrySendError::Full(close)) => {
-                runtime::spawn(async move {
+                runtime::spawn_anywhere(async move {
                     if driver_tx.send(close).await.is_ok() {
                         enqueued();
                     }
@@ -249,4 +249,33 @@ pub enum RxError {
     /// This end was passed on in a call.
     #[error("receiver was taken")]
     Taken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where the program dropped its runtime, or never had one on this thread.
+    #[test]
+    fn a_tx_that_is_dropped_outside_a_runtime_ends_its_channel() {
+        let (driver_tx, mut queue) = runtime::channel(1);
+        let root = ConnectionId::ROOT;
+        let end = |channel_id| {
+            let mut tx =
+                Tx::<u8>::bound(root, channel_id, runtime::channel(1).0, driver_tx.clone());
+            tx.sender.take();
+            drop(tx);
+        };
+        for channel_id in 1..=3 {
+            end(channel_id);
+        }
+        let mut closed: Vec<_> = (0..3)
+            .map(|_| match queue.blocking_recv() {
+                Some(DriverMessage::Close { channel_id, .. }) => channel_id,
+                _ => panic!("no close"),
+            })
+            .collect();
+        closed.sort_unstable();
+        assert_eq!(closed, [1, 2, 3]);
+    }
 }

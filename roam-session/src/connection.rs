@@ -7,11 +7,12 @@
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use roam_diagnostic::registry::{ChannelSide, Request};
 use roam_wire::{ConnectionId, Metadata, MetadataValue};
 
 use crate::diagnostic::DiagnosticState;
+use crate::id_set::ChannelIdSet;
 use crate::record::{
     Announcements, ChannelTracker, ConnectionTracker, HandleRegistration, OwnedConnection,
 };
@@ -47,7 +48,7 @@ pub struct ChannelRegistry {
     pub(crate) response_channel_ids: Arc<ChannelIdAllocator>,
     pub(crate) incoming: HashMap<ChannelId, IncomingChannel>,
     pub(crate) outgoing: HashMap<ChannelId, OutgoingChannel>,
-    pub(crate) closed: HashSet<ChannelId>,
+    pub(crate) closed: ChannelIdSet,
     pub(crate) side: ChannelSide,
     pub(crate) connection: Weak<ConnectionTracker>,
     /// The connection, where it is open for as long as this registry is there.

@@ -140,6 +140,11 @@ impl ConnectionHandle {
         self.shared.conn_id
     }
 
+    /// Whether it is a clone of `other`.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
     /// What the connection's rows are grouped under, if anything.
     pub fn diagnostic_state(&self) -> Option<&Arc<DiagnosticState>> {
         self.shared.diagnostic_state.as_ref()

@@ -33,6 +33,7 @@ mod foreign;
 mod forwarding;
 mod handle;
 mod id;
+mod id_set;
 mod payload;
 mod record;
 mod reflect;

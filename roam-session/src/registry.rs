@@ -8,12 +8,13 @@
 use std::sync::{Arc, Weak};
 
 use facet::{Facet, Shape};
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Request};
 use roam_wire::ConnectionId;
 
 use crate::connection::{IncomingChannel, OutgoingChannel};
 use crate::foreign::join_registry;
+use crate::id_set::ChannelIdSet;
 use crate::record::{ChannelTracker, ConnectionTracker};
 use crate::reflect::{Half, for_each_channel};
 use crate::runtime::{self, Sender, TrySendError};
@@ -112,7 +113,7 @@ impl ChannelRegistry {
             response_channel_ids: Arc::new(ChannelIdAllocator::new(role)),
             incoming: HashMap::new(),
             outgoing: HashMap::new(),
-            closed: HashSet::new(),
+            closed: ChannelIdSet::default(),
             side,
             connection,
             _owned: None,
@@ -260,7 +261,7 @@ impl ChannelRegistry {
         channel_id: ChannelId,
         payload_bytes: usize,
     ) -> Result<&Sender<Vec<u8>>, ChannelError> {
-        if self.closed.contains(&channel_id) {
+        if self.closed.contains(channel_id) {
             return Err(ChannelError::DataAfterClose);
         }
         let channel = self
@@ -317,7 +318,7 @@ impl ChannelRegistry {
 
     /// Whether the channel was closed or reset.
     pub fn is_closed(&self, channel_id: ChannelId) -> bool {
-        self.closed.contains(&channel_id)
+        self.closed.contains(channel_id)
     }
 
     /// How many channels send under credit.

@@ -8,7 +8,7 @@ use roam_wire::ConnectionId;
 
 use crate::record::{Announcements, ConnectionTracker, Incoming, outcome_of};
 use crate::registry::Routed;
-use crate::runtime::{AbortHandle, OneshotSender, Sender};
+use crate::runtime::{AbortHandle, OneshotSender, Sender, is_abandoned};
 use crate::{
     ChannelError, ChannelId, ChannelRegistry, ConnectionHandle, DriverMessage, ResponseData, Role,
     ServiceDispatcher, TransportError,
@@ -82,7 +82,23 @@ impl LinkConnection {
 
     /// A call is about to be written.
     pub(super) fn add_call(&mut self, request_id: u64, row: Request, response_tx: ResponseSender) {
+        if self.calls.len() == self.calls.capacity() {
+            self.forget_abandoned_calls();
+        }
         self.calls.insert(request_id, Call { row, response_tx });
+    }
+
+    #[cfg(test)]
+    pub(super) fn calls_in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Drops the calls whose callers left: their responses may never come. Where that is less than half of
+    /// them, makes room for as many again, so that the next time is far off.
+    fn forget_abandoned_calls(&mut self) {
+        self.calls
+            .retain(|_, call| !is_abandoned(&call.response_tx));
+        self.calls.reserve(self.calls.len());
     }
 
     /// The response to a call came. One that nobody waits for is none of ours.

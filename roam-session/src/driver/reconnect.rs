@@ -117,7 +117,7 @@ where
             let error = match self.connected(&mut retries).await {
                 Ok(handle) => match handle.call_raw(method_id, payload.clone()).await {
                     Err(TransportError::ConnectionClosed | TransportError::DriverGone) => {
-                        self.forget().await;
+                        self.forget(&handle).await;
                         io::Error::new(io::ErrorKind::ConnectionReset, "connection closed")
                     }
                     result => return Ok(result?),
@@ -156,9 +156,12 @@ where
         Ok(handle)
     }
 
-    /// The link is down: the next call sets up another one.
-    async fn forget(&self) {
-        *self.link.lock().await = None;
+    /// The link of `handle` is down: the next call sets up another one, if none did before.
+    async fn forget(&self, handle: &ConnectionHandle) {
+        let mut link = self.link.lock().await;
+        if link.as_ref().is_some_and(|link| link.is_same(handle)) {
+            *link = None;
+        }
     }
 }
 
@@ -180,7 +183,7 @@ where
                     let call = handle.call_with_metadata(method_id, args, metadata.clone());
                     match call.await {
                         Err(TransportError::ConnectionClosed | TransportError::DriverGone) => {
-                            self.forget().await;
+                            self.forget(&handle).await;
                             io::Error::from(io::ErrorKind::ConnectionReset)
                         }
                         result => return result,

@@ -2,7 +2,7 @@
 
 use roam_wire::Metadata;
 
-use crate::runtime::{OneshotSender, Receiver, Sender, TrySendError, oneshot, spawn};
+use crate::runtime::{OneshotSender, Receiver, Sender, TrySendError, oneshot, spawn_anywhere};
 use crate::{ConnectionHandle, ServiceDispatcher, TransportError};
 
 /// The virtual connections that a peer wants to open. Once it is dropped, all of them are rejected.
@@ -66,7 +66,7 @@ impl IncomingConnection {
             metadata,
         };
         if let Err(TrySendError::Full(answer)) = self.answers.try_send(answer) {
-            spawn(async move {
+            spawn_anywhere(async move {
                 // Without a link there is nobody to tell.
                 let _ = self.answers.send(answer).await;
             });

@@ -1,6 +1,11 @@
 //! The native runtime: tokio's own types under the names of this module.
 
+use std::future::pending;
+use std::sync::PoisonError;
 use std::time::Duration;
+use std::{io, sync, thread};
+
+use tokio::runtime::{Builder, Handle};
 
 pub use tokio::sync::Mutex;
 pub use tokio::sync::mpsc::error::SendError;
@@ -31,6 +36,11 @@ pub(crate) async fn abandoned<T>(sender: &mut OneshotSender<T>) {
     sender.closed().await;
 }
 
+/// Whether nobody waits for the value any more.
+pub(crate) fn is_abandoned<T>(sender: &OneshotSender<T>) -> bool {
+    sender.is_closed()
+}
+
 /// Aborts the task it was made for.
 #[derive(Debug)]
 pub struct AbortHandle(tokio::task::AbortHandle);
@@ -55,6 +65,36 @@ where
     F::Output: Send + 'static,
 {
     tokio::spawn(future)
+}
+
+/// Runs a future on its own, also where there is no runtime: on a thread that all such futures share.
+pub(crate) fn spawn_anywhere<F>(future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if let Ok(runtime) = Handle::try_current().or_else(|_| shared_runtime()) {
+        runtime.spawn(future);
+    }
+}
+
+/// The runtime of a thread that is started when it is first needed and stays.
+///
+/// # Errors
+///
+/// When the process may start no thread.
+fn shared_runtime() -> io::Result<Handle> {
+    static RUNTIME: sync::Mutex<Option<Handle>> = sync::Mutex::new(None);
+
+    let mut shared = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*shared {
+        return Ok(runtime.clone());
+    }
+    let runtime = Builder::new_current_thread().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("roam-session".into())
+        .spawn(move || runtime.block_on(pending::<()>()))?;
+    Ok(shared.insert(handle).clone())
 }
 
 /// Runs a future on its own and returns what aborts it.

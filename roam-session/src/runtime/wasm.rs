@@ -120,6 +120,11 @@ pub(crate) async fn abandoned<T>(sender: &mut OneshotSender<T>) {
     sender.cancellation().await;
 }
 
+/// Whether nobody waits for the value any more.
+pub(crate) fn is_abandoned<T>(sender: &OneshotSender<T>) -> bool {
+    sender.is_canceled()
+}
+
 /// Stands where the native runtime can abort a task. Here it cannot.
 #[derive(Debug)]
 pub struct AbortHandle;
@@ -137,6 +142,14 @@ where
     F: Future<Output = ()> + 'static,
 {
     wasm_bindgen_futures::spawn_local(future);
+}
+
+/// Runs a future on its own.
+pub(crate) fn spawn_anywhere<F>(future: F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    spawn(future);
 }
 
 /// Runs a future on its own. What it returns does not abort it.

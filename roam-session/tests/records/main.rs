@@ -6,6 +6,7 @@
 mod channels;
 mod connections;
 mod foreign;
+mod large;
 mod links;
 mod requests;
 mod rows;

@@ -510,6 +510,41 @@ fn a_dropped_link_leaves_no_call_waiting() {
 }
 
 #[test]
+fn calls_whose_callers_left_do_not_pile_up() {
+    let mut end = End::new(Role::Initiator);
+    let handle = end.handle();
+    let call = || Box::pin(handle.call_raw(HANG, Vec::new()));
+    let mut waiting: Vec<_> = (0..20).map(|_| call()).collect();
+    for call in &mut waiting {
+        assert!(call.now_or_never().is_none());
+    }
+    for _ in 0..1_000 {
+        assert!(call().now_or_never().is_none());
+        end.work();
+    }
+    let calls = end.link.root.calls_in_flight();
+    assert!((20..=128).contains(&calls), "{calls}");
+
+    // The first one and the last one: a late response to the latter is ignored.
+    for request_id in [1, 1_020] {
+        end.receive(Message::Response {
+            conn_id: ConnectionId::ROOT,
+            request_id,
+            metadata: Vec::new(),
+            channels: Vec::new(),
+            payload: vec![0],
+        });
+    }
+    assert!(
+        waiting
+            .remove(0)
+            .now_or_never()
+            .is_some_and(|it| it.is_ok())
+    );
+    assert!(!end.is_closed);
+}
+
+#[test]
 fn virtual_connections_have_ids_of_the_acceptors() {
     let mut pair = Pair::new();
     for expected in [1, 2] {
