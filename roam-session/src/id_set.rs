@@ -37,6 +37,12 @@ impl ChannelIdSet {
         }
     }
 
+    /// What the set takes room for.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        self.full.len() + self.partial.len()
+    }
+
     fn is_full(&self, word: u64) -> bool {
         let run = self.full.range(..=word).next_back();
         run.is_some_and(|(_, &end)| word < end)
@@ -64,12 +70,6 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-
-    impl ChannelIdSet {
-        fn entries(&self) -> usize {
-            self.full.len() + self.partial.len()
-        }
-    }
 
     #[track_caller]
     fn check(ids: impl Iterator<Item = ChannelId>, entries_at_most: usize) {

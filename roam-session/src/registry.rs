@@ -382,3 +382,31 @@ pub enum ChannelError {
     /// There is more of it than the credit allows.
     CreditOverrun,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_channels_are_known_for_ever_and_take_no_room() {
+        let mut registry = ChannelRegistry::new(runtime::channel(1).0);
+        let ids = (0..100_000).map(|channel| 2 * channel + 1);
+        for channel_id in ids.clone() {
+            registry.register_incoming(channel_id, runtime::channel(1).0);
+            registry.close(channel_id);
+        }
+        assert!(ids.clone().all(|channel_id| registry.is_closed(channel_id)));
+        assert!(
+            !ids.clone()
+                .any(|channel_id| registry.is_closed(channel_id + 1))
+        );
+        registry.register_incoming(1, runtime::channel(1).0);
+        let routed = registry.prepare_route_data(1, Vec::new());
+        assert_eq!(routed.err(), Some(ChannelError::DataAfterClose));
+        assert!(
+            registry.closed.entries() <= 2,
+            "{}",
+            registry.closed.entries()
+        );
+    }
+}

@@ -37,10 +37,14 @@ pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
 }
 
 /// What is in flight in this process: a summary line for every connection name, then one line per request;
-/// last what the callbacks of registered states add. Empty where nothing is in flight.
+/// last what the callbacks of registered states add. Empty where nothing is in flight. Leaves out what
+/// belongs to a state that is not registered.
 pub fn dump_all_diagnostics() -> String {
-    let mut output = summary::of_everything();
-    for state in registered_states() {
+    let states = registered_states();
+    let groups = states.iter().filter_map(|state| state.group.get());
+    let groups: Vec<_> = groups.map(|group| group.serial().0).collect();
+    let mut output = summary::of_everything(&groups);
+    for state in states {
         let mut text = String::new();
         state.run_callbacks(&mut text);
         if !text.is_empty() {
@@ -114,9 +118,16 @@ pub struct DiagnosticState {
     /// The connection's name in dumps.
     pub name: String,
     group: OnceLock<Connection>,
-    requests: Mutex<Vec<(u64, Request)>>,
+    requests: Mutex<Vec<Recorded>>,
     channels: Mutex<Vec<(u64, Channel)>>,
     callbacks: RwLock<Vec<DiagnosticCallback>>,
+}
+
+/// A request that was recorded by hand.
+struct Recorded {
+    request_id: u64,
+    direction: Direction,
+    row: Request,
 }
 
 impl DiagnosticState {
@@ -188,7 +199,7 @@ impl DiagnosticState {
         args: Option<HashMap<String, String>>,
     ) -> Request {
         let arguments = args.map(|args| arguments_text(&args));
-        let request = Request::start(&RequestStart {
+        let row = Request::start(&RequestStart {
             connection: self.group(),
             request_id,
             method_id,
@@ -201,35 +212,44 @@ impl DiagnosticState {
         });
         let mut requests = self.lock_requests();
         if requests.len() == requests.capacity() {
-            requests.retain(|(_, request)| request.is_live());
+            requests.retain(|request| request.row.is_live());
         }
-        requests.push((request_id, request));
-        request
+        requests.push(Recorded {
+            request_id,
+            direction,
+            row,
+        });
+        row
     }
 
-    /// Ends a recorded request. Where virtual connections share the state and the id, it is the one whose
-    /// response is on its way, else one without a handler at work. Of several handlers at work nobody can
-    /// tell whose request was cancelled: none is ended here, and the cancelled one ends with its handler.
+    /// Ends a recorded request. Of several with the same id:
+    ///
+    /// 1. the one whose response is on its way;
+    /// 2. else, of those that go the same way as the one that was recorded last, one without a handler at work;
+    /// 3. else, of those, the only one with a handler at work. Of several such, nobody can tell whose request
+    ///    was cancelled: none is ended here, and the cancelled one ends with its handler.
     pub fn complete_request(&self, request_id: u64) {
         let mut requests = self.lock_requests();
-        requests.retain(|(_, request)| request.is_live());
-        let in_phase = |wanted: fn(Phase) -> bool| {
+        requests.retain(|request| request.row.is_live());
+        let candidates = || {
+            let requests = requests.iter().enumerate();
             requests
-                .iter()
-                .enumerate()
-                .filter(move |(_, (id, request))| {
-                    *id == request_id && request.phase().is_some_and(wanted)
-                })
-                .map(|(index, _)| index)
+                .filter(|(_, request)| request.request_id == request_id)
+                .filter_map(|(at, request)| Some((at, request.direction, request.row.phase()?)))
         };
-        let mut running = in_phase(|phase| phase == Phase::Running);
-        let completed = in_phase(|phase| phase == Phase::Responding)
-            .chain(in_phase(|phase| phase != Phase::Running))
-            .next()
+        let Some((_, last_direction, _)) = candidates().next_back() else {
+            return;
+        };
+        let responding = candidates().find(|&(_, _, phase)| phase == Phase::Responding);
+        let same_way = || candidates().filter(|&(_, direction, _)| direction == last_direction);
+        let unhandled = same_way().find(|&(_, _, phase)| phase != Phase::Running);
+        let mut running = same_way();
+        let completed = responding
+            .or(unhandled)
             .or_else(|| running.next().filter(|_| running.next().is_none()));
-        if let Some(index) = completed {
-            let (_, request) = requests.remove(index);
-            request.end_as_responded(Outcome::Aborted);
+        if let Some((at, _, _)) = completed {
+            let request = requests.remove(at);
+            request.row.end_as_responded(Outcome::Aborted);
         }
     }
 
@@ -321,11 +341,11 @@ impl DiagnosticState {
         self.lock_requests()
             .iter()
             .rev()
-            .find(|&&(id, request)| id == request_id && request.is_live())
-            .map_or(Request::NONE, |&(_, request)| request)
+            .find(|request| request.request_id == request_id && request.row.is_live())
+            .map_or(Request::NONE, |request| request.row)
     }
 
-    fn lock_requests(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Request)>> {
+    fn lock_requests(&self) -> std::sync::MutexGuard<'_, Vec<Recorded>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -336,10 +356,10 @@ impl DiagnosticState {
 
 impl Drop for DiagnosticState {
     fn drop(&mut self) {
-        for (_, request) in self.lock_requests().drain(..) {
+        for Recorded { row, .. } in self.lock_requests().drain(..) {
             // What got further belongs to a dispatcher, whose handler may still be running.
-            if matches!(request.phase(), Some(Phase::Received | Phase::HandedOver)) {
-                request.end(Outcome::Aborted);
+            if matches!(row.phase(), Some(Phase::Received | Phase::HandedOver)) {
+                row.end(Outcome::Aborted);
             }
         }
         for (_, channel) in self.lock_channels().drain(..) {
