@@ -1,8 +1,8 @@
-//! The types that a connection is made of: its handle, its channels, what serves it, and the messages to
-//! its driver.
+//! The types that a connection consists of: its handle, its channels, its
+//! dispatcher, and the messages to its driver.
 //!
-//! Each of them contains another one, so they are defined in one file. What they do is in `handle`,
-//! `registry` and `dispatch`.
+//! Each of them contains another one, so they are defined in one file. What they
+//! do is in `handle`, `registry` and `dispatch`.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
@@ -22,13 +22,13 @@ use crate::{
     TransportError,
 };
 
-/// One end of a connection, for calling the other one. Clones share it.
+/// Calls the other end of a connection. Clones share the connection.
 #[derive(Clone)]
 pub struct ConnectionHandle {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// What the clones of a handle share.
+/// The state that the clones of a handle share.
 pub(crate) struct Shared {
     pub(crate) conn_id: ConnectionId,
     pub(crate) driver_tx: Sender<DriverMessage>,
@@ -40,7 +40,7 @@ pub(crate) struct Shared {
     pub(crate) announcements: Option<Announcements>,
 }
 
-/// Where the data of open channels goes.
+/// Knows where the data of each open channel goes, and how much credit the channel has left.
 pub struct ChannelRegistry {
     pub(crate) conn_id: ConnectionId,
     pub(crate) initial_credit: u32,
@@ -51,20 +51,20 @@ pub struct ChannelRegistry {
     pub(crate) closed: ChannelIdSet,
     pub(crate) side: ChannelSide,
     pub(crate) connection: Weak<ConnectionTracker>,
-    /// The connection, where it is open for as long as this registry is there.
+    /// The connection, if this registry keeps it open.
     pub(crate) _owned: Option<OwnedConnection>,
-    /// The request that channels are bound for now.
+    /// The request whose channels are being bound.
     pub(crate) request: Request,
 }
 
-/// A channel that this side receives on.
+/// A channel on which this side receives.
 pub(crate) struct IncomingChannel {
     pub(crate) tx: Sender<Vec<u8>>,
     pub(crate) credit: u32,
     pub(crate) tracker: Option<Arc<ChannelTracker>>,
 }
 
-/// A channel that this side sends on under credit.
+/// A channel on which this side sends under credit.
 pub(crate) struct OutgoingChannel {
     pub(crate) credit: u32,
     pub(crate) tracker: Option<Arc<ChannelTracker>>,
@@ -72,13 +72,12 @@ pub(crate) struct OutgoingChannel {
 
 /// Serves requests.
 pub trait ServiceDispatcher: Send + Sync {
-    /// The methods it serves; empty for one that takes whatever comes.
+    /// Returns the ids of the methods that it serves; none if it takes every request.
     fn method_ids(&self) -> Vec<u64>;
 
-    /// Serves one request: binds its channels to `registry` before it returns, and answers with a
-    /// [`DriverMessage::Response`] through [`ChannelRegistry::driver_tx`] in the future it returns.
-    ///
-    /// Data that follows the request may be read as soon as this returns, hence the binding comes first.
+    /// Serves one request. Binds its channels to `registry` before it returns, because data of these channels
+    /// may be read as soon as it has returned. The returned future runs the handler and puts a
+    /// [`DriverMessage::Response`] into [`ChannelRegistry::driver_tx`].
     fn dispatch(
         &self,
         cx: &Context,
@@ -87,65 +86,65 @@ pub trait ServiceDispatcher: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 }
 
-/// Something for the driver to send.
+/// Asks the driver to send something.
 ///
-/// Everything goes through one queue, so that what is put in first is sent first: a call before the data
-/// of its channels, a channel's close before the response.
+/// All messages of a link go through one queue and are sent in that order: a call before the data of its
+/// channels, and the close of a channel before the response.
 // Drivers of other crates take this apart field by field: nothing may be added to it.
 pub enum DriverMessage {
-    /// A request; the response goes to `response_tx`.
+    /// A request. The response goes to `response_tx`.
     Call {
-        /// The connection to call over.
+        /// Connection to call over.
         conn_id: ConnectionId,
-        /// Its id, unique among the connection's calls in flight.
+        /// Id of the request, unique among the connection's calls in flight.
         request_id: u64,
-        /// The method's id.
+        /// Id of the method.
         method_id: u64,
-        /// Key-value pairs beside the arguments.
+        /// Key-value pairs that are sent with the arguments.
         metadata: Vec<(String, MetadataValue)>,
         /// Ids of the channels in the arguments, in declaration order.
         channels: Vec<u64>,
-        /// The encoded arguments.
+        /// Encoded arguments.
         payload: Vec<u8>,
-        /// Where the response goes.
+        /// Receives the response, or the reason why there is none.
         response_tx: OneshotSender<Result<ResponseData, TransportError>>,
     },
     /// An item of a channel.
     Data {
-        /// The channel's connection.
+        /// Connection of the channel.
         conn_id: ConnectionId,
-        /// The channel.
+        /// Id of the channel.
         channel_id: ChannelId,
-        /// The encoded item.
+        /// Encoded item.
         payload: Vec<u8>,
     },
     /// The end of a channel.
     Close {
-        /// The channel's connection.
+        /// Connection of the channel.
         conn_id: ConnectionId,
-        /// The channel.
+        /// Id of the channel.
         channel_id: ChannelId,
     },
-    /// The answer to a request that came in.
+    /// The response to an incoming request.
     Response {
-        /// The connection the request came over.
+        /// Connection that the request arrived on.
         conn_id: ConnectionId,
-        /// The request's id.
+        /// Id of the request.
         request_id: u64,
         /// Ids of the channels in the result, in declaration order.
         channels: Vec<u64>,
-        /// The encoded result.
+        /// Encoded result.
         payload: Vec<u8>,
     },
-    /// A request for a virtual connection; its handle goes to `response_tx`.
+    /// A request for a virtual connection. Its handle goes to `response_tx`.
     Connect {
-        /// Its id, unique among the handle's calls in flight.
+        /// Id of the request, unique among the handle's calls in flight.
         request_id: u64,
-        /// Key-value pairs for the peer to decide by.
+        /// Key-value pairs by which the peer decides.
         metadata: Metadata,
-        /// Where the new connection's handle goes.
+        /// Receives the handle of the new connection, or the reason why there is none.
         response_tx: OneshotSender<Result<ConnectionHandle, ConnectError>>,
-        /// Serves what the peer calls over the new connection; without one, the link's dispatcher does.
+        /// Serves the peer's calls over the new connection; if `None`, the dispatcher of the link does.
         dispatcher: Option<Box<dyn ServiceDispatcher>>,
     },
 }

@@ -1,24 +1,24 @@
-//! A request without its payload, as dispatchers and handlers see it.
+//! What a dispatcher knows of a request beside its payload.
 
 use roam_wire::{ConnectionId, Metadata, MethodId, RequestId};
 
-/// A request, as its handler sees it.
+/// Describes a request to the dispatcher that serves it.
 #[derive(Debug, Clone)]
 pub struct Context {
-    /// The connection it came over.
+    /// Connection that the request arrived on.
     pub conn_id: ConnectionId,
-    /// Its id, unique among the connection's requests in flight.
+    /// Id of the request, unique among the connection's requests in flight.
     pub request_id: RequestId,
-    /// The method's id.
+    /// Id of the method.
     pub method_id: MethodId,
-    /// Key-value pairs beside the arguments.
+    /// Key-value pairs that were sent with the arguments.
     pub metadata: Metadata,
     /// Ids of the channels in the arguments, in declaration order.
     pub channels: Vec<u64>,
 }
 
 impl Context {
-    /// A request with these properties.
+    /// Creates a context of these parts.
     pub fn new(
         conn_id: ConnectionId,
         request_id: RequestId,
@@ -35,27 +35,27 @@ impl Context {
         }
     }
 
-    /// The connection it came over.
+    /// Returns the connection that the request arrived on.
     pub fn conn_id(&self) -> ConnectionId {
         self.conn_id
     }
 
-    /// Its id.
+    /// Returns the id of the request.
     pub fn request_id(&self) -> RequestId {
         self.request_id
     }
 
-    /// The method's id.
+    /// Returns the id of the method.
     pub fn method_id(&self) -> MethodId {
         self.method_id
     }
 
-    /// Key-value pairs beside the arguments.
+    /// Returns the key-value pairs that were sent with the arguments.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }
 
-    /// Ids of the channels in the arguments.
+    /// Returns the ids of the channels in the arguments, in declaration order.
     pub fn channels(&self) -> &[u64] {
         &self.channels
     }

@@ -1,4 +1,4 @@
-//! From a request's bytes to a handler and from its result to a response.
+//! Decodes a request, runs its handler, and encodes the response.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::{
     ServiceDispatcher, patch_channel_ids,
 };
 
-/// A handler at work.
+/// A running handler.
 pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
-/// What [`channel`](crate::channel) must know while a handler runs.
+/// What [`channel`](crate::channel) needs to know while a handler runs.
 #[derive(Clone)]
 pub(crate) struct DispatchContext {
     pub(crate) conn_id: ConnectionId,
@@ -91,7 +91,7 @@ impl Responder {
             channels,
             payload,
         };
-        // Without a driver there is nobody to answer.
+        // Without a driver nobody waits for the response.
         if self.driver_tx.send(response).await.is_ok() {
             self.request.enqueued();
         }
@@ -107,8 +107,8 @@ impl Responder {
     }
 }
 
-/// Serves a request whose method can fail: decodes the arguments, connects their channels, runs `handler`
-/// and answers with what it returns.
+/// Serves a request whose method can fail. Decodes the arguments, binds their channels, runs `handler`, and
+/// answers with its result.
 pub fn dispatch_call<A, R, E, F, Fut>(
     cx: &Context,
     payload: Vec<u8>,
@@ -128,7 +128,7 @@ where
     })
 }
 
-/// Serves a request whose method cannot fail, as [`dispatch_call`] does one that can.
+/// Serves a request whose method cannot fail, and otherwise does what [`dispatch_call`] does.
 pub fn dispatch_call_infallible<A, R, F, Fut>(
     cx: &Context,
     payload: Vec<u8>,
@@ -146,7 +146,7 @@ where
     })
 }
 
-/// Answers that there is no such method.
+/// Answers a request with [`RoamError::UnknownMethod`].
 pub fn dispatch_unknown_method(
     cx: &Context,
     registry: &mut ChannelRegistry,
@@ -155,7 +155,7 @@ pub fn dispatch_unknown_method(
 }
 
 /// A response's payload and the channels in it.
-type Response = (Vec<u8>, Vec<u64>);
+type EncodedResponse = (Vec<u8>, Vec<u64>);
 
 fn serve<A, R, F, Fut>(
     cx: &Context,
@@ -163,7 +163,7 @@ fn serve<A, R, F, Fut>(
     registry: &mut ChannelRegistry,
     handler: F,
     // `None` where the result does not serialize.
-    answer: impl FnOnce(&R) -> Option<Response> + Send + 'static,
+    answer: impl FnOnce(&R) -> Option<EncodedResponse> + Send + 'static,
 ) -> HandlerFuture
 where
     A: Facet<'static> + Send,
@@ -181,7 +181,7 @@ where
     });
     let watcher = responder.request().watcher();
     let serving = CONTEXT.scope(DispatchContext::of(registry), async move {
-        // Kept until the response is queued: a channel in it must not close before.
+        // The result lives until the response is queued: a channel in it must not close before.
         let result = handler(args).await;
         let Some((payload, channels)) = answer(&result) else {
             debug!("a response did not serialize: its caller waits for ever");
@@ -192,7 +192,7 @@ where
     watcher.watch(Box::pin(serving))
 }
 
-/// Serves with one dispatcher what it claims and with another one the rest.
+/// Routes a request to one of two dispatchers, by its method.
 pub struct RoutedDispatcher<A, B> {
     primary: A,
     fallback: B,
@@ -203,7 +203,7 @@ impl<A, B> RoutedDispatcher<A, B>
 where
     A: ServiceDispatcher,
 {
-    /// `primary` serves the methods it claims now, `fallback` all others.
+    /// Routes the methods that `primary` lists now to `primary`, and all others to `fallback`.
     pub fn new(primary: A, fallback: B) -> Self {
         Self {
             primary_methods: primary.method_ids(),
@@ -236,7 +236,7 @@ where
     }
 }
 
-/// Serves nothing: the dispatcher of an end that only calls.
+/// Answers every request with [`RoamError::UnknownMethod`]. Use it for an end that only calls.
 #[derive(Clone)]
 pub struct NoDispatcher;
 

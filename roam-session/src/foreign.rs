@@ -1,9 +1,9 @@
 //! Connections that a driver of another crate serves.
 //!
-//! All such a driver tells of a connection is that it makes a handle and a
-//! channel registry for it. Two of these belong together when they have the same
-//! driver queue and the same id; either may be alone. The registry is dropped
-//! when the connection closes, the handle when the last user is done with it, so
+//! Such a driver creates a handle and a channel registry for a connection, and
+//! reports nothing else. A handle and a registry with the same driver queue and
+//! the same id belong to one connection; either may be alone. The registry is
+//! dropped when the connection closes, the handle when its last user drops it, so
 //! the registry owns the tracker as soon as there is one.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -17,7 +17,7 @@ use crate::runtime::Sender;
 use crate::{DriverMessage, Role};
 
 /// One connection of a foreign driver.
-struct Foreign {
+struct ForeignConnection {
     driver: queue::Identity,
     conn_id: ConnectionId,
     connection: Weak<ConnectionTracker>,
@@ -26,7 +26,7 @@ struct Foreign {
     has_registry: bool,
 }
 
-static FOREIGN: Mutex<Vec<Foreign>> = Mutex::new(Vec::new());
+static FOREIGN: Mutex<Vec<ForeignConnection>> = Mutex::new(Vec::new());
 
 /// The connection of a new handle.
 pub(crate) fn join_handle(
@@ -50,7 +50,7 @@ pub(crate) fn join_handle(
         }
         let connection = open(connections, conn_id, driver, role, diagnostic_state);
         let registration = HandleRegistration::owned(connection);
-        connections.push(Foreign {
+        connections.push(ForeignConnection {
             driver: queue::Identity::of(driver),
             conn_id,
             connection: registration.connection().clone(),
@@ -79,7 +79,7 @@ pub(crate) fn join_registry(
             return OwnedConnection::new(connection);
         }
         let connection = open(connections, conn_id, driver, role, None);
-        connections.push(Foreign {
+        connections.push(ForeignConnection {
             driver: queue::Identity::of(driver),
             conn_id,
             connection: Arc::downgrade(&connection),
@@ -90,14 +90,14 @@ pub(crate) fn join_registry(
     })
 }
 
-fn with_connections<R>(act: impl FnOnce(&mut Vec<Foreign>) -> R) -> R {
+fn with_connections<R>(act: impl FnOnce(&mut Vec<ForeignConnection>) -> R) -> R {
     let mut connections = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
     connections.retain(|other| other.connection.strong_count() > 0);
     act(&mut connections)
 }
 
 fn open(
-    connections: &[Foreign],
+    connections: &[ForeignConnection],
     conn_id: ConnectionId,
     driver: &Sender<DriverMessage>,
     role: Role,

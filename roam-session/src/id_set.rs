@@ -9,7 +9,7 @@ use crate::ChannelId;
 /// Channel ids, of which nearly all get into the set in the end.
 ///
 /// Ids of one parity stand side by side, since each end of a link hands out every second one. 64 of them share
-/// a word; words that are full are kept as runs.
+/// a word; full words are stored as runs.
 #[derive(Default)]
 pub(crate) struct ChannelIdSet {
     /// Each run's first word, and the one after its last.

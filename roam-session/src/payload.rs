@@ -10,7 +10,7 @@ pub(crate) const VALUE: u8 = 0;
 /// First byte of a response with an error.
 pub(crate) const ERROR: u8 = 1;
 
-/// What most payloads fit into.
+/// Bytes that most payloads fit into.
 const PAYLOAD_BYTES: usize = 64;
 
 /// A payload: `prefix`, and `value` encoded.
@@ -24,10 +24,10 @@ pub(crate) fn encode<T: Facet<'static>>(
     Ok(payload)
 }
 
-/// A response as it came, before it is decoded.
+/// Holds a response that is not decoded yet.
 #[derive(Debug)]
 pub struct ResponseData {
-    /// The encoded result.
+    /// Encoded result.
     pub payload: Vec<u8>,
     /// Ids of the channels in the result, in declaration order.
     pub channels: Vec<u64>,

@@ -1,5 +1,5 @@
 //! The states of the published `roam_session::diagnostic`, on top of the registry. What is recorded here is
-//! a row like any other; a dump reads the registry and never waits for a lock.
+//! a row like any other. A dump reads the registry and never waits for a lock.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use roam_trace_common::event::{
 
 use super::summary;
 
-/// Appends what a program wants to add to a dump.
+/// Appends the text of a program to a dump.
 pub type DiagnosticCallback = Box<dyn Fn(&mut String) + Send + Sync>;
 
 static STATES: RwLock<Vec<Weak<DiagnosticState>>> = RwLock::new(Vec::new());
@@ -28,7 +28,7 @@ thread_local! {
     static UNADOPTED: Cell<Option<(u64, u64, Request)>> = const { Cell::new(None) };
 }
 
-/// Lets dumps run the state's callbacks for as long as the state lives.
+/// Registers a state, so that [`dump_all_diagnostics`] lists it and dumps run its callbacks while it lives.
 pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
     let mut states = STATES.write().unwrap_or_else(PoisonError::into_inner);
     states.retain(|state| state.strong_count() > 0);
@@ -36,9 +36,9 @@ pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
     callback::register_diagnostic_of(state, state.name.clone(), DiagnosticState::run_callbacks);
 }
 
-/// What is in flight in this process: a summary line for every connection name, then one line per request;
-/// last what the callbacks of registered states add. Empty where nothing is in flight. Leaves out what
-/// belongs to a state that is not registered.
+/// Returns what is in flight in this process: a summary line for each connection name, one line per request,
+/// and the text of the callbacks of registered states. Returns an empty text if there is nothing. Leaves out the
+/// rows of states that are not registered.
 pub fn dump_all_diagnostics() -> String {
     let states = registered_states();
     let groups = states.iter().filter_map(|state| state.group.get());
@@ -64,7 +64,7 @@ fn registered_states() -> Vec<Arc<DiagnosticState>> {
     states.iter().filter_map(Weak::upgrade).collect()
 }
 
-/// Which way a request goes.
+/// Says which way a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestDirection {
     /// This process waits for the response.
@@ -73,7 +73,7 @@ pub enum RequestDirection {
     Incoming,
 }
 
-/// A request, as the published crate describes it.
+/// Describes a request in the terms of the published crate.
 #[derive(Debug, Clone)]
 pub struct InFlightRequest {
     /// Id on the wire.
@@ -88,7 +88,7 @@ pub struct InFlightRequest {
     pub args: Option<HashMap<String, String>>,
 }
 
-/// Which way a channel's data goes.
+/// Says which way the data of a channel goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelDirection {
     /// This process sends.
@@ -97,7 +97,7 @@ pub enum ChannelDirection {
     Rx,
 }
 
-/// A channel, as the published crate describes it.
+/// Describes a channel in the terms of the published crate.
 #[derive(Debug, Clone)]
 pub struct OpenChannel {
     /// Id on the wire.
@@ -110,12 +110,12 @@ pub struct OpenChannel {
     pub request_id: Option<u64>,
 }
 
-/// The name and the callbacks of one connection, and what was recorded by hand.
+/// Holds the name and the callbacks of one connection, and what was recorded through it.
 ///
-/// Connections of our session record by themselves; other drivers, such as the
-/// shared-memory one, call the `record_` methods.
+/// Connections of this crate's driver record by themselves. Other drivers, such as that of roam-shm, call the
+/// `record_` methods.
 pub struct DiagnosticState {
-    /// The connection's name in dumps.
+    /// Name of the connection in dumps.
     pub name: String,
     group: OnceLock<Connection>,
     requests: Mutex<Vec<Recorded>>,
@@ -131,7 +131,7 @@ struct Recorded {
 }
 
 impl DiagnosticState {
-    /// A state without records.
+    /// Creates a state without records.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -222,12 +222,12 @@ impl DiagnosticState {
         row
     }
 
-    /// Ends a recorded request. Of several with the same id:
+    /// Ends a recorded request. If several have that id, ends the first of these that exists:
     ///
-    /// 1. the one whose response is on its way;
-    /// 2. else, of those that go the same way as the one that was recorded last, one without a handler at work;
-    /// 3. else, of those, the only one with a handler at work. Of several such, nobody can tell whose request
-    ///    was cancelled: none is ended here, and the cancelled one ends with its handler.
+    /// 1. the request whose response is on its way;
+    /// 2. of the direction that was recorded last, a request without a running handler;
+    /// 3. of that direction, the only request with a running handler. If there are several, it cannot be known
+    ///    which one was cancelled: none is ended here, and the cancelled one ends with its handler.
     pub fn complete_request(&self, request_id: u64) {
         let mut requests = self.lock_requests();
         requests.retain(|request| request.row.is_live());
@@ -292,7 +292,7 @@ impl DiagnosticState {
         }
     }
 
-    /// Names the request that recorded channels belong to.
+    /// Sets the request that recorded channels belong to.
     pub fn associate_channels_with_request(&self, channel_ids: &[u64], request_id: u64) {
         let request = self.find_request(request_id);
         for (channel_id, channel) in self.lock_channels().iter() {
@@ -302,7 +302,7 @@ impl DiagnosticState {
         }
     }
 
-    /// Adds something to every dump of this state.
+    /// Adds a callback that appends its text to every dump of this state.
     pub fn add_custom_diagnostic<F>(&self, callback: F)
     where
         F: Fn(&mut String) + Send + Sync + 'static,
@@ -313,8 +313,8 @@ impl DiagnosticState {
             .push(Box::new(callback));
     }
 
-    /// What is in flight on this state's connections: a summary line, then one line per request. `None`
-    /// where nothing is in flight and no callback adds anything.
+    /// Returns what is in flight on the connections of this state: a summary line, then one line per request.
+    /// Returns `None` if nothing is in flight and no callback adds text.
     pub fn dump_if_nonempty(&self) -> Option<String> {
         let group = self.group.get();
         let mut text = group.map_or_else(String::new, |group| summary::of_group(group.serial().0));
@@ -322,7 +322,7 @@ impl DiagnosticState {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Appends what the callbacks write.
+    /// Appends the text of the callbacks.
     fn run_callbacks(&self, text: &mut String) {
         let callbacks = match self.callbacks.try_read() {
             Ok(callbacks) => callbacks,

@@ -10,7 +10,7 @@ use super::{
 use roam_diagnostic::registry::{Outcome, Phase};
 
 #[test]
-fn both_directions_of_one_request_id_are_kept_apart() {
+fn both_directions_of_one_request_id_are_two_rows() {
     let state = DiagnosticState::new("both-directions");
     state.record_outgoing_request(7, 1, None);
     state.record_incoming_request(7, 1, None);
@@ -20,7 +20,7 @@ fn both_directions_of_one_request_id_are_kept_apart() {
 }
 
 #[test]
-fn a_completed_state_has_nothing_to_say() {
+fn a_completed_state_dumps_nothing() {
     let state = DiagnosticState::new("completed");
     state.record_incoming_request(1, 1, None);
     state.record_channel_open(3, ChannelDirection::Tx, Some(1));

@@ -1,4 +1,4 @@
-//! What the driver keeps of one connection of its link.
+//! The driver's state of one connection of its link.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub(super) struct LinkConnection {
     pub(super) tracker: Arc<ConnectionTracker>,
     pub(super) announcements: Announcements,
     pub(super) handle: ConnectionHandle,
-    /// The channels of calls that came in.
+    /// The channels of incoming calls.
     pub(super) channels: ChannelRegistry,
-    /// Serves what comes in; `None` for the link's dispatcher.
+    /// Serves incoming calls; `None` for the dispatcher of the link.
     pub(super) dispatcher: Option<Box<dyn ServiceDispatcher>>,
     calls: HashMap<u64, Call>,
     requests: HashMap<u64, Serving>,
@@ -93,15 +93,15 @@ impl LinkConnection {
         self.calls.len()
     }
 
-    /// Drops the calls whose callers left: their responses may never come. Where that is less than half of
-    /// them, makes room for as many again, so that the next time is far off.
+    /// Drops the calls whose callers left, because their responses may never arrive. If more than half of the
+    /// calls remain, makes room for as many again, so that this rarely runs.
     fn forget_abandoned_calls(&mut self) {
         self.calls
             .retain(|_, call| !is_abandoned(&call.response_tx));
         self.calls.reserve(self.calls.len());
     }
 
-    /// The response to a call came. One that nobody waits for is none of ours.
+    /// A response arrived. It is ignored if no call waits for it.
     pub(super) fn answer_call(&mut self, request_id: u64, response: ResponseData) {
         let Some(call) = self.calls.remove(&request_id) else {
             return;
@@ -155,7 +155,7 @@ impl LinkConnection {
         }
     }
 
-    /// Routes an item to the half of the connection that knows the channel.
+    /// Routes an item to the half of the connection that has the channel.
     pub(super) fn route(
         &mut self,
         channel_id: ChannelId,
@@ -198,7 +198,7 @@ impl Serving {
     }
 }
 
-/// The link is gone. Handlers that are left run on, and their callers will not know.
+/// Ends what is left when the link is gone. Handlers run on, and their callers get no response.
 impl Drop for LinkConnection {
     fn drop(&mut self) {
         for (_, call) in self.calls.drain() {

@@ -26,11 +26,11 @@ pub(crate) struct ChannelTracker {
     uses: AtomicU32,
 }
 
-/// Joins the two ends of a pair made by [`channel`](crate::channel): binding one of them to a connection
-/// tells the other which row it counts in.
+/// Joins the two ends of a pair made by [`channel`](crate::channel). Once one of them is bound to a
+/// connection, the other one counts in the same row.
 pub(crate) type ChannelLink = Arc<OnceLock<Arc<ChannelTracker>>>;
 
-/// One end of a channel, in the hands of the program. Dropped, it says which end is gone.
+/// One end of a channel that the program holds. When it is dropped, the row shows that this end is gone.
 pub(crate) struct ChannelEnd {
     half: Half,
     link: Option<ChannelLink>,

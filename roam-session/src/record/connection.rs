@@ -11,8 +11,8 @@ use super::role_of;
 use crate::Role;
 use crate::diagnostic::DiagnosticState;
 
-/// Owns the row of a connection. Whoever serves the connection and every request that came over it hold
-/// one; the row goes with the last of them.
+/// Owns the row of a connection. Its driver and each of its incoming requests hold one; the row is released
+/// with the last of them.
 pub(crate) struct ConnectionTracker {
     row: Connection,
     /// The link's root, unless this is it. Its row outlives the others'.
@@ -101,8 +101,8 @@ impl ConnectionTracker {
         self.row
     }
 
-    /// Reports a message put into the link's queue. Of a driver of another crate nobody knows when it takes
-    /// one out, so what goes in is not counted either.
+    /// Reports a message put into the link's queue. Not counted for drivers of other crates, because they do not
+    /// report when they take one out.
     pub(crate) fn enqueued(&self) {
         if self.served_here {
             self.link.as_deref().unwrap_or(self).row.enqueued();

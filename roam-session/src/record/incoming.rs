@@ -1,10 +1,10 @@
-//! The row of one request that came in, from the driver through the dispatcher
-//! and the handler to the response.
+//! The row of one incoming request, from the driver through the dispatcher and
+//! the handler to the response.
 //!
 //! The driver makes the row and [offers](Incoming::offer) it while it calls the
 //! dispatcher; the dispatch helpers [adopt](Incoming::adopt) it. On a driver of
 //! another crate nothing is offered: the helpers adopt the row that the
-//! connection's `DiagnosticState` was told in the same poll, or make one.
+//! connection's `DiagnosticState` recorded in the same poll, or make one.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use crate::diagnostic::adopt_incoming;
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
-/// What tells a request from the others in flight on its link.
+/// Identifies a request among those in flight on its link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RequestKey {
     pub(crate) conn_id: ConnectionId,
@@ -130,7 +130,7 @@ impl Incoming {
         let connection = connection.upgrade();
         let served_here = |connection: &Arc<ConnectionTracker>| connection.is_served_here();
         let (row, connection, ended_by) = if connection.as_ref().is_some_and(served_here) {
-            // A dispatcher that changed the context: the driver has the row of what came in.
+            // A dispatcher that changed the context: the driver has the row of the request.
             (Request::NONE, None, EndedBy::Handler)
         } else {
             let at = connection
@@ -261,8 +261,7 @@ impl Incoming {
         }
     }
 
-    /// On a driver of another crate, what watches the handler in its place. This crate's driver does so
-    /// itself.
+    /// What watches the handler, if the driver is another crate's. This crate's driver does so itself.
     pub(crate) fn watcher(self: &Arc<Self>) -> Watcher {
         Watcher((self.ended_by != EndedBy::Driver).then(|| Arc::clone(self)))
     }
@@ -301,7 +300,7 @@ fn start(connection: Connection, key: RequestKey, method_id: u64, payload_bytes:
     })
 }
 
-/// Watches a handler where nobody else does.
+/// Watches a handler if the driver does not.
 pub(crate) struct Watcher(Option<Arc<Incoming>>);
 
 impl Watcher {

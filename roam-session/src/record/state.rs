@@ -1,5 +1,5 @@
-//! How far a request that came in got: the part of it that driver and handler
-//! both change.
+//! How far an incoming request got: the part of it that driver and handler both
+//! change.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 

@@ -16,17 +16,17 @@ pub use tokio::sync::oneshot::{Receiver as OneshotReceiver, Sender as OneshotSen
 
 pub(crate) use tokio::sync::mpsc::error::TrySendError;
 
-/// A queue that holds up to `buffer` values.
+/// Creates a queue that holds up to `buffer` values.
 pub fn bounded<T>(buffer: usize) -> (Sender<T>, Receiver<T>) {
     channel(buffer)
 }
 
-/// A queue without a limit.
+/// Creates a queue without a limit.
 pub fn unbounded<T>() -> (UnboundedSender<T>, UnboundedReceiver<T>) {
     unbounded_channel()
 }
 
-/// A queue for a single value.
+/// Creates a queue for a single value.
 pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     tokio::sync::oneshot::channel()
 }
@@ -41,24 +41,23 @@ pub(crate) fn is_abandoned<T>(sender: &OneshotSender<T>) -> bool {
     sender.is_closed()
 }
 
-/// Aborts the task it was made for.
+/// Aborts the task that it was created for.
 #[derive(Debug)]
 pub struct AbortHandle(tokio::task::AbortHandle);
 
 impl AbortHandle {
-    /// Asks the task to stop at its next await. Always `true`: the request was made, whether or not the
-    /// task had ended before.
+    /// Asks the task to stop at its next await. Always returns `true`, also if the task had ended before.
     pub fn abort(&self) -> bool {
         self.0.abort();
         true
     }
 }
 
-/// Runs a future on its own.
+/// Spawns a task that runs `future`.
 ///
 /// # Panics
 ///
-/// Outside a tokio runtime.
+/// Panics outside a tokio runtime.
 pub fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -67,7 +66,7 @@ where
     tokio::spawn(future)
 }
 
-/// Runs a future on its own, also where there is no runtime: on a thread that all such futures share.
+/// Spawns a task that runs `future`. Outside a runtime, the task runs on a thread that all such tasks share.
 pub(crate) fn spawn_anywhere<F>(future: F)
 where
     F: Future<Output = ()> + Send + 'static,
@@ -77,11 +76,11 @@ where
     }
 }
 
-/// The runtime of a thread that is started when it is first needed and stays.
+/// The runtime of a thread that starts when it is first needed, and runs until the process ends.
 ///
 /// # Errors
 ///
-/// When the process may start no thread.
+/// Fails if the process cannot start a thread.
 fn shared_runtime() -> io::Result<Handle> {
     static RUNTIME: sync::Mutex<Option<Handle>> = sync::Mutex::new(None);
 
@@ -97,11 +96,11 @@ fn shared_runtime() -> io::Result<Handle> {
     Ok(shared.insert(handle).clone())
 }
 
-/// Runs a future on its own and returns what aborts it.
+/// Spawns a task that runs `future`, and returns a handle that aborts it.
 ///
 /// # Panics
 ///
-/// Outside a tokio runtime.
+/// Panics outside a tokio runtime.
 pub fn spawn_with_abort<F>(future: F) -> AbortHandle
 where
     F: Future<Output = ()> + Send + 'static,
@@ -114,7 +113,7 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// What `future` returns, or `None` when `duration` is over first.
+/// Returns the output of `future`, or `None` if it takes longer than `duration`.
 pub async fn timeout<F, T>(duration: Duration, future: F) -> Option<T>
 where
     F: Future<Output = T>,

@@ -109,7 +109,7 @@ async fn a_larger_message_passes_while_the_other_end_reads() {
 
 /// Should this ever pass, it is time to take the limit out of `docs/drop-in.md`.
 #[tokio::test]
-async fn two_ends_that_write_larger_messages_wait_for_each_other_and_say_so() {
+async fn two_ends_that_write_larger_messages_wait_for_each_other_and_show_it() {
     let calls = link("stuck")
         .await
         .map(|handle| tokio::spawn(echo(handle, 2 * PIPE_BYTES)));

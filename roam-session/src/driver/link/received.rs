@@ -18,11 +18,11 @@ use crate::{
 const MESSAGE_VARIANTS: u8 = 12;
 
 impl<D: ServiceDispatcher> Link<D> {
-    /// A message came in.
+    /// A message was received.
     ///
     /// # Errors
     ///
-    /// The rule that it breaks: [`Self::handle_violation`] is next.
+    /// Returns the rule that the message breaks. Call [`Self::handle_violation`] next.
     pub(in crate::driver) fn handle_message(
         &mut self,
         message: Message,
@@ -241,11 +241,11 @@ impl<D: ServiceDispatcher> Link<D> {
     }
 }
 
-/// What came in is no message, or the transport failed.
+/// What was received is not a message, or the transport failed.
 ///
 /// # Errors
 ///
-/// The rule that `frame`, the bytes of the last frame, breaks. `Ok` where the transport failed by itself.
+/// Returns the rule that `frame`, the bytes of the last frame, breaks. `Ok` if the transport failed by itself.
 pub(in crate::driver) fn check_unreadable(
     frame: &[u8],
     error: &io::Error,
