@@ -38,13 +38,18 @@ pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
 
 /// Returns what is in flight in this process: a summary line for each connection name, one line per request,
 /// and the text of the callbacks of registered states. Returns an empty text if there is nothing. Leaves out the
-/// rows of states that are not registered.
+/// rows of states that are not registered. While another thread registers a state, the dump has all rows and no
+/// callbacks.
 pub fn dump_all_diagnostics() -> String {
-    let states = registered_states();
-    let groups = states.iter().filter_map(|state| state.group.get());
-    let groups: Vec<_> = groups.map(|group| group.serial().0).collect();
-    let mut output = summary::of_everything(&groups);
-    for state in states {
+    let Some(states) = registered_states() else {
+        return summary::of_everything(|_| true);
+    };
+    let is_registered = |group| {
+        let mut groups = states.iter().filter_map(|state| state.group.get());
+        groups.any(|registered| registered.serial().0 == group)
+    };
+    let mut output = summary::of_everything(is_registered);
+    for state in &states {
         let mut text = String::new();
         state.run_callbacks(&mut text);
         if !text.is_empty() {
@@ -54,14 +59,14 @@ pub fn dump_all_diagnostics() -> String {
     output
 }
 
-/// The registered states that are still alive; none where one is being registered right now.
-fn registered_states() -> Vec<Arc<DiagnosticState>> {
+/// The registered states that are still alive; `None` while one is being registered.
+fn registered_states() -> Option<Vec<Arc<DiagnosticState>>> {
     let states = match STATES.try_read() {
         Ok(states) => states,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => return Vec::new(),
+        Err(TryLockError::WouldBlock) => return None,
     };
-    states.iter().filter_map(Weak::upgrade).collect()
+    Some(states.iter().filter_map(Weak::upgrade).collect())
 }
 
 /// Says which way a request goes.

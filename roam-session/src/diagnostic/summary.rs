@@ -24,9 +24,9 @@ pub(super) fn of_group(group: u64) -> String {
     })
 }
 
-/// All requests and channels, by the names of their connections, but for those of groups that are not in
-/// `registered`. Empty where there are none.
-pub(super) fn of_everything(registered: &[u64]) -> String {
+/// All requests and channels, by the names of their connections, but for those of groups that are not
+/// registered. Empty where there are none.
+pub(super) fn of_everything(is_registered: impl Fn(u64) -> bool) -> String {
     let rows = own::rows();
     let connections: HashMap<u64, &ConnectionRecord> = rows
         .connections
@@ -39,7 +39,7 @@ pub(super) fn of_everything(registered: &[u64]) -> String {
     for serial in requests.chain(channels) {
         let connection = connections.get(&serial);
         let group = connection.and_then(|row| group_of(row));
-        if group.is_none_or(|group| registered.contains(&group)) {
+        if group.is_none_or(&is_registered) {
             let name = connection.map_or_else(|| "?".to_owned(), |row| name(row));
             serials_by_name.entry(name).or_default().push(serial);
         }
