@@ -2,7 +2,8 @@
 //! pair, with traffic that never rests.
 
 use roam_diagnostic::registry::Phase;
-use roam_dump::analysis::{Counters, Explained};
+use roam_dump::Explanation;
+use roam_dump::analysis::CounterSample;
 use roam_dump::model::{Code, Confidence, NodeKind};
 
 use super::world::{Call, End, Link, SECOND, World};
@@ -38,7 +39,7 @@ fn four(opened: [u64; 4], made: [u64; 4]) -> Four {
 }
 
 /// The callee's row that each caller's row was found to wait for.
-fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explained) {
+fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explanation) {
     let explained = four.world.explain();
     let serial = |node: u32| match explained.graph.nodes[node as usize].kind {
         NodeKind::Call { serial, .. } | NodeKind::Handler { serial, .. } => serial,
@@ -138,7 +139,7 @@ fn told_apart_while_everything_moves() {
         }
     };
     busy(&mut four.world, &four.links, 400);
-    let mut before = Counters::default();
+    let mut before = CounterSample::default();
     four.world
         .snapshots
         .iter()
@@ -148,7 +149,7 @@ fn told_apart_while_everything_moves() {
     busy(&mut four.world, &four.links, 2);
     four.world.snapshots[0] = first;
     let second = four.world.snapshots[1].clone();
-    let mut after = Counters::default();
+    let mut after = CounterSample::default();
     let mut later = four.world.clone();
     later.snapshots[0] = four.world.snapshots[0].clone();
     busy(&mut later, &four.links, 2);
@@ -227,7 +228,7 @@ fn without_known_sockets_requests_pair_them() {
     let call = world.call(a, link, "Content.watch", 50 * SECOND);
     world.facts.neighbours.clear();
     for process in &mut world.facts.processes {
-        process.are_ties_known = false;
+        process.is_connectivity_known = false;
     }
     check_all_paired(Four {
         world,

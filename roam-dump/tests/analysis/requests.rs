@@ -417,7 +417,7 @@ fn peers_that_are_not_traced() {
     );
     untraced(
         |stuck| {
-            stuck.world.facts.processes[0].are_ties_known = false;
+            stuck.world.facts.processes[0].is_connectivity_known = false;
             stuck.world.facts.neighbours.clear();
         },
         "peer not traced: run as root, or name it with -p",

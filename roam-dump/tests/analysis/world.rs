@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
 };
-use roam_dump::analysis::{
-    Explained, Facts, Neighbour, Peer, ProcessFacts, STUCK_US, Via, explain,
+use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, STUCK_US, Via};
+use roam_dump::model::{
+    Channel, Connection, Driver, Process, ProcessState, Request, Snapshot, Source, Traffic, Verdict,
 };
-use roam_dump::model::{Channel, Connection, Driver, Process, Request, Snapshot, Source, Traffic};
-use roam_dump::model::{ProcessState, Verdict};
+use roam_dump::{Explanation, explain};
 
 pub(crate) const SECOND: u64 = 1_000_000;
 const NOW_US: u64 = 100_000 * SECOND;
@@ -64,7 +64,7 @@ impl World {
             process: process.clone(),
             state: ProcessState::Alive,
             threads: BTreeMap::from([('S', 3)]),
-            are_ties_known: true,
+            is_connectivity_known: true,
             untraced: None,
         });
         self.snapshots.push(Snapshot {
@@ -305,7 +305,7 @@ impl World {
         });
     }
 
-    pub(crate) fn explain(&mut self) -> Explained {
+    pub(crate) fn explain(&mut self) -> Explanation {
         explain(&mut self.snapshots, &self.facts, STUCK_US)
     }
 

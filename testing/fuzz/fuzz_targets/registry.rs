@@ -10,7 +10,8 @@ use libfuzzer_sys::fuzz_target;
 use roam_dump::read::{Budget, read, read_connections};
 use roam_dump::render::{json, text};
 use roam_dump::model::{Dump, Process, SCHEMA_VERSION, Snapshot};
-use roam_dump::analysis::{Facts, STUCK_US, explain};
+use roam_dump::analysis::{Facts, STUCK_US};
+use roam_dump::explain;
 use roam_trace_common::registry::Table;
 use roam_trace_fuzz::region::Shifting;
 

@@ -6,31 +6,39 @@
 //! a pair counts when each end prefers the other to all of its other candidates.
 //! What stays undecided is ambiguous and never guessed.
 
-mod ground;
-mod join;
+mod candidate;
+mod compare;
+mod connectivity;
+mod counters;
 mod link;
+mod requests;
+mod search;
 
 use foldhash::HashMap;
 
-use super::scene::{Endpoint, Scene};
-use crate::model::{Basis, Confidence};
-use ground::Candidate;
-use join::{Candidates, find_by_counters, find_by_opening, find_by_requests};
-use link::{Links, Neighbours};
+use super::basis::{PairingBasis, PairingId};
+use super::index::{Endpoint, SnapshotIndex};
+use crate::model::Confidence;
+use candidate::Candidate;
+use connectivity::Neighbours;
+use link::LinkIndex;
+use search::{Candidates, find_by_counters, find_by_opening, find_by_requests};
 
 /// The other end of a link, and how it was found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Partner {
     pub(super) link: Endpoint,
     pub(super) confidence: Confidence,
-    pub(super) basis: Basis,
+    pub(super) basis: PairingId,
 }
 
 /// The links that were paired, from both ends, and those that were not.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     partners: HashMap<Endpoint, Partner>,
-    /// Links between which the grounds do not decide.
+    /// What each pair rests on.
+    pub(super) bases: Vec<PairingBasis>,
+    /// Links between which the observations do not decide.
     ambiguous: HashMap<Endpoint, Vec<Endpoint>>,
     /// Virtual connections by link and id.
     virtuals: HashMap<(Endpoint, u64), Endpoint>,
@@ -54,20 +62,20 @@ impl Pairs {
 }
 
 /// Pairs the links of all processes.
-pub(super) fn pair(scene: &Scene<'_>) -> Pairs {
-    let links = Links::new(scene);
-    let neighbours = Neighbours::new(scene);
+pub(super) fn pair(index: &SnapshotIndex<'_>) -> Pairs {
+    let links = LinkIndex::new(index);
+    let neighbours = Neighbours::new(index);
     let mut candidates = Candidates::default();
-    find_by_requests(scene, &links, &neighbours, &mut candidates);
+    find_by_requests(index, &links, &neighbours, &mut candidates);
     find_by_counters(&links, &neighbours, &mut candidates);
     find_by_opening(&links, &neighbours, &mut candidates);
-    let mut pairs = decide(&candidates.judge(scene, &links, &neighbours), &links);
+    let mut pairs = decide(&candidates.rate(index, &links, &neighbours), &links);
     pairs.virtuals = links.virtuals;
     pairs
 }
 
-/// Pairs the links that prefer each other, then looks again at those that lost a candidate by it.
-fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
+/// Pairs the links that prefer each other, then decides anew about those that lost a candidate by it.
+fn decide(candidates: &[Candidate], links: &LinkIndex) -> Pairs {
     let mut of_link: Vec<Vec<u32>> = vec![Vec::new(); links.all.len()];
     for (index, candidate) in (0..).zip(candidates) {
         for end in candidate.ends {
@@ -90,7 +98,7 @@ fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
         let had_rivals = candidate.ends.iter().any(|&end| {
             of_link[end as usize]
                 .iter()
-                .any(|&rival| rival != index && candidate.lead(&candidates[rival as usize]) <= 0)
+                .any(|&rival| rival != index && candidate.compare(&candidates[rival as usize]) <= 0)
         });
         for end in candidate.ends {
             for &rival in &of_link[end as usize] {
@@ -100,14 +108,15 @@ fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
             }
         }
         let ends = candidate.ends.map(|end| links.get(end).endpoint);
-        let basis = Basis::Found(candidate.ground(had_rivals).into());
+        let basis = PairingId(pairs.bases.len() as u32);
+        pairs.bases.push(candidate.basis(had_rivals));
         for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
             pairs.partners.insert(
                 own,
                 Partner {
                     link: other,
                     confidence: candidate.confidence(had_rivals),
-                    basis: basis.clone(),
+                    basis,
                 },
             );
         }
@@ -120,7 +129,7 @@ fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
     pairs
 }
 
-/// The candidate that leads all others of a link.
+/// The candidate that is better than all others of a link.
 fn best_of(of_link: &[u32], candidates: &[Candidate], is_alive: &[bool]) -> Option<u32> {
     let alive = || {
         of_link
@@ -129,7 +138,7 @@ fn best_of(of_link: &[u32], candidates: &[Candidate], is_alive: &[bool]) -> Opti
             .filter(|&index| is_alive[index as usize])
     };
     let best = alive().reduce(|best, index| {
-        if candidates[index as usize].lead(&candidates[best as usize]) > 0 {
+        if candidates[index as usize].compare(&candidates[best as usize]) > 0 {
             index
         } else {
             best
@@ -137,7 +146,7 @@ fn best_of(of_link: &[u32], candidates: &[Candidate], is_alive: &[bool]) -> Opti
     })?;
     alive()
         .all(|index| {
-            index == best || candidates[best as usize].lead(&candidates[index as usize]) > 0
+            index == best || candidates[best as usize].compare(&candidates[index as usize]) > 0
         })
         .then_some(best)
 }
