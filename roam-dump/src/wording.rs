@@ -68,7 +68,7 @@ impl<'a> Wording<'a> {
             WaitBasis::OwnProcess => "its own process",
             WaitBasis::ProcessState => "the state of its process",
             WaitBasis::OwnConnection => "its own connection",
-            WaitBasis::ChannelOwner => "the channel is of this request",
+            WaitBasis::ChannelOwner => "the channel belongs to this request",
             WaitBasis::RecordedParent => "recorded when the call was made",
             WaitBasis::OnlyCandidate => {
                 "only one of the links that may be the other end has this request"
@@ -100,7 +100,7 @@ impl<'a> Wording<'a> {
                 let peer = format!("peer {} is {}", self.pid(pid), state_text(state));
                 match held_by {
                     Some(holder) => format!(
-                        "{peer}; {} holds its end of the connection open",
+                        "{peer}; {} keeps its end of the connection open",
                         self.pid(holder)
                     ),
                     None => peer,
@@ -113,7 +113,7 @@ impl<'a> Wording<'a> {
                     HeldUp::Request => format!("not sent: the driver {stall}"),
                     HeldUp::Response => format!("no response can arrive: the driver {stall}"),
                     HeldUp::Unread { process } => format!(
-                        "sent, not taken by {}: its driver {stall}",
+                        "sent, and not read by {}: its driver {stall}",
                         self.process(process)
                     ),
                 }
@@ -127,7 +127,7 @@ impl<'a> Wording<'a> {
                 self.process(other),
                 match why {
                     Contradiction::OtherMethod => "the two ends name different methods",
-                    Contradiction::CalleeFirst => "the callee began before the caller",
+                    Contradiction::CalleeFirst => "the callee started before the caller",
                     Contradiction::RespondedWhileRunning =>
                         "the caller has the response while the handler still runs",
                 }
@@ -150,11 +150,11 @@ impl<'a> Wording<'a> {
                 format!("the response arrived {age} ago and the caller has not read it")
             }
             CallReason::NoAnswer { process } => format!(
-                "no answer will come: its handler in {} panicked, or its response did not serialize",
+                "no response will arrive: the handler in {} panicked, or its response did not serialize",
                 self.process(process)
             ),
             CallReason::NotStarted { process, age_us } => format!(
-                "{} received it {} ago and has not started its handler",
+                "{} received the request {} ago and has not started the handler",
                 self.process(process),
                 Age(age_us)
             ),
@@ -163,7 +163,7 @@ impl<'a> Wording<'a> {
                 age_us,
                 calls,
             } => format!(
-                "its handler in {} has run for {}{}",
+                "the handler in {} has run for {}{}",
                 self.process(process),
                 Age(age_us),
                 self.made_calls(calls)
@@ -174,7 +174,7 @@ impl<'a> Wording<'a> {
                 ref stall,
             } => {
                 let (process, age) = (self.process(process), Age(age_us));
-                let text = format!("{process} has had the response for {age} and not sent it");
+                let text = format!("{process} has had the response for {age} and has not sent it");
                 match stall {
                     Some(stall) => format!("{text}: its driver {}", self.stall(stall)),
                     None => text,
@@ -185,7 +185,7 @@ impl<'a> Wording<'a> {
                 self.process(process)
             ),
             CallReason::RowsIncomplete { process } => format!(
-                "sent; {} has no row for it, but its rows are not complete",
+                "sent; {} has no row for this request, but its rows are incomplete",
                 self.process(process)
             ),
             CallReason::Unanswered { heard, ref peer } => self.unanswered(heard, peer),
@@ -197,16 +197,18 @@ impl<'a> Wording<'a> {
         match heard {
             Heard::FromOneOf => format!("sent; {peer}"),
             Heard::Unobserved => {
-                format!("handed over; this transport does not tell whether it was written; {peer}")
+                format!("handed over; the driver does not report writes; {peer}")
             }
-            Heard::Never => format!("sent, and nothing was ever heard from the peer; {peer}"),
+            Heard::Never => format!("sent; nothing has ever arrived from the peer; {peer}"),
             Heard::Before { idle_us } => {
                 let idle = Age(idle_us);
-                format!("sent; the peer last sent anything {idle} ago; {peer}")
+                format!("sent; the last message from the peer arrived {idle} ago; {peer}")
             }
             Heard::Others { idle_us } => {
                 let idle = Age(idle_us);
-                format!("sent; the peer has sent other things since, the last {idle} ago; {peer}")
+                format!(
+                    "sent; the peer has sent other messages since, the last one {idle} ago; {peer}"
+                )
             }
         }
     }
@@ -214,22 +216,22 @@ impl<'a> Wording<'a> {
     fn handler(&self, reason: &HandlerReason) -> String {
         match *reason {
             HandlerReason::NoAnswer => {
-                "no answer will come: the handler panicked, or its response did not serialize"
+                "no response will be sent: the handler panicked, or its response did not serialize"
                     .to_owned()
             }
             HandlerReason::ConnectionClosed { age_us } => format!(
-                "the handler runs on, but its connection closed {} ago",
+                "the handler still runs, but its connection closed {} ago",
                 Age(age_us)
             ),
             HandlerReason::Cancelled => {
-                "the handler runs on, but its caller has cancelled the call".to_owned()
+                "the handler still runs, but the caller cancelled the call".to_owned()
             }
             HandlerReason::CallerGone { process, .. } => format!(
-                "the handler runs on, but {} no longer waits for it",
+                "the handler still runs, but {} no longer waits for it",
                 self.process(process)
             ),
             HandlerReason::NotStarted { age_us } => format!(
-                "received {} ago, and its handler was not run yet",
+                "received {} ago, and the handler has not started",
                 Age(age_us)
             ),
             HandlerReason::NotResponded { age_us, ref stall } => {
@@ -240,32 +242,32 @@ impl<'a> Wording<'a> {
                 }
             }
             HandlerReason::Running { calls } => {
-                format!("handler has not returned{}", self.made_calls(calls))
+                format!("the handler has not returned{}", self.made_calls(calls))
             }
         }
     }
 
     fn channel(&self, reason: &ChannelReason) -> String {
         let missing = |process: Option<u32>| match process {
-            Some(process) => format!(": {} has no such channel", self.process(process)),
+            Some(process) => format!("; {} has no such channel", self.process(process)),
             None => String::new(),
         };
         match *reason {
             ChannelReason::BufferFull { unread, waiting_us } => format!(
-                "its buffer is full ({unread} items unread), and the link's driver has waited {} for room: nothing else moves on the link",
+                "the buffer is full ({unread} unread items), and the driver of the link has waited {} for room: nothing else moves on the link",
                 Age(waiting_us)
             ),
             ChannelReason::ReaderGone { missing_in } => {
                 let missing = missing(missing_in);
-                format!("the receiving end is gone, nobody reads what is sent{missing}")
+                format!("the receiving end is gone: nothing reads the items that are sent{missing}")
             }
             ChannelReason::WriterGone { unread, missing_in } => {
                 let rest = match unread {
                     0 => String::new(),
-                    items => format!(" but the {items} items unread"),
+                    items => format!(" after the {items} unread ones"),
                 };
                 let missing = missing(missing_in);
-                format!("the sending end is gone, nothing more arrives{rest}{missing}")
+                format!("the sending end is gone: no more items arrive{rest}{missing}")
             }
         }
     }
@@ -280,18 +282,19 @@ impl<'a> Wording<'a> {
                 ..
             } => {
                 let waiting = Age(waiting_us);
-                let text = format!("has waited {waiting} to deliver to channel {channel_id}");
+                let text =
+                    format!("has waited {waiting} for room in the buffer of channel {channel_id}");
                 match reader.map(|reader| self.request(reader)) {
                     Some(reader) => format!(
                         "{text}, which {} (req_id={}) does not read",
                         reader.method_name(),
                         reader.request_id
                     ),
-                    None => format!("{text}, which nobody reads"),
+                    None => format!("{text}, which nothing reads"),
                 }
             }
             DriverStall::Writing { waiting_us } => format!(
-                "has been in a write to the transport for {}: the peer does not take it",
+                "has been in a write to the transport for {}: the peer does not read",
                 Age(waiting_us)
             ),
             DriverStall::NotPolled { polled_age_us } => format!(
@@ -322,17 +325,17 @@ impl<'a> Wording<'a> {
     fn missing(&self, reason: &Reason) -> Option<String> {
         match reason {
             Reason::Call(CallReason::NotSent { driver: None, .. }) => {
-                Some("this connection's driver does not tell when it runs".to_owned())
+                Some("the driver of this connection reports no heartbeat".to_owned())
             }
-            Reason::Call(CallReason::RowsIncomplete { .. }) => {
-                Some("the callee's row may be lost: see what is missing there".to_owned())
-            }
+            Reason::Call(CallReason::RowsIncomplete { .. }) => Some(
+                "the row of the callee may be missing: see the gaps of that process".to_owned(),
+            ),
             Reason::Call(CallReason::Unanswered { peer, .. }) => Some(self.missing_peer(peer)),
             Reason::Handler(HandlerReason::CallerGone {
                 pairing: Some(PairingId(id)),
                 ..
             }) => Some(format!(
-                "no row of the caller, on the connection that is the other end ({})",
+                "the caller has no row for this request on the paired connection (basis: {})",
                 self.pairings[*id as usize]
             )),
             _ => None,
@@ -343,7 +346,7 @@ impl<'a> Wording<'a> {
     fn missing_peer(&self, peer: &PeerIdentity) -> String {
         match peer {
             PeerIdentity::Link(link) => format!(
-                "no one row of {} is known to be it",
+                "no row of {} is known to belong to this request",
                 self.process(link.process)
             ),
             PeerIdentity::OneOfLinks(count) => {
@@ -352,7 +355,7 @@ impl<'a> Wording<'a> {
             &PeerIdentity::Process { pid, .. } => {
                 let facts = self.processes.get(&pid);
                 let reason = facts.and_then(|facts| facts.untraced.as_deref());
-                let reason = reason.unwrap_or("run as root, or name it with -p");
+                let reason = reason.unwrap_or("run roam-trace as root, or name it with -p");
                 format!("peer {} not traced: {reason}", self.pid(pid))
             }
             PeerIdentity::Unseen(text) => format!("peer not traced: it is {text}"),
@@ -366,14 +369,14 @@ impl<'a> Wording<'a> {
                     0 => String::new(),
                     more => format!(" and {more} more"),
                 };
-                format!("peer not traced, one of {names}{more}: name it with -p")
+                format!("peer not traced: it is one of {names}{more}; name it with -p")
             }
             PeerIdentity::NotFound => {
-                "peer not found: this process shares no socket or memory with another that could be seen"
+                "peer not found: this process shares no socket or memory with a process that roam-trace can read"
                     .to_owned()
             }
             PeerIdentity::ConnectivityUnknown => {
-                "peer not traced: run as root, or name it with -p".to_owned()
+                "peer not traced: run roam-trace as root, or name the peer with -p".to_owned()
             }
         }
     }
@@ -396,12 +399,12 @@ impl<'a> Wording<'a> {
 
 fn not_sent(queue: Queue, driver: Option<DriverActivity>) -> String {
     let text = match queue {
-        Queue::Full => "not sent: waits for a place in the driver's queue",
-        Queue::Entered => "not sent: in the driver's queue",
+        Queue::Full => "not sent: the request waits for room in the driver's queue",
+        Queue::Entered => "not sent: the request is in the driver's queue",
     };
     match driver {
         Some(driver) => format!(
-            "{text}, which holds {}; the driver last ran {} ago",
+            "{text} (length {}); the driver last ran {} ago",
             driver.queue_length,
             Age(driver.polled_age_us)
         ),
@@ -438,24 +441,24 @@ fn pairing(basis: &PairingBasis) -> String {
             Some(Via::Unix) => "unix socket",
             Some(Via::Tcp) => "TCP",
             Some(Via::SharedMemory) => "shared memory",
-            None => "sockets not known",
+            None => "sockets unknown",
         }
         .to_owned(),
     ];
     match basis.requests {
         0 => {}
-        1 => facts.push("1 request agrees".to_owned()),
-        count => facts.push(format!("{count} requests agree")),
+        1 => facts.push("1 request matches".to_owned()),
+        count => facts.push(format!("{count} requests match")),
     }
     if basis.do_counters_match {
-        facts.push("messages and bytes agree".to_owned());
+        facts.push("messages and bytes match".to_owned());
     }
     if let Some(apart) = basis.opened_apart_us {
         let (ms, tenths) = (apart / 1_000, apart % 1_000 / 100);
         facts.push(format!("opened {ms}.{tenths} ms apart"));
     }
     if basis.is_by_elimination {
-        facts.push("the only ones left".to_owned());
+        facts.push("no other candidate left".to_owned());
     }
     facts.join(", ")
 }

@@ -72,7 +72,7 @@ fn a_full_buffer_blocks_the_driver() {
         |upload| upload.rx,
         Some((
             Code::DriverBlocked,
-            "(1024 items unread), and the link's driver has waited 12.0s",
+            "(1024 unread items), and the driver of the link has waited 12.0s",
         )),
     );
     check(fill_buffer, |upload| upload.tx, None);
@@ -81,7 +81,7 @@ fn a_full_buffer_blocks_the_driver() {
         |upload| upload.link.ends[1],
         Some((
             Code::DriverBlocked,
-            "has waited 12.0s to deliver to channel 3, which TcpTunnel.upload (req_id=1) does not read",
+            "has waited 12.0s for room in the buffer of channel 3, which TcpTunnel.upload (req_id=1) does not read",
         )),
     );
 }
@@ -104,7 +104,7 @@ fn ends_that_are_gone() {
     check(
         |upload| upload.world.channel_row(upload.tx).reader_gone = true,
         |upload| upload.tx,
-        Some((Code::ReaderGone, "nobody reads what is sent")),
+        Some((Code::ReaderGone, "nothing reads the items that are sent")),
     );
     check(
         |upload| {
@@ -114,7 +114,7 @@ fn ends_that_are_gone() {
         |upload| upload.rx,
         Some((
             Code::WriterGone,
-            "nothing more arrives but the 7 items unread",
+            "no more items arrive after the 7 unread ones",
         )),
     );
 }
@@ -129,7 +129,7 @@ fn ends_that_the_other_process_does_not_have() {
         |upload| upload.tx,
         Some((
             Code::ReaderGone,
-            "gone, nobody reads what is sent: cell-http[4002] has no such channel",
+            "gone: nothing reads the items that are sent; cell-http[4002] has no such channel",
         )),
     );
     check(
@@ -137,7 +137,7 @@ fn ends_that_the_other_process_does_not_have() {
         |upload| upload.rx,
         Some((
             Code::WriterGone,
-            "nothing more arrives: demo-host[4001] has no such channel",
+            "no more items arrive; demo-host[4001] has no such channel",
         )),
     );
     check(
