@@ -462,3 +462,6 @@ fn pairing(basis: &PairingBasis) -> String {
     }
     facts.join(", ")
 }
+
+#[cfg(test)]
+mod tests;

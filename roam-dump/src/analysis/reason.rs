@@ -175,7 +175,7 @@ pub(crate) struct MadeCalls {
 }
 
 impl Reason {
-    pub(super) fn code(&self) -> Code {
+    pub(crate) fn code(&self) -> Code {
         match self {
             Self::ProcessNotAlive { .. } => Code::ProcessStopped,
             Self::PeerNotAlive { state, .. } => match state {
