@@ -6,7 +6,7 @@ use crate::analysis::{CauseId, Facts, Graph, analyze};
 use crate::model::{Edge, NodeKind, Root, Snapshot, Verdict, WaitGraph};
 use crate::wording::Wording;
 
-/// What [`explain`] has to say beside the verdicts.
+/// What [`explain`] finds beside the verdicts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Explanation {
     /// Who waits for whom.
@@ -14,8 +14,7 @@ pub struct Explanation {
     /// Processes whose rows contradict those of others. Snapshots of several processes are not one
     /// instant: take those anew, and explain again.
     pub contradicting: BTreeSet<u32>,
-    /// Whether there are links that are moving and look alike: more samples of their counters may tell them
-    /// apart.
+    /// Whether the other end of a link may be one of several: more samples of their counters may decide.
     pub is_ambiguous: bool,
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct PairingBasis {
     pub(crate) requests: u32,
     /// Whether each end received what the other sent.
     pub(crate) do_counters_match: bool,
-    /// How far apart the two ends were opened, unless that is too far to tell anything.
+    /// How far apart the two ends were opened, where they were opened together.
     pub(crate) opened_apart_us: Option<i64>,
     /// Whether all other candidates were paired first.
     pub(crate) is_by_elimination: bool,

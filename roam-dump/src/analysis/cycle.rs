@@ -1,4 +1,4 @@
-//! Finds what leads back to itself: strongly connected components, by Tarjan's
+//! Finds the strongly connected components of a graph, by Tarjan's
 //! algorithm without recursion, since a chain may be as long as there are rows.
 
 /// Groups of nodes that lead to each other. A group stands after every group that it leads to.

@@ -18,12 +18,12 @@ pub(crate) enum DriverStall {
         at: Endpoint,
         channel_id: u64,
         waiting_us: u64,
-        /// The request whose handler or caller is to read the channel.
+        /// The request whose handler or caller is to read the channel, where that is known.
         reader: Option<RowId>,
     },
     /// It waits for its transport.
     Writing { waiting_us: u64 },
-    /// Nobody runs it.
+    /// Its runtime does not run it.
     NotPolled { polled_age_us: u64 },
 }
 

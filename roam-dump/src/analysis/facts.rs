@@ -56,7 +56,7 @@ pub enum Peer {
         /// Another process that keeps the end open after that one died.
         held_by: Option<u32>,
     },
-    /// Something that cannot be looked at, in words: another machine, another network namespace.
+    /// Something that cannot be read, in words: another machine, another network namespace.
     Unseen(String),
 }
 

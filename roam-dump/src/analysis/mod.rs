@@ -45,7 +45,7 @@ use index::SnapshotIndex;
 
 use crate::model::{Code, Deadlock, Process, Root, Snapshot};
 
-/// How long something takes before it counts as stuck, unless somebody says otherwise.
+/// How long something takes before it counts as stuck, unless asked otherwise.
 pub const STUCK_US: u64 = 1_000_000;
 
 /// Everything that was found.

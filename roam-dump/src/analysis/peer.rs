@@ -1,4 +1,4 @@
-//! Who is at the other end of a link, as far as that can be told.
+//! Who is at the other end of a link, as far as that is known.
 
 use foldhash::{HashMap, HashMapExt, HashSet};
 use roam_trace_common::event::ConnectionState;
@@ -20,11 +20,11 @@ pub(crate) enum PeerIdentity {
     OneOfLinks(usize),
     /// This process, of which there are no rows.
     Process { pid: u32, held_by: Option<u32> },
-    /// Something that cannot be looked at.
+    /// Something that cannot be read.
     Unseen(String),
     /// One of these, of which there are no rows.
     OneOf { peers: Vec<Peer>, more: usize },
-    /// The process shares nothing with another that could be seen.
+    /// The process shares nothing with another that can be read.
     NotFound,
     /// What the process shares with others is not known.
     ConnectivityUnknown,

@@ -19,7 +19,7 @@ pub(crate) enum Reason {
     PeerNotAlive {
         pid: u32,
         state: ProcessState,
-        /// Who keeps its end of the connection open.
+        /// The process that keeps its end of the connection open.
         held_by: Option<u32>,
     },
     /// The driver of a link is stalled.
@@ -104,8 +104,8 @@ pub(crate) enum HandlerReason {
     },
 }
 
-/// Why a channel is stuck. Where an end does not say itself that it is gone, a process is named that has
-/// no such channel.
+/// Why a channel is stuck. `missing_in` is the process that has no such channel, where that is how
+/// the end is known to be gone.
 #[derive(Debug)]
 pub(crate) enum ChannelReason {
     /// The driver waits for room in its buffer.
@@ -154,9 +154,9 @@ pub(crate) struct DriverActivity {
 /// What came from the peer since a request was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Heard {
-    /// Not asked, since several links may be the peer's.
+    /// Not known, since several links may be the peer's.
     FromOneOf,
-    /// Not asked, since nothing tells whether the request was written.
+    /// Not known, since the driver does not report writes.
     Unobserved,
     /// Nothing, ever.
     Never,

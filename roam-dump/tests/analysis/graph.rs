@@ -70,7 +70,7 @@ fn the_first_root_in_one_line() {
 }
 
 #[test]
-fn text_of_many_alike() {
+fn text_of_many_equal_calls() {
     let mut world = World::new();
     let host = world.process("demo-host");
     let cell = world.process("cell-http");

@@ -17,7 +17,7 @@ struct Four {
     calls: Vec<Call>,
 }
 
-/// `opened` tells how long ago each was opened, `made` when its call was made.
+/// `opened` is how long ago each was opened, `made` how long ago its call was made.
 fn four(opened: [u64; 4], made: [u64; 4]) -> Four {
     let mut world = World::new();
     let a = world.process("a");
@@ -40,8 +40,8 @@ fn four(opened: [u64; 4], made: [u64; 4]) -> Four {
 
 /// The callee's row that each caller's row was found to wait for.
 fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explanation) {
-    let explained = four.world.explain();
-    let serial = |node: u32| match explained.graph.nodes[node as usize].kind {
+    let explanation = four.world.explain();
+    let serial = |node: u32| match explanation.graph.nodes[node as usize].kind {
         NodeKind::Call { serial, .. } | NodeKind::Handler { serial, .. } => serial,
         _ => 0,
     };
@@ -49,7 +49,7 @@ fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explanation) {
         .calls
         .iter()
         .map(|call| {
-            explained
+            explanation
                 .graph
                 .edges
                 .iter()
@@ -57,7 +57,7 @@ fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explanation) {
                 .map(|edge| serial(edge.to))
         })
         .collect();
-    (pairs, explained)
+    (pairs, explanation)
 }
 
 fn check_all_paired(mut four: Four) {
@@ -104,7 +104,7 @@ fn told_apart_by_messages_and_bytes() {
     let mut four = four(SAME, [50 * SECOND; 4]);
     for (count, link) in four.links.clone().into_iter().enumerate() {
         for _ in 0..count {
-            four.world.moved(link.ends[0], link.ends[1], 100, SECOND);
+            four.world.send(link.ends[0], link.ends[1], 100, SECOND);
         }
     }
     check_all_paired(four);
@@ -133,8 +133,8 @@ fn told_apart_while_everything_moves() {
         for (index, link) in (0..).zip(links) {
             let [a, b] = link.ends;
             for message in 0..messages + index {
-                world.moved(a, b, 30 + message % 5 + index, 0);
-                world.moved(b, a, 60 + message % 3 + index, 0);
+                world.send(a, b, 30 + message % 5 + index, 0);
+                world.send(b, a, 60 + message % 3 + index, 0);
             }
         }
     };
@@ -144,7 +144,7 @@ fn told_apart_while_everything_moves() {
         .snapshots
         .iter()
         .for_each(|snapshot| before.add(snapshot));
-    // The second process is looked at later than the first.
+    // The second process is read later than the first.
     let first = four.world.snapshots[0].clone();
     busy(&mut four.world, &four.links, 2);
     four.world.snapshots[0] = first;
@@ -175,14 +175,14 @@ fn the_last_ones_are_paired_by_elimination() {
     let mut four = four(SAME, [50 * SECOND; 4]);
     for (count, link) in four.links.clone()[1..].iter().enumerate() {
         for _ in 0..=count {
-            four.world.moved(link.ends[1], link.ends[0], 100, SECOND);
+            four.world.send(link.ends[1], link.ends[0], 100, SECOND);
         }
     }
     // Of the first nothing is counted at one end.
     let first = four.links[0].ends[0];
     four.world.connection(first).sent = None;
-    let (_, explained) = pairs(&mut four);
-    let confidence = explained
+    let (_, explanation) = pairs(&mut four);
+    let confidence = explanation
         .graph
         .edges
         .iter()
@@ -238,7 +238,7 @@ fn without_known_sockets_requests_pair_them() {
 }
 
 #[test]
-fn processes_without_a_tie_are_no_neighbours() {
+fn processes_that_share_nothing_are_no_neighbours() {
     let mut world = World::new();
     let a = world.process("a");
     let b = world.process("b");

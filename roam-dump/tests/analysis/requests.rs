@@ -128,7 +128,7 @@ fn not_sent() {
 }
 
 #[test]
-fn not_sent_by_a_driver_that_tells_nothing() {
+fn not_sent_by_a_driver_without_a_heartbeat() {
     check(
         |stuck| {
             stuck.world.forget(stuck.call.callee);
@@ -459,7 +459,7 @@ fn a_peer_that_talks_but_does_not_answer() {
     check(
         |stuck| {
             let [host, cell] = stuck.link.ends;
-            stuck.world.moved(cell, host, 10, 100_000);
+            stuck.world.send(cell, host, 10, 100_000);
             stuck.world.trace_only(&[stuck.host]);
         },
         Some((
@@ -526,7 +526,7 @@ fn rows_that_contradict_each_other() {
 }
 
 #[test]
-fn contradictions_ask_for_a_second_look() {
+fn contradictions_ask_for_a_second_reading() {
     let mut stuck = stuck();
     assert!(stuck.world.explain().contradicting.is_empty());
     stuck.world.forget(stuck.call.callee);

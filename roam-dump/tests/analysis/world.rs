@@ -111,7 +111,7 @@ impl World {
         );
         // The Hello of each side.
         for (a, b) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            self.moved(a, b, 20, age_us);
+            self.send(a, b, 20, age_us);
         }
         Link { ends }
     }
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// A message from one end to the other.
-    pub(crate) fn moved(&mut self, from: End, to: End, bytes: u64, ago_us: u64) {
+    pub(crate) fn send(&mut self, from: End, to: End, bytes: u64, ago_us: u64) {
         let add = |traffic: &mut Option<Traffic>| {
             let traffic = traffic.as_mut().unwrap();
             traffic.messages += 1;
@@ -160,7 +160,7 @@ impl World {
             .or_default();
         *request_id += 1;
         let request_id = *request_id;
-        self.moved(caller, callee, 40 + request_id % 7, age_us);
+        self.send(caller, callee, 40 + request_id % 7, age_us);
         let mut row = |end: End, direction, phase, age_us| {
             let serial = self.serial();
             let connection_name = Some(self.connection(end).name.clone());
@@ -236,7 +236,7 @@ impl World {
             .unwrap()
     }
 
-    /// Tells of a driver that last ran that long ago.
+    /// Reports a driver that last ran that long ago.
     pub(crate) fn set_driver(
         &mut self,
         end: End,

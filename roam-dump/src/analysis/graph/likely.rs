@@ -10,13 +10,13 @@ use crate::model::Code;
 
 /// A cycle that closes if a handler at the bottom waits for the handlers of its process that wait in a call.
 pub(super) struct LikelyCycle {
-    /// The handlers at the bottom.
+    /// The handlers at the bottom, in order.
     pub(super) leaves: Vec<u32>,
-    /// Every request on the way, and those.
+    /// Those and every request between them.
     pub(super) members: Vec<u32>,
 }
 
-/// `is_root` tells of each node whether it is a root of its own.
+/// `is_root` is whether a node is a root of its own.
 pub(super) fn likely_cycles(
     index: &SnapshotIndex<'_>,
     graph: &Graph,

@@ -2,7 +2,7 @@
 
 use foldhash::{HashMap, HashMapExt};
 
-/// The members of a cycle in the order of their steps, from the first on; then those beside the way.
+/// The members of a cycle in the order of their steps, from the first on; then those that are not on that path.
 pub(super) fn in_order(members: &[u32], steps: &[(u32, u32)]) -> Vec<u32> {
     let mut next: HashMap<u32, u32> = HashMap::new();
     for &(from, to) in steps {

@@ -7,12 +7,12 @@ use crate::analysis::facts::Counters;
 /// Bytes and messages that may be under way at any moment.
 const NOISE_BYTES: u64 = 256;
 pub(super) const NOISE_MESSAGES: u64 = 4;
-/// Samples that tell more than how far apart the counters are, and how many of them may differ by chance.
+/// Samples that count for more than how far apart the counters are, and how many of them may differ by chance.
 const MANY_SAMPLES: u32 = 4;
 const NOISE_SAMPLES: u64 = 3;
 /// Messages that the receiver may have counted before the sender did.
 const SLACK_MESSAGES: u64 = 2;
-/// Messages that may have moved between the samples of two ends, where there is none around both.
+/// Messages that may have been sent between the samples of two ends, where no samples were taken around them.
 const UNSEEN_MESSAGES: u64 = 64;
 
 /// How the counters of two ends go together.
@@ -33,7 +33,7 @@ pub(super) enum CounterMatch {
     },
 }
 
-/// What one sample, with those before and after it, tells.
+/// How one sample matches those before and after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum SampleMatch {
     /// By how many messages and bytes what was received lies outside of what was sent before and after.
@@ -47,7 +47,7 @@ impl CounterMatch {
         let (Some(a_counters), Some(b_counters)) = (a.counters, b.counters) else {
             return Self::Unknown;
         };
-        // A driver that does not count, or a link that has not moved anything: all of those are the same.
+        // A driver that does not count, or a link without traffic: all of those are the same.
         if a_counters == Counters::default() || b_counters == Counters::default() {
             return Self::Unknown;
         }

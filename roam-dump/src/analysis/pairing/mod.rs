@@ -1,7 +1,7 @@
 //! Which connection of one process is which of another.
 //!
 //! A row names neither descriptor nor peer, so links are paired by what both ends
-//! saw: the requests, the messages and bytes each way, and when they were opened.
+//! saw: the requests, the messages and bytes in each direction, and when they were opened.
 //! Candidates come from hash joins over those three and are few for every link;
 //! a pair counts when each end prefers the other to all of its other candidates.
 //! What stays undecided is ambiguous and never guessed.

@@ -15,7 +15,7 @@ const NEAREST: usize = 8;
 /// Rows that it goes through for them.
 const SCANNED: usize = 64;
 
-/// Pairs of links to look at, the smaller index first.
+/// Pairs of links to compare, the smaller index first.
 #[derive(Default)]
 pub(super) struct Candidates(HashSet<[u32; 2]>);
 
@@ -171,7 +171,7 @@ pub(super) fn find_by_opening(
             let Some(theirs) = by_process.get(&other) else {
                 continue;
             };
-            // The end with fewer links looks; the other end is looked at.
+            // The process with fewer links searches those of the other.
             if (own.len(), process) > (theirs.len(), other) {
                 continue;
             }

@@ -34,7 +34,7 @@ fn waits_for(analysis: &Analysis<'_>, link: Endpoint, stall: DriverStall) -> Opt
     let index = analysis.index;
     match stall {
         DriverStall::Delivering { reader, .. } => {
-            // A call that this process makes does not tell who is to read its channel.
+            // Of a call that this process makes it is not known which handler is to read its channel.
             let reader =
                 reader.filter(|&row| index.request(row).direction == Direction::Incoming)?;
             let target = WaitTarget::Request(reader);

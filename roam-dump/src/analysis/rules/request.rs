@@ -107,7 +107,7 @@ pub(super) fn contradiction(stuck: &StuckRequest<'_>) -> Option<Finding> {
     )
 }
 
-/// The stuck calls that a handler made, and the evidence for them, or that nobody knows which those are.
+/// The stuck calls that a handler made, and the evidence for them, or for calls whose handler is not known.
 pub(super) fn made_calls(
     analysis: &Analysis<'_>,
     handler: RowId,
