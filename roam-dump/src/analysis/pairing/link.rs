@@ -34,6 +34,24 @@ pub(super) struct Link {
     pub(super) served: Vec<RowId>,
 }
 
+impl Link {
+    /// A link of which nothing is known.
+    fn without_row(endpoint: Endpoint) -> Self {
+        Self {
+            endpoint,
+            role: None,
+            is_open: true,
+            opened_us: None,
+            counters: None,
+            samples: Vec::new(),
+            is_quiet: false,
+            is_held_up: false,
+            calls: Vec::new(),
+            served: Vec::new(),
+        }
+    }
+}
+
 /// Every link, and how it is found by one of its connections.
 pub(super) struct LinkIndex {
     pub(super) all: Vec<Link>,
@@ -49,56 +67,50 @@ impl LinkIndex {
             virtuals: HashMap::new(),
         };
         for (process, snapshot) in (0..).zip(index.snapshots) {
-            let pid = snapshot.process.pid;
             for row in &snapshot.connections {
-                let [endpoint, link] =
-                    [row.serial, row.link].map(|serial| Endpoint { process, serial });
-                links.virtuals.insert((link, row.conn_id), endpoint);
-                let is_up = matches!(row.state, ConnectionState::Open | ConnectionState::Closed);
-                if endpoint != link || !is_up {
-                    continue;
-                }
-                let taken_us = snapshot.taken_ns / 1_000;
-                let sample = |sample: &CounterSample| sample.0.get(&(pid, row.serial)).copied();
-                let mut samples = vec![sample(&index.facts.before), Counters::of(row)];
-                samples.extend(index.facts.after.iter().map(sample));
-                links.add(Link {
-                    endpoint,
-                    role: Some(row.role),
-                    is_open: row.state == ConnectionState::Open,
-                    opened_us: Some(taken_us as i64 - row.age_us as i64),
-                    counters: Counters::of(row),
-                    samples,
-                    is_quiet: is_quiet(row),
-                    is_held_up: is_held_up(index, endpoint, row),
-                    calls: Vec::new(),
-                    served: Vec::new(),
-                });
+                links.add_connection(index, process, row);
             }
         }
-        if !index.both_directions {
-            return links;
+        if index.both_directions {
+            links.add_without_rows(index);
+            links.pick_calls(index);
         }
+        links
+    }
+
+    fn add_connection(&mut self, index: &SnapshotIndex<'_>, process: u32, row: &Connection) {
+        let [endpoint, link] = [row.serial, row.link].map(|serial| Endpoint { process, serial });
+        self.virtuals.insert((link, row.conn_id), endpoint);
+        let is_up = matches!(row.state, ConnectionState::Open | ConnectionState::Closed);
+        if endpoint != link || !is_up {
+            return;
+        }
+        let snapshot = index.snapshot(process);
+        let (pid, taken_us) = (snapshot.process.pid, snapshot.taken_ns / 1_000);
+        let sample = |sample: &CounterSample| sample.0.get(&(pid, row.serial)).copied();
+        let mut samples = vec![sample(&index.facts.before), Counters::of(row)];
+        samples.extend(index.facts.after.iter().map(sample));
+        self.add(Link {
+            role: Some(row.role),
+            is_open: row.state == ConnectionState::Open,
+            opened_us: Some(taken_us as i64 - row.age_us as i64),
+            counters: Counters::of(row),
+            samples,
+            is_quiet: is_quiet(row),
+            is_held_up: is_held_up(index, endpoint, row),
+            ..Link::without_row(endpoint)
+        });
+    }
+
+    /// Adds the connections that requests name and that have no rows.
+    fn add_without_rows(&mut self, index: &SnapshotIndex<'_>) {
         for (row, _) in index.requests() {
             let link = index.link(index.endpoint(row));
-            if !links.by_endpoint.contains_key(&link) && index.connection(link).is_none() {
-                links.virtuals.insert((link, 0), link);
-                links.add(Link {
-                    endpoint: link,
-                    role: None,
-                    is_open: true,
-                    opened_us: None,
-                    counters: None,
-                    samples: Vec::new(),
-                    is_quiet: false,
-                    is_held_up: false,
-                    calls: Vec::new(),
-                    served: Vec::new(),
-                });
+            if !self.by_endpoint.contains_key(&link) && index.connection(link).is_none() {
+                self.virtuals.insert((link, 0), link);
+                self.add(Link::without_row(link));
             }
         }
-        links.pick_calls(index);
-        links
     }
 
     fn pick_calls(&mut self, index: &SnapshotIndex<'_>) {

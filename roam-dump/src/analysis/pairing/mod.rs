@@ -59,6 +59,19 @@ impl Pairs {
     pub(super) fn connection_of(&self, link: Endpoint, conn_id: u64) -> Option<Endpoint> {
         self.virtuals.get(&(link, conn_id)).copied()
     }
+
+    fn join(&mut self, ends: [Endpoint; 2], candidate: &Candidate, is_by_elimination: bool) {
+        let basis = PairingId(self.bases.len() as u32);
+        self.bases.push(candidate.basis(is_by_elimination));
+        for (own, link) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            let partner = Partner {
+                link,
+                confidence: candidate.confidence(is_by_elimination),
+                basis,
+            };
+            self.partners.insert(own, partner);
+        }
+    }
 }
 
 /// Pairs the links of all processes.
@@ -108,23 +121,13 @@ fn decide(candidates: &[Candidate], links: &LinkIndex) -> Pairs {
             }
         }
         let ends = candidate.ends.map(|end| links.get(end).endpoint);
-        let basis = PairingId(pairs.bases.len() as u32);
-        pairs.bases.push(candidate.basis(had_rivals));
-        for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            pairs.partners.insert(
-                own,
-                Partner {
-                    link: other,
-                    confidence: candidate.confidence(had_rivals),
-                    basis,
-                },
-            );
-        }
+        pairs.join(ends, candidate, had_rivals);
     }
     for (candidate, _) in candidates.iter().zip(is_alive).filter(|&(_, alive)| alive) {
         let ends = candidate.ends.map(|end| links.get(end).endpoint);
-        pairs.ambiguous.entry(ends[0]).or_default().push(ends[1]);
-        pairs.ambiguous.entry(ends[1]).or_default().push(ends[0]);
+        for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            pairs.ambiguous.entry(own).or_default().push(other);
+        }
     }
     pairs
 }

@@ -53,37 +53,18 @@ pub(super) fn find_by_requests(
     neighbours: &Neighbours,
     candidates: &mut Candidates,
 ) {
-    let conn_id = |row: RowId| {
-        index
-            .connection(index.endpoint(row))
-            .map_or(0, |connection| connection.conn_id)
-    };
     if !index.both_directions {
         return;
     }
-    let key = |row: RowId| {
-        let request = index.request(row);
-        (conn_id(row), request.request_id, request.method_id)
-    };
     let served = || {
         links
             .all
             .iter()
             .flat_map(|link| link.served.iter().copied())
     };
-    let wanted: HashSet<_> = served().map(key).collect();
-    let mut callers: Vec<_> = index
-        .requests()
-        .filter(|(row, request)| {
-            request.direction == Direction::Outgoing
-                && request.kind == RequestKind::Call
-                && wanted.contains(&key(*row))
-        })
-        .map(|(row, _)| (key(row), index.started_us(row), row))
-        .collect();
-    callers.sort_unstable();
+    let callers = callers(index, served().map(|row| key(index, row)).collect());
     for callee in served() {
-        let key = key(callee);
+        let key = key(index, callee);
         let started_us = index.started_us(callee);
         let start = callers.partition_point(|(of, ..)| *of < key);
         let callers = &callers[start..];
@@ -109,7 +90,30 @@ pub(super) fn find_by_requests(
     }
 }
 
-/// By equal messages and bytes each way.
+/// Connection id, request id and method id: what both rows of a call have in common.
+type Key = (u64, u64, u64);
+
+fn key(index: &SnapshotIndex<'_>, row: RowId) -> Key {
+    let request = index.request(row);
+    let connection = index.connection(index.endpoint(row));
+    let conn_id = connection.map_or(0, |connection| connection.conn_id);
+    (conn_id, request.request_id, request.method_id)
+}
+
+/// The calls with one of these keys by key and start, sorted.
+fn callers(index: &SnapshotIndex<'_>, wanted: HashSet<Key>) -> Vec<(Key, i64, RowId)> {
+    let calls = index.requests().filter(|(_, request)| {
+        request.direction == Direction::Outgoing && request.kind == RequestKind::Call
+    });
+    let mut callers: Vec<_> = calls
+        .map(|(row, _)| (key(index, row), index.started_us(row), row))
+        .filter(|(key, ..)| wanted.contains(key))
+        .collect();
+    callers.sort_unstable();
+    callers
+}
+
+/// By equal messages and bytes in each direction.
 pub(super) fn find_by_counters(
     links: &LinkIndex,
     neighbours: &Neighbours,
