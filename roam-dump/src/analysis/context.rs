@@ -84,13 +84,22 @@ impl<'a> Analysis<'a> {
     }
 
     /// A finding of one row.
-    pub(super) fn found(&self, reason: Reason, evidence: impl Into<Arc<[Evidence]>>) -> Finding {
+    pub(super) fn found(
+        &self,
+        reason: Reason,
+        evidence: impl IntoIterator<Item = Evidence>,
+    ) -> Finding {
+        self.found_with(reason, evidence.into_iter().collect())
+    }
+
+    /// A finding of one row, with evidence that other rows may have too.
+    pub(super) fn found_with(&self, reason: Reason, evidence: Arc<[Evidence]>) -> Finding {
         let mut causes = self.causes.borrow_mut();
         let code = reason.code();
         causes.push(Cause {
             code,
             reason,
-            evidence: evidence.into(),
+            evidence,
         });
         Finding {
             code,
@@ -106,20 +115,18 @@ impl<'a> Analysis<'a> {
         which: SharedCause,
         cause: impl FnOnce() -> (Reason, Arc<[Evidence]>),
     ) -> Finding {
-        let known = self.shared.borrow().get(&(link, which)).copied();
-        let Some(cause) = known else {
-            let (reason, evidence) = cause();
-            let finding = self.found(reason, evidence);
-            self.shared
-                .borrow_mut()
-                .insert((link, which), finding.cause);
-            return finding;
-        };
-        Finding {
-            code: self.causes.borrow()[cause.0 as usize].code,
-            cause,
-            waits_for: Vec::new(),
+        if let Some(&cause) = self.shared.borrow().get(&(link, which)) {
+            return Finding {
+                code: self.causes.borrow()[cause.0 as usize].code,
+                cause,
+                waits_for: Vec::new(),
+            };
         }
+        let (reason, evidence) = cause();
+        let finding = self.found_with(reason, evidence);
+        let mut shared = self.shared.borrow_mut();
+        shared.insert((link, which), finding.cause);
+        finding
     }
 
     /// Whether a process of which there is a snapshot can do anything.

@@ -114,7 +114,7 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, stuck_us: u64) -> F
 /// Why rows are stuck. `found` gets what was found of every request.
 fn judge_rows(analysis: &Analysis<'_>, mut found: impl FnMut(RowId, &Finding)) -> Vec<RowCauses> {
     let cause = |finding: Option<Finding>| finding.map(|finding| finding.cause);
-    let mut judge = |(process, snapshot): (u32, &Snapshot)| {
+    let judge = |(process, snapshot): (u32, &Snapshot)| {
         let endpoint = |serial| Endpoint { process, serial };
         let requests = (0..).zip(&snapshot.requests).map(|(index, _)| {
             let row = RowId { process, index };
@@ -136,10 +136,7 @@ fn judge_rows(analysis: &Analysis<'_>, mut found: impl FnMut(RowId, &Finding)) -
                 .collect(),
         }
     };
-    (0..)
-        .zip(analysis.index.snapshots)
-        .map(&mut judge)
-        .collect()
+    (0..).zip(analysis.index.snapshots).map(judge).collect()
 }
 
 /// The pids of a request's process and of the one at the other end of its link.

@@ -1,5 +1,7 @@
 //! Verdicts of channels and connections.
 
+use std::sync::Arc;
+
 use roam_diagnostic::registry::ConnectionState;
 use roam_dump::model::Delivering;
 use roam_dump::model::{Code, ProcessState};
@@ -204,4 +206,19 @@ fn calls_behind_a_full_buffer_are_counted() {
     assert_eq!(delivering["unread_items"], 1_024);
     assert_eq!(delivering["channel_id"], 3);
     assert_eq!(upload.call.caller.process, 0);
+}
+
+#[test]
+fn calls_behind_a_full_buffer_share_their_verdict() {
+    let mut upload = upload();
+    fill_buffer(&mut upload);
+    let behind = [1, 2].map(|_| {
+        let call = upload.world.call(0, upload.link, "Http.get", 10 * SECOND);
+        upload.world.forget(call.callee);
+        call.caller
+    });
+    upload.world.explain();
+    let [first, second] = behind.map(|row| upload.world.verdict(row.serial).unwrap());
+    assert!(Arc::ptr_eq(&first.text, &second.text));
+    assert!(Arc::ptr_eq(&first.evidence, &second.evidence));
 }

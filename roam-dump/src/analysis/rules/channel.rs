@@ -41,7 +41,7 @@ fn buffer_full(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<F
         waiting_us,
     };
     let evidence = analysis.stall_evidence(link, stall);
-    Some(analysis.found(Reason::Channel(reason), evidence))
+    Some(analysis.found_with(Reason::Channel(reason), evidence))
 }
 
 fn end_gone(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<Finding> {

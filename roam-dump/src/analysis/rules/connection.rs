@@ -108,6 +108,5 @@ fn peer_not_alive(analysis: &Analysis<'_>, link: Endpoint, row: &Connection) -> 
         held_by: None,
     };
     let evidence = evidence::process(analysis.index, pid, held_by);
-    let evidence: Vec<_> = evidence.into_iter().collect();
     Some(analysis.found(reason, evidence))
 }

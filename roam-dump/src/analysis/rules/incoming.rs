@@ -1,7 +1,5 @@
 //! Why a call that the process serves is stuck.
 
-use std::sync::Arc;
-
 use roam_trace_common::event::{ConnectionState, Mark, Phase};
 
 use super::request::{Rule, StuckRequest, contradiction, made_calls, process_not_alive};
@@ -29,7 +27,7 @@ pub(super) const RULES: [Rule; 9] = [
 fn found(
     stuck: &StuckRequest<'_>,
     reason: HandlerReason,
-    evidence: impl Into<Arc<[Evidence]>>,
+    evidence: impl IntoIterator<Item = Evidence>,
 ) -> Finding {
     stuck.analysis.found(Reason::Handler(reason), evidence)
 }
@@ -74,11 +72,10 @@ fn not_started(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let index = stuck.analysis.index;
     let driver = evidence::driver(index, stuck.link);
     let threads = evidence::threads(index, stuck.row.process);
-    let evidence: Vec<_> = driver.into_iter().chain(threads).collect();
     let reason = HandlerReason::NotStarted {
         age_us: stuck.request.phase_age_us,
     };
-    Some(found(stuck, reason, evidence))
+    Some(found(stuck, reason, driver.into_iter().chain(threads)))
 }
 
 fn not_responded(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -90,12 +87,13 @@ fn not_responded(stuck: &StuckRequest<'_>) -> Option<Finding> {
         stall,
     };
     let Some(stall) = stall else {
-        let evidence: Vec<_> = evidence::driver(analysis.index, link).into_iter().collect();
+        let evidence = evidence::driver(analysis.index, link);
         return Some(found(stuck, reason, evidence));
     };
     let wait = Wait::known(WaitTarget::Driver(link), WaitBasis::OwnConnection);
     let evidence = analysis.stall_evidence(link, stall);
-    Some(found(stuck, reason, evidence).waiting_for(wait))
+    let finding = analysis.found_with(Reason::Handler(reason), evidence);
+    Some(finding.waiting_for(wait))
 }
 
 fn running(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -110,7 +108,7 @@ fn running(stuck: &StuckRequest<'_>) -> Option<Finding> {
         return Some(analysis.found_for_link(stuck.link, SharedCause::Running, cause));
     }
     let (reason, evidence) = cause();
-    let mut finding = analysis.found(reason, evidence);
+    let mut finding = analysis.found_with(reason, evidence);
     for &child in children {
         let wait = Wait::known(WaitTarget::Request(child), WaitBasis::RecordedParent);
         finding = finding.waiting_for(wait);

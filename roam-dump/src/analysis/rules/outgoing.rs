@@ -1,7 +1,6 @@
 //! Why a call that the process makes is stuck.
 
 use std::mem::discriminant;
-use std::sync::Arc;
 
 use roam_trace_common::event::{Mark, Phase, RequestKind};
 
@@ -36,7 +35,7 @@ pub(super) const RULES: [Rule; 14] = [
 fn found(
     stuck: &StuckRequest<'_>,
     reason: CallReason,
-    evidence: impl Into<Arc<[Evidence]>>,
+    evidence: impl IntoIterator<Item = Evidence>,
 ) -> Finding {
     stuck.analysis.found(Reason::Call(reason), evidence)
 }
@@ -47,8 +46,7 @@ fn response_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let reason = CallReason::ResponseNotRead {
         age_us: stuck.request.phase_age_us,
     };
-    let evidence: Vec<_> = threads.into_iter().collect();
-    Some(found(stuck, reason, evidence))
+    Some(found(stuck, reason, threads))
 }
 
 fn peer_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -107,7 +105,7 @@ fn not_sent(stuck: &StuckRequest<'_>) -> Option<Finding> {
             polled_age_us: driver.polled_age_us,
         }),
     };
-    let evidence: Vec<_> = evidence::driver(index, stuck.link).into_iter().collect();
+    let evidence = evidence::driver(index, stuck.link);
     Some(found(stuck, reason, evidence))
 }
 
@@ -210,7 +208,7 @@ fn no_row_at_peer(stuck: &StuckRequest<'_>) -> Option<Finding> {
         let reason = CallReason::RowsIncomplete { process };
         return Some(found(stuck, reason, []));
     }
-    let evidence: Vec<_> = evidence::driver(index, there).into_iter().collect();
+    let evidence = evidence::driver(index, there);
     let reason = CallReason::NoRow { process };
     Some(found(stuck, reason, evidence))
 }

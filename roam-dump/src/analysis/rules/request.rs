@@ -1,5 +1,7 @@
 //! A request that is stuck, and the rules that hold for both directions.
 
+use roam_trace_common::event::{Direction, Phase};
+
 use crate::analysis::basis::WaitBasis;
 use crate::analysis::call::{Match, OtherEnd};
 use crate::analysis::context::{Analysis, LinkState};
@@ -8,7 +10,6 @@ use crate::analysis::finding::{Finding, Wait, WaitTarget};
 use crate::analysis::index::{Endpoint, RowId};
 use crate::analysis::reason::{MadeCalls, Reason};
 use crate::model::{Evidence, ProcessState, Relation, Request};
-use roam_trace_common::event::{Direction, Phase};
 
 /// One request that is stuck, with everything that rules ask of it.
 pub(super) struct StuckRequest<'a> {
@@ -80,9 +81,7 @@ pub(super) fn process_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let state = stuck.analysis.state(stuck.row.process);
     (state != ProcessState::Alive).then_some(())?;
     let pid = stuck.analysis.index.pid(stuck.row.process);
-    let evidence: Vec<_> = evidence::process(stuck.analysis.index, pid, None)
-        .into_iter()
-        .collect();
+    let evidence = evidence::process(stuck.analysis.index, pid, None);
     let wait = Wait::known(WaitTarget::Process(pid), WaitBasis::OwnProcess);
     let reason = Reason::ProcessNotAlive { pid, state };
     Some(stuck.analysis.found(reason, evidence).waiting_for(wait))
@@ -100,11 +99,8 @@ pub(super) fn contradiction(stuck: &StuckRequest<'_>) -> Option<Finding> {
         processes: [stuck.row.process, row.process],
         why,
     };
-    Some(
-        stuck
-            .analysis
-            .found(reason, [stuck.evidence_of(relation, row)]),
-    )
+    let evidence = stuck.evidence_of(relation, row);
+    Some(stuck.analysis.found(reason, [evidence]))
 }
 
 /// The stuck calls that a handler made, and the evidence for them, or for calls whose handler is not known.
