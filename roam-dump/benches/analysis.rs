@@ -13,7 +13,7 @@ use world::{End, SECOND, World};
 const PER_PROCESS: usize = 1_000;
 const RUNS: usize = 7;
 
-/// Processes in a row, each with calls to the next: some made by handlers, most by nobody known.
+/// Processes in a row, each with calls to the next: some made by handlers, most by unknown ones.
 fn world(rows: usize) -> World {
     let mut world = World::new();
     let count = (rows / PER_PROCESS).max(2);
@@ -47,9 +47,9 @@ fn main() {
         let mut millis: Vec<f64> = (0..RUNS)
             .map(|_| {
                 let started = Instant::now();
-                let explained = world.explain();
+                let explanation = world.explain();
                 let millis = started.elapsed().as_secs_f64() * 1e3;
-                assert!(!explained.graph.roots.is_empty());
+                assert!(!explanation.graph.roots.is_empty());
                 millis
             })
             .collect();

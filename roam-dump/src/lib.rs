@@ -6,8 +6,12 @@
 pub mod analysis;
 pub mod decode;
 mod duration;
+mod explain;
 pub mod model;
 pub mod read;
 pub mod render;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod sigusr1;
+mod wording;
+
+pub use explain::{Explanation, explain};

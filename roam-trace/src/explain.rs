@@ -4,7 +4,8 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use roam_dump::analysis::{Counters, Facts, STUCK_US, explain};
+use roam_dump::analysis::{CounterSample, Facts, STUCK_US};
+use roam_dump::explain;
 use roam_dump::model::Snapshot;
 use roam_dump::model::WaitGraph;
 
@@ -18,8 +19,8 @@ const LOOK_PAUSES_MS: [u64; 8] = [10, 10, 20, 20, 40, 40, 60, 60];
 
 /// The counters of every connection of several processes, as of now. What cannot be read is left out:
 /// whoever reads its rows says so.
-pub fn counters(targets: &[&Target]) -> Counters {
-    let mut counters = Counters::default();
+pub fn counters(targets: &[&Target]) -> CounterSample {
+    let mut counters = CounterSample::default();
     // One process alone has nothing to be compared with.
     if targets.len() > 1 {
         for target in targets {
@@ -38,7 +39,7 @@ pub fn counters(targets: &[&Target]) -> Counters {
 pub fn explain_all(
     snapshots: &mut [Snapshot],
     targets: &[&Target],
-    before: Counters,
+    before: CounterSample,
     mut again: impl FnMut(&Target) -> Option<Snapshot>,
 ) -> WaitGraph {
     let after = vec![counters(targets)];

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use roam_dump::analysis::{Counters, Moved};
+use roam_dump::analysis::{CounterSample, Counters};
 use roam_dump::decode::{Names, from_registry};
 use roam_dump::model::{
     Channel, Connection, ConnectionWindow, Gap, Process, Request, Snapshot, Source, Window,
@@ -64,18 +64,18 @@ pub fn registries(
 }
 
 /// Adds what the connections of a process's registries have counted.
-pub fn count(pid: u32, registries: &[BTreeMap<u64, ConnectionRecord>], counters: &mut Counters) {
+pub fn count(pid: u32, registries: &[BTreeMap<u64, ConnectionRecord>], sample: &mut CounterSample) {
     for (registry, connections) in (0..).zip(registries) {
         for row in connections.values() {
-            let moved = Moved([
-                row.messages_sent,
-                row.bytes_sent,
-                row.messages_received,
-                row.bytes_received,
-            ]);
-            counters
+            let counters = Counters {
+                messages_sent: row.messages_sent,
+                bytes_sent: row.bytes_sent,
+                messages_received: row.messages_received,
+                bytes_received: row.bytes_received,
+            };
+            sample
                 .0
-                .insert((pid, serial_of(registry, row.serial)), moved);
+                .insert((pid, serial_of(registry, row.serial)), counters);
         }
     }
 }

@@ -2,24 +2,20 @@
 
 use roam_trace_common::event::{Direction, Phase};
 
-use super::pair::{Pairs, Partner};
-use super::scene::{Endpoint, RowId, Scene};
-use crate::model::{Basis, Confidence};
+use super::basis::WaitBasis;
+use super::index::{Endpoint, RowId, SnapshotIndex};
+use super::pairing::{Pairs, Partner};
+use crate::model::Confidence;
 
 /// What was found of a request at the other end of its link.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum OtherEnd {
     /// Its row.
     Row(Match),
     /// The other end is traced and has no such row.
     Missing(Endpoint),
     /// The other end has a row of that id, which cannot be this request's.
-    Contradiction {
-        /// That row.
-        row: RowId,
-        /// What does not fit.
-        why: &'static str,
-    },
+    Contradiction { row: RowId, why: Contradiction },
     /// Several links or rows may be the other end.
     Ambiguous,
     /// No traced link is the other end.
@@ -27,11 +23,19 @@ pub(super) enum OtherEnd {
 }
 
 /// The row at the other end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Match {
     pub(super) row: RowId,
     pub(super) confidence: Confidence,
-    pub(super) basis: Basis,
+    pub(super) basis: WaitBasis,
+}
+
+/// Why two rows of one id cannot be one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Contradiction {
+    OtherMethod,
+    CalleeFirst,
+    RespondedWhileRunning,
 }
 
 /// Finds the other end's row of a request.
@@ -48,30 +52,34 @@ impl Calls {
         &self.pairs
     }
 
+    pub(super) fn into_pairs(self) -> Pairs {
+        self.pairs
+    }
+
     /// The other end's row of a request.
-    pub(super) fn other_end(&self, scene: &Scene<'_>, row: RowId) -> OtherEnd {
-        let endpoint = scene.endpoint(row);
-        let link = scene.link(endpoint);
+    pub(super) fn other_end(&self, index: &SnapshotIndex<'_>, row: RowId) -> OtherEnd {
+        let endpoint = index.endpoint(row);
+        let link = index.link(endpoint);
         match self.pairs.partner(link) {
-            Some(partner) => self.at_partner(scene, row, endpoint, partner),
-            None => self.among_candidates(scene, row, endpoint, link),
+            Some(partner) => self.at_partner(index, row, endpoint, partner),
+            None => self.among_candidates(index, row, endpoint, link),
         }
     }
 
     fn at_partner(
         &self,
-        scene: &Scene<'_>,
+        index: &SnapshotIndex<'_>,
         row: RowId,
         endpoint: Endpoint,
         partner: &Partner,
     ) -> OtherEnd {
-        let Some(there) = self.same_connection(scene, endpoint, partner.link) else {
+        let Some(there) = self.same_connection(index, endpoint, partner.link) else {
             return OtherEnd::Missing(partner.link);
         };
         let mut wrong = None;
         let mut fitting = Vec::new();
-        for other in rows_at(scene, row, there) {
-            match contradiction(scene, row, other) {
+        for other in rows_at(index, row, there) {
+            match contradiction(index, row, other) {
                 Some(why) => wrong = Some((other, why)),
                 None => fitting.push(other),
             }
@@ -80,7 +88,7 @@ impl Calls {
             (&[other], _) => OtherEnd::Row(Match {
                 row: other,
                 confidence: partner.confidence,
-                basis: partner.basis.clone(),
+                basis: WaitBasis::Pairing(partner.basis),
             }),
             ([], Some((row, why))) => OtherEnd::Contradiction { row, why },
             ([], None) => OtherEnd::Missing(partner.link),
@@ -91,7 +99,7 @@ impl Calls {
     /// Where the link is ambiguous the request itself may still be at one of the candidates only.
     fn among_candidates(
         &self,
-        scene: &Scene<'_>,
+        index: &SnapshotIndex<'_>,
         row: RowId,
         endpoint: Endpoint,
         link: Endpoint,
@@ -102,16 +110,14 @@ impl Calls {
         }
         let mut fitting = candidates
             .iter()
-            .filter_map(|&candidate| self.same_connection(scene, endpoint, candidate))
-            .flat_map(|there| rows_at(scene, row, there))
-            .filter(|&other| contradiction(scene, row, other).is_none());
+            .filter_map(|&candidate| self.same_connection(index, endpoint, candidate))
+            .flat_map(|there| rows_at(index, row, there))
+            .filter(|&other| contradiction(index, row, other).is_none());
         match (fitting.next(), fitting.next()) {
             (Some(other), None) => OtherEnd::Row(Match {
                 row: other,
                 confidence: Confidence::Medium,
-                basis: Basis::Fixed(
-                    "only one of the links that may be the other end has this request",
-                ),
+                basis: WaitBasis::OnlyCandidate,
             }),
             _ => OtherEnd::Ambiguous,
         }
@@ -120,45 +126,44 @@ impl Calls {
     /// The connection of another link that has the same id on the wire.
     fn same_connection(
         &self,
-        scene: &Scene<'_>,
+        index: &SnapshotIndex<'_>,
         endpoint: Endpoint,
         other_link: Endpoint,
     ) -> Option<Endpoint> {
-        let conn_id = scene.connection(endpoint).map_or(0, |row| row.conn_id);
+        let conn_id = index.connection(endpoint).map_or(0, |row| row.conn_id);
         self.pairs.connection_of(other_link, conn_id)
     }
 }
 
 /// The rows of that id at another connection, seen from there.
 fn rows_at<'s>(
-    scene: &'s Scene<'_>,
+    index: &'s SnapshotIndex<'_>,
     row: RowId,
     there: Endpoint,
 ) -> impl Iterator<Item = RowId> + use<'s> {
-    let request = scene.request(row);
+    let request = index.request(row);
     let direction = match request.direction {
         Direction::Outgoing => Direction::Incoming,
         Direction::Incoming => Direction::Outgoing,
     };
-    scene.rows_of(there, request.request_id, direction)
+    index.rows_of(there, request.request_id, direction)
 }
 
-/// Why two rows of one id cannot be one request.
-fn contradiction(scene: &Scene<'_>, a: RowId, b: RowId) -> Option<&'static str> {
-    let (caller, callee) = match scene.request(a).direction {
+fn contradiction(index: &SnapshotIndex<'_>, a: RowId, b: RowId) -> Option<Contradiction> {
+    let (caller, callee) = match index.request(a).direction {
         Direction::Outgoing => (a, b),
         Direction::Incoming => (b, a),
     };
-    let (caller_row, callee_row) = (scene.request(caller), scene.request(callee));
+    let (caller_row, callee_row) = (index.request(caller), index.request(callee));
     if caller_row.method_id != callee_row.method_id {
-        return Some("the two ends name different methods");
+        return Some(Contradiction::OtherMethod);
     }
-    let tolerance_us = scene.tolerance_us([caller, callee]);
-    if scene.started_us(callee) + tolerance_us < scene.started_us(caller) {
-        return Some("the callee began before the caller");
+    let tolerance_us = index.tolerance_us([caller, callee]);
+    if index.started_us(callee) + tolerance_us < index.started_us(caller) {
+        return Some(Contradiction::CalleeFirst);
     }
     if caller_row.phase == Phase::Responded && callee_row.phase < Phase::Responding {
-        return Some("the caller has the response while the handler still runs");
+        return Some(Contradiction::RespondedWhileRunning);
     }
     None
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::model::{Process, ProcessState, Snapshot};
+use crate::model::{Connection, Process, ProcessState, Snapshot};
 
 /// Everything besides the snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -14,9 +14,9 @@ pub struct Facts {
     /// What they share.
     pub neighbours: Vec<Neighbour>,
     /// The counters of connections before the first snapshot was taken.
-    pub before: Counters,
+    pub before: CounterSample,
     /// The counters of connections after the last snapshot was taken, and at later moments.
-    pub after: Vec<Counters>,
+    pub after: Vec<CounterSample>,
 }
 
 /// What is known of one process.
@@ -30,7 +30,7 @@ pub struct ProcessFacts {
     pub threads: BTreeMap<char, u32>,
     /// Whether its sockets and shared memory are known: two processes of which that is known, and which
     /// share nothing, are no neighbours.
-    pub are_ties_known: bool,
+    pub is_connectivity_known: bool,
     /// Why there is no snapshot of it, where there is none.
     pub untraced: Option<String>,
 }
@@ -56,7 +56,7 @@ pub enum Peer {
         /// Another process that keeps the end open after that one died.
         held_by: Option<u32>,
     },
-    /// Something that cannot be looked at, in words: another machine, another network namespace.
+    /// Something that cannot be read, in words: another machine, another network namespace.
     Unseen(String),
 }
 
@@ -71,51 +71,53 @@ pub enum Via {
     SharedMemory,
 }
 
-impl Via {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Unix => "unix socket",
-            Self::Tcp => "TCP",
-            Self::SharedMemory => "shared memory",
-        }
-    }
-}
-
-/// Messages and payload bytes of connections, by pid and serial, at one moment.
+/// The counters of connections, by pid and serial, at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counters(pub HashMap<(u32, u64), Moved>);
+pub struct CounterSample(pub HashMap<(u32, u64), Counters>);
 
-impl Counters {
+impl CounterSample {
     /// Adds the counters of a snapshot.
     pub fn add(&mut self, snapshot: &Snapshot) {
         for connection in &snapshot.connections {
-            if let Some(moved) = Moved::of(connection) {
+            if let Some(counters) = Counters::of(connection) {
                 self.0
-                    .insert((snapshot.process.pid, connection.serial), moved);
+                    .insert((snapshot.process.pid, connection.serial), counters);
             }
         }
     }
 }
 
-/// What one end of a connection counted. In this order: messages sent, their bytes, messages received,
-/// their bytes.
+/// What one end of a connection counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub struct Moved(pub [u64; 4]);
+pub struct Counters {
+    /// Messages that it sent.
+    pub messages_sent: u64,
+    /// Their payload bytes.
+    pub bytes_sent: u64,
+    /// Messages that it received.
+    pub messages_received: u64,
+    /// Their payload bytes.
+    pub bytes_received: u64,
+}
 
-impl Moved {
-    pub(super) fn of(connection: &crate::model::Connection) -> Option<Self> {
+impl Counters {
+    pub(super) fn of(connection: &Connection) -> Option<Self> {
         let (sent, received) = (connection.sent?, connection.received?);
-        Some(Self([
-            sent.messages,
-            sent.payload_bytes,
-            received.messages,
-            received.payload_bytes,
-        ]))
+        Some(Self {
+            messages_sent: sent.messages,
+            bytes_sent: sent.payload_bytes,
+            messages_received: received.messages,
+            bytes_received: received.payload_bytes,
+        })
     }
 
     /// The same as the other end counts it.
     pub(super) fn at_other_end(self) -> Self {
-        let [a, b, c, d] = self.0;
-        Self([c, d, a, b])
+        Self {
+            messages_sent: self.messages_received,
+            bytes_sent: self.bytes_received,
+            messages_received: self.messages_sent,
+            bytes_received: self.bytes_sent,
+        }
     }
 }

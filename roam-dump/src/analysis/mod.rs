@@ -1,198 +1,198 @@
 //! Why rows are stuck, and who waits for whom.
 //!
-//! Pure: snapshots and [`Facts`] in, verdicts and a [`WaitGraph`] out. The rows of
-//! all processes make a scene; the links of the scene are paired, then the two
-//! rows of each call; the rules judge every row that is stuck; the graph is made
-//! of what they found. Nothing here looks at the system, and nothing formats a
-//! dump.
+//! Pure: snapshots and [`Facts`] in, [`Findings`] out. The rows of all processes
+//! make an index; its links are paired, then the two rows of each call; the rules
+//! judge every row that is stuck; the graph is made of what they found. Nothing
+//! here looks at the system, and nothing has words for what it finds.
 
+mod basis;
 mod call;
-mod circle;
-mod court;
+mod context;
+mod cycle;
+mod driver;
+mod evidence;
 mod facts;
+mod finding;
 mod graph;
-mod pair;
+mod index;
+mod pairing;
+mod peer;
+mod reason;
 mod rules;
-mod scene;
 
-pub use facts::{Counters, Facts, Moved, Neighbour, Peer, ProcessFacts, Via};
+pub(crate) use basis::{PairingBasis, PairingId, WaitBasis};
+pub(crate) use call::Contradiction;
+pub(crate) use driver::DriverStall;
+pub use facts::{CounterSample, Counters, Facts, Neighbour, Peer, ProcessFacts, Via};
+pub(crate) use finding::{Cause, CauseId};
+pub(crate) use graph::Graph;
+pub(crate) use index::{Endpoint, RowId};
+pub(crate) use peer::PeerIdentity;
+pub(crate) use reason::{
+    CallReason, ChannelReason, DriverActivity, HandlerReason, Heard, HeldUp, MadeCalls, Queue,
+    Reason,
+};
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
+
+use foldhash::{HashMap, HashMapExt};
 
 use call::Calls;
-use court::Court;
-use foldhash::HashMap;
-use graph::{Builder, Built};
-use rules::{Finding, On};
-use scene::{Endpoint, RowId, Scene};
+use context::Analysis;
+use finding::{Finding, WaitTarget};
+use graph::{Builder, Roots, find_roots};
+use index::SnapshotIndex;
 
-use crate::model::{Code, Deadlock, Evidence, Process, Root, Snapshot, Verdict, WaitGraph};
+use crate::model::{Code, Deadlock, Process, Root, Snapshot};
 
-/// How long something takes before it counts as stuck, unless somebody says otherwise.
+/// How long something takes before it counts as stuck, unless asked otherwise.
 pub const STUCK_US: u64 = 1_000_000;
 
-/// What [`explain`] has to say beside the verdicts.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Explained {
-    /// Who waits for whom.
-    pub graph: WaitGraph,
-    /// Processes whose rows contradict those of others. Snapshots of several processes are not one
-    /// instant: take those anew, and explain again.
-    pub contradicting: BTreeSet<u32>,
-    /// Whether there are links that are moving and look alike: more looks at their counters may tell them
-    /// apart.
-    pub is_ambiguous: bool,
+/// Everything that was found.
+pub(crate) struct Findings {
+    pub(crate) causes: Vec<Cause>,
+    /// What the pairs of links rest on.
+    pub(crate) pairings: Vec<PairingBasis>,
+    /// In the order of the snapshots.
+    pub(crate) rows: Vec<RowCauses>,
+    pub(crate) graph: Graph,
+    pub(crate) roots: Vec<Root>,
+    pub(crate) deadlocks: Vec<DeadlockCycle>,
+    /// Processes whose rows contradict those of others.
+    pub(crate) contradicting: BTreeSet<u32>,
+    /// Whether there are links whose other end may be one of several.
+    pub(crate) is_ambiguous: bool,
 }
 
-/// Gives every row that is older than `stuck_us` and stuck its verdict, and says who waits for whom.
-pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Explained {
-    let (verdicts, explained) = {
-        let scene = Scene::new(snapshots, facts, stuck_us);
-        let calls = Calls::new(pair::pair(&scene));
-        let court = Court::new(&scene, &calls);
-        judge(&court)
-    };
-    for (snapshot, verdicts) in snapshots.iter_mut().zip(verdicts.requests) {
-        for (row, verdict) in snapshot.requests.iter_mut().zip(verdicts) {
-            row.verdict = verdict;
-        }
-    }
-    for (snapshot, verdicts) in snapshots.iter_mut().zip(verdicts.connections) {
-        for (row, verdict) in snapshot.connections.iter_mut().zip(verdicts) {
-            row.verdict = verdict;
-        }
-    }
-    for (snapshot, verdicts) in snapshots.iter_mut().zip(verdicts.channels) {
-        for (row, verdict) in snapshot.channels.iter_mut().zip(verdicts) {
-            row.verdict = verdict;
-        }
-    }
-    explained
+/// Why the rows of one snapshot are stuck, in their order.
+pub(crate) struct RowCauses {
+    pub(crate) requests: Vec<Option<CauseId>>,
+    pub(crate) connections: Vec<Option<CauseId>>,
+    pub(crate) channels: Vec<Option<CauseId>>,
 }
 
-/// For every row of every process, in the order of the snapshots.
-struct Verdicts {
-    requests: Vec<Vec<Option<Verdict>>>,
-    connections: Vec<Vec<Option<Verdict>>>,
-    channels: Vec<Vec<Option<Verdict>>>,
+/// Rows that wait for each other.
+pub(crate) struct DeadlockCycle {
+    /// Their processes, each once, in the order of the cycle.
+    pub(crate) processes: Vec<Process>,
+    pub(crate) is_certain: bool,
+    /// The requests among them, and why each is stuck.
+    pub(crate) requests: Vec<(RowId, CauseId)>,
 }
 
-fn judge(court: &Court<'_>) -> (Verdicts, Explained) {
-    let mut graph = Builder::new(court);
-    let mut requests: Vec<Vec<Option<Verdict>>> = court
-        .scene
-        .snapshots
-        .iter()
-        .map(|snapshot| vec![None; snapshot.requests.len()])
-        .collect();
+/// Finds why rows older than `stuck_us` are stuck, and who waits for whom.
+pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, stuck_us: u64) -> Findings {
+    let index = SnapshotIndex::new(snapshots, facts, stuck_us);
+    let calls = Calls::new(pairing::pair(&index));
+    let analysis = Analysis::new(&index, &calls);
+    let mut graph = Builder::new(&index);
     let mut contradicting = BTreeSet::new();
     let mut is_ambiguous = false;
-    for (row, _) in court.scene.requests() {
-        if let Some(finding) = rules::judge_request(court, row) {
-            is_ambiguous |= finding.verdict.code == Code::PeerAmbiguous;
-            add_contradicting(court, row, &finding, &mut contradicting);
-            let verdict = graph.add(On::Request(row), finding);
-            requests[row.process as usize][row.index as usize] = Some(verdict);
+    let rows = judge_rows(&analysis, |row, finding| {
+        is_ambiguous |= finding.code == Code::PeerAmbiguous;
+        if matches!(finding.code, Code::Inconsistent | Code::CallerGone) {
+            contradicting.extend(both_processes(&analysis, row).into_iter().flatten());
         }
-    }
-    let mut connections = Vec::new();
-    let mut channels = Vec::new();
-    for (process, snapshot) in (0..).zip(court.scene.snapshots) {
-        for row in &snapshot.connections {
-            let link = Endpoint {
-                process,
-                serial: row.serial,
-            };
-            if let Some(finding) = rules::judge_driver(court, link) {
-                graph.add(On::Driver(link), finding);
-            }
-        }
-        connections.push(
-            snapshot
-                .connections
-                .iter()
-                .map(|row| {
-                    let endpoint = Endpoint {
-                        process,
-                        serial: row.serial,
-                    };
-                    rules::judge_connection(court, endpoint, row)
-                })
-                .collect(),
-        );
-        channels.push(
-            snapshot
-                .channels
-                .iter()
-                .map(|row| rules::judge_channel(court, process, row))
-                .collect(),
-        );
-    }
-    let mut built = graph.finish();
-    tell_deadlocks(&mut built, &mut requests);
-    let verdicts = Verdicts {
-        requests,
-        connections,
-        channels,
-    };
-    let explained = Explained {
-        graph: built.graph,
+        graph.add(WaitTarget::Request(row), finding);
+    });
+    add_drivers(&analysis, &mut graph);
+    let mut graph = graph.finish();
+    let Roots { roots, in_cycle } = find_roots(&index, &graph);
+    let deadlocks = find_deadlocks(&roots, &in_cycle, &mut graph);
+    Findings {
+        causes: analysis.into_causes(),
+        pairings: calls.into_pairs().bases,
+        rows,
+        graph,
+        roots,
+        deadlocks,
         contradicting,
         is_ambiguous,
+    }
+}
+
+/// Why rows are stuck. `found` gets what was found of every request.
+fn judge_rows(analysis: &Analysis<'_>, mut found: impl FnMut(RowId, &Finding)) -> Vec<RowCauses> {
+    let cause = |finding: Option<Finding>| finding.map(|finding| finding.cause);
+    let judge = |(process, snapshot): (u32, &Snapshot)| {
+        let endpoint = |serial| Endpoint { process, serial };
+        let requests = (0..).zip(&snapshot.requests).map(|(index, _)| {
+            let row = RowId { process, index };
+            let finding = rules::judge_request(analysis, row)?;
+            found(row, &finding);
+            Some(finding.cause)
+        });
+        let connections = snapshot.connections.iter();
+        let channels = snapshot.channels.iter();
+        RowCauses {
+            requests: requests.collect(),
+            connections: connections
+                .map(|row| rules::judge_connection(analysis, endpoint(row.serial), row))
+                .map(cause)
+                .collect(),
+            channels: channels
+                .map(|row| rules::judge_channel(analysis, process, row))
+                .map(cause)
+                .collect(),
+        }
     };
-    (verdicts, explained)
+    (0..).zip(analysis.index.snapshots).map(judge).collect()
 }
 
-/// Remembers the processes whose rows ought to be looked at again before the verdict is believed.
-fn add_contradicting(
-    court: &Court<'_>,
-    row: RowId,
-    finding: &Finding,
-    contradicting: &mut BTreeSet<u32>,
-) {
-    if !matches!(finding.verdict.code, Code::Inconsistent | Code::CallerGone) {
-        return;
-    }
-    let link = court.scene.link(court.scene.endpoint(row));
-    if let Some(partner) = court.calls.pairs().partner(link) {
-        contradicting.insert(court.scene.pid(row.process));
-        contradicting.insert(court.scene.pid(partner.link.process));
-    }
+/// The pids of a request's process and of the one at the other end of its link.
+fn both_processes(analysis: &Analysis<'_>, row: RowId) -> Option<[u32; 2]> {
+    let index = analysis.index;
+    let link = index.link(index.endpoint(row));
+    let partner = analysis.calls.pairs().partner(link)?;
+    Some([row.process, partner.link.process].map(|process| index.pid(process)))
 }
 
-/// The verdict of every request in a circle becomes that it is in one.
-fn tell_deadlocks(built: &mut Built, verdicts: &mut [Vec<Option<Verdict>>]) {
-    if built.in_circle.is_empty() {
-        return;
-    }
-    let circles: HashMap<u32, (String, Evidence)> = built
-        .graph
-        .roots
-        .iter()
-        .filter_map(|root| {
-            let is_certain = root.deadlock? == Deadlock::Certain;
-            let processes = processes_of(&built.graph, root);
-            Some((root.nodes[0], describe_circle(processes, is_certain)))
-        })
-        .collect();
-    for (&place, root) in &built.in_circle {
-        let (Some((text, evidence)), On::Request(row)) =
-            (circles.get(root), built.on[place as usize])
-        else {
-            continue;
-        };
-        if let Some(verdict) = &mut verdicts[row.process as usize][row.index as usize] {
-            verdict.code = Code::Deadlock;
-            verdict.text = format!("{text}; {}", verdict.text).into();
-            verdict.evidence = verdict.evidence.iter().chain([evidence]).cloned().collect();
-            built.graph.nodes[place as usize].code = Some(Code::Deadlock);
+fn add_drivers(analysis: &Analysis<'_>, graph: &mut Builder<'_>) {
+    for (process, snapshot) in (0..).zip(analysis.index.snapshots) {
+        for row in &snapshot.connections {
+            let serial = row.serial;
+            let link = Endpoint { process, serial };
+            if let Some(finding) = rules::judge_driver(analysis, link) {
+                graph.add(WaitTarget::Driver(link), &finding);
+            }
         }
     }
 }
 
-/// The processes that a circle goes through, each once, in its order.
-fn processes_of(graph: &WaitGraph, root: &Root) -> Vec<Process> {
+/// The cycles among the roots. Their requests' nodes get the code of a deadlock.
+fn find_deadlocks(
+    roots: &[Root],
+    in_cycle: &BTreeMap<u32, u32>,
+    graph: &mut Graph,
+) -> Vec<DeadlockCycle> {
+    let mut by_first_node = HashMap::new();
+    let mut deadlocks = Vec::new();
+    for root in roots {
+        if let Some(deadlock) = root.deadlock {
+            by_first_node.insert(root.nodes[0], deadlocks.len());
+            deadlocks.push(DeadlockCycle {
+                processes: processes_of(graph, root),
+                is_certain: deadlock == Deadlock::Certain,
+                requests: Vec::new(),
+            });
+        }
+    }
+    for (&node, first) in in_cycle {
+        let at = node as usize;
+        if let (Some(&deadlock), WaitTarget::Request(row), Some(cause)) = (
+            by_first_node.get(first),
+            graph.targets[at],
+            graph.causes[at],
+        ) {
+            deadlocks[deadlock].requests.push((row, cause));
+            graph.nodes[at].code = Some(Code::Deadlock);
+        }
+    }
+    deadlocks
+}
+
+/// The processes that a cycle goes through, each once, in its order.
+fn processes_of(graph: &Graph, root: &Root) -> Vec<Process> {
     let mut processes: Vec<Process> = Vec::new();
     for &node in &root.nodes {
         let process = &*graph.nodes[node as usize].process;
@@ -201,29 +201,4 @@ fn processes_of(graph: &WaitGraph, root: &Root) -> Vec<Process> {
         }
     }
     processes
-}
-
-fn describe_circle(processes: Vec<Process>, is_certain: bool) -> (String, Evidence) {
-    let mut text = if is_certain {
-        "deadlock".to_owned()
-    } else {
-        "likely deadlock".to_owned()
-    };
-    let mut names = processes.iter();
-    if let [one] = processes.as_slice() {
-        let _ = write!(text, ": {one} waits for itself");
-    } else if let Some(first) = names.next() {
-        let _ = write!(text, ": {first}");
-        for name in names {
-            let _ = write!(text, " and {name}");
-        }
-        text.push_str(" wait for each other");
-    }
-    (
-        text,
-        Evidence::Cycle {
-            processes,
-            is_certain,
-        },
-    )
 }

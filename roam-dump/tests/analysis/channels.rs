@@ -1,5 +1,7 @@
 //! Verdicts of channels and connections.
 
+use std::sync::Arc;
+
 use roam_diagnostic::registry::ConnectionState;
 use roam_dump::model::Delivering;
 use roam_dump::model::{Code, ProcessState};
@@ -72,7 +74,7 @@ fn a_full_buffer_blocks_the_driver() {
         |upload| upload.rx,
         Some((
             Code::DriverBlocked,
-            "(1024 items unread), and the link's driver has waited 12.0s",
+            "(1024 unread items), and the driver of the link has waited 12.0s",
         )),
     );
     check(fill_buffer, |upload| upload.tx, None);
@@ -81,7 +83,7 @@ fn a_full_buffer_blocks_the_driver() {
         |upload| upload.link.ends[1],
         Some((
             Code::DriverBlocked,
-            "has waited 12.0s to deliver to channel 3, which TcpTunnel.upload (req_id=1) does not read",
+            "has waited 12.0s for room in the buffer of channel 3, which TcpTunnel.upload (req_id=1) does not read",
         )),
     );
 }
@@ -104,7 +106,7 @@ fn ends_that_are_gone() {
     check(
         |upload| upload.world.channel_row(upload.tx).reader_gone = true,
         |upload| upload.tx,
-        Some((Code::ReaderGone, "nobody reads what is sent")),
+        Some((Code::ReaderGone, "nothing reads the items that are sent")),
     );
     check(
         |upload| {
@@ -114,7 +116,7 @@ fn ends_that_are_gone() {
         |upload| upload.rx,
         Some((
             Code::WriterGone,
-            "nothing more arrives but the 7 items unread",
+            "no more items arrive after the 7 unread ones",
         )),
     );
 }
@@ -129,7 +131,7 @@ fn ends_that_the_other_process_does_not_have() {
         |upload| upload.tx,
         Some((
             Code::ReaderGone,
-            "gone, nobody reads what is sent: cell-http[4002] has no such channel",
+            "gone: nothing reads the items that are sent; cell-http[4002] has no such channel",
         )),
     );
     check(
@@ -137,7 +139,7 @@ fn ends_that_the_other_process_does_not_have() {
         |upload| upload.rx,
         Some((
             Code::WriterGone,
-            "nothing more arrives: demo-host[4001] has no such channel",
+            "no more items arrive; demo-host[4001] has no such channel",
         )),
     );
     check(
@@ -204,4 +206,19 @@ fn calls_behind_a_full_buffer_are_counted() {
     assert_eq!(delivering["unread_items"], 1_024);
     assert_eq!(delivering["channel_id"], 3);
     assert_eq!(upload.call.caller.process, 0);
+}
+
+#[test]
+fn calls_behind_a_full_buffer_share_their_verdict() {
+    let mut upload = upload();
+    fill_buffer(&mut upload);
+    let behind = [1, 2].map(|_| {
+        let call = upload.world.call(0, upload.link, "Http.get", 10 * SECOND);
+        upload.world.forget(call.callee);
+        call.caller
+    });
+    upload.world.explain();
+    let [first, second] = behind.map(|row| upload.world.verdict(row.serial).unwrap());
+    assert!(Arc::ptr_eq(&first.text, &second.text));
+    assert!(Arc::ptr_eq(&first.evidence, &second.evidence));
 }

@@ -64,13 +64,13 @@ fn the_first_root_in_one_line() {
     let graph = chain().explain().graph;
     assert_eq!(
         graph::root_line(&graph).unwrap(),
-        "cell-markdown[4003] Markdown.render running 45.0s: handler has not returned"
+        "cell-markdown[4003] Markdown.render running 45.0s: the handler has not returned"
     );
     assert_eq!(graph::root_line(&WaitGraph::default()), None);
 }
 
 #[test]
-fn text_of_many_alike() {
+fn text_of_many_equal_calls() {
     let mut world = World::new();
     let host = world.process("demo-host");
     let cell = world.process("cell-http");

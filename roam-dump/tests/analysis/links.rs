@@ -2,7 +2,8 @@
 //! pair, with traffic that never rests.
 
 use roam_diagnostic::registry::Phase;
-use roam_dump::analysis::{Counters, Explained};
+use roam_dump::Explanation;
+use roam_dump::analysis::CounterSample;
 use roam_dump::model::{Code, Confidence, NodeKind};
 
 use super::world::{Call, End, Link, SECOND, World};
@@ -16,7 +17,7 @@ struct Four {
     calls: Vec<Call>,
 }
 
-/// `opened` tells how long ago each was opened, `made` when its call was made.
+/// `opened` is how long ago each was opened, `made` how long ago its call was made.
 fn four(opened: [u64; 4], made: [u64; 4]) -> Four {
     let mut world = World::new();
     let a = world.process("a");
@@ -38,9 +39,9 @@ fn four(opened: [u64; 4], made: [u64; 4]) -> Four {
 }
 
 /// The callee's row that each caller's row was found to wait for.
-fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explained) {
-    let explained = four.world.explain();
-    let serial = |node: u32| match explained.graph.nodes[node as usize].kind {
+fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explanation) {
+    let explanation = four.world.explain();
+    let serial = |node: u32| match explanation.graph.nodes[node as usize].kind {
         NodeKind::Call { serial, .. } | NodeKind::Handler { serial, .. } => serial,
         _ => 0,
     };
@@ -48,7 +49,7 @@ fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explained) {
         .calls
         .iter()
         .map(|call| {
-            explained
+            explanation
                 .graph
                 .edges
                 .iter()
@@ -56,7 +57,7 @@ fn pairs(four: &mut Four) -> (Vec<Option<u64>>, Explained) {
                 .map(|edge| serial(edge.to))
         })
         .collect();
-    (pairs, explained)
+    (pairs, explanation)
 }
 
 fn check_all_paired(mut four: Four) {
@@ -103,7 +104,7 @@ fn told_apart_by_messages_and_bytes() {
     let mut four = four(SAME, [50 * SECOND; 4]);
     for (count, link) in four.links.clone().into_iter().enumerate() {
         for _ in 0..count {
-            four.world.moved(link.ends[0], link.ends[1], 100, SECOND);
+            four.world.send(link.ends[0], link.ends[1], 100, SECOND);
         }
     }
     check_all_paired(four);
@@ -132,23 +133,23 @@ fn told_apart_while_everything_moves() {
         for (index, link) in (0..).zip(links) {
             let [a, b] = link.ends;
             for message in 0..messages + index {
-                world.moved(a, b, 30 + message % 5 + index, 0);
-                world.moved(b, a, 60 + message % 3 + index, 0);
+                world.send(a, b, 30 + message % 5 + index, 0);
+                world.send(b, a, 60 + message % 3 + index, 0);
             }
         }
     };
     busy(&mut four.world, &four.links, 400);
-    let mut before = Counters::default();
+    let mut before = CounterSample::default();
     four.world
         .snapshots
         .iter()
         .for_each(|snapshot| before.add(snapshot));
-    // The second process is looked at later than the first.
+    // The second process is read later than the first.
     let first = four.world.snapshots[0].clone();
     busy(&mut four.world, &four.links, 2);
     four.world.snapshots[0] = first;
     let second = four.world.snapshots[1].clone();
-    let mut after = Counters::default();
+    let mut after = CounterSample::default();
     let mut later = four.world.clone();
     later.snapshots[0] = four.world.snapshots[0].clone();
     busy(&mut later, &four.links, 2);
@@ -174,14 +175,14 @@ fn the_last_ones_are_paired_by_elimination() {
     let mut four = four(SAME, [50 * SECOND; 4]);
     for (count, link) in four.links.clone()[1..].iter().enumerate() {
         for _ in 0..=count {
-            four.world.moved(link.ends[1], link.ends[0], 100, SECOND);
+            four.world.send(link.ends[1], link.ends[0], 100, SECOND);
         }
     }
     // Of the first nothing is counted at one end.
     let first = four.links[0].ends[0];
     four.world.connection(first).sent = None;
-    let (_, explained) = pairs(&mut four);
-    let confidence = explained
+    let (_, explanation) = pairs(&mut four);
+    let confidence = explanation
         .graph
         .edges
         .iter()
@@ -227,7 +228,7 @@ fn without_known_sockets_requests_pair_them() {
     let call = world.call(a, link, "Content.watch", 50 * SECOND);
     world.facts.neighbours.clear();
     for process in &mut world.facts.processes {
-        process.are_ties_known = false;
+        process.is_connectivity_known = false;
     }
     check_all_paired(Four {
         world,
@@ -237,7 +238,7 @@ fn without_known_sockets_requests_pair_them() {
 }
 
 #[test]
-fn processes_without_a_tie_are_no_neighbours() {
+fn processes_that_share_nothing_are_no_neighbours() {
     let mut world = World::new();
     let a = world.process("a");
     let b = world.process("b");

@@ -1,5 +1,5 @@
-//! Chains and circles that are planted among noise are found, whatever the
-//! processes between them look like.
+//! Chains and cycles that are planted among noise are found, whatever else the
+//! processes do.
 
 use proptest::prelude::*;
 use roam_diagnostic::registry::Phase;
@@ -28,7 +28,7 @@ enum Plant {
     /// The last one's driver waits for room in a channel that its handler does not read.
     FullChannelAtTheEnd,
     /// The handler of the last process calls over a link whose driver waits for the handler.
-    Circle,
+    Cycle,
     /// Each process has a handler in a call to the next, the last one in a call to the first.
     Ring,
 }
@@ -36,9 +36,9 @@ enum Plant {
 #[derive(Debug, Clone)]
 struct Scenario {
     processes: usize,
-    /// Links beside those that the plant needs, by the places of their ends.
+    /// Links beside those that the plant needs, by the indexes of their processes.
     links: Vec<(usize, usize, u64)>,
-    /// Calls that are just being made: over which link, which method, which way, how old.
+    /// Calls that are just being made: over which link, which method, which direction, how old.
     noise: Vec<(usize, usize, bool, u64)>,
     /// Calls that ended, so that ids and counters differ.
     ended: Vec<(usize, usize)>,
@@ -54,7 +54,7 @@ fn scenario() -> impl Strategy<Value = Scenario> {
         Just(Plant::StoppedAtTheEnd),
         Just(Plant::PanickedAtTheEnd),
         Just(Plant::FullChannelAtTheEnd),
-        Just(Plant::Circle),
+        Just(Plant::Cycle),
         Just(Plant::Ring),
     ];
     (
@@ -112,11 +112,11 @@ fn build(scenario: &Scenario) -> (World, Expected) {
         .filter(|(from, to, _)| from != to)
         .map(|&(from, to, age_us)| world.connect(from, to, scenario.age_us + age_us))
         .collect();
-    let place = |step: usize| (scenario.first + step) % scenario.processes;
+    let process = |step: usize| (scenario.first + step) % scenario.processes;
     let planted: Vec<Link> = (0..scenario.length)
         .map(|step| {
             let age_us = scenario.age_us + SECOND + 37_000 * step as u64;
-            world.connect(place(step), place(step + 1), age_us)
+            world.connect(process(step), process(step + 1), age_us)
         })
         .collect();
     links.extend(&planted);
@@ -126,7 +126,7 @@ fn build(scenario: &Scenario) -> (World, Expected) {
             let call = world.call(link.ends[0].process, link, "Content.find", SECOND);
             world.forget(call.caller);
             world.forget(call.callee);
-            world.moved(link.ends[1], link.ends[0], 33, SECOND);
+            world.send(link.ends[1], link.ends[0], 33, SECOND);
         }
     }
     let expected = plant(scenario, &mut world, &planted);
@@ -175,7 +175,7 @@ fn plant(scenario: &Scenario, world: &mut World, links: &[Link]) -> Expected {
             world.request(last.callee).mark =
                 Some(roam_diagnostic::registry::Mark::EndedWithoutAnswer);
         }
-        Plant::FullChannelAtTheEnd | Plant::Circle => {
+        Plant::FullChannelAtTheEnd | Plant::Cycle => {
             world.channel(3, last.caller, last.callee);
             world.connection(link.ends[1]).delivering = Some(Delivering {
                 channel_id: 3,
@@ -183,7 +183,7 @@ fn plant(scenario: &Scenario, world: &mut World, links: &[Link]) -> Expected {
             });
         }
     }
-    if let Plant::Circle = scenario.plant {
+    if let Plant::Cycle = scenario.plant {
         let back = world.call_from(
             last.callee,
             link,

@@ -63,9 +63,9 @@ fn handler_running() {
         |_| {},
         Some((
             Code::HandlerRunning,
-            "its handler in cell-http[4002] has run for 44.9s",
+            "the handler in cell-http[4002] has run for 44.9s",
         )),
-        Some((Code::HandlerRunning, "handler has not returned")),
+        Some((Code::HandlerRunning, "the handler has not returned")),
     );
 }
 
@@ -108,11 +108,11 @@ fn not_sent() {
     for (phase, words) in [
         (
             Phase::Queued,
-            "waits for a place in the driver's queue, which holds 3",
+            "the request waits for room in the driver's queue (length 3)",
         ),
         (
             Phase::HandedOver,
-            "in the driver's queue, which holds 3; the driver last ran 0.0s ago",
+            "the request is in the driver's queue (length 3); the driver last ran 0.0s ago",
         ),
     ] {
         check(
@@ -128,14 +128,17 @@ fn not_sent() {
 }
 
 #[test]
-fn not_sent_by_a_driver_that_tells_nothing() {
+fn not_sent_by_a_driver_without_a_heartbeat() {
     check(
         |stuck| {
             stuck.world.forget(stuck.call.callee);
             stuck.world.request(stuck.call.caller).phase = Phase::HandedOver;
             stuck.world.connection(stuck.link.ends[0]).driver = None;
         },
-        Some((Code::NotSent, "not sent: in the driver's queue")),
+        Some((
+            Code::NotSent,
+            "not sent: the request is in the driver's queue",
+        )),
         None,
     );
 }
@@ -171,7 +174,7 @@ fn runtime_starved_at_the_peer() {
         },
         Some((
             Code::RuntimeStarved,
-            "not taken by cell-http[4002]: its driver has work and last ran 46.0s",
+            "not read by cell-http[4002]: its driver has work and last ran 46.0s",
         )),
         None,
     );
@@ -224,7 +227,7 @@ fn driver_blocked_before_sending() {
         },
         Some((
             Code::DriverBlocked,
-            "not sent: the driver has waited 40.0s to deliver to channel 3",
+            "not sent: the driver has waited 40.0s for room in the buffer of channel 3",
         )),
         None,
     );
@@ -239,7 +242,7 @@ fn driver_blocked_at_the_peer() {
         },
         Some((
             Code::DriverBlocked,
-            "not taken by cell-http[4002]: its driver has waited 40.0s",
+            "not read by cell-http[4002]: its driver has waited 40.0s",
         )),
         None,
     );
@@ -266,9 +269,9 @@ fn handler_not_started() {
         |stuck| stuck.world.request(stuck.call.callee).phase = Phase::Received,
         Some((
             Code::HandlerNotStarted,
-            "received it 44.9s ago and has not started its handler",
+            "received the request 44.9s ago and has not started the handler",
         )),
-        Some((Code::HandlerNotStarted, "its handler was not run yet")),
+        Some((Code::HandlerNotStarted, "the handler has not started")),
     );
 }
 
@@ -281,7 +284,7 @@ fn response_not_sent() {
         },
         Some((
             Code::ResponseNotSent,
-            "has had the response for 44.9s and not sent it: its driver has waited",
+            "has had the response for 44.9s and has not sent it: its driver has waited",
         )),
         Some((
             Code::ResponseNotSent,
@@ -317,7 +320,7 @@ fn caller_gone() {
             stuck.world.request(stuck.call.callee).mark = Some(Mark::Orphaned);
         },
         None,
-        Some((Code::CallerGone, "its caller has cancelled the call")),
+        Some((Code::CallerGone, "the caller cancelled the call")),
     );
 }
 
@@ -332,7 +335,7 @@ fn a_caller_whose_row_may_be_lost_is_not_gone() {
             });
         },
         None,
-        Some((Code::HandlerRunning, "handler has not returned")),
+        Some((Code::HandlerRunning, "the handler has not returned")),
     );
 }
 
@@ -359,9 +362,9 @@ fn no_answer() {
         },
         Some((
             Code::NoAnswer,
-            "its handler in cell-http[4002] panicked, or its response did not serialize",
+            "the handler in cell-http[4002] panicked, or its response did not serialize",
         )),
-        Some((Code::NoAnswer, "no answer will come")),
+        Some((Code::NoAnswer, "no response will be sent")),
     );
 }
 
@@ -384,7 +387,7 @@ fn peer_stopped_and_dead() {
         },
         Some((
             Code::PeerDead,
-            "peer cell-http[4002] is dead; holder[4003] holds its end",
+            "peer cell-http[4002] is dead; holder[4003] keeps its end",
         )),
         None,
     );
@@ -392,7 +395,7 @@ fn peer_stopped_and_dead() {
 
 #[test]
 fn peers_that_are_not_traced() {
-    let silent = "sent; the peer last sent anything 60.0s ago; ";
+    let silent = "sent; the last message from the peer arrived 60.0s ago; ";
     let untraced = |change: fn(&mut Stuck), words: &'static str| {
         check(
             |stuck| {
@@ -406,7 +409,7 @@ fn peers_that_are_not_traced() {
     untraced(|_| {}, silent);
     untraced(
         |_| {},
-        "peer cell-http[4002] not traced: run as root, or name it with -p",
+        "peer cell-http[4002] not traced: run roam-trace as root, or name it with -p",
     );
     untraced(
         |stuck| {
@@ -417,10 +420,10 @@ fn peers_that_are_not_traced() {
     );
     untraced(
         |stuck| {
-            stuck.world.facts.processes[0].are_ties_known = false;
+            stuck.world.facts.processes[0].is_connectivity_known = false;
             stuck.world.facts.neighbours.clear();
         },
-        "peer not traced: run as root, or name it with -p",
+        "peer not traced: run roam-trace as root, or name the peer with -p",
     );
     untraced(
         |stuck| stuck.world.facts.neighbours.clear(),
@@ -445,7 +448,7 @@ fn peers_that_are_not_traced() {
         },
         Some((
             Code::PeerSilent,
-            "peer not traced, one of cell-http[4002], 10.0.0.7:9000, other[4003]: name it with -p",
+            "peer not traced: it is one of cell-http[4002], 10.0.0.7:9000, other[4003]; name it with -p",
         )),
         None,
     );
@@ -456,12 +459,12 @@ fn a_peer_that_talks_but_does_not_answer() {
     check(
         |stuck| {
             let [host, cell] = stuck.link.ends;
-            stuck.world.moved(cell, host, 10, 100_000);
+            stuck.world.send(cell, host, 10, 100_000);
             stuck.world.trace_only(&[stuck.host]);
         },
         Some((
             Code::NoResponse,
-            "the peer has sent other things since, the last 0.1s ago",
+            "the peer has sent other messages since, the last one 0.1s ago",
         )),
         None,
     );
@@ -476,7 +479,7 @@ fn writes_that_cannot_be_seen() {
     };
     check(
         handed_over,
-        Some((Code::HandlerRunning, "its handler in cell-http[4002]")),
+        Some((Code::HandlerRunning, "the handler in cell-http[4002]")),
         Some((Code::HandlerRunning, "")),
     );
     check(
@@ -484,10 +487,7 @@ fn writes_that_cannot_be_seen() {
             handed_over(stuck);
             stuck.world.trace_only(&[stuck.host]);
         },
-        Some((
-            Code::NoResponse,
-            "this transport does not tell whether it was written",
-        )),
+        Some((Code::NoResponse, "the driver does not report writes")),
         None,
     );
 }
@@ -509,8 +509,8 @@ fn rows_that_contradict_each_other() {
     );
     check(
         |stuck| stuck.world.request(stuck.call.callee).age_us += SECOND,
-        Some((Code::Inconsistent, "the callee began before the caller")),
-        Some((Code::Inconsistent, "the callee began before the caller")),
+        Some((Code::Inconsistent, "the callee started before the caller")),
+        Some((Code::Inconsistent, "the callee started before the caller")),
     );
     check(
         |stuck| {
@@ -520,13 +520,13 @@ fn rows_that_contradict_each_other() {
                 count: 1,
             });
         },
-        Some((Code::NoResponse, "its rows are not complete")),
+        Some((Code::NoResponse, "its rows are incomplete")),
         None,
     );
 }
 
 #[test]
-fn contradictions_ask_for_a_second_look() {
+fn contradictions_ask_for_a_second_reading() {
     let mut stuck = stuck();
     assert!(stuck.world.explain().contradicting.is_empty());
     stuck.world.forget(stuck.call.callee);
@@ -543,7 +543,7 @@ fn the_opening_of_a_virtual_connection_has_no_row_at_the_peer() {
         },
         Some((
             Code::PeerSilent,
-            "sent; the peer last sent anything 60.0s ago",
+            "sent; the last message from the peer arrived 60.0s ago",
         )),
         None,
     );

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
 };
-use roam_dump::analysis::{
-    Explained, Facts, Neighbour, Peer, ProcessFacts, STUCK_US, Via, explain,
+use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, STUCK_US, Via};
+use roam_dump::model::{
+    Channel, Connection, Driver, Process, ProcessState, Request, Snapshot, Source, Traffic, Verdict,
 };
-use roam_dump::model::{Channel, Connection, Driver, Process, Request, Snapshot, Source, Traffic};
-use roam_dump::model::{ProcessState, Verdict};
+use roam_dump::{Explanation, explain};
 
 pub(crate) const SECOND: u64 = 1_000_000;
 const NOW_US: u64 = 100_000 * SECOND;
@@ -64,7 +64,7 @@ impl World {
             process: process.clone(),
             state: ProcessState::Alive,
             threads: BTreeMap::from([('S', 3)]),
-            are_ties_known: true,
+            is_connectivity_known: true,
             untraced: None,
         });
         self.snapshots.push(Snapshot {
@@ -111,7 +111,7 @@ impl World {
         );
         // The Hello of each side.
         for (a, b) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            self.moved(a, b, 20, age_us);
+            self.send(a, b, 20, age_us);
         }
         Link { ends }
     }
@@ -135,7 +135,7 @@ impl World {
     }
 
     /// A message from one end to the other.
-    pub(crate) fn moved(&mut self, from: End, to: End, bytes: u64, ago_us: u64) {
+    pub(crate) fn send(&mut self, from: End, to: End, bytes: u64, ago_us: u64) {
         let add = |traffic: &mut Option<Traffic>| {
             let traffic = traffic.as_mut().unwrap();
             traffic.messages += 1;
@@ -160,7 +160,7 @@ impl World {
             .or_default();
         *request_id += 1;
         let request_id = *request_id;
-        self.moved(caller, callee, 40 + request_id % 7, age_us);
+        self.send(caller, callee, 40 + request_id % 7, age_us);
         let mut row = |end: End, direction, phase, age_us| {
             let serial = self.serial();
             let connection_name = Some(self.connection(end).name.clone());
@@ -236,7 +236,7 @@ impl World {
             .unwrap()
     }
 
-    /// Tells of a driver that last ran that long ago.
+    /// Reports a driver that last ran that long ago.
     pub(crate) fn set_driver(
         &mut self,
         end: End,
@@ -305,7 +305,7 @@ impl World {
         });
     }
 
-    pub(crate) fn explain(&mut self) -> Explained {
+    pub(crate) fn explain(&mut self) -> Explanation {
         explain(&mut self.snapshots, &self.facts, STUCK_US)
     }
 

@@ -290,7 +290,7 @@ impl<'a> Search<'a> {
                 process: looked.target.label(),
                 state: looked.target.process.life(),
                 threads: looked.target.process.thread_states(),
-                are_ties_known: looked.is_known,
+                is_connectivity_known: looked.is_known,
                 untraced: None,
             })
             .chain(self.others.into_values())
@@ -409,7 +409,7 @@ fn other_facts(pid: u32, life: ProcessState, untraced: String) -> ProcessFacts {
         },
         state: life,
         threads: BTreeMap::new(),
-        are_ties_known: false,
+        is_connectivity_known: false,
         untraced: Some(untraced),
     }
 }

@@ -172,7 +172,7 @@ fn chain() {
     };
     assert!(
         graph[0].starts_with(&format!("  demo-cell-2[{cell_2}] {CONVERT} running "))
-            && graph[0].ends_with("s: handler has not returned"),
+            && graph[0].ends_with("s: the handler has not returned"),
         "{text}"
     );
     assert!(

@@ -4,137 +4,143 @@
 use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use roam_trace_common::event::{Direction, RequestKind};
 
-use super::ground::{Candidate, SOON_US};
-use super::link::{Links, Neighbours, Tie};
-use crate::analysis::facts::Moved;
-use crate::analysis::scene::{RowId, Scene};
+use super::candidate::Candidate;
+use super::connectivity::{Connectivity, Neighbours};
+use super::link::{LinkIndex, SOON_US};
+use crate::analysis::facts::Counters;
+use crate::analysis::index::{RowId, SnapshotIndex};
 
-/// Candidates that one row or link brings in by one ground.
+/// Candidates that one search brings in for one row or link.
 const NEAREST: usize = 8;
-/// Rows that are looked at for them.
-const LOOKS: usize = 64;
+/// Rows that it goes through for them.
+const SCANNED: usize = 64;
 
-/// Pairs of links to look at, the smaller index first.
+/// Pairs of links to compare, the smaller index first.
 #[derive(Default)]
 pub(super) struct Candidates(HashSet<[u32; 2]>);
 
 impl Candidates {
-    fn add(&mut self, links: &Links, a: u32, b: u32) {
+    fn add(&mut self, links: &LinkIndex, a: u32, b: u32) {
         if links.may_be_one(a, b) {
             self.0.insert([a.min(b), a.max(b)]);
         }
     }
 
     /// Those for which anything speaks, and nothing that is impossible.
-    pub(super) fn judge(
+    pub(super) fn rate(
         self,
-        scene: &Scene<'_>,
-        links: &Links,
+        index: &SnapshotIndex<'_>,
+        links: &LinkIndex,
         neighbours: &Neighbours,
     ) -> Vec<Candidate> {
-        let mut judged: Vec<_> = self
+        let mut rated: Vec<_> = self
             .0
             .into_iter()
             .filter_map(|ends| {
                 let [a, b] = ends.map(|end| links.get(end).endpoint.process);
-                Candidate::judge(scene, links, neighbours.tie(a, b), ends)
+                Candidate::new(index, links, neighbours.connectivity(a, b), ends)
             })
             .collect();
-        judged.sort_unstable_by_key(|candidate| candidate.ends);
-        judged
+        rated.sort_unstable_by_key(|candidate| candidate.ends);
+        rated
     }
 }
 
 /// By id on the wire, method and time: a callee starts just after its caller.
 pub(super) fn find_by_requests(
-    scene: &Scene<'_>,
-    links: &Links,
+    index: &SnapshotIndex<'_>,
+    links: &LinkIndex,
     neighbours: &Neighbours,
     candidates: &mut Candidates,
 ) {
-    let conn_id = |row: RowId| {
-        scene
-            .connection(scene.endpoint(row))
-            .map_or(0, |connection| connection.conn_id)
-    };
-    if !scene.both_directions {
+    if !index.both_directions {
         return;
     }
-    let key = |row: RowId| {
-        let request = scene.request(row);
-        (conn_id(row), request.request_id, request.method_id)
-    };
     let served = || {
         links
             .all
             .iter()
             .flat_map(|link| link.served.iter().copied())
     };
-    let wanted: HashSet<_> = served().map(key).collect();
-    let mut callers: Vec<_> = scene
-        .requests()
-        .filter(|(row, request)| {
-            request.direction == Direction::Outgoing
-                && request.kind == RequestKind::Call
-                && wanted.contains(&key(*row))
-        })
-        .map(|(row, _)| (key(row), scene.started_us(row), row))
-        .collect();
-    callers.sort_unstable();
+    let callers = callers(index, served().map(|row| key(index, row)).collect());
     for callee in served() {
-        let key = key(callee);
-        let started_us = scene.started_us(callee);
+        let key = key(index, callee);
+        let started_us = index.started_us(callee);
         let start = callers.partition_point(|(of, ..)| *of < key);
         let callers = &callers[start..];
-        let latest_us = started_us + scene.tolerance_us([callee, callee]);
+        let latest_us = started_us + index.tolerance_us([callee, callee]);
         let end = callers.partition_point(|&(of, at_us, _)| (of, at_us) <= (key, latest_us));
-        let Some(&to) = links.by_endpoint.get(&scene.link(scene.endpoint(callee))) else {
+        let Some(&to) = links.by_endpoint.get(&index.link(index.endpoint(callee))) else {
             continue;
         };
         let mut seen = HashSet::new();
-        for &(_, at_us, caller) in callers[..end].iter().rev().take(LOOKS) {
+        for &(_, at_us, caller) in callers[..end].iter().rev().take(SCANNED) {
             if started_us - at_us > SOON_US || seen.len() == NEAREST {
                 break;
             }
-            let Some(&from) = links.by_endpoint.get(&scene.link(scene.endpoint(caller))) else {
+            let Some(&from) = links.by_endpoint.get(&index.link(index.endpoint(caller))) else {
                 continue;
             };
-            let is_tied = neighbours.tie(caller.process, callee.process) != Tie::None;
-            if is_tied && links.may_be_one(from, to) && seen.insert(from) {
+            let is_connected =
+                neighbours.connectivity(caller.process, callee.process) != Connectivity::None;
+            if is_connected && links.may_be_one(from, to) && seen.insert(from) {
                 candidates.add(links, from, to);
             }
         }
     }
 }
 
-/// By equal messages and bytes each way.
+/// Connection id, request id and method id: what both rows of a call have in common.
+type Key = (u64, u64, u64);
+
+fn key(index: &SnapshotIndex<'_>, row: RowId) -> Key {
+    let request = index.request(row);
+    let connection = index.connection(index.endpoint(row));
+    let conn_id = connection.map_or(0, |connection| connection.conn_id);
+    (conn_id, request.request_id, request.method_id)
+}
+
+/// The calls with one of these keys by key and start, sorted.
+fn callers(index: &SnapshotIndex<'_>, wanted: HashSet<Key>) -> Vec<(Key, i64, RowId)> {
+    let calls = index.requests().filter(|(_, request)| {
+        request.direction == Direction::Outgoing && request.kind == RequestKind::Call
+    });
+    let mut callers: Vec<_> = calls
+        .map(|(row, _)| (key(index, row), index.started_us(row), row))
+        .filter(|(key, ..)| wanted.contains(key))
+        .collect();
+    callers.sort_unstable();
+    callers
+}
+
+/// By equal messages and bytes in each direction.
 pub(super) fn find_by_counters(
-    links: &Links,
+    links: &LinkIndex,
     neighbours: &Neighbours,
     candidates: &mut Candidates,
 ) {
-    let mut by_moved: HashMap<Moved, Vec<u32>> = HashMap::new();
+    let mut by_counters: HashMap<Counters, Vec<u32>> = HashMap::new();
     for (index, link) in (0..).zip(&links.all) {
-        if let Some(moved) = link.moved
-            && moved != Moved::default()
+        if let Some(counters) = link.counters
+            && counters != Counters::default()
         {
-            by_moved.entry(moved).or_default().push(index);
+            by_counters.entry(counters).or_default().push(index);
         }
     }
     for (index, link) in (0..).zip(&links.all) {
         let Some(others) = link
-            .moved
-            .and_then(|moved| by_moved.get(&moved.at_other_end()))
+            .counters
+            .and_then(|counters| by_counters.get(&counters.at_other_end()))
         else {
             continue;
         };
         let near = others
             .iter()
-            .take(LOOKS)
+            .take(SCANNED)
             .copied()
             .filter(|&other| {
                 let other = links.get(other).endpoint.process;
-                neighbours.tie(link.endpoint.process, other) != Tie::None
+                neighbours.connectivity(link.endpoint.process, other) != Connectivity::None
             })
             .take(NEAREST);
         for other in near {
@@ -144,7 +150,11 @@ pub(super) fn find_by_counters(
 }
 
 /// By when they were opened, among processes that share a socket or memory.
-pub(super) fn find_by_opening(links: &Links, neighbours: &Neighbours, candidates: &mut Candidates) {
+pub(super) fn find_by_opening(
+    links: &LinkIndex,
+    neighbours: &Neighbours,
+    candidates: &mut Candidates,
+) {
     let mut by_process: HashMap<u32, Vec<(i64, u32)>> = HashMap::new();
     for (index, link) in (0..).zip(&links.all) {
         if let Some(opened_us) = link.opened_us {
@@ -157,7 +167,7 @@ pub(super) fn find_by_opening(links: &Links, neighbours: &Neighbours, candidates
     for links in by_process.values_mut() {
         links.sort_unstable();
     }
-    for (process, others) in neighbours.of() {
+    for (process, others) in neighbours.by_process() {
         let Some(own) = by_process.get(&process) else {
             continue;
         };
@@ -165,7 +175,7 @@ pub(super) fn find_by_opening(links: &Links, neighbours: &Neighbours, candidates
             let Some(theirs) = by_process.get(&other) else {
                 continue;
             };
-            // The end with fewer links looks; the other end is looked at.
+            // The process with fewer links searches those of the other.
             if (own.len(), process) > (theirs.len(), other) {
                 continue;
             }
@@ -173,7 +183,7 @@ pub(super) fn find_by_opening(links: &Links, neighbours: &Neighbours, candidates
                 let at = theirs.partition_point(|&(theirs_us, _)| theirs_us < opened_us);
                 let (earlier, later) = theirs.split_at(at);
                 let near = |rows: &mut dyn Iterator<Item = &(i64, u32)>| {
-                    rows.take(LOOKS)
+                    rows.take(SCANNED)
                         .map(|&(_, other)| other)
                         .filter(|&other| links.may_be_one(index, other))
                         .take(NEAREST)

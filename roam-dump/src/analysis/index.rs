@@ -4,24 +4,23 @@ use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ChannelDirection, Direction};
 
 use super::facts::{Facts, ProcessFacts};
-use crate::model::ProcessState;
-use crate::model::{Channel, Connection, Delivering, Gap, Request, Snapshot, Source};
+use crate::model::{Channel, Connection, Delivering, Gap, ProcessState, Request, Snapshot, Source};
 
-/// One row: the snapshot's place among the snapshots, and the row's in its list.
+/// One row: the index of its snapshot, and the row's own in its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct RowId {
-    pub(super) process: u32,
-    pub(super) index: u32,
+pub(crate) struct RowId {
+    pub(crate) process: u32,
+    pub(crate) index: u32,
 }
 
 /// A connection by the serial of its row. A request may name one that has no row of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Endpoint {
-    pub(super) process: u32,
-    pub(super) serial: u64,
+pub(crate) struct Endpoint {
+    pub(crate) process: u32,
+    pub(crate) serial: u64,
 }
 
-/// A request's connection, direction and id on the wire, and its place in the list of its process.
+/// A request's connection, direction and id on the wire, and its index in the list of its process.
 type ById = (Endpoint, Direction, u64, u32);
 
 /// Microseconds by which the moments of two rows may be off: ages are cut to whole microseconds.
@@ -30,7 +29,7 @@ const CUT_US: i64 = 2;
 const TICK_US: i64 = 10_000;
 
 /// Everything that the rules look at.
-pub(super) struct Scene<'a> {
+pub(super) struct SnapshotIndex<'a> {
     pub(super) snapshots: &'a [Snapshot],
     pub(super) facts: &'a Facts,
     /// Rows younger than that are no matter of concern.
@@ -50,9 +49,10 @@ pub(super) struct Scene<'a> {
     processes: HashMap<u32, u32>,
 }
 
-impl<'a> Scene<'a> {
+impl<'a> SnapshotIndex<'a> {
     pub(super) fn new(snapshots: &'a [Snapshot], facts: &'a Facts, stuck_us: u64) -> Self {
-        let mut scene = Self {
+        let processes = (0..).zip(&facts.processes);
+        let mut index = Self {
             snapshots,
             facts,
             stuck_us,
@@ -64,46 +64,38 @@ impl<'a> Scene<'a> {
             children: HashMap::new(),
             parentless: vec![0; snapshots.len()],
             delivering: HashMap::new(),
-            processes: HashMap::new(),
+            processes: processes
+                .map(|(at, facts)| (facts.process.pid, at))
+                .collect(),
         };
-        for (index, process) in facts.processes.iter().enumerate() {
-            scene.processes.insert(process.process.pid, index as u32);
-        }
         for (process, snapshot) in (0..).zip(snapshots) {
-            for (index, row) in (0..).zip(&snapshot.connections) {
-                let endpoint = Endpoint {
-                    process,
-                    serial: row.serial,
-                };
-                scene.connections.insert(endpoint, index);
-            }
-            for (index, row) in (0..).zip(&snapshot.requests) {
-                // Calls are looked up by their channels only.
-                if row.direction == Direction::Incoming || !snapshot.channels.is_empty() {
-                    scene.requests.insert((process, row.serial), index);
-                }
-                if !scene.both_directions {
-                    continue;
-                }
-                let endpoint = Endpoint {
-                    process,
-                    serial: row.connection,
-                };
-                scene
-                    .by_id
-                    .push((endpoint, row.direction, row.request_id, index));
-            }
-            for (index, row) in (0..).zip(&snapshot.channels) {
-                let endpoint = Endpoint {
-                    process,
-                    serial: row.connection,
-                };
-                scene.channels.insert((endpoint, row.channel_id), index);
-            }
-            scene.add_waits(process, snapshot);
+            index.add_rows(process, snapshot);
+            index.add_waits(process, snapshot);
         }
-        scene.by_id.sort_unstable();
-        scene
+        index.by_id.sort_unstable();
+        index
+    }
+
+    fn add_rows(&mut self, process: u32, snapshot: &Snapshot) {
+        let endpoint = |serial| Endpoint { process, serial };
+        for (at, row) in (0..).zip(&snapshot.connections) {
+            self.connections.insert(endpoint(row.serial), at);
+        }
+        for (at, row) in (0..).zip(&snapshot.requests) {
+            // Calls are looked up by their channels only.
+            if row.direction == Direction::Incoming || !snapshot.channels.is_empty() {
+                self.requests.insert((process, row.serial), at);
+            }
+            if self.both_directions {
+                let connection = endpoint(row.connection);
+                self.by_id
+                    .push((connection, row.direction, row.request_id, at));
+            }
+        }
+        for (at, row) in (0..).zip(&snapshot.channels) {
+            self.channels
+                .insert((endpoint(row.connection), row.channel_id), at);
+        }
     }
 
     fn add_waits(&mut self, process: u32, snapshot: &Snapshot) {
@@ -241,18 +233,18 @@ impl<'a> Scene<'a> {
         self.facts.processes.get(index as usize)
     }
 
-    pub(super) fn life(&self, pid: u32) -> ProcessState {
+    pub(super) fn is_connectivity_known(&self, pid: u32) -> bool {
+        self.process_facts(pid)
+            .is_some_and(|facts| facts.is_connectivity_known)
+    }
+
+    pub(super) fn state(&self, pid: u32) -> ProcessState {
         self.process_facts(pid)
             .map_or(ProcessState::Alive, |facts| facts.state)
     }
 
     pub(super) fn pid(&self, process: u32) -> u32 {
         self.snapshot(process).process.pid
-    }
-
-    /// `name[pid]`.
-    pub(super) fn process_name(&self, process: u32) -> String {
-        self.snapshot(process).process.to_string()
     }
 
     /// When a request started, microseconds of the clock that all processes share.

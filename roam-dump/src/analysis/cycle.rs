@@ -1,15 +1,15 @@
-//! Finds what leads back to itself: strongly connected groups, by Tarjan's
+//! Finds the strongly connected components of a graph, by Tarjan's
 //! algorithm without recursion, since a chain may be as long as there are rows.
 
 /// Groups of nodes that lead to each other. A group stands after every group that it leads to.
-pub(super) struct Circles {
+pub(super) struct Components {
     members: Vec<u32>,
     /// Where each group's members begin, and the end of the last.
     starts: Vec<u32>,
     group_of: Vec<u32>,
 }
 
-impl Circles {
+impl Components {
     /// How many groups there are.
     pub(super) fn len(&self) -> usize {
         self.starts.len() - 1
@@ -27,9 +27,9 @@ impl Circles {
 const NONE: u32 = u32::MAX;
 
 /// `steps` lead from one of `count` nodes to another.
-pub(super) fn circles(count: usize, steps: &[(u32, u32)]) -> Circles {
+pub(super) fn strongly_connected(count: usize, steps: &[(u32, u32)]) -> Components {
     let (starts, targets) = adjacency(count, steps);
-    let mut found = Circles {
+    let mut found = Components {
         members: Vec::with_capacity(count),
         starts: vec![0],
         group_of: vec![NONE; count],
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
 
     fn check(steps: &[(u32, u32)], expected: &[&[u32]]) {
-        let found = circles(6, steps);
+        let found = strongly_connected(6, steps);
         let mut groups: Vec<Vec<u32>> = (0..found.len())
             .map(|group| found.group(group).to_vec())
             .collect();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn circles_are_found() {
+    fn cycles_are_found() {
         check(&[(0, 1), (1, 2), (2, 3)], &[]);
         check(&[(0, 1), (1, 0)], &[&[0, 1]]);
         check(&[(0, 1), (1, 2), (2, 1), (2, 3), (3, 4)], &[&[1, 2]]);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn a_group_stands_after_those_it_leads_to() {
-        let found = circles(4, &[(0, 1), (1, 2), (3, 2)]);
+        let found = strongly_connected(4, &[(0, 1), (1, 2), (3, 2)]);
         for (from, to) in [(0, 1), (1, 2), (3, 2)] {
             assert!(found.group_of(from) > found.group_of(to));
         }
@@ -136,6 +136,9 @@ mod tests {
     fn a_long_chain_needs_no_stack() {
         let count = 200_000;
         let steps: Vec<_> = (1..count).map(|node| (node - 1, node)).collect();
-        assert_eq!(circles(count as usize, &steps).len(), count as usize);
+        assert_eq!(
+            strongly_connected(count as usize, &steps).len(),
+            count as usize
+        );
     }
 }

@@ -1,36 +1,44 @@
 //! Which connection of one process is which of another.
 //!
 //! A row names neither descriptor nor peer, so links are paired by what both ends
-//! saw: the requests, the messages and bytes each way, and when they were opened.
+//! saw: the requests, the messages and bytes in each direction, and when they were opened.
 //! Candidates come from hash joins over those three and are few for every link;
 //! a pair counts when each end prefers the other to all of its other candidates.
 //! What stays undecided is ambiguous and never guessed.
 
-mod ground;
-mod join;
+mod candidate;
+mod compare;
+mod connectivity;
+mod counters;
 mod link;
+mod requests;
+mod search;
 
 use foldhash::HashMap;
 
-use super::scene::{Endpoint, Scene};
-use crate::model::{Basis, Confidence};
-use ground::Candidate;
-use join::{Candidates, find_by_counters, find_by_opening, find_by_requests};
-use link::{Links, Neighbours};
+use super::basis::{PairingBasis, PairingId};
+use super::index::{Endpoint, SnapshotIndex};
+use crate::model::Confidence;
+use candidate::Candidate;
+use connectivity::Neighbours;
+use link::LinkIndex;
+use search::{Candidates, find_by_counters, find_by_opening, find_by_requests};
 
 /// The other end of a link, and how it was found.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Partner {
     pub(super) link: Endpoint,
     pub(super) confidence: Confidence,
-    pub(super) basis: Basis,
+    pub(super) basis: PairingId,
 }
 
 /// The links that were paired, from both ends, and those that were not.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
     partners: HashMap<Endpoint, Partner>,
-    /// Links between which the grounds do not decide.
+    /// What each pair rests on.
+    pub(super) bases: Vec<PairingBasis>,
+    /// Links between which the observations do not decide.
     ambiguous: HashMap<Endpoint, Vec<Endpoint>>,
     /// Virtual connections by link and id.
     virtuals: HashMap<(Endpoint, u64), Endpoint>,
@@ -51,23 +59,36 @@ impl Pairs {
     pub(super) fn connection_of(&self, link: Endpoint, conn_id: u64) -> Option<Endpoint> {
         self.virtuals.get(&(link, conn_id)).copied()
     }
+
+    fn join(&mut self, ends: [Endpoint; 2], candidate: &Candidate, is_by_elimination: bool) {
+        let basis = PairingId(self.bases.len() as u32);
+        self.bases.push(candidate.basis(is_by_elimination));
+        for (own, link) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            let partner = Partner {
+                link,
+                confidence: candidate.confidence(is_by_elimination),
+                basis,
+            };
+            self.partners.insert(own, partner);
+        }
+    }
 }
 
 /// Pairs the links of all processes.
-pub(super) fn pair(scene: &Scene<'_>) -> Pairs {
-    let links = Links::new(scene);
-    let neighbours = Neighbours::new(scene);
+pub(super) fn pair(index: &SnapshotIndex<'_>) -> Pairs {
+    let links = LinkIndex::new(index);
+    let neighbours = Neighbours::new(index);
     let mut candidates = Candidates::default();
-    find_by_requests(scene, &links, &neighbours, &mut candidates);
+    find_by_requests(index, &links, &neighbours, &mut candidates);
     find_by_counters(&links, &neighbours, &mut candidates);
     find_by_opening(&links, &neighbours, &mut candidates);
-    let mut pairs = decide(&candidates.judge(scene, &links, &neighbours), &links);
+    let mut pairs = decide(&candidates.rate(index, &links, &neighbours), &links);
     pairs.virtuals = links.virtuals;
     pairs
 }
 
-/// Pairs the links that prefer each other, then looks again at those that lost a candidate by it.
-fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
+/// Pairs the links that prefer each other, then decides anew about those that lost a candidate by it.
+fn decide(candidates: &[Candidate], links: &LinkIndex) -> Pairs {
     let mut of_link: Vec<Vec<u32>> = vec![Vec::new(); links.all.len()];
     for (index, candidate) in (0..).zip(candidates) {
         for end in candidate.ends {
@@ -90,7 +111,7 @@ fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
         let had_rivals = candidate.ends.iter().any(|&end| {
             of_link[end as usize]
                 .iter()
-                .any(|&rival| rival != index && candidate.lead(&candidates[rival as usize]) <= 0)
+                .any(|&rival| rival != index && candidate.compare(&candidates[rival as usize]) <= 0)
         });
         for end in candidate.ends {
             for &rival in &of_link[end as usize] {
@@ -100,27 +121,18 @@ fn decide(candidates: &[Candidate], links: &Links) -> Pairs {
             }
         }
         let ends = candidate.ends.map(|end| links.get(end).endpoint);
-        let basis = Basis::Found(candidate.ground(had_rivals).into());
-        for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
-            pairs.partners.insert(
-                own,
-                Partner {
-                    link: other,
-                    confidence: candidate.confidence(had_rivals),
-                    basis: basis.clone(),
-                },
-            );
-        }
+        pairs.join(ends, candidate, had_rivals);
     }
     for (candidate, _) in candidates.iter().zip(is_alive).filter(|&(_, alive)| alive) {
         let ends = candidate.ends.map(|end| links.get(end).endpoint);
-        pairs.ambiguous.entry(ends[0]).or_default().push(ends[1]);
-        pairs.ambiguous.entry(ends[1]).or_default().push(ends[0]);
+        for (own, other) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            pairs.ambiguous.entry(own).or_default().push(other);
+        }
     }
     pairs
 }
 
-/// The candidate that leads all others of a link.
+/// The candidate that is better than all others of a link.
 fn best_of(of_link: &[u32], candidates: &[Candidate], is_alive: &[bool]) -> Option<u32> {
     let alive = || {
         of_link
@@ -129,7 +141,7 @@ fn best_of(of_link: &[u32], candidates: &[Candidate], is_alive: &[bool]) -> Opti
             .filter(|&index| is_alive[index as usize])
     };
     let best = alive().reduce(|best, index| {
-        if candidates[index as usize].lead(&candidates[best as usize]) > 0 {
+        if candidates[index as usize].compare(&candidates[best as usize]) > 0 {
             index
         } else {
             best
@@ -137,7 +149,7 @@ fn best_of(of_link: &[u32], candidates: &[Candidate], is_alive: &[bool]) -> Opti
     })?;
     alive()
         .all(|index| {
-            index == best || candidates[best as usize].lead(&candidates[index as usize]) > 0
+            index == best || candidates[best as usize].compare(&candidates[index as usize]) > 0
         })
         .then_some(best)
 }

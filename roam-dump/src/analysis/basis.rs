@@ -1,0 +1,41 @@
+//! What a step from one row to another rests on.
+
+use super::facts::Via;
+
+/// What a step from what waits to what it waits for rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WaitBasis {
+    /// What waits is in the process that it waits for.
+    OwnProcess,
+    /// The process at the other end cannot do anything.
+    ProcessState,
+    /// The driver is that of the row's own connection.
+    OwnConnection,
+    /// The driver waits for room in a channel of the request.
+    ChannelOwner,
+    /// The process recorded which handler made the call.
+    RecordedParent,
+    /// Several links may be the other end, and one of them has the request.
+    OnlyCandidate,
+    /// The two connections were paired.
+    Pairing(PairingId),
+}
+
+/// One of the pairings that were found, by its index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PairingId(pub(crate) u32);
+
+/// Why two links were taken for the ends of one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PairingBasis {
+    /// What their processes share, where that is known.
+    pub(crate) via: Option<Via>,
+    /// Requests that both ends have.
+    pub(crate) requests: u32,
+    /// Whether each end received what the other sent.
+    pub(crate) do_counters_match: bool,
+    /// How far apart the two ends were opened, where they were opened together.
+    pub(crate) opened_apart_us: Option<i64>,
+    /// Whether all other candidates were paired first.
+    pub(crate) is_by_elimination: bool,
+}

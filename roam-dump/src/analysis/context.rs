@@ -1,0 +1,141 @@
+//! What the rules share: the rows, both ends of everything, and what was found so far.
+
+use std::cell::RefCell;
+use std::mem::Discriminant;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use super::call::Calls;
+use super::driver::{DriverStall, Drivers};
+use super::finding::{Cause, CauseId, Finding};
+use super::index::{Endpoint, SnapshotIndex};
+use super::peer::Peers;
+use super::reason::{Heard, HeldUp, Reason};
+use crate::model::{Evidence, ProcessState};
+
+/// The rows with their pairs, and what follows from them for every link.
+pub(super) struct Analysis<'a> {
+    pub(super) index: &'a SnapshotIndex<'a>,
+    pub(super) calls: &'a Calls,
+    pub(super) peers: Peers<'a>,
+    drivers: Drivers<'a>,
+    /// What is known of each link, once it was asked for.
+    links: RefCell<HashMap<Endpoint, LinkState>>,
+    /// The evidence of each stalled driver, once it was asked for.
+    stalls: RefCell<HashMap<Endpoint, Arc<[Evidence]>>>,
+    causes: RefCell<Vec<Cause>>,
+    /// Causes that every row of a link shares: there may be a hundred thousand behind one driver.
+    shared: RefCell<HashMap<(Endpoint, SharedCause), CauseId>>,
+}
+
+/// What rules ask of a link for every one of its rows.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LinkState {
+    pub(super) stall: Option<DriverStall>,
+    /// The process at the other end and who keeps that end open, where it is one process.
+    pub(super) peer: Option<(u32, Option<u32>)>,
+    pub(super) peer_state: ProcessState,
+}
+
+/// Causes that a link's rows share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum SharedCause {
+    DriverStalled(HeldUp),
+    Unanswered(Discriminant<Heard>),
+    PeerNotAlive,
+    Running,
+}
+
+impl<'a> Analysis<'a> {
+    pub(super) fn new(index: &'a SnapshotIndex<'a>, calls: &'a Calls) -> Self {
+        Self {
+            index,
+            calls,
+            peers: Peers::new(index, calls.pairs()),
+            drivers: Drivers::new(index, calls.pairs()),
+            links: RefCell::default(),
+            stalls: RefCell::default(),
+            // Memory that is not touched costs nothing, and to move what there is would cost it twice.
+            causes: RefCell::new(Vec::with_capacity(index.requests().count())),
+            shared: RefCell::default(),
+        }
+    }
+
+    /// What is known of a link.
+    pub(super) fn link_state(&self, link: Endpoint) -> LinkState {
+        *self.links.borrow_mut().entry(link).or_insert_with(|| {
+            let peer = self.peers.pid(link);
+            LinkState {
+                stall: self.drivers.stall(link),
+                peer,
+                peer_state: peer.map_or(ProcessState::Alive, |(pid, _)| self.index.state(pid)),
+            }
+        })
+    }
+
+    /// The evidence that a driver is stalled.
+    pub(super) fn stall_evidence(&self, link: Endpoint, stall: DriverStall) -> Arc<[Evidence]> {
+        let mut stalls = self.stalls.borrow_mut();
+        let evidence = stalls
+            .entry(link)
+            .or_insert_with(|| self.drivers.evidence(link, stall).into());
+        evidence.clone()
+    }
+
+    /// A finding of one row.
+    pub(super) fn found(
+        &self,
+        reason: Reason,
+        evidence: impl IntoIterator<Item = Evidence>,
+    ) -> Finding {
+        self.found_with(reason, evidence.into_iter().collect())
+    }
+
+    /// A finding of one row, with evidence that other rows may have too.
+    pub(super) fn found_with(&self, reason: Reason, evidence: Arc<[Evidence]>) -> Finding {
+        let mut causes = self.causes.borrow_mut();
+        let code = reason.code();
+        causes.push(Cause {
+            code,
+            reason,
+            evidence,
+        });
+        Finding {
+            code,
+            cause: CauseId(causes.len() as u32 - 1),
+            waits_for: Vec::new(),
+        }
+    }
+
+    /// A finding whose cause the rows of a link share, made at the first need.
+    pub(super) fn found_for_link(
+        &self,
+        link: Endpoint,
+        which: SharedCause,
+        cause: impl FnOnce() -> (Reason, Arc<[Evidence]>),
+    ) -> Finding {
+        if let Some(&cause) = self.shared.borrow().get(&(link, which)) {
+            return Finding {
+                code: self.causes.borrow()[cause.0 as usize].code,
+                cause,
+                waits_for: Vec::new(),
+            };
+        }
+        let (reason, evidence) = cause();
+        let finding = self.found_with(reason, evidence);
+        let mut shared = self.shared.borrow_mut();
+        shared.insert((link, which), finding.cause);
+        finding
+    }
+
+    /// Whether a process of which there is a snapshot can do anything.
+    pub(super) fn state(&self, process: u32) -> ProcessState {
+        self.index.state(self.index.pid(process))
+    }
+
+    /// Everything that was found.
+    pub(super) fn into_causes(self) -> Vec<Cause> {
+        self.causes.into_inner()
+    }
+}

@@ -1,0 +1,145 @@
+//! What keeps the driver of a link from doing its work.
+
+use std::cell::OnceCell;
+
+use foldhash::{HashMap, HashMapExt};
+use roam_trace_common::event::{Direction, Phase};
+
+use super::evidence;
+use super::index::{Endpoint, RowId, SnapshotIndex, unread};
+use super::pairing::Pairs;
+use crate::model::{Evidence, Relation, Request};
+
+/// What keeps a driver from doing its work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DriverStall {
+    /// It waits for room in a channel's buffer.
+    Delivering {
+        at: Endpoint,
+        channel_id: u64,
+        waiting_us: u64,
+        /// The request whose handler or caller is to read the channel, where that is known.
+        reader: Option<RowId>,
+    },
+    /// It waits for its transport.
+    Writing { waiting_us: u64 },
+    /// Its runtime does not run it.
+    NotPolled { polled_age_us: u64 },
+}
+
+/// The drivers of all links.
+pub(super) struct Drivers<'a> {
+    index: &'a SnapshotIndex<'a>,
+    /// Messages that the other end sent before [`SnapshotIndex::stuck_us`] and the link has not taken.
+    not_received: HashMap<Endpoint, u64>,
+    /// Requests of each link that wait for its driver, counted at the first need.
+    behind: OnceCell<HashMap<Endpoint, u64>>,
+}
+
+impl<'a> Drivers<'a> {
+    pub(super) fn new(index: &'a SnapshotIndex<'a>, pairs: &Pairs) -> Self {
+        let mut not_received = HashMap::new();
+        for (process, snapshot) in (0..).zip(index.snapshots) {
+            for row in &snapshot.connections {
+                let link = Endpoint {
+                    process,
+                    serial: row.link,
+                };
+                let sent = pairs
+                    .partner(link)
+                    .and_then(|partner| pairs.connection_of(partner.link, row.conn_id))
+                    .and_then(|there| index.connection(there)?.sent);
+                if let (Some(sent), Some(received)) = (sent, row.received)
+                    && sent.messages > received.messages
+                    && sent
+                        .idle_us
+                        .is_some_and(|idle_us| idle_us >= index.stuck_us)
+                {
+                    *not_received.entry(link).or_default() += sent.messages - received.messages;
+                }
+            }
+        }
+        Self {
+            index,
+            not_received,
+            behind: OnceCell::new(),
+        }
+    }
+
+    pub(super) fn stall(&self, link: Endpoint) -> Option<DriverStall> {
+        let stuck_us = self.index.stuck_us;
+        if let Some((at, delivering)) = self.index.delivering(link)
+            && delivering.waiting_us >= stuck_us
+        {
+            return Some(DriverStall::Delivering {
+                at,
+                channel_id: delivering.channel_id,
+                waiting_us: delivering.waiting_us,
+                reader: self.reader(at, delivering.channel_id),
+            });
+        }
+        let driver = self.index.connection(link)?.driver?;
+        if let Some(waiting_us) = driver.writing_us {
+            return (waiting_us >= stuck_us).then_some(DriverStall::Writing { waiting_us });
+        }
+        let has_work = driver.enqueued > driver.dequeued || self.not_received.contains_key(&link);
+        (has_work && driver.polled_age_us >= stuck_us).then_some(DriverStall::NotPolled {
+            polled_age_us: driver.polled_age_us,
+        })
+    }
+
+    fn reader(&self, at: Endpoint, channel_id: u64) -> Option<RowId> {
+        let channel = self.index.channel(at, channel_id)?;
+        self.index.request_by_serial(at.process, channel.request?)
+    }
+
+    pub(super) fn evidence(&self, link: Endpoint, stall: DriverStall) -> Vec<Evidence> {
+        let index = self.index;
+        let pid = index.pid(link.process);
+        let mut found: Vec<_> = evidence::driver(index, link).into_iter().collect();
+        match stall {
+            DriverStall::Delivering {
+                at,
+                channel_id,
+                waiting_us,
+                reader,
+            } => {
+                found.push(Evidence::Delivering {
+                    pid,
+                    channel_id,
+                    waiting_us,
+                    unread_items: index.channel(at, channel_id).map(unread),
+                    requests_behind: self.requests_behind(link),
+                });
+                found.extend(
+                    reader.map(|reader| evidence::row(index, Relation::ChannelOwner, reader)),
+                );
+            }
+            DriverStall::Writing { .. } => {}
+            DriverStall::NotPolled { .. } => {
+                let messages = self.not_received.get(&link);
+                found.extend(messages.map(|&messages| Evidence::NotReceived { pid, messages }));
+                found.extend(evidence::threads(index, link.process));
+            }
+        }
+        found
+    }
+
+    fn requests_behind(&self, link: Endpoint) -> u64 {
+        let waits_for_driver = |request: &Request| match request.direction {
+            Direction::Outgoing => request.phase != Phase::Responded,
+            Direction::Incoming => request.phase == Phase::Responding,
+        };
+        let behind = self.behind.get_or_init(|| {
+            let mut behind = HashMap::new();
+            for (row, request) in self.index.requests() {
+                if waits_for_driver(request) {
+                    let link = self.index.link(self.index.endpoint(row));
+                    *behind.entry(link).or_default() += 1;
+                }
+            }
+            behind
+        });
+        behind.get(&link).copied().unwrap_or(0)
+    }
+}

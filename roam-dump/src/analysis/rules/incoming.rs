@@ -1,0 +1,117 @@
+//! Why a call that the process serves is stuck.
+
+use roam_trace_common::event::{ConnectionState, Mark, Phase};
+
+use super::request::{Rule, StuckRequest, contradiction, made_calls, process_not_alive};
+use crate::analysis::basis::WaitBasis;
+use crate::analysis::call::OtherEnd;
+use crate::analysis::context::SharedCause;
+use crate::analysis::evidence;
+use crate::analysis::finding::{Finding, Wait, WaitTarget};
+use crate::analysis::reason::{HandlerReason, Reason};
+use crate::model::Evidence;
+
+/// In this order.
+pub(super) const RULES: [Rule; 9] = [
+    no_answer,
+    connection_closed,
+    process_not_alive,
+    cancelled,
+    caller_gone,
+    not_started,
+    not_responded,
+    contradiction,
+    running,
+];
+
+fn found(
+    stuck: &StuckRequest<'_>,
+    reason: HandlerReason,
+    evidence: impl IntoIterator<Item = Evidence>,
+) -> Finding {
+    stuck.analysis.found(Reason::Handler(reason), evidence)
+}
+
+fn no_answer(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    (stuck.request.mark == Some(Mark::EndedWithoutAnswer)).then_some(())?;
+    Some(found(stuck, HandlerReason::NoAnswer, []))
+}
+
+fn connection_closed(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let index = stuck.analysis.index;
+    let connection = index.connection(index.endpoint(stuck.row))?;
+    (connection.state == ConnectionState::Closed).then_some(())?;
+    let reason = HandlerReason::ConnectionClosed {
+        age_us: connection.state_age_us,
+    };
+    Some(found(stuck, reason, []))
+}
+
+fn cancelled(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    (stuck.request.mark == Some(Mark::Orphaned)).then_some(())?;
+    Some(found(stuck, HandlerReason::Cancelled, []))
+}
+
+fn caller_gone(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let OtherEnd::Missing(there) = stuck.other else {
+        return None;
+    };
+    let analysis = stuck.analysis;
+    let is_started = stuck.request.phase == Phase::Running;
+    (is_started && analysis.index.has_all_requests(there.process)).then_some(())?;
+    let partner = analysis.calls.pairs().partner(stuck.link);
+    let reason = HandlerReason::CallerGone {
+        process: there.process,
+        pairing: partner.map(|partner| partner.basis),
+    };
+    Some(found(stuck, reason, []))
+}
+
+fn not_started(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    (stuck.request.phase == Phase::Received).then_some(())?;
+    let index = stuck.analysis.index;
+    let driver = evidence::driver(index, stuck.link);
+    let threads = evidence::threads(index, stuck.row.process);
+    let reason = HandlerReason::NotStarted {
+        age_us: stuck.request.phase_age_us,
+    };
+    Some(found(stuck, reason, driver.into_iter().chain(threads)))
+}
+
+fn not_responded(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    (stuck.request.phase == Phase::Responding).then_some(())?;
+    let (analysis, link) = (stuck.analysis, stuck.link);
+    let stall = stuck.link_state.stall;
+    let reason = HandlerReason::NotResponded {
+        age_us: stuck.request.phase_age_us,
+        stall,
+    };
+    let Some(stall) = stall else {
+        let evidence = evidence::driver(analysis.index, link);
+        return Some(found(stuck, reason, evidence));
+    };
+    let wait = Wait::known(WaitTarget::Driver(link), WaitBasis::OwnConnection);
+    let evidence = analysis.stall_evidence(link, stall);
+    let finding = analysis.found_with(Reason::Handler(reason), evidence);
+    Some(finding.waiting_for(wait))
+}
+
+fn running(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let analysis = stuck.analysis;
+    let cause = || {
+        let (calls, evidence) = made_calls(analysis, stuck.row);
+        let reason = Reason::Handler(HandlerReason::Running { calls });
+        (reason, evidence.into_iter().collect())
+    };
+    let children = analysis.index.children(stuck.row);
+    if children.is_empty() {
+        return Some(analysis.found_for_link(stuck.link, SharedCause::Running, cause));
+    }
+    let (reason, evidence) = cause();
+    let mut finding = analysis.found_with(reason, evidence);
+    for &child in children {
+        let wait = Wait::known(WaitTarget::Request(child), WaitBasis::RecordedParent);
+        finding = finding.waiting_for(wait);
+    }
+    Some(finding)
+}

@@ -1,0 +1,245 @@
+//! Why a call that the process makes is stuck.
+
+use std::mem::discriminant;
+
+use roam_trace_common::event::{Mark, Phase, RequestKind};
+
+use super::request::{Rule, StuckRequest, contradiction, made_calls, process_not_alive};
+use crate::analysis::basis::WaitBasis;
+use crate::analysis::call::{Match, OtherEnd};
+use crate::analysis::context::SharedCause;
+use crate::analysis::driver::DriverStall;
+use crate::analysis::evidence;
+use crate::analysis::finding::{Finding, Wait, WaitTarget};
+use crate::analysis::reason::{CallReason, DriverActivity, Heard, HeldUp, Queue, Reason};
+use crate::model::{Evidence, ProcessState, Relation, Request};
+
+/// In this order.
+pub(super) const RULES: [Rule; 14] = [
+    process_not_alive,
+    response_not_read,
+    peer_not_alive,
+    driver_stalled_before_sending,
+    not_sent,
+    no_answer,
+    handler_not_started,
+    handler_running,
+    response_not_sent,
+    own_driver_delivering,
+    peer_driver_stalled,
+    contradiction,
+    no_row_at_peer,
+    unanswered,
+];
+
+fn found(
+    stuck: &StuckRequest<'_>,
+    reason: CallReason,
+    evidence: impl IntoIterator<Item = Evidence>,
+) -> Finding {
+    stuck.analysis.found(Reason::Call(reason), evidence)
+}
+
+fn response_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    (stuck.request.phase == Phase::Responded).then_some(())?;
+    let threads = evidence::threads(stuck.analysis.index, stuck.row.process);
+    let reason = CallReason::ResponseNotRead {
+        age_us: stuck.request.phase_age_us,
+    };
+    Some(found(stuck, reason, threads))
+}
+
+fn peer_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let (pid, held_by) = stuck.link_state.peer?;
+    let state = stuck.link_state.peer_state;
+    let held_by = match state {
+        ProcessState::Alive => return None,
+        ProcessState::Stopped => None,
+        ProcessState::Dead => held_by,
+    };
+    let cause = || {
+        let reason = Reason::PeerNotAlive {
+            pid,
+            state,
+            held_by,
+        };
+        let evidence = evidence::process(stuck.analysis.index, pid, held_by);
+        (reason, evidence.into_iter().collect())
+    };
+    let wait = Wait::known(WaitTarget::Process(pid), WaitBasis::ProcessState);
+    let finding = stuck
+        .analysis
+        .found_for_link(stuck.link, SharedCause::PeerNotAlive, cause);
+    Some(finding.waiting_for(wait))
+}
+
+fn driver_stalled_before_sending(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let stall = stuck.link_state.stall.filter(|_| stuck.is_unsent())?;
+    Some(behind_own_driver(stuck, stall, HeldUp::Request))
+}
+
+fn behind_own_driver(stuck: &StuckRequest<'_>, stall: DriverStall, held_up: HeldUp) -> Finding {
+    let cause = || {
+        let evidence = stuck.analysis.stall_evidence(stuck.link, stall);
+        (Reason::DriverStalled { stall, held_up }, evidence)
+    };
+    let wait = Wait::known(WaitTarget::Driver(stuck.link), WaitBasis::OwnConnection);
+    stuck
+        .analysis
+        .found_for_link(stuck.link, SharedCause::DriverStalled(held_up), cause)
+        .waiting_for(wait)
+}
+
+fn not_sent(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    stuck.is_unsent().then_some(())?;
+    let index = stuck.analysis.index;
+    let connection = index.connection(stuck.link);
+    let driver = connection.and_then(|connection| connection.driver);
+    let reason = CallReason::NotSent {
+        queue: match stuck.request.phase {
+            Phase::Queued => Queue::Full,
+            _ => Queue::Entered,
+        },
+        driver: driver.map(|driver| DriverActivity {
+            queue_length: driver.enqueued.saturating_sub(driver.dequeued),
+            polled_age_us: driver.polled_age_us,
+        }),
+    };
+    let evidence = evidence::driver(index, stuck.link);
+    Some(found(stuck, reason, evidence))
+}
+
+/// The callee's row, in that phase.
+fn callee_in<'a>(stuck: &'a StuckRequest<'_>, phase: Phase) -> Option<(&'a Match, &'a Request)> {
+    stuck.callee().filter(|(_, callee)| callee.phase == phase)
+}
+
+fn no_answer(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let (pair, callee) = stuck.callee()?;
+    (callee.mark == Some(Mark::EndedWithoutAnswer)).then_some(())?;
+    let reason = CallReason::NoAnswer {
+        process: pair.row.process,
+    };
+    let evidence = [stuck.evidence_of(Relation::Callee, pair.row)];
+    Some(found(stuck, reason, evidence).waiting_for(pair.wait()))
+}
+
+fn handler_not_started(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let (pair, callee) = callee_in(stuck, Phase::Received)?;
+    let process = pair.row.process;
+    let mut evidence = vec![stuck.evidence_of(Relation::Callee, pair.row)];
+    evidence.extend(evidence::threads(stuck.analysis.index, process));
+    let reason = CallReason::NotStarted {
+        process,
+        age_us: callee.phase_age_us,
+    };
+    Some(found(stuck, reason, evidence).waiting_for(pair.wait()))
+}
+
+fn handler_running(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let (pair, callee) = callee_in(stuck, Phase::Running)?;
+    let (calls, more) = made_calls(stuck.analysis, pair.row);
+    let mut evidence = vec![stuck.evidence_of(Relation::Callee, pair.row)];
+    evidence.extend(more);
+    let reason = CallReason::Running {
+        process: pair.row.process,
+        age_us: callee.phase_age_us,
+        calls,
+    };
+    Some(found(stuck, reason, evidence).waiting_for(pair.wait()))
+}
+
+fn response_not_sent(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let (pair, callee) = callee_in(stuck, Phase::Responding)?;
+    let (analysis, index) = (stuck.analysis, stuck.analysis.index);
+    let link = index.link(index.endpoint(pair.row));
+    let stall = analysis.link_state(link).stall;
+    let mut evidence = vec![stuck.evidence_of(Relation::Callee, pair.row)];
+    if let Some(stall) = stall {
+        evidence.extend(analysis.stall_evidence(link, stall).iter().cloned());
+    }
+    let reason = CallReason::NotResponded {
+        process: pair.row.process,
+        age_us: callee.phase_age_us,
+        stall,
+    };
+    Some(found(stuck, reason, evidence).waiting_for(pair.wait()))
+}
+
+/// The callee has no row: its response is between two drivers, and the own one cannot take it.
+fn own_driver_delivering(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let stall = stuck.link_state.stall?;
+    matches!(stall, DriverStall::Delivering { .. })
+        .then(|| behind_own_driver(stuck, stall, HeldUp::Response))
+}
+
+/// The callee has no row: the request is between two drivers, and the peer's cannot take it.
+fn peer_driver_stalled(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let OtherEnd::Missing(there) = stuck.other else {
+        return None;
+    };
+    let analysis = stuck.analysis;
+    let partner = analysis.calls.pairs().partner(stuck.link)?;
+    let stall = analysis.link_state(there).stall?;
+    let held_up = HeldUp::Unread {
+        process: there.process,
+    };
+    let cause = || {
+        let evidence = analysis.stall_evidence(there, stall);
+        (Reason::DriverStalled { stall, held_up }, evidence)
+    };
+    let wait = Wait {
+        target: WaitTarget::Driver(there),
+        confidence: partner.confidence,
+        basis: WaitBasis::Pairing(partner.basis),
+    };
+    let finding = analysis.found_for_link(stuck.link, SharedCause::DriverStalled(held_up), cause);
+    Some(finding.waiting_for(wait))
+}
+
+fn no_row_at_peer(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let OtherEnd::Missing(there) = stuck.other else {
+        return None;
+    };
+    (stuck.request.kind == RequestKind::Call).then_some(())?;
+    let index = stuck.analysis.index;
+    let process = there.process;
+    if !index.has_all_requests(process) {
+        let reason = CallReason::RowsIncomplete { process };
+        return Some(found(stuck, reason, []));
+    }
+    let evidence = evidence::driver(index, there);
+    let reason = CallReason::NoRow { process };
+    Some(found(stuck, reason, evidence))
+}
+
+fn unanswered(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let index = stuck.analysis.index;
+    let idle_us = index
+        .connection(stuck.link)
+        .and_then(|connection| connection.received)
+        .filter(|received| received.messages > 0)
+        .and_then(|received| received.idle_us);
+    let heard = match (&stuck.other, stuck.request.phase, idle_us) {
+        (OtherEnd::Ambiguous, ..) => Heard::FromOneOf,
+        (_, Phase::HandedOver, _) => Heard::Unobserved,
+        (.., None) => Heard::Never,
+        (.., Some(idle_us)) if idle_us >= stuck.request.phase_age_us.min(index.stuck_us) => {
+            Heard::Before { idle_us }
+        }
+        (.., Some(idle_us)) => Heard::Others { idle_us },
+    };
+    let cause = || {
+        let peer = stuck.analysis.peers.identity(stuck.link);
+        let evidence = match heard {
+            Heard::FromOneOf | Heard::Unobserved => None,
+            Heard::Never | Heard::Before { .. } | Heard::Others { .. } => {
+                Some(Evidence::PeerLastSent { age_us: idle_us })
+            }
+        };
+        let reason = Reason::Call(CallReason::Unanswered { heard, peer });
+        (reason, evidence.into_iter().collect())
+    };
+    let which = SharedCause::Unanswered(discriminant(&heard));
+    Some(stuck.analysis.found_for_link(stuck.link, which, cause))
+}

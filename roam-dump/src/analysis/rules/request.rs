@@ -1,0 +1,128 @@
+//! A request that is stuck, and the rules that hold for both directions.
+
+use roam_trace_common::event::{Direction, Phase};
+
+use crate::analysis::basis::WaitBasis;
+use crate::analysis::call::{Match, OtherEnd};
+use crate::analysis::context::{Analysis, LinkState};
+use crate::analysis::evidence;
+use crate::analysis::finding::{Finding, Wait, WaitTarget};
+use crate::analysis::index::{Endpoint, RowId};
+use crate::analysis::reason::{MadeCalls, Reason};
+use crate::model::{Evidence, ProcessState, Relation, Request};
+
+/// One request that is stuck, with everything that rules ask of it.
+pub(super) struct StuckRequest<'a> {
+    pub(super) analysis: &'a Analysis<'a>,
+    pub(super) row: RowId,
+    pub(super) request: &'a Request,
+    pub(super) link: Endpoint,
+    pub(super) link_state: LinkState,
+    pub(super) other: OtherEnd,
+}
+
+/// Finds why a request is stuck, if that is its subject.
+pub(super) type Rule = fn(&StuckRequest<'_>) -> Option<Finding>;
+
+impl<'a> StuckRequest<'a> {
+    /// `None` for a request that is not stuck.
+    pub(super) fn new(analysis: &'a Analysis<'a>, row: RowId) -> Option<Self> {
+        let index = analysis.index;
+        let request = index.request(row);
+        index.is_stuck(request).then(|| {
+            let link = index.link(index.endpoint(row));
+            Self {
+                analysis,
+                row,
+                request,
+                link,
+                link_state: analysis.link_state(link),
+                other: analysis.calls.other_end(index, row),
+            }
+        })
+    }
+
+    /// Whether the request is known not to be on its way yet.
+    pub(super) fn is_unsent(&self) -> bool {
+        match self.request.phase {
+            Phase::Queued => true,
+            Phase::HandedOver => {
+                self.request.writes_observable && !matches!(self.other, OtherEnd::Row(_))
+            }
+            _ => false,
+        }
+    }
+
+    /// The row of the callee, for a call that the process makes.
+    pub(super) fn callee(&self) -> Option<(&Match, &Request)> {
+        match &self.other {
+            OtherEnd::Row(callee) => Some((callee, self.analysis.index.request(callee.row))),
+            _ => None,
+        }
+    }
+
+    pub(super) fn evidence_of(&self, relation: Relation, row: RowId) -> Evidence {
+        evidence::row(self.analysis.index, relation, row)
+    }
+}
+
+impl Match {
+    /// The step from a call to its callee.
+    pub(super) fn wait(&self) -> Wait {
+        Wait {
+            target: WaitTarget::Request(self.row),
+            confidence: self.confidence,
+            basis: self.basis,
+        }
+    }
+}
+
+pub(super) fn process_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let state = stuck.analysis.state(stuck.row.process);
+    (state != ProcessState::Alive).then_some(())?;
+    let pid = stuck.analysis.index.pid(stuck.row.process);
+    let evidence = evidence::process(stuck.analysis.index, pid, None);
+    let wait = Wait::known(WaitTarget::Process(pid), WaitBasis::OwnProcess);
+    let reason = Reason::ProcessNotAlive { pid, state };
+    Some(stuck.analysis.found(reason, evidence).waiting_for(wait))
+}
+
+pub(super) fn contradiction(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let OtherEnd::Contradiction { row, why } = stuck.other else {
+        return None;
+    };
+    let relation = match stuck.request.direction {
+        Direction::Outgoing => Relation::Callee,
+        Direction::Incoming => Relation::Caller,
+    };
+    let reason = Reason::Contradiction {
+        processes: [stuck.row.process, row.process],
+        why,
+    };
+    let evidence = stuck.evidence_of(relation, row);
+    Some(stuck.analysis.found(reason, [evidence]))
+}
+
+/// The stuck calls that a handler made, and the evidence for them, or for calls whose handler is not known.
+pub(super) fn made_calls(
+    analysis: &Analysis<'_>,
+    handler: RowId,
+) -> (Option<MadeCalls>, Option<Evidence>) {
+    let index = analysis.index;
+    match index.children(handler) {
+        [] => {
+            let calls = index.parentless(handler.process);
+            let pid = index.pid(handler.process);
+            let unknown = (calls > 0).then_some(Evidence::ParentUnknown { pid, calls });
+            (None, unknown)
+        }
+        &[first, ref more @ ..] => {
+            let calls = MadeCalls {
+                first,
+                more: more.len(),
+            };
+            let evidence = evidence::row(index, Relation::MadeCall, first);
+            (Some(calls), Some(evidence))
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! What the analysis found, in English: the only file that has words for it.
+
+use std::sync::Arc;
+
+use foldhash::HashMap;
+
+use crate::analysis::{
+    CallReason, Cause, ChannelReason, Contradiction, DeadlockCycle, DriverActivity, DriverStall,
+    Facts, HandlerReason, Heard, HeldUp, MadeCalls, PairingBasis, PairingId, Peer, PeerIdentity,
+    ProcessFacts, Queue, Reason, RowId, Via, WaitBasis,
+};
+use crate::duration::Age;
+use crate::model::{Basis, Code, Evidence, Process, ProcessState, Request, Snapshot, Verdict};
+
+/// English for findings, and the names that it takes.
+pub(crate) struct Wording<'a> {
+    snapshots: &'a [Snapshot],
+    processes: HashMap<u32, &'a ProcessFacts>,
+    pairings: Vec<Arc<str>>,
+}
+
+impl<'a> Wording<'a> {
+    pub(crate) fn new(
+        snapshots: &'a [Snapshot],
+        facts: &'a Facts,
+        pairings: &[PairingBasis],
+    ) -> Self {
+        let processes = facts.processes.iter();
+        Self {
+            snapshots,
+            processes: processes.map(|facts| (facts.process.pid, facts)).collect(),
+            pairings: pairings.iter().map(|basis| pairing(basis).into()).collect(),
+        }
+    }
+
+    /// A cause as rows show it. Evidence that is missing stands before evidence that is there.
+    pub(crate) fn verdict(&self, cause: Cause) -> Verdict {
+        let evidence = match self.missing(&cause.reason) {
+            Some(text) => [Evidence::Missing { text: text.into() }]
+                .into_iter()
+                .chain(cause.evidence.iter().cloned())
+                .collect(),
+            None => cause.evidence,
+        };
+        Verdict {
+            code: cause.code,
+            text: self.text(&cause.reason).into(),
+            evidence,
+        }
+    }
+
+    /// The verdict of a request that is in a cycle.
+    pub(crate) fn deadlock(&self, cycle: &DeadlockCycle, verdict: &Verdict) -> Verdict {
+        let evidence = Evidence::Cycle {
+            processes: cycle.processes.clone(),
+            is_certain: cycle.is_certain,
+        };
+        Verdict {
+            code: Code::Deadlock,
+            text: format!("{}; {}", cycle_text(cycle), verdict.text).into(),
+            evidence: verdict.evidence.iter().cloned().chain([evidence]).collect(),
+        }
+    }
+
+    /// What an edge rests on.
+    pub(crate) fn basis(&self, basis: WaitBasis) -> Basis {
+        Basis::Fixed(match basis {
+            WaitBasis::OwnProcess => "its own process",
+            WaitBasis::ProcessState => "the state of its process",
+            WaitBasis::OwnConnection => "its own connection",
+            WaitBasis::ChannelOwner => "the channel belongs to this request",
+            WaitBasis::RecordedParent => "recorded when the call was made",
+            WaitBasis::OnlyCandidate => {
+                "only one of the links that may be the other end has this request"
+            }
+            WaitBasis::Pairing(PairingId(id)) => {
+                return Basis::Found(self.pairings[id as usize].clone());
+            }
+        })
+    }
+
+    /// What a process is in, unless it lives.
+    pub(crate) fn process_state(&self, pid: u32) -> Option<Arc<str>> {
+        match self.processes.get(&pid)?.state {
+            ProcessState::Alive => None,
+            state => Some(state_text(state).into()),
+        }
+    }
+
+    fn text(&self, reason: &Reason) -> String {
+        match *reason {
+            Reason::ProcessNotAlive { pid, state } => {
+                format!("{} is {}", self.pid(pid), state_text(state))
+            }
+            Reason::PeerNotAlive {
+                pid,
+                state,
+                held_by,
+            } => {
+                let peer = format!("peer {} is {}", self.pid(pid), state_text(state));
+                match held_by {
+                    Some(holder) => format!(
+                        "{peer}; {} keeps its end of the connection open",
+                        self.pid(holder)
+                    ),
+                    None => peer,
+                }
+            }
+            Reason::DriverStalled { ref stall, held_up } => {
+                let stall = self.stall(stall);
+                match held_up {
+                    HeldUp::Link => format!("the driver {stall}"),
+                    HeldUp::Request => format!("not sent: the driver {stall}"),
+                    HeldUp::Response => format!("no response can arrive: the driver {stall}"),
+                    HeldUp::Unread { process } => format!(
+                        "sent, and not read by {}: its driver {stall}",
+                        self.process(process)
+                    ),
+                }
+            }
+            Reason::Contradiction {
+                processes: [process, other],
+                why,
+            } => format!(
+                "the rows of {} and {} contradict each other: {}",
+                self.process(process),
+                self.process(other),
+                match why {
+                    Contradiction::OtherMethod => "the two ends name different methods",
+                    Contradiction::CalleeFirst => "the callee started before the caller",
+                    Contradiction::RespondedWhileRunning =>
+                        "the caller has the response while the handler still runs",
+                }
+            ),
+            Reason::NotConnected { failed } => {
+                let plural = if failed == 1 { "" } else { "s" };
+                format!("no connection yet: {failed} attempt{plural} failed")
+            }
+            Reason::Call(ref reason) => self.call(reason),
+            Reason::Handler(ref reason) => self.handler(reason),
+            Reason::Channel(ref reason) => self.channel(reason),
+        }
+    }
+
+    fn call(&self, reason: &CallReason) -> String {
+        match *reason {
+            CallReason::NotSent { queue, driver } => not_sent(queue, driver),
+            CallReason::ResponseNotRead { age_us } => {
+                let age = Age(age_us);
+                format!("the response arrived {age} ago and the caller has not read it")
+            }
+            CallReason::NoAnswer { process } => format!(
+                "no response will arrive: the handler in {} panicked, or its response did not serialize",
+                self.process(process)
+            ),
+            CallReason::NotStarted { process, age_us } => format!(
+                "{} received the request {} ago and has not started the handler",
+                self.process(process),
+                Age(age_us)
+            ),
+            CallReason::Running {
+                process,
+                age_us,
+                calls,
+            } => format!(
+                "the handler in {} has run for {}{}",
+                self.process(process),
+                Age(age_us),
+                self.made_calls(calls)
+            ),
+            CallReason::NotResponded {
+                process,
+                age_us,
+                ref stall,
+            } => {
+                let (process, age) = (self.process(process), Age(age_us));
+                let text = format!("{process} has had the response for {age} and has not sent it");
+                match stall {
+                    Some(stall) => format!("{text}: its driver {}", self.stall(stall)),
+                    None => text,
+                }
+            }
+            CallReason::NoRow { process } => format!(
+                "sent, but {} has neither received nor answered it",
+                self.process(process)
+            ),
+            CallReason::RowsIncomplete { process } => format!(
+                "sent; {} has no row for this request, but its rows are incomplete",
+                self.process(process)
+            ),
+            CallReason::Unanswered { heard, ref peer } => self.unanswered(heard, peer),
+        }
+    }
+
+    fn unanswered(&self, heard: Heard, peer: &PeerIdentity) -> String {
+        let peer = self.missing_peer(peer);
+        match heard {
+            Heard::FromOneOf => format!("sent; {peer}"),
+            Heard::Unobserved => {
+                format!("handed over; the driver does not report writes; {peer}")
+            }
+            Heard::Never => format!("sent; nothing has ever arrived from the peer; {peer}"),
+            Heard::Before { idle_us } => {
+                let idle = Age(idle_us);
+                format!("sent; the last message from the peer arrived {idle} ago; {peer}")
+            }
+            Heard::Others { idle_us } => {
+                let idle = Age(idle_us);
+                format!(
+                    "sent; the peer has sent other messages since, the last one {idle} ago; {peer}"
+                )
+            }
+        }
+    }
+
+    fn handler(&self, reason: &HandlerReason) -> String {
+        match *reason {
+            HandlerReason::NoAnswer => {
+                "no response will be sent: the handler panicked, or its response did not serialize"
+                    .to_owned()
+            }
+            HandlerReason::ConnectionClosed { age_us } => format!(
+                "the handler still runs, but its connection closed {} ago",
+                Age(age_us)
+            ),
+            HandlerReason::Cancelled => {
+                "the handler still runs, but the caller cancelled the call".to_owned()
+            }
+            HandlerReason::CallerGone { process, .. } => format!(
+                "the handler still runs, but {} no longer waits for it",
+                self.process(process)
+            ),
+            HandlerReason::NotStarted { age_us } => format!(
+                "received {} ago, and the handler has not started",
+                Age(age_us)
+            ),
+            HandlerReason::NotResponded { age_us, ref stall } => {
+                let text = format!("the response has waited {} to be sent", Age(age_us));
+                match stall {
+                    Some(stall) => format!("{text}: the driver {}", self.stall(stall)),
+                    None => text,
+                }
+            }
+            HandlerReason::Running { calls } => {
+                format!("the handler has not returned{}", self.made_calls(calls))
+            }
+        }
+    }
+
+    fn channel(&self, reason: &ChannelReason) -> String {
+        let missing = |process: Option<u32>| match process {
+            Some(process) => format!("; {} has no such channel", self.process(process)),
+            None => String::new(),
+        };
+        match *reason {
+            ChannelReason::BufferFull { unread, waiting_us } => format!(
+                "the buffer is full ({unread} unread items), and the driver of the link has waited {} for room: nothing else moves on the link",
+                Age(waiting_us)
+            ),
+            ChannelReason::ReaderGone { missing_in } => {
+                let missing = missing(missing_in);
+                format!("the receiving end is gone: nothing reads the items that are sent{missing}")
+            }
+            ChannelReason::WriterGone { unread, missing_in } => {
+                let rest = match unread {
+                    0 => String::new(),
+                    items => format!(" after the {items} unread ones"),
+                };
+                let missing = missing(missing_in);
+                format!("the sending end is gone: no more items arrive{rest}{missing}")
+            }
+        }
+    }
+
+    /// What a driver is in.
+    fn stall(&self, stall: &DriverStall) -> String {
+        match *stall {
+            DriverStall::Delivering {
+                channel_id,
+                waiting_us,
+                reader,
+                ..
+            } => {
+                let waiting = Age(waiting_us);
+                let text =
+                    format!("has waited {waiting} for room in the buffer of channel {channel_id}");
+                match reader.map(|reader| self.request(reader)) {
+                    Some(reader) => format!(
+                        "{text}, which {} (req_id={}) does not read",
+                        reader.method_name(),
+                        reader.request_id
+                    ),
+                    None => format!("{text}, which nothing reads"),
+                }
+            }
+            DriverStall::Writing { waiting_us } => format!(
+                "has been in a write to the transport for {}: the peer does not read",
+                Age(waiting_us)
+            ),
+            DriverStall::NotPolled { polled_age_us } => format!(
+                "has work and last ran {} ago: its runtime is starved or blocked",
+                Age(polled_age_us)
+            ),
+        }
+    }
+
+    fn made_calls(&self, calls: Option<MadeCalls>) -> String {
+        let Some(MadeCalls { first, more }) = calls else {
+            return String::new();
+        };
+        let first = self.request(first);
+        let text = format!(
+            "; it waits for {} (req_id={}, {})",
+            first.method_name(),
+            first.request_id,
+            Age(first.age_us)
+        );
+        match more {
+            0 => text,
+            more => format!("{text} and {more} more"),
+        }
+    }
+
+    /// Evidence that could not be had, and how to get it.
+    fn missing(&self, reason: &Reason) -> Option<String> {
+        match reason {
+            Reason::Call(CallReason::NotSent { driver: None, .. }) => {
+                Some("the driver of this connection reports no heartbeat".to_owned())
+            }
+            Reason::Call(CallReason::RowsIncomplete { .. }) => Some(
+                "the row of the callee may be missing: see the gaps of that process".to_owned(),
+            ),
+            Reason::Call(CallReason::Unanswered { peer, .. }) => Some(self.missing_peer(peer)),
+            Reason::Handler(HandlerReason::CallerGone {
+                pairing: Some(PairingId(id)),
+                ..
+            }) => Some(format!(
+                "the caller has no row for this request on the paired connection (basis: {})",
+                self.pairings[*id as usize]
+            )),
+            _ => None,
+        }
+    }
+
+    /// Why nothing is known of the other end.
+    fn missing_peer(&self, peer: &PeerIdentity) -> String {
+        match peer {
+            PeerIdentity::Link(link) => format!(
+                "no row of {} is known to belong to this request",
+                self.process(link.process)
+            ),
+            PeerIdentity::OneOfLinks(count) => {
+                format!("peer ambiguous: {count} connections may be the other end")
+            }
+            &PeerIdentity::Process { pid, .. } => {
+                let facts = self.processes.get(&pid);
+                let reason = facts.and_then(|facts| facts.untraced.as_deref());
+                let reason = reason.unwrap_or("run roam-trace as root, or name it with -p");
+                format!("peer {} not traced: {reason}", self.pid(pid))
+            }
+            PeerIdentity::Unseen(text) => format!("peer not traced: it is {text}"),
+            PeerIdentity::OneOf { peers, more } => {
+                let names = peers.iter().map(|peer| match peer {
+                    Peer::Process { pid, .. } => self.pid(*pid),
+                    Peer::Unseen(text) => text.clone(),
+                });
+                let names = names.collect::<Vec<_>>().join(", ");
+                let more = match more {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                format!("peer not traced: it is one of {names}{more}; name it with -p")
+            }
+            PeerIdentity::NotFound => {
+                "peer not found: this process shares no socket or memory with a process that roam-trace can read"
+                    .to_owned()
+            }
+            PeerIdentity::ConnectivityUnknown => {
+                "peer not traced: run roam-trace as root, or name the peer with -p".to_owned()
+            }
+        }
+    }
+
+    /// The process of a snapshot.
+    fn process(&self, index: u32) -> &Process {
+        &self.snapshots[index as usize].process
+    }
+
+    /// `name[pid]` of any process that is known of.
+    fn pid(&self, pid: u32) -> String {
+        let facts = self.processes.get(&pid);
+        facts.map_or_else(|| format!("[{pid}]"), |facts| facts.process.to_string())
+    }
+
+    fn request(&self, row: RowId) -> &Request {
+        &self.snapshots[row.process as usize].requests[row.index as usize]
+    }
+}
+
+fn not_sent(queue: Queue, driver: Option<DriverActivity>) -> String {
+    let text = match queue {
+        Queue::Full => "not sent: the request waits for room in the driver's queue",
+        Queue::Entered => "not sent: the request is in the driver's queue",
+    };
+    match driver {
+        Some(driver) => format!(
+            "{text} (length {}); the driver last ran {} ago",
+            driver.queue_length,
+            Age(driver.polled_age_us)
+        ),
+        None => text.to_owned(),
+    }
+}
+
+fn state_text(state: ProcessState) -> &'static str {
+    match state {
+        ProcessState::Alive => "alive",
+        ProcessState::Stopped => "stopped by a signal or a debugger",
+        ProcessState::Dead => "dead",
+    }
+}
+
+fn cycle_text(cycle: &DeadlockCycle) -> String {
+    let deadlock = if cycle.is_certain {
+        "deadlock"
+    } else {
+        "likely deadlock"
+    };
+    let names: Vec<_> = cycle.processes.iter().map(Process::to_string).collect();
+    match names.as_slice() {
+        [] => deadlock.to_owned(),
+        [one] => format!("{deadlock}: {one} waits for itself"),
+        names => format!("{deadlock}: {} wait for each other", names.join(" and ")),
+    }
+}
+
+/// What speaks for two links being the ends of one.
+fn pairing(basis: &PairingBasis) -> String {
+    let mut facts = vec![
+        match basis.via {
+            Some(Via::Unix) => "unix socket",
+            Some(Via::Tcp) => "TCP",
+            Some(Via::SharedMemory) => "shared memory",
+            None => "sockets unknown",
+        }
+        .to_owned(),
+    ];
+    match basis.requests {
+        0 => {}
+        1 => facts.push("1 request matches".to_owned()),
+        count => facts.push(format!("{count} requests match")),
+    }
+    if basis.do_counters_match {
+        facts.push("messages and bytes match".to_owned());
+    }
+    if let Some(apart) = basis.opened_apart_us {
+        let (ms, tenths) = (apart / 1_000, apart % 1_000 / 100);
+        facts.push(format!("opened {ms}.{tenths} ms apart"));
+    }
+    if basis.is_by_elimination {
+        facts.push("no other candidate left".to_owned());
+    }
+    facts.join(", ")
+}
+
+#[cfg(test)]
+mod tests;

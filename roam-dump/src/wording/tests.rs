@@ -1,0 +1,427 @@
+//! Every sentence, in one snapshot that can be read through.
+
+use std::collections::BTreeMap;
+
+use roam_trace_common::event::{Direction, Phase, RequestKind};
+
+use super::*;
+use crate::analysis::Endpoint;
+use crate::model::Source;
+
+const HOST: u32 = 0;
+const CELL: u32 = 1;
+const HOST_PID: u32 = 4001;
+const CELL_PID: u32 = 4002;
+const WORKER_PID: u32 = 4003;
+/// A process without facts.
+const UNKNOWN_PID: u32 = 4009;
+/// The only row of the cell.
+const UPLOAD: RowId = RowId {
+    process: CELL,
+    index: 0,
+};
+const SECOND: u64 = 1_000_000;
+
+fn process(pid: u32, name: &str) -> Process {
+    let name = name.into();
+    Process { pid, name }
+}
+
+fn snapshot(process: Process, requests: Vec<Request>) -> Snapshot {
+    Snapshot {
+        process,
+        source: Source::Registry,
+        taken_ns: 0,
+        gaps: Vec::new(),
+        requests,
+        channels: Vec::new(),
+        connections: Vec::new(),
+        window: None,
+    }
+}
+
+fn upload() -> Request {
+    Request {
+        serial: 1,
+        source: Source::Registry,
+        direction: Direction::Outgoing,
+        kind: RequestKind::Call,
+        connection: 2,
+        connection_name: None,
+        parent: None,
+        request_id: 7,
+        method_id: 3,
+        method: Some("TcpTunnel.upload".into()),
+        arguments: None,
+        phase: Phase::Sent,
+        writes_observable: true,
+        mark: None,
+        age_us: 44 * SECOND,
+        phase_age_us: 44 * SECOND,
+        request_bytes: 0,
+        response_bytes: None,
+        verdict: None,
+    }
+}
+
+fn facts() -> Facts {
+    let facts = |pid, name, state, untraced: Option<&str>| ProcessFacts {
+        process: process(pid, name),
+        state,
+        threads: BTreeMap::new(),
+        is_connectivity_known: true,
+        untraced: untraced.map(str::to_owned),
+    };
+    Facts {
+        processes: vec![
+            facts(HOST_PID, "demo-host", ProcessState::Stopped, None),
+            facts(CELL_PID, "cell-http", ProcessState::Alive, None),
+            facts(
+                4003,
+                "worker",
+                ProcessState::Dead,
+                Some("it has no registry"),
+            ),
+        ],
+        ..Facts::default()
+    }
+}
+
+const PAIRINGS: [PairingBasis; 4] = [
+    PairingBasis {
+        via: Some(Via::Unix),
+        requests: 1,
+        do_counters_match: true,
+        opened_apart_us: Some(12_345),
+        is_by_elimination: false,
+    },
+    PairingBasis {
+        via: Some(Via::Tcp),
+        requests: 2,
+        do_counters_match: false,
+        opened_apart_us: None,
+        is_by_elimination: true,
+    },
+    PairingBasis {
+        via: Some(Via::SharedMemory),
+        requests: 0,
+        do_counters_match: false,
+        opened_apart_us: Some(0),
+        is_by_elimination: false,
+    },
+    PairingBasis {
+        via: None,
+        requests: 3,
+        do_counters_match: false,
+        opened_apart_us: None,
+        is_by_elimination: false,
+    },
+];
+
+fn delivering(reader: Option<RowId>) -> DriverStall {
+    DriverStall::Delivering {
+        at: Endpoint {
+            process: CELL,
+            serial: 2,
+        },
+        channel_id: 3,
+        waiting_us: 40 * SECOND,
+        reader,
+    }
+}
+
+fn stalls() -> Vec<Reason> {
+    let stalled = |stall, held_up| Reason::DriverStalled { stall, held_up };
+    let writing = DriverStall::Writing {
+        waiting_us: 44 * SECOND,
+    };
+    let not_polled = DriverStall::NotPolled {
+        polled_age_us: 46 * SECOND,
+    };
+    let mut reasons = vec![stalled(delivering(None), HeldUp::Link)];
+    for stall in [delivering(Some(UPLOAD)), writing, not_polled] {
+        for held_up in [
+            HeldUp::Link,
+            HeldUp::Request,
+            HeldUp::Response,
+            HeldUp::Unread { process: CELL },
+        ] {
+            reasons.push(stalled(stall, held_up));
+        }
+    }
+    reasons
+}
+
+fn processes() -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    for state in [ProcessState::Stopped, ProcessState::Dead] {
+        let pid = CELL_PID;
+        reasons.push(Reason::ProcessNotAlive { pid, state });
+        for held_by in [None, Some(HOST_PID)] {
+            reasons.push(Reason::PeerNotAlive {
+                pid,
+                state,
+                held_by,
+            });
+        }
+    }
+    reasons.push(Reason::ProcessNotAlive {
+        pid: UNKNOWN_PID,
+        state: ProcessState::Dead,
+    });
+    reasons
+}
+
+fn contradictions() -> Vec<Reason> {
+    [
+        Contradiction::OtherMethod,
+        Contradiction::CalleeFirst,
+        Contradiction::RespondedWhileRunning,
+    ]
+    .map(|why| Reason::Contradiction {
+        processes: [HOST, CELL],
+        why,
+    })
+    .into()
+}
+
+const CALLS: [Option<MadeCalls>; 3] = [
+    None,
+    Some(MadeCalls {
+        first: UPLOAD,
+        more: 0,
+    }),
+    Some(MadeCalls {
+        first: UPLOAD,
+        more: 4,
+    }),
+];
+
+fn calls() -> Vec<Reason> {
+    let (process, age_us) = (CELL, 45 * SECOND);
+    let mut reasons = vec![
+        CallReason::ResponseNotRead { age_us },
+        CallReason::NoAnswer { process },
+        CallReason::NotStarted { process, age_us },
+        CallReason::NoRow { process },
+        CallReason::RowsIncomplete { process },
+    ];
+    let activity = DriverActivity {
+        queue_length: 3,
+        polled_age_us: 2 * SECOND,
+    };
+    for queue in [Queue::Full, Queue::Entered] {
+        for driver in [None, Some(activity)] {
+            reasons.push(CallReason::NotSent { queue, driver });
+        }
+    }
+    for calls in CALLS {
+        reasons.push(CallReason::Running {
+            process,
+            age_us,
+            calls,
+        });
+    }
+    for stall in [None, Some(delivering(Some(UPLOAD)))] {
+        reasons.push(CallReason::NotResponded {
+            process,
+            age_us,
+            stall,
+        });
+    }
+    reasons.into_iter().map(Reason::Call).collect()
+}
+
+fn peers() -> Vec<PeerIdentity> {
+    let untraced = |pid| PeerIdentity::Process { pid, held_by: None };
+    let peers = [CELL_PID, WORKER_PID].map(|pid| Peer::Process { pid, held_by: None });
+    let [cell, worker] = peers;
+    let unseen = || Peer::Unseen("at 10.0.0.7:9000".into());
+    vec![
+        PeerIdentity::Link(Endpoint {
+            process: CELL,
+            serial: 2,
+        }),
+        PeerIdentity::OneOfLinks(4),
+        untraced(CELL_PID),
+        untraced(WORKER_PID),
+        PeerIdentity::Unseen("at 10.0.0.7:9000".into()),
+        PeerIdentity::OneOf {
+            peers: vec![cell.clone(), unseen()],
+            more: 0,
+        },
+        PeerIdentity::OneOf {
+            peers: vec![cell, worker, unseen()],
+            more: 2,
+        },
+        PeerIdentity::NotFound,
+        PeerIdentity::ConnectivityUnknown,
+    ]
+}
+
+/// Every peer once, and everything that may have been heard of one.
+fn unanswered() -> Vec<Reason> {
+    let idle_us = 60 * SECOND;
+    let others = [
+        Heard::FromOneOf,
+        Heard::Unobserved,
+        Heard::Before { idle_us },
+        Heard::Others { idle_us },
+    ];
+    let all_peers = peers().into_iter().map(|peer| (Heard::Never, peer));
+    let all_heard = others.map(|heard| (heard, PeerIdentity::OneOfLinks(4)));
+    all_peers
+        .chain(all_heard)
+        .map(|(heard, peer)| Reason::Call(CallReason::Unanswered { heard, peer }))
+        .collect()
+}
+
+fn handlers() -> Vec<Reason> {
+    let age_us = 45 * SECOND;
+    let mut reasons = vec![
+        HandlerReason::NoAnswer,
+        HandlerReason::ConnectionClosed { age_us },
+        HandlerReason::Cancelled,
+        HandlerReason::NotStarted { age_us },
+    ];
+    for pairing in [None, Some(PairingId(0))] {
+        reasons.push(HandlerReason::CallerGone {
+            process: HOST,
+            pairing,
+        });
+    }
+    for stall in [None, Some(delivering(Some(UPLOAD)))] {
+        reasons.push(HandlerReason::NotResponded { age_us, stall });
+    }
+    reasons.extend(CALLS.map(|calls| HandlerReason::Running { calls }));
+    reasons.into_iter().map(Reason::Handler).collect()
+}
+
+fn channels() -> Vec<Reason> {
+    let mut reasons = vec![ChannelReason::BufferFull {
+        unread: 1_024,
+        waiting_us: 12 * SECOND,
+    }];
+    for missing_in in [None, Some(CELL)] {
+        reasons.push(ChannelReason::ReaderGone { missing_in });
+        for unread in [0, 7] {
+            reasons.push(ChannelReason::WriterGone { unread, missing_in });
+        }
+    }
+    reasons.into_iter().map(Reason::Channel).collect()
+}
+
+fn connections() -> Vec<Reason> {
+    [0, 1, 3]
+        .map(|failed| Reason::NotConnected { failed })
+        .into()
+}
+
+fn cycles() -> Vec<DeadlockCycle> {
+    let [host, cell] = [
+        process(HOST_PID, "demo-host"),
+        process(CELL_PID, "cell-http"),
+    ];
+    [true, false]
+        .into_iter()
+        .flat_map(|is_certain| {
+            let processes = [vec![host.clone()], vec![host.clone(), cell.clone()]];
+            processes.map(|processes| DeadlockCycle {
+                processes,
+                is_certain,
+                requests: Vec::new(),
+            })
+        })
+        .collect()
+}
+
+fn verdicts(wording: &Wording<'_>) -> Vec<Verdict> {
+    let reasons = [
+        processes(),
+        stalls(),
+        contradictions(),
+        connections(),
+        calls(),
+        unanswered(),
+        handlers(),
+        channels(),
+    ];
+    let mut verdicts: Vec<Verdict> = reasons
+        .into_iter()
+        .flatten()
+        .map(|reason| {
+            wording.verdict(Cause {
+                code: reason.code(),
+                reason,
+                evidence: Vec::new().into(),
+            })
+        })
+        .collect();
+    let in_cycle = Verdict {
+        code: Code::HandlerRunning,
+        text: "(its own sentence)".into(),
+        evidence: Vec::new().into(),
+    };
+    let deadlocks = cycles();
+    let deadlocks = deadlocks.iter();
+    verdicts.extend(deadlocks.map(|cycle| wording.deadlock(cycle, &in_cycle)));
+    verdicts
+}
+
+fn by_code(verdicts: Vec<Verdict>) -> String {
+    let mut by_code: BTreeMap<Code, String> = BTreeMap::new();
+    for verdict in verdicts {
+        let text = by_code.entry(verdict.code).or_default();
+        *text += &format!("- {}\n", verdict.text);
+        for evidence in verdict.evidence.iter() {
+            if let Evidence::Missing { text: missing } = evidence {
+                *text += &format!("    missing: {missing}\n");
+            }
+        }
+    }
+    by_code
+        .into_iter()
+        .map(|(code, text)| format!("{code}\n{text}\n"))
+        .collect()
+}
+
+fn bases(wording: &Wording<'_>) -> String {
+    let fixed = [
+        WaitBasis::OwnProcess,
+        WaitBasis::ProcessState,
+        WaitBasis::OwnConnection,
+        WaitBasis::ChannelOwner,
+        WaitBasis::RecordedParent,
+        WaitBasis::OnlyCandidate,
+    ];
+    let pairings = (0..PAIRINGS.len() as u32).map(|id| WaitBasis::Pairing(PairingId(id)));
+    fixed
+        .into_iter()
+        .chain(pairings)
+        .map(|basis| format!("- {}\n", wording.basis(basis).as_str()))
+        .collect()
+}
+
+fn process_nodes(wording: &Wording<'_>) -> String {
+    [HOST_PID, CELL_PID, WORKER_PID, UNKNOWN_PID]
+        .into_iter()
+        .filter_map(|pid| wording.process_state(pid))
+        .map(|text| format!("- {text}\n"))
+        .collect()
+}
+
+#[test]
+fn every_sentence() {
+    let snapshots = [
+        snapshot(process(HOST_PID, "demo-host"), Vec::new()),
+        snapshot(process(CELL_PID, "cell-http"), vec![upload()]),
+    ];
+    let facts = facts();
+    let wording = Wording::new(&snapshots, &facts, &PAIRINGS);
+    insta::assert_snapshot!(format!(
+        "{}(basis of an edge)\n{}\n(node of a process)\n{}",
+        by_code(verdicts(&wording)),
+        bases(&wording),
+        process_nodes(&wording)
+    ));
+}
