@@ -1,9 +1,10 @@
 //! What a program adds to its own dumps: callbacks, each run on a thread of its own and within a time limit.
 
+use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -14,10 +15,19 @@ static CALLBACKS: Mutex<Vec<Arc<Callback>>> = Mutex::new(Vec::new());
 
 struct Callback {
     name: String,
-    /// Appends to the dump. `false`: what it was registered for is gone.
-    run: Box<dyn Fn(&mut String) -> bool + Send + Sync>,
+    /// What the callback is forgotten with.
+    owner: Option<Weak<dyn Any + Send + Sync>>,
+    /// Appends to the dump.
+    run: Box<dyn Fn(&mut String) + Send + Sync>,
     /// A call has not returned yet.
     is_running: AtomicBool,
+}
+
+impl Callback {
+    fn is_wanted(&self) -> bool {
+        let owner = self.owner.as_ref();
+        owner.is_none_or(|owner| owner.strong_count() > 0)
+    }
 }
 
 /// Adds the text that `callback` appends to every dump. Where it panics or runs for over a second, the dump
@@ -26,10 +36,7 @@ pub fn register_diagnostic(
     name: impl Into<String>,
     callback: impl Fn(&mut String) + Send + Sync + 'static,
 ) {
-    register(name.into(), move |text| {
-        callback(text);
-        true
-    });
+    register(name.into(), None, Box::new(callback));
 }
 
 /// As [`register_diagnostic`], for as long as `owner` lives.
@@ -38,20 +45,28 @@ pub fn register_diagnostic_of<T: Send + Sync + 'static>(
     name: impl Into<String>,
     callback: impl Fn(&T, &mut String) + Send + Sync + 'static,
 ) {
-    let owner = Arc::downgrade(owner);
-    register(name.into(), move |text| match owner.upgrade() {
-        Some(owner) => {
+    let weak = Arc::downgrade(owner);
+    let run = move |text: &mut String| {
+        if let Some(owner) = weak.upgrade() {
             callback(&owner, text);
-            true
         }
-        None => false,
-    });
+    };
+    let owner: Weak<T> = Arc::downgrade(owner);
+    register(name.into(), Some(owner), Box::new(run));
 }
 
-fn register(name: String, run: impl Fn(&mut String) -> bool + Send + Sync + 'static) {
-    lock().push(Arc::new(Callback {
+fn register(
+    name: String,
+    owner: Option<Weak<dyn Any + Send + Sync>>,
+    run: Box<dyn Fn(&mut String) + Send + Sync>,
+) {
+    let mut callbacks = lock();
+    // A program may register one for each of its connections and never dump.
+    callbacks.retain(|callback| callback.is_wanted());
+    callbacks.push(Arc::new(Callback {
         name,
-        run: Box::new(run),
+        owner,
+        run,
         is_running: AtomicBool::new(false),
     }));
 }
@@ -59,18 +74,15 @@ fn register(name: String, run: impl Fn(&mut String) -> bool + Send + Sync + 'sta
 /// Runs every callback and hands its text, or why there is none, to `write`.
 pub fn run_all(mut write: impl FnMut(&str)) {
     let callbacks = lock().clone();
-    for callback in callbacks {
-        match run(&callback) {
-            Some(text) => write(&text),
-            None => lock().retain(|known| !Arc::ptr_eq(known, &callback)),
-        }
+    for callback in callbacks.iter().filter(|callback| callback.is_wanted()) {
+        write(&run(callback));
     }
 }
 
-/// The callback's text; `None` where what it was registered for is gone.
-fn run(callback: &Arc<Callback>) -> Option<String> {
+/// The callback's text, or why there is none.
+fn run(callback: &Arc<Callback>) -> String {
     let name = &callback.name;
-    let skipped = |why: &str| Some(format!("[{name}] skipped: {why}\n"));
+    let skipped = |why: &str| format!("[{name}] skipped: {why}\n");
     if callback.is_running.swap(true, Ordering::AcqRel) {
         return skipped("still running since an earlier dump");
     }
@@ -82,16 +94,15 @@ fn run(callback: &Arc<Callback>) -> Option<String> {
             let mut text = String::new();
             let result = catch_unwind(AssertUnwindSafe(|| (running.run)(&mut text)));
             running.is_running.store(false, Ordering::Release);
-            let _ = sender.send(result.map(|is_alive| is_alive.then_some(text)));
+            let _ = sender.send(result.map(|()| text));
         });
     if let Err(error) = started {
         callback.is_running.store(false, Ordering::Release);
         return skipped(&format!("cannot start a thread: {error}"));
     }
     match receiver.recv_timeout(LIMIT) {
-        Ok(Ok(None)) => None,
-        Ok(Ok(Some(text))) if text.is_empty() => Some(text),
-        Ok(Ok(Some(text))) => Some(format!("[{name}] {}\n", text.trim_end())),
+        Ok(Ok(text)) if text.is_empty() => text,
+        Ok(Ok(text)) => format!("[{name}] {}\n", text.trim_end()),
         Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => skipped("panicked"),
         Err(RecvTimeoutError::Timeout) => skipped("takes over 1 s"),
     }
@@ -99,4 +110,29 @@ fn run(callback: &Arc<Callback>) -> Option<String> {
 
 fn lock() -> MutexGuard<'static, Vec<Arc<Callback>>> {
     CALLBACKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_callback_is_forgotten_with_its_owner() {
+        let dump = || {
+            let mut text = String::new();
+            run_all(|part| text.push_str(part));
+            text
+        };
+        let owner = Arc::new(93);
+        register_diagnostic_of(&owner, "owned", |owner, text| {
+            text.push_str(&owner.to_string())
+        });
+        assert_eq!(dump(), "[owned] 93\n");
+        drop(owner);
+        assert_eq!(dump(), "");
+        for _ in 0..3 {
+            register_diagnostic_of(&Arc::new(()), "gone", |(), _| {});
+        }
+        assert_eq!(lock().len(), 1);
+    }
 }

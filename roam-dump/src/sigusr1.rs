@@ -1,6 +1,5 @@
 //! The dump on SIGUSR1: the registry of this process as text, the same as the tracer prints.
 
-use crate::decode::{from_registry, printable};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use roam_diagnostic::{clock, sigusr1};
@@ -8,6 +7,7 @@ use roam_diagnostic::{clock, sigusr1};
 pub use roam_diagnostic::callback::register_diagnostic;
 pub use roam_diagnostic::sigusr1::{InstallError, register_child_pid};
 
+use crate::decode::{from_registry, printable};
 use crate::model::{Dump, Process, SCHEMA_VERSION};
 use crate::read::read_own;
 use crate::render::text;

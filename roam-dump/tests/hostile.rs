@@ -43,7 +43,7 @@ fn an_empty_registry_is_an_empty_snapshot() {
 }
 
 #[test]
-fn damaged_headers_are_refused() {
+fn damaged_headers_are_rejected() {
     check(|header| header.magic = 1, "no registry");
     check(|header| header.abi_version = 9, "ABI version 9");
     check(|header| header.tables[1].slot_bytes = 64, "another size");
@@ -63,7 +63,7 @@ fn every_field_of_the_header_at_every_extreme() {
         for value in damage::EXTREMES {
             let mut bytes = region(header(), |_| 0x42);
             damage::set(&mut bytes, field, value);
-            // Refused or read: either way it ends, and keeps no more than there is.
+            // Rejected or read: either way it ends, with no more rows than there are.
             if let Ok(snapshot) = decode(&bytes) {
                 assert!(snapshot.requests.len() <= bytes.len() / 128);
             }
@@ -94,7 +94,7 @@ fn what_a_dump_has_no_room_for_is_counted() {
 }
 
 #[test]
-fn rows_that_make_no_sense_are_counted() {
+fn invalid_rows_are_counted() {
     // Every serial and sequence is the same even number, every code is out of range.
     let snapshot = decode(&region(header(), |_| 0x42)).unwrap();
     assert!(snapshot.requests.is_empty() && snapshot.channels.is_empty());

@@ -2,7 +2,6 @@
 //!
 //! The registry is one for the process, so every test reads rows of its own.
 
-use roam_dump::decode::from_registry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -10,6 +9,7 @@ use roam_diagnostic::registry::{
     Channel, ChannelDirection, ChannelOpen, ChannelSide, Connection, ConnectionOpen,
     ConnectionState, Direction, Mark, Outcome, Phase, Request, RequestKind, RequestStart, Role,
 };
+use roam_dump::decode::from_registry;
 use roam_dump::model::{Process, Snapshot};
 use roam_dump::read::{Image, read_own};
 

@@ -7,14 +7,10 @@ use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
 };
-use roam_dump::model::Basis;
 use roam_dump::model::{
-    Channel, Connection, ConnectionWindow, Delivering, Driver, Dump, Gap, Process, Request,
-    SCHEMA_VERSION, Snapshot, Source, Traffic, Window,
-};
-use roam_dump::model::{
-    Code, Confidence, Edge, Evidence, Node, NodeKind, ProcessState, Relation, Root, Verdict,
-    WaitGraph,
+    Basis, Channel, Code, Confidence, Connection, ConnectionWindow, Delivering, Driver, Dump, Edge,
+    Evidence, Gap, Node, NodeKind, Process, ProcessState, Relation, Request, Root, SCHEMA_VERSION,
+    Snapshot, Source, Traffic, Verdict, WaitGraph, Window,
 };
 use roam_dump::render::{json, text};
 use serde_json::Value;

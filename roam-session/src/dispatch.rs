@@ -18,7 +18,7 @@ use crate::{
 /// A running handler.
 pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
-/// What [`channel`](crate::channel) needs to know while a handler runs.
+/// What [`channel`](crate::channel()) needs to know while a handler runs.
 #[derive(Clone)]
 pub(crate) struct DispatchContext {
     pub(crate) conn_id: ConnectionId,

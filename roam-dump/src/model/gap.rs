@@ -80,7 +80,7 @@ impl fmt::Display for Gap {
                 write!(f, "{count} {table} lost (table full)")
             }
             Self::Torn { count } => write!(f, "rows that stayed half written: {count}"),
-            Self::Invalid { count } => write!(f, "rows that make no sense: {count}"),
+            Self::Invalid { count } => write!(f, "invalid rows: {count}"),
             Self::Truncated { what, count } => {
                 write!(f, "{count} {what} left out, too many to show")
             }

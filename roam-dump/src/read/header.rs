@@ -35,7 +35,7 @@ pub enum ReadError {
 ///
 /// # Errors
 ///
-/// [`ReadError`] where the memory is unreadable or the header makes no sense.
+/// [`ReadError`] if the memory is unreadable or the header is invalid.
 pub fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord, ReadError> {
     let mut bytes = [0; size_of::<HeaderRecord>()];
     let got = read_full(memory, &mut bytes, 0)?;

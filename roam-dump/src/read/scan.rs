@@ -18,7 +18,8 @@ use super::memory::{RegionMemory, read_full};
 const CHUNK_BYTES: usize = 1 << 19;
 /// Times that a row is read which keeps changing, before it is given up.
 const ATTEMPTS: usize = if cfg!(loom) { 0 } else { 16 };
-/// How long to wait for the writer of a half-written row between two readings. A fuzzer and loom have no other writer to wait for.
+/// How long to wait for the writer of a half-written row between two readings. A fuzzer and loom have no other
+/// writer to wait for.
 const PAUSE: Duration = Duration::from_millis(if cfg!(any(fuzzing, loom)) { 0 } else { 1 });
 /// Waits in all: a registry full of half-written rows must not hold the reader up.
 const PAUSES: u32 = 20;

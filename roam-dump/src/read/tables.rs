@@ -21,8 +21,8 @@ use super::scan::{Row, Scan};
 ///
 /// # Errors
 ///
-/// [`ReadError`] where the memory is unreadable or its header makes no sense. Rows that make no sense are
-/// counted in the [`Image`].
+/// [`ReadError`] if the memory is unreadable or its header is invalid. Invalid rows are counted in the
+/// [`Image`].
 pub fn read<M: RegionMemory + ?Sized>(memory: &M) -> Result<Image, ReadError> {
     read_within(memory, &mut Budget::default())
 }
@@ -44,7 +44,7 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     scan.read_connections(&mut connections)?;
     let began = |row: &ChannelRecord| (row.opened_ns, row.serial);
     let room = budget.channels.min(budget.rows);
-    let (channels, channels_left_out) = scan.read_oldest(Table::Channels, room, began)?;
+    let (channels, channels_truncated) = scan.read_oldest(Table::Channels, room, began)?;
     let names = [Table::Methods, Table::Types]
         .map(|table| scan.extent(table).1)
         .into_iter()
@@ -54,7 +54,7 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     let others = connections.len() + channels.len() + names;
     let room = budget.rows.saturating_sub(others).max(budget.rows / 2);
     let began = |row: &RequestRecord| (row.started_ns, row.serial);
-    let (mut requests, requests_left_out) = scan.read_oldest(Table::Requests, room, began)?;
+    let (mut requests, requests_truncated) = scan.read_oldest(Table::Requests, room, began)?;
     // Those who waited longest have their arguments shown if not all can.
     requests.sort_unstable_by_key(began);
     let arguments = scan.read_all_arguments(&requests)?;
@@ -84,8 +84,8 @@ pub fn read_within<M: RegionMemory + ?Sized>(
         torn: scan.torn,
         invalid: scan.invalid,
         truncated: Truncated {
-            requests: requests_left_out,
-            channels: channels_left_out,
+            requests: requests_truncated,
+            channels: channels_truncated,
             ..scan.truncated
         },
     })

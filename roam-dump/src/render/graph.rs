@@ -161,8 +161,8 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// What to show below a node. A handler that waits in a call stands in the call's line, so what waits
-    /// for the handler comes in its node.
+    /// What to show below a node. The line of a call names the handler that waits in it, so what waits for
+    /// that handler is shown below the call.
     fn waiting_for(&self, node: u32) -> Vec<u32> {
         let is_call = matches!(self.node(node).kind, NodeKind::Call { .. });
         let mut waiting = Vec::new();

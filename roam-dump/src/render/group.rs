@@ -1,4 +1,4 @@
-//! Folds nodes of the wait graph that are alike.
+//! Groups nodes of the wait graph that differ in nothing but their age.
 
 use std::collections::HashMap;
 
@@ -11,7 +11,7 @@ use crate::model::{Node, NodeKind, WaitGraph};
 /// How many nodes of a group are shown.
 const SHOWN: usize = 3;
 
-/// Counts nodes that differ in nothing but their age, so that a thousand of them do not fill the screen.
+/// Counts the nodes of each group, so that a thousand equal ones do not fill the screen.
 #[derive(Default)]
 pub(super) struct RowGroups {
     order: Vec<GroupKey>,

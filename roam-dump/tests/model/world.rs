@@ -9,7 +9,7 @@ use proptest::sample::Index;
 use roam_diagnostic::clock::now_ns;
 use roam_diagnostic::registry::{
     Channel, ChannelOpen, Connection, ConnectionOpen, ConnectionState, Outcome, Request,
-    RequestStart, register_method, register_type,
+    RequestStart, own, register_method, register_type,
 };
 use roam_dump::read::{Image, read_own};
 use roam_trace_common::Serial;
@@ -20,6 +20,7 @@ use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, FLAG_OBSERVES_WRITES, FLAG_READER_GONE, FLAG_WRITER_GONE,
     PhaseWord, RequestRecord, ResponseWord, Table,
 };
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::REQUESTS;
 use crate::step::{
@@ -464,6 +465,7 @@ impl World {
         assert_eq!(channels.len(), image.channels.len());
         assert_eq!(channels, by_serial(&self.channels, Channel::serial));
         forever(|forever| check_names(&image, forever));
+        check_own_rows(&image);
     }
 
     fn request_row(&self, row: &RequestRecord, arguments: Option<&[u8]>) -> RequestRow {
@@ -528,6 +530,25 @@ fn check_names(image: &Image, forever: &Forever) {
             .map(|(_, name)| name)
             .collect::<Vec<_>>()
     );
+}
+
+/// The process's own copies of its rows are what a reader finds.
+fn check_own_rows(image: &Image) {
+    fn sorted<'a, R: IntoBytes + Immutable + 'a>(
+        rows: impl IntoIterator<Item = &'a R>,
+    ) -> Vec<&'a [u8]> {
+        let mut rows: Vec<_> = rows.into_iter().map(IntoBytes::as_bytes).collect();
+        rows.sort_unstable();
+        rows
+    }
+    let own = own::rows();
+    assert_eq!(sorted(&own.connections), sorted(image.connections.values()));
+    assert_eq!(sorted(&own.requests), sorted(&image.requests));
+    assert_eq!(sorted(&own.channels), sorted(&image.channels));
+    for row in &own.requests {
+        let arguments = image.arguments.get(&row.serial).map(|bytes| text(bytes));
+        assert_eq!(own::arguments(row), arguments);
+    }
 }
 
 fn connection_row(row: &ConnectionRecord) -> (u64, ConnectionRow) {

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use roam_diagnostic::clock;
 use roam_diagnostic::registry::own::{self, Rows};
 use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Mark};
-use roam_trace_common::registry::{ConnectionRecord, PhaseWord};
+use roam_trace_common::registry::{ConnectionRecord, PhaseWord, RequestRecord};
 
 use super::name::get_method_name;
 
@@ -62,7 +62,19 @@ fn group_of(row: &ConnectionRecord) -> Option<u64> {
 
 fn name(row: &ConnectionRecord) -> String {
     let bytes = (row.name_bytes as usize).min(row.name.len());
-    String::from_utf8_lossy(&row.name[..bytes]).into_owned()
+    printable(&String::from_utf8_lossy(&row.name[..bytes]))
+}
+
+/// Escapes what steers a terminal: names and arguments may hold text of others.
+fn printable(text: &str) -> String {
+    let mut printable = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '"' | '\'' => printable.push(character),
+            _ => printable.extend(character.escape_debug()),
+        }
+    }
+    printable
 }
 
 fn summary(rows: &Rows, is_member: impl Fn(u64) -> bool) -> String {
@@ -108,7 +120,7 @@ fn summary(rows: &Rows, is_member: impl Fn(u64) -> bool) -> String {
             now_ns.saturating_sub(row.started_ns) as f64 / 1e9,
         );
         if let Some(arguments) = own::arguments(row) {
-            let _ = write!(text, " ({arguments})");
+            let _ = write!(text, " ({})", printable(&arguments));
         }
         match Mark::from_code(PhaseWord(row.phase).mark()) {
             Some(Mark::Orphaned) => text.push_str(" orphaned"),
@@ -119,6 +131,6 @@ fn summary(rows: &Rows, is_member: impl Fn(u64) -> bool) -> String {
     text
 }
 
-fn direction_of(row: &roam_trace_common::registry::RequestRecord) -> Option<Direction> {
+fn direction_of(row: &RequestRecord) -> Option<Direction> {
     Direction::from_code(row.direction)
 }

@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use roam_diagnostic::registry::{Outcome, Phase};
+
 use super::{
     ChannelDirection, DiagnosticState, adopt_incoming, dump_all_diagnostics, get_method_name,
     register_diagnostic_state, register_method_name,
 };
-use roam_diagnostic::registry::{Outcome, Phase};
 
 /// Held by tests that register states: a dump meanwhile has rows of all states.
 static REGISTERING: Mutex<()> = Mutex::new(());
@@ -143,6 +144,15 @@ fn a_dump_names_methods_and_arguments_and_runs_callbacks() {
     ] {
         assert!(dump.contains(expected), "{expected} in {dump}");
     }
+}
+
+#[test]
+fn nothing_in_a_dump_steers_a_terminal() {
+    let state = DiagnosticState::new("steered");
+    let args = HashMap::from([("path".to_string(), "\"\x1b[2J\u{202e}\n\"".to_string())]);
+    state.record_outgoing_request(1, 1, Some(args));
+    let dump = state.dump_if_nonempty().unwrap();
+    assert!(dump.contains("(path=\"\\u{1b}[2J\\u{202e}\\n\")"), "{dump}");
 }
 
 #[test]

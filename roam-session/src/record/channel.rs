@@ -26,7 +26,7 @@ pub(crate) struct ChannelTracker {
     uses: AtomicU32,
 }
 
-/// Joins the two ends of a pair made by [`channel`](crate::channel). Once one of them is bound to a
+/// Joins the two ends of a pair made by [`channel`](crate::channel()). Once one of them is bound to a
 /// connection, the other one counts in the same row.
 pub(crate) type ChannelLink = Arc<OnceLock<Arc<ChannelTracker>>>;
 

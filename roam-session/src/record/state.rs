@@ -26,6 +26,8 @@ use roam_diagnostic::registry::Outcome;
 ///     │ Unanswered │     │ Cancelled │    │ ConnectionClosed │
 ///     └────────────┘     └───────────┘    └──────────────────┘
 /// ```
+///
+/// A task that outlives the handler may still answer: `Unanswered` becomes `Answered` then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub(super) enum State {
@@ -59,7 +61,7 @@ impl State {
     }
 
     pub(super) fn answered(self) -> Option<Self> {
-        matches!(self, Self::Received | Self::Serving).then_some(Self::Answered)
+        matches!(self, Self::Received | Self::Serving | Self::Unanswered).then_some(Self::Answered)
     }
 
     pub(super) fn unanswered(self) -> Option<Self> {
@@ -134,7 +136,14 @@ mod tests {
         );
         check(
             State::answered,
-            [Some(Answered), Some(Answered), None, None, None, None],
+            [
+                Some(Answered),
+                Some(Answered),
+                None,
+                Some(Answered),
+                None,
+                None,
+            ],
         );
         check(State::unanswered, to(Unanswered));
         check(State::cancelled, to(Cancelled));

@@ -107,7 +107,7 @@ async fn a_larger_message_passes_while_the_other_end_reads() {
     echo(right, 8 * PIPE_BYTES).await;
 }
 
-/// Should this ever pass, it is time to take the limit out of `docs/drop-in.md`.
+/// If this fails because the calls finish, the limit is gone: remove it from `docs/drop-in.md`.
 #[tokio::test]
 async fn two_ends_that_write_larger_messages_wait_for_each_other_and_show_it() {
     let calls = link("stuck")

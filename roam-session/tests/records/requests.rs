@@ -222,6 +222,43 @@ async fn a_dispatcher_of_the_programs_own_has_rows_too() {
     assert_eq!((driver.enqueued, driver.dequeued), (1, 1));
 }
 
+/// A dispatcher whose handlers outlive the futures that it returns.
+struct Detached(Service);
+
+impl ServiceDispatcher for Detached {
+    fn method_ids(&self) -> Vec<u64> {
+        self.0.method_ids()
+    }
+
+    fn dispatch(
+        &self,
+        cx: &Context,
+        payload: Vec<u8>,
+        registry: &mut ChannelRegistry,
+    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
+        tokio::spawn(self.0.dispatch(cx, payload, registry));
+        Box::pin(async {})
+    }
+}
+
+#[tokio::test]
+async fn a_response_of_a_task_that_outlives_the_handler_is_counted_once() {
+    let service = Service::default();
+    let link = TestLink::new("detached", Detached(service.clone())).await;
+    let caller = link.caller.clone();
+    let call = tokio::spawn(async move { caller.call(WAIT, &mut ()).await });
+    wait_until("the handler is gone", || {
+        matches!(&requests(&link.service_name)[..],
+            [row] if row.mark == Some(Mark::EndedWithoutAnswer))
+    })
+    .await;
+    service.finish.notify_one();
+    call.await.unwrap().unwrap();
+    wait_for_none(&link.service_name).await;
+    let driver = connection(&link.service_name).driver.unwrap();
+    assert_eq!((driver.enqueued, driver.dequeued), (1, 1));
+}
+
 #[tokio::test]
 async fn a_call_names_the_request_whose_handler_makes_it() {
     let last = Service::default();

@@ -1,9 +1,9 @@
 //! Reads the registry.
 
-use roam_dump::decode::from_registry;
 use std::time::{Duration, Instant};
 
 use roam_diagnostic::clock;
+use roam_dump::decode::from_registry;
 use roam_dump::model::{Channel, Connection, Process, Request, Snapshot};
 use roam_dump::read::read_own;
 
