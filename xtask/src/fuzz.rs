@@ -112,7 +112,10 @@ fn fuzz(target: Target, seconds: u32) -> Result<Fuzzed> {
     let mut command = cargo_fuzz(&["run"]);
     command
         .arg(&target)
-        .args([found, scratch::root().join("testing/fuzz/corpus").join(&target)])
+        .args([
+            found,
+            scratch::root().join("testing/fuzz/corpus").join(&target),
+        ])
         .arg("--")
         .arg(format!("-max_total_time={seconds}"))
         .args(LIMITS);
