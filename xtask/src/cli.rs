@@ -46,6 +46,8 @@ pub(crate) enum Task {
     Conformance(Judged),
     /// Compare the drop-in's public API with the published one: additions only
     Api(Judged),
+    /// Find files or folders of a crate that depend on one another in a cycle
+    Cycles,
     /// Compile every published crate that depends on roam-session against the drop-in
     Dependents(Judged),
     /// Let a process on the published and one on the drop-in roam-session talk, in every pairing

@@ -7,6 +7,7 @@ mod bench;
 mod build_ebpf;
 mod cli;
 mod conformance;
+mod cycles;
 mod demo;
 mod dependents;
 mod fuzz;

@@ -5,8 +5,8 @@ use anyhow::Result;
 use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
-    aarch64, api, bench, build_ebpf, conformance, demo, dependents, fuzz, interop, method_ids,
-    reliability, soak, test, vm,
+    aarch64, api, bench, build_ebpf, conformance, cycles, demo, dependents, fuzz, interop,
+    method_ids, reliability, soak, test, vm,
 };
 
 impl Task {
@@ -22,6 +22,7 @@ impl Task {
             Self::Conformance(judged) => conformance::run(&judged.session()).map(Some),
             Self::Api(judged) => api::run(&judged.session()).map(Some),
             Self::Dependents(judged) => dependents::run(&judged.session()).map(Some),
+            Self::Cycles => cycles::run().map(Some),
             Self::Interop(peers) => interop::run(peers.published).map(Some),
             Self::Aarch64 => aarch64::run().map(Some),
             Self::Vm { kernels } => vm::run(&kernels).map(Some),

@@ -10,7 +10,7 @@ use crate::process;
 use crate::scratch::{self, Session};
 use crate::tally::Tally;
 use crate::{
-    aarch64, api, artifacts, build_ebpf, conformance, dependents, fuzz, interop, machine,
+    aarch64, api, artifacts, build_ebpf, conformance, cycles, dependents, fuzz, interop, machine,
     method_ids, vm,
 };
 
@@ -64,9 +64,10 @@ impl Part {
     }
 }
 
-const PARTS: [Part; 18] = [
+const PARTS: [Part; 19] = [
     Part::new("formatting", formatting),
     Part::new("clippy", clippy),
+    Part::new("no cycles between files", cycles::run),
     Part::new("unit, snapshot, property and doc tests", tests),
     Part::new("registry under stress, read from outside", stress),
     Part::new("slot protocol in loom", slot_protocol),
