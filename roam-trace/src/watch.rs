@@ -107,6 +107,8 @@ pub fn watch(
     duration: Duration,
     verbose: bool,
 ) -> Result<Watched, WatchError> {
+    // Before the first probe is attached: from then on a signal must end the watching, not the program.
+    let interrupted = on_interrupt().map_err(WatchError::Signal)?;
     let attached: Vec<_> = targets
         .iter()
         .filter_map(|target| {
@@ -118,6 +120,7 @@ pub fn watch(
         verbose,
         ..Options::default()
     };
+    log::info!("attaching");
     let mut tracer = Tracer::attach(&attached, options)?;
     log::info!("attached to the probes of {} processes", attached.len());
     give_up_privileges(targets).map_err(WatchError::Privileges)?;
@@ -125,7 +128,6 @@ pub fn watch(
     // An end is counted for the connection of its row, and until now rows were missing.
     let before = tracer.traffic()?;
     let started = Instant::now();
-    let interrupted = on_interrupt().map_err(WatchError::Signal)?;
     log::info!("watching");
     while let Some(left) = duration.checked_sub(started.elapsed())
         && !left.is_zero()

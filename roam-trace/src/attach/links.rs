@@ -1,29 +1,9 @@
 //! What is attached to the probes of all targets, in whichever way.
 
 use aya::Ebpf;
-use nix::sys::signal::{SigSet, SigmaskHow};
 
 use super::binary::OpenBinary;
 use super::{ATTACH_ORDER, AttachError, Method, perf_event, uprobe_multi};
-
-/// While this lives, signals to this thread and to those that it starts wait. For whoever detaches: to a process
-/// that is about to end the kernel refuses to look at the target's memory, and leaves its breakpoints there.
-pub(super) struct Uninterrupted(nix::Result<SigSet>);
-
-impl Uninterrupted {
-    pub(super) fn begin() -> Self {
-        Self(SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK))
-    }
-}
-
-impl Drop for Uninterrupted {
-    fn drop(&mut self) {
-        if let Ok(before) = &self.0 {
-            // It worked a moment ago, with the same kind of mask.
-            let _ = before.thread_set_mask();
-        }
-    }
-}
 
 /// What is attached to probes, until it is dropped.
 #[expect(dead_code, reason = "what they hold is for their drop")]

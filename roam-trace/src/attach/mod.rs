@@ -14,6 +14,7 @@ mod method;
 mod namespace;
 mod perf_event;
 mod seed;
+mod signals;
 mod uprobe_multi;
 
 use std::path::Path;
@@ -32,6 +33,7 @@ use links::Links;
 use log_lines::LogLines;
 use namespace::PidNamespace;
 use seed::Seeds;
+use signals::SignalsBlocked;
 
 pub use binary::{Binary, Target};
 pub use error::AttachError;
@@ -106,6 +108,9 @@ impl fmt::Debug for Tracer {
 impl Tracer {
     /// Attaches to every probe of the targets. From the moment it returns, every event is seen.
     ///
+    /// Signals to this thread are blocked meanwhile. A signal that would end the process must have a handler:
+    /// once the probes are attached it is delivered.
+    ///
     /// # Errors
     ///
     /// [`AttachError`]; nothing stays attached then.
@@ -119,6 +124,8 @@ impl Tracer {
         }
         let object = OBJECT.ok_or(AttachError::Architecture)?;
         let namespace = PidNamespace::of_tracer(targets)?;
+        // Until probes are attached, or detached again where one of them cannot be.
+        let _signals = SignalsBlocked::begin();
         let mut bpf = load(object, targets, options, &namespace)?;
         register_targets(&mut bpf, targets)?;
         attach_process_programs(&mut bpf)?;

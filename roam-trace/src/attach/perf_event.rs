@@ -17,7 +17,7 @@ use aya::Ebpf;
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 
-use super::links::Uninterrupted;
+use super::signals::SignalsBlocked;
 use super::{AttachError, LoadError};
 
 /// Where the kernel says how to ask for such an event.
@@ -82,7 +82,7 @@ impl Links {
 
 impl Drop for Links {
     fn drop(&mut self) {
-        let _signals = Uninterrupted::begin();
+        let _signals = SignalsBlocked::begin();
         self.0.clear();
     }
 }

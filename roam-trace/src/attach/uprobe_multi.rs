@@ -22,7 +22,7 @@ use aya_obj::generated::{
 use aya_obj::{Function, Object};
 use thiserror::Error;
 
-use super::links::Uninterrupted;
+use super::signals::SignalsBlocked;
 use super::{AttachError, PidFilter};
 
 const ATTACH_TYPE: u32 = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
@@ -155,7 +155,7 @@ impl Drop for Links {
     /// machine, and all of them can wait for the same. The order does not matter here: nobody reads the
     /// maps after this.
     fn drop(&mut self) {
-        let _signals = Uninterrupted::begin();
+        let _signals = SignalsBlocked::begin();
         std::thread::scope(|scope| {
             for link in self.0.drain(..) {
                 // Where there may be no thread, the link is closed here, with the closure.
