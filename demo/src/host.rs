@@ -1,13 +1,12 @@
-//! The host process: it starts the cells, makes traffic, gets stuck as told, says
-//! so on standard output, and stays until it is told to end.
+//! The host with its cells: it starts them, makes traffic and the calls that are to hang, and hears what
+//! the cells report. Which hang there is to be is not its business.
 
-use std::any::Any;
 use std::collections::VecDeque;
 use std::process::{ChildStdin, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail};
 use roam::session::{CallError, ConnectionHandle};
 use roam_stream::{CobsFramed, HandshakeConfig, initiate_framed};
 use tokio::net::UnixStream;
@@ -19,79 +18,16 @@ use crate::cell::link_name;
 use crate::cli::{HangKind, HostOptions};
 use crate::clock::monotonic_ns;
 use crate::control::{self, Order, Report};
-use crate::expect::{
-    Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, Phase, Ready, Restarted,
-};
-use crate::hang::{self, Stuck};
+use crate::diagnostics;
+use crate::expect::{Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, Phase, Restarted};
 use crate::log::{self, Witness, create};
-use crate::process::{Group, block_workers};
+use crate::process::Group;
 use crate::serve::{HostServices, outgoing};
-use crate::service::{
-    AssetsDispatcher, ContentServiceClient, Fate, Ticket, method, register_names,
-};
+use crate::service::{AssetsDispatcher, ContentServiceClient, Fate, Ticket, method};
 use crate::traffic::{Traffic, ordinary_call};
-use crate::{diagnostics, process};
 
 /// How long a cell may take for anything it is waited for.
 const DEADLINE: Duration = Duration::from_secs(30);
-
-/// Runs a host until a signal ends it.
-pub fn run(options: &HostOptions) -> Result<()> {
-    let two_cells = options.hang.is_some_and(links_cells);
-    ensure!(
-        options.cells >= 2 || !two_cells,
-        "this hang needs --cells 2 or more"
-    );
-    process::set_name("demo-host")?;
-    diagnostics::install()?;
-    register_names();
-    let group = Group::new()?;
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if let Some(workers) = options.workers {
-        runtime.worker_threads(workers as usize);
-    }
-    let runtime = runtime
-        .thread_name("demo-worker")
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    let result = runtime.block_on(play(options, &group));
-    group.end();
-    result
-}
-
-async fn play(options: &HostOptions, group: &Group) -> Result<()> {
-    let (failed, mut failures) = unbounded_channel();
-    let beginning = async {
-        let host = Host::start(options, group, failed).await?;
-        let still = host.get_stuck(options).await?;
-        say(&still.ready)?;
-        anyhow::Ok((host, still))
-    };
-    // Links and channels stay open for as long as somebody owns them.
-    let (mut host, _still) = tokio::select! {
-        Some(failure) = failures.recv() => return Err(failure.error),
-        begun = beginning => begun?,
-    };
-    while let Some(failure) = failures.recv().await {
-        if !options.restart || failure.cell.is_none() {
-            return Err(failure.error);
-        }
-        // One cell's end makes everything fail that has to do with it.
-        let ended = host
-            .cells
-            .iter()
-            .position(|cell| failure.cell == Some(cell.pid));
-        if let Some(place) = ended {
-            say(&host.restart(options, group, place).await?)?;
-        }
-    }
-    Ok(())
-}
-
-fn say(line: &impl serde::Serialize) -> Result<()> {
-    control::write(std::io::stdout().lock(), line).context("cannot write to standard output")
-}
 
 /// The host with everything it runs on.
 pub(crate) struct Host {
@@ -101,10 +37,10 @@ pub(crate) struct Host {
 }
 
 /// What was not to happen.
-struct Failure {
+pub(crate) struct Failure {
     /// The cell that it has to do with.
-    cell: Option<u32>,
-    error: anyhow::Error,
+    pub(crate) cell: Option<u32>,
+    pub(crate) error: anyhow::Error,
 }
 
 /// What the host has of a cell.
@@ -134,14 +70,8 @@ struct Reports {
     unclaimed: VecDeque<Report>,
 }
 
-/// A host that got where it stays.
-struct Still {
-    ready: Ready,
-    _held: Vec<Box<dyn Any + Send>>,
-}
-
 impl Host {
-    async fn start(
+    pub(crate) async fn start(
         options: &HostOptions,
         group: &Group,
         failed: UnboundedSender<Failure>,
@@ -164,18 +94,18 @@ impl Host {
     }
 
     /// Starts another cell in the place of one that ended.
-    async fn restart(
+    pub(crate) async fn restart(
         &mut self,
         options: &HostOptions,
         group: &Group,
-        place: usize,
+        ended: usize,
     ) -> Result<Restarted> {
-        let index = u32::try_from(place)? + 1;
+        let index = u32::try_from(ended)? + 1;
         std::fs::remove_file(group.socket(&cell_socket(index)))
             .context("cannot remove the socket of a cell that ended")?;
         let cell = self.start_cell(options, group, index).await?;
         let pid = cell.pid;
-        let ended = std::mem::replace(&mut self.cells[place], cell);
+        let ended = std::mem::replace(&mut self.cells[ended], cell);
         Ok(Restarted {
             ended: ended.pid,
             pid,
@@ -337,47 +267,6 @@ impl Host {
         )
     }
 
-    /// Runs well for as long as it is told to, then gets stuck.
-    async fn get_stuck(&self, options: &HostOptions) -> Result<Still> {
-        for cell in &self.cells {
-            for traffic in &cell.traffic {
-                traffic.flowing().await?;
-            }
-            cell.wait_for(|report| (*report == Report::TrafficFlows).then_some(()))
-                .await?;
-        }
-        let flood = match options.flood {
-            0 => None,
-            calls => Some(self.flood(calls).await?),
-        };
-        let stuck = match options.hang {
-            None => Stuck::default(),
-            Some(kind) => {
-                tokio::time::sleep(options.hang_after.unwrap_or_default()).await;
-                hang::start(kind, self).await?
-            }
-        };
-        if options.block_workers {
-            // A background call would be stuck too, without anybody expecting it.
-            for cell in &self.cells {
-                cell.pause_traffic().await?;
-            }
-            block_workers().await?;
-        }
-        Ok(Still {
-            ready: Ready {
-                ready: true,
-                host: self.witness.pid,
-                cells: self.cells.iter().map(|cell| cell.pid).collect(),
-                expect: stuck.requests,
-                expect_channels: stuck.channels,
-                expect_delivering: stuck.delivering,
-                flood,
-            },
-            _held: stuck.held,
-        })
-    }
-
     /// Issues a call that is never to end, over a cell's first link.
     pub(crate) fn issue<C, F, T, E>(
         &self,
@@ -405,7 +294,8 @@ impl Host {
         expected
     }
 
-    async fn flood(&self, calls: u32) -> Result<ExpectedFlood> {
+    /// Makes that many calls that never end, over every link of every cell.
+    pub(crate) async fn flood(&self, calls: u32) -> Result<ExpectedFlood> {
         let since_monotonic_ns = monotonic_ns();
         let cells = self.cells.len() as u32;
         let calls_per_cell: Vec<u32> = (0..cells)
@@ -440,6 +330,15 @@ impl Host {
 }
 
 impl Cell {
+    /// Waits until background calls are answered, in both directions.
+    pub(crate) async fn await_traffic(&self) -> Result<()> {
+        for traffic in &self.traffic {
+            traffic.flowing().await?;
+        }
+        self.wait_for(|report| (*report == Report::TrafficFlows).then_some(()))
+            .await
+    }
+
     /// Waits for a request of this cell to get where it stays.
     pub(crate) async fn stuck(
         &self,
@@ -531,7 +430,7 @@ impl Reports {
 const VISITOR: &str = "host-2";
 
 /// Whether cell 1 has a link to cell 2.
-fn links_cells(hang: HangKind) -> bool {
+pub(crate) fn links_cells(hang: HangKind) -> bool {
     matches!(
         hang,
         HangKind::Chain | HangKind::Forward | HangKind::Deadlock

@@ -7,7 +7,7 @@ use roam_demo::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Host(options) => roam_demo::host::run(&options),
+        Command::Host(options) => roam_demo::scenario::run(&options),
         Command::Cell(options) => roam_demo::cell::run(&options),
         Command::Hold => roam_demo::cell::hold(),
     };

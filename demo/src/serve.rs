@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use rand::Rng;
 use roam::session::ConnectionHandle;
 use roam::{Context, Rx, Tx};
 use tokio::sync::watch;
@@ -15,12 +17,13 @@ use crate::service::{
     Archive, Assets, ContentError, ContentService, Fate, Markdown, MarkdownClient, TcpTunnel,
     Ticket, method,
 };
-use crate::traffic::small_work;
 
 /// Chunks that a tunnel sends back before it stalls.
 pub(crate) const TUNNEL_STALLS_AFTER: u64 = 5;
 /// Items that an upload reads before it stalls.
 pub(crate) const UPLOAD_STALLS_AFTER: u64 = 3;
+/// The longest a handler pretends to work.
+const LONGEST_WORK_MS: u64 = 15;
 /// A route that no cell knows.
 pub(crate) const UNKNOWN_ROUTE: &str = "/missing";
 
@@ -317,6 +320,12 @@ impl Archive for CellServices {
         visit.span.end(Event::Ok);
         route.into_bytes()
     }
+}
+
+/// What a handler does before it answers.
+async fn small_work() {
+    let work = rand::rng().random_range(0..=LONGEST_WORK_MS);
+    tokio::time::sleep(Duration::from_millis(work)).await;
 }
 
 /// Serialized size of a chunk: its length as a variable-length integer, and its bytes.

@@ -22,8 +22,6 @@ use crate::service::{
 const CONCURRENCY: u32 = 16;
 /// Calls that must have been answered before a traffic counts as flowing.
 const FLOWING: u64 = 3;
-/// The longest a handler pretends to work.
-const LONGEST_WORK_MS: u64 = 15;
 
 /// Background calls from one process over one link.
 #[derive(Debug)]
@@ -115,12 +113,6 @@ pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Outp
 /// Gaps of `calls_per_second` on average, so that calls overlap now and then.
 fn random_gap(calls_per_second: u32) -> Duration {
     Duration::from_secs_f64(2.0 * rand::rng().random::<f64>() / f64::from(calls_per_second))
-}
-
-/// What a handler does before it answers.
-pub(crate) async fn small_work() {
-    let work = rand::rng().random_range(0..=LONGEST_WORK_MS);
-    tokio::time::sleep(Duration::from_millis(work)).await;
 }
 
 /// One short call to a cell, of some kind; `archive` where the other end can forward to the archive.

@@ -1,5 +1,5 @@
 //! Names of methods and element types. Rare, so a lock guards which are known;
-//! readers look at the tables, never at the lock.
+//! readers read the tables and never take the lock.
 
 use std::collections::HashMap;
 use std::mem::offset_of;

@@ -3,10 +3,11 @@
 //!
 //! Never writes to a registry, and never looks at the system.
 
+pub mod analysis;
+pub mod decode;
 mod duration;
+pub mod model;
 pub mod read;
 pub mod render;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod sigusr1;
-pub mod snapshot;
-pub mod wait;

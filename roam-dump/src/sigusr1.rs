@@ -1,5 +1,6 @@
 //! The dump on SIGUSR1: the registry of this process as text, the same as the tracer prints.
 
+use crate::decode::{from_registry, printable};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use roam_diagnostic::{clock, sigusr1};
@@ -7,9 +8,9 @@ use roam_diagnostic::{clock, sigusr1};
 pub use roam_diagnostic::callback::register_diagnostic;
 pub use roam_diagnostic::sigusr1::{InstallError, register_child_pid};
 
+use crate::model::{Dump, Process, SCHEMA_VERSION};
 use crate::read::read_own;
 use crate::render::text;
-use crate::snapshot::{self, Dump, Process, SCHEMA_VERSION, Snapshot};
 
 /// Writes a dump to descriptor 2 whenever the process receives SIGUSR1. Calling it again does nothing.
 ///
@@ -31,16 +32,12 @@ fn dump() -> Vec<u8> {
     let name = std::fs::read("/proc/self/comm").unwrap_or_default();
     let process = Process {
         pid: std::process::id(),
-        name: snapshot::printable(name.trim_ascii_end()),
+        name: printable(name.trim_ascii_end()),
     };
     let dump = Dump {
         schema_version: SCHEMA_VERSION,
         taken_at: Timestamp::now(),
-        processes: vec![Snapshot::from_registry(
-            process,
-            &mut image,
-            clock::now_ns(),
-        )],
+        processes: vec![from_registry(process, &mut image, clock::now_ns())],
         graph: None,
     };
     let options = text::Options {

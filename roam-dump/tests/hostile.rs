@@ -1,8 +1,9 @@
 //! Regions that no registry wrote: reading them fails or leaves rows out, and never panics.
 
 use proptest::prelude::*;
+use roam_dump::decode::{from_registry, printable};
+use roam_dump::model::{Gap, Process, Snapshot};
 use roam_dump::read::{Budget, ReadError, read, read_within};
-use roam_dump::snapshot::{Gap, Process, Snapshot, printable};
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };
@@ -46,7 +47,7 @@ fn decode(bytes: &[u8]) -> Result<Snapshot, ReadError> {
         pid: 1,
         name: "hostile".into(),
     };
-    Ok(Snapshot::from_registry(process, &mut image, 1 << 40))
+    Ok(from_registry(process, &mut image, 1 << 40))
 }
 
 fn check(change: impl Fn(&mut HeaderRecord), expected: &str) {
@@ -120,7 +121,7 @@ fn what_a_dump_has_no_room_for_is_counted() {
     let image = read_within(&bytes[..], &mut budget).unwrap();
     let serials: Vec<_> = image.requests.iter().map(|row| row.serial).collect();
     assert_eq!(serials, [1 << 24 | 3, 1 << 24 | 2]);
-    assert_eq!((image.left_out.requests, budget.rows), (2, 0));
+    assert_eq!((image.truncated.requests, budget.rows), (2, 0));
 }
 
 #[test]

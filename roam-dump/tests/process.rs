@@ -88,7 +88,7 @@ impl Running {
         assert_eq!(unsafe { libc::kill(self.child.id() as i32, signal) }, 0);
     }
 
-    /// Tells it to end.
+    /// Asks it to end.
     fn close_stdin(&mut self) {
         drop(self.child.stdin.take());
     }

@@ -1,7 +1,8 @@
 //! What is written to this process's registry is what its reader finds.
 //!
-//! The registry is one for the process, so every test looks at rows of its own.
+//! The registry is one for the process, so every test reads rows of its own.
 
+use roam_dump::decode::from_registry;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -9,8 +10,8 @@ use roam_diagnostic::registry::{
     Channel, ChannelDirection, ChannelOpen, ChannelSide, Connection, ConnectionOpen,
     ConnectionState, Direction, Mark, Outcome, Phase, Request, RequestKind, RequestStart, Role,
 };
+use roam_dump::model::{Process, Snapshot};
 use roam_dump::read::{Image, read_own};
-use roam_dump::snapshot::{Process, Snapshot};
 
 fn connection(name: &str) -> Connection {
     Connection::open(&ConnectionOpen {
@@ -40,15 +41,15 @@ fn start(connection: Connection, request_id: u64) -> Request {
 
 fn snapshot() -> Snapshot {
     let mut image: Image = read_own().unwrap().unwrap();
-    assert_eq!((image.torn, image.refused), (0, 0));
+    assert_eq!((image.torn, image.invalid), (0, 0));
     let process = Process {
         pid: std::process::id(),
         name: "test".into(),
     };
-    Snapshot::from_registry(process, &mut image, roam_diagnostic::clock::now_ns())
+    from_registry(process, &mut image, roam_diagnostic::clock::now_ns())
 }
 
-fn row(request: Request) -> Option<roam_dump::snapshot::Request> {
+fn row(request: Request) -> Option<roam_dump::model::Request> {
     snapshot()
         .requests
         .into_iter()

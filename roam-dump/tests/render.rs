@@ -7,15 +7,16 @@ use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
 };
-use roam_dump::render::{json, text};
-use roam_dump::snapshot::{
-    Channel, Connection, Delivering, Driver, Dump, Gap, Process, Request, SCHEMA_VERSION, Snapshot,
-    Source, Traffic, Window, WindowTraffic,
+use roam_dump::model::Basis;
+use roam_dump::model::{
+    Channel, Connection, ConnectionWindow, Delivering, Driver, Dump, Gap, Process, Request,
+    SCHEMA_VERSION, Snapshot, Source, Traffic, Window,
 };
-use roam_dump::wait::{
-    Code, Confidence, Edge, Evidence, Ground, Life, Node, NodeKind, Relation, Root, Verdict,
+use roam_dump::model::{
+    Code, Confidence, Edge, Evidence, Node, NodeKind, ProcessState, Relation, Root, Verdict,
     WaitGraph,
 };
+use roam_dump::render::{json, text};
 use serde_json::Value;
 
 const SECOND: u64 = 1_000_000;
@@ -218,7 +219,7 @@ fn everything_that_can_be_odd() -> Snapshot {
     ];
     snapshot.window = Some(Window {
         duration_us: 5 * SECOND,
-        connections: vec![WindowTraffic {
+        connections: vec![ConnectionWindow {
             connection: 1,
             connection_name: Some("cell-http".into()),
             started: 12,
@@ -237,7 +238,7 @@ fn text_of_everything_that_can_be_odd() {
 fn json_has_the_documented_fields_in_order() {
     let mut out = Vec::new();
     let mut snapshot = one_hung_call();
-    snapshot.gaps = vec![Gap::Refused { count: 2 }];
+    snapshot.gaps = vec![Gap::Invalid { count: 2 }];
     json::render(&mut out, &dump(snapshot)).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
@@ -283,7 +284,7 @@ fn evidence() -> [Evidence; 12] {
         },
         Evidence::Process {
             process: process.clone(),
-            life: Life::Stopped,
+            state: ProcessState::Stopped,
             held_by: None,
         },
         Evidence::Threads {
@@ -291,7 +292,7 @@ fn evidence() -> [Evidence; 12] {
             states: BTreeMap::new(),
         },
         Evidence::Attempts { failed: 1 },
-        Evidence::Circle {
+        Evidence::Cycle {
             processes: vec![process],
             is_certain: true,
         },
@@ -337,7 +338,7 @@ fn graph() -> WaitGraph {
             from: 0,
             to: 1,
             confidence: Confidence::High,
-            ground: Ground::Fixed("the same request"),
+            basis: Basis::Fixed("the same request"),
         }],
         roots: vec![Root {
             nodes: vec![1],
@@ -367,7 +368,7 @@ fn names(value: &Value, names: &mut BTreeSet<String>) {
 #[test]
 fn every_field_of_the_json_is_documented() {
     let mut snapshot = everything_that_can_be_odd();
-    snapshot.gaps.push(Gap::Refused { count: 1 });
+    snapshot.gaps.push(Gap::Invalid { count: 1 });
     snapshot.requests[0].verdict = Some(Verdict {
         code: Code::HandlerRunning,
         text: "".into(),

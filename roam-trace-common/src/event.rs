@@ -88,7 +88,7 @@ codes! {
 codes! {
     /// How far a request got.
     Phase {
-        /// Outgoing: waiting for a place in the driver's queue.
+        /// Outgoing: waiting for room in the driver's queue.
         Queued = 1,
         /// Outgoing: in the driver's queue.
         HandedOver = 2,
@@ -132,7 +132,7 @@ codes! {
         Dropped = 6,
         /// The connection closed first.
         ConnectionClosed = 7,
-        /// Cancelled or connection closed, where the two cannot be told apart.
+        /// Cancelled or connection closed, where the two cannot be distinguished.
         Aborted = 8,
         /// The handler was gone without an answer when its connection closed.
         NoAnswer = 9,
@@ -180,7 +180,7 @@ codes! {
         Connecting = 3,
         /// A client waits before it tries again.
         BackingOff = 4,
-        /// No connection of its own: groups what a `DiagnosticState` was told directly.
+        /// No connection of its own: groups what was recorded directly in a `DiagnosticState`.
         Grouping = 5,
     }
 }
@@ -266,7 +266,7 @@ pub struct RecordKey {
     pub reserved: u32,
 }
 
-/// An in-flight request, as the probes told it.
+/// An in-flight request, as the probes reported it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -302,7 +302,7 @@ pub struct RequestValue {
     pub reserved: u32,
 }
 
-/// An open channel, as the probes told it.
+/// An open channel, as the probes reported it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -340,7 +340,7 @@ pub struct ChannelValue {
     pub seeded: u32,
 }
 
-/// An open connection, as the probes told it.
+/// An open connection, as the probes reported it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",

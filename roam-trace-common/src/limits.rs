@@ -17,7 +17,7 @@ pub const METHODS: u32 = 16_384;
 /// Element type names of a registry.
 pub const TYPES: u32 = 4_096;
 
-/// Characters of a request's arguments that are kept.
+/// Characters at which a request's arguments are cut.
 pub const ARGUMENTS_CHARS: usize = 64;
 /// Bytes that hold them, at four bytes a character.
 pub const ARGUMENTS_BYTES: usize = 4 * ARGUMENTS_CHARS;
@@ -28,14 +28,14 @@ pub const METHOD_NAME_BYTES: usize = 232;
 /// Bytes of an element type's name.
 pub const TYPE_NAME_BYTES: usize = 240;
 
-/// Rows and names that are kept of registries for a dump, over all its processes, unless somebody asks for more. A
-/// row takes the tracer half a kilobyte: with these it stays within 64 MB.
+/// Rows and names that a dump has, over all its processes, unless the user asks for more. A row takes half a
+/// kilobyte of the tracer's memory: with this many it stays within 64 MB.
 pub const SHOWN_ROWS: u32 = 100_500;
-/// Channels that are among them at the most.
+/// Most channels among them.
 pub const SHOWN_CHANNELS: usize = 16_384;
 /// Requests of a dump that are shown with their arguments.
 pub const SHOWN_ARGUMENTS: usize = 4_096;
-/// Slots of registries that are looked at for a dump, those in holes of the memory not counted.
+/// Slots of registries that are scanned for a dump, those in holes of the memory not counted.
 pub const READ_SLOTS: usize = 1 << 21;
-/// Rows that are looked at again for a dump because they changed while they were read.
+/// Rows that are read again for a dump because they changed while they were read.
 pub const READ_RETRIES: usize = 16_384;

@@ -28,7 +28,7 @@ pub const HEADER_BYTES: usize = 4_096;
 /// Header flag: the process records the arguments of its calls (`ROAM_DEBUG`).
 pub const FLAG_ARGUMENTS: u32 = 1;
 
-/// Connection flag: the driver tells when a request was written to the transport.
+/// Connection flag: the driver reports when a request was written to the transport.
 pub const FLAG_OBSERVES_WRITES: u32 = 1;
 
 /// Channel flag: the receiving end was dropped, nobody reads what is sent.
@@ -167,7 +167,7 @@ pub struct ConnectionRecord {
     pub delivering_channel: u64,
     /// Since when it waits, 0 while it does not.
     pub delivering_since_ns: u64,
-    /// When the driver last came round its loop, 0 where it does not tell.
+    /// When the driver last came round its loop, 0 where it does not report.
     pub polled_ns: u64,
     /// Since when the driver is in a write to the transport, 0 while it is not.
     pub writing_since_ns: u64,
@@ -239,7 +239,7 @@ pub struct RequestRecord {
 )]
 #[repr(C)]
 pub struct ArgumentsRecord {
-    /// UTF-8; the request row tells how many bytes.
+    /// UTF-8; the request row holds the number of bytes.
     pub text: [u8; ARGUMENTS_BYTES],
 }
 

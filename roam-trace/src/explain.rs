@@ -4,8 +4,9 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use roam_dump::snapshot::Snapshot;
-use roam_dump::wait::{Counters, Facts, STUCK_US, WaitGraph, explain};
+use roam_dump::analysis::{Counters, Facts, STUCK_US, explain};
+use roam_dump::model::Snapshot;
+use roam_dump::model::WaitGraph;
 
 use crate::merge;
 use crate::target::Target;

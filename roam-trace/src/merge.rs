@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use roam_dump::read::{Budget, Image, LeftOut};
-use roam_dump::snapshot::{
-    Channel, Connection, Gap, Names, Process, Request, Snapshot, Source, Window, WindowTraffic,
+use roam_dump::analysis::{Counters, Moved};
+use roam_dump::decode::{Names, from_registry};
+use roam_dump::model::{
+    Channel, Connection, ConnectionWindow, Gap, Process, Request, Snapshot, Source, Window,
 };
-use roam_dump::wait::{Counters, Moved};
+use roam_dump::read::{Budget, Image, Truncated};
 use roam_trace_common::event::{
     ChannelDirection, ChannelSide, ChannelValue, ConnectionState, ConnectionValue, Direction, Loss,
     Mark, Phase, RecordKey, RequestKind, RequestValue, Role, TrafficValue,
@@ -44,7 +45,7 @@ pub fn registries(
     let several = images.len() > 1;
     let mut snapshots = images
         .iter_mut()
-        .map(|image| Snapshot::from_registry(process.clone(), image, now_ns));
+        .map(|image| from_registry(process.clone(), image, now_ns));
     let mut joined = snapshots.next()?;
     joined.taken_ns = clock.own_ns(clock.initial_ns(now_ns));
     for (index, mut snapshot) in snapshots.enumerate() {
@@ -224,15 +225,15 @@ pub fn probes(
         |serial, value| decoder.connection(serial, value),
     );
     let mut gaps = losses(&maps.losses, is_seeded);
-    let left_out = LeftOut {
+    let truncated = Truncated {
         requests: requests_left_out,
         channels: channels_left_out,
         connections: connections_left_out,
-        ..LeftOut::default()
+        ..Truncated::default()
     };
-    gaps.extend(left_out.gaps());
+    gaps.extend(truncated.gaps());
     if refused > 0 {
-        gaps.push(Gap::Refused { count: refused });
+        gaps.push(Gap::Invalid { count: refused });
     }
     let mut snapshot = Snapshot {
         process: process.clone(),
@@ -258,8 +259,8 @@ fn decode<V, R>(
     mut decode: impl FnMut(u64, &V) -> Option<R>,
 ) -> (Vec<R>, u64) {
     let mut own: Vec<_> = rows.iter().filter(|(key, _)| key.tgid == pid).collect();
-    let left_out = own.len().saturating_sub(room);
-    if left_out > 0 {
+    let truncated = own.len().saturating_sub(room);
+    if truncated > 0 {
         own.select_nth_unstable_by_key(room, |(_, value)| began_ns(value));
         own.truncate(room);
     }
@@ -268,7 +269,7 @@ fn decode<V, R>(
         *refused += u64::from(row.is_none());
         row
     });
-    (rows.collect(), left_out as u64)
+    (rows.collect(), truncated as u64)
 }
 
 /// The names of all registries of a process. Where they number alike, the first one names.
@@ -439,12 +440,12 @@ pub fn confirm(snapshot: &mut Snapshot, seen: Snapshot) {
     let is_whole = !snapshot
         .gaps
         .iter()
-        .any(|gap| matches!(gap, Gap::Torn { .. } | Gap::Refused { .. }));
+        .any(|gap| matches!(gap, Gap::Torn { .. } | Gap::Invalid { .. }));
     snapshot.source = Source::Both;
     let gaps = seen.gaps.into_iter();
     snapshot
         .gaps
-        .extend(gaps.filter(|gap| !matches!(gap, Gap::LeftOut { .. })));
+        .extend(gaps.filter(|gap| !matches!(gap, Gap::Truncated { .. })));
 
     // Rows of several registries may have the same serial in the kernel; then the ids tell.
     let requests = unconfirmed(
@@ -528,9 +529,9 @@ pub fn window(snapshot: &Snapshot, maps: &Maps, images: &[Image], duration: Dura
     }
 }
 
-fn row(connection: u64, name: Option<&Arc<str>>, value: Option<TrafficValue>) -> WindowTraffic {
+fn row(connection: u64, name: Option<&Arc<str>>, value: Option<TrafficValue>) -> ConnectionWindow {
     let value = value.unwrap_or_default();
-    WindowTraffic {
+    ConnectionWindow {
         connection,
         connection_name: name.cloned(),
         started: value.started,
@@ -540,7 +541,7 @@ fn row(connection: u64, name: Option<&Arc<str>>, value: Option<TrafficValue>) ->
 
 #[cfg(test)]
 mod tests {
-    use roam_dump::snapshot::Process;
+    use roam_dump::model::Process;
 
     use super::*;
 
@@ -654,7 +655,7 @@ mod tests {
         };
         let snapshot = snapshot(&maps);
         assert_eq!(sources(&snapshot), [(1, Source::Probes)]);
-        assert_eq!(snapshot.gaps, [Gap::Refused { count: 1 }]);
+        assert_eq!(snapshot.gaps, [Gap::Invalid { count: 1 }]);
     }
 
     /// Whether a call that was handed over is shown as one whose write nobody tells.

@@ -207,7 +207,7 @@ fn seeds(targets: &[&Target]) -> (Rows, Extent) {
             }
         };
         extent.is_everything &=
-            !images.is_empty() && images.iter().all(|image| image.left_out.is_nothing());
+            !images.is_empty() && images.iter().all(|image| image.truncated.is_nothing());
         if images.iter().any(|image| image.torn > 0) {
             extent.torn.insert(target.pid());
         }

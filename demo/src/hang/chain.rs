@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Stuck, running_in};
+use super::stuck::{Stuck, running_in};
 use crate::expect::Direction;
 use crate::host::Host;
 use crate::service::{ContentServiceClient, Fate, method};

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::{Stuck, running_in};
+use super::stuck::{Stuck, running_in};
 use crate::control::Order;
 use crate::expect::Direction;
 use crate::host::Host;

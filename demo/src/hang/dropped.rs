@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use tokio::time::timeout;
 
-use super::Stuck;
+use super::stuck::Stuck;
 use crate::expect::Direction;
 use crate::host::Host;
 use crate::service::{Fate, MarkdownClient, method};

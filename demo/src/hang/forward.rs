@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use super::{Stuck, running_in};
+use super::stuck::{Stuck, running_in};
 use crate::expect::{Direction, ExpectedRequest, Phase};
 use crate::host::Host;
 use crate::service::{ArchiveClient, Fate, method};

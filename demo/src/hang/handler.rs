@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 
-use super::{Stuck, running_in};
+use super::stuck::{Stuck, running_in};
 use crate::host::Host;
 use crate::serve::TUNNEL_STALLS_AFTER;
 use crate::service::{Fate, TcpTunnelClient, method};

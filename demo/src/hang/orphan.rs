@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::Stuck;
+use super::stuck::Stuck;
 use crate::expect::Direction;
 use crate::host::Host;
 use crate::service::{Fate, MarkdownClient, method};

@@ -4,7 +4,7 @@
 use anyhow::Result;
 use rustix::process::Signal;
 
-use super::{Stuck, running_in};
+use super::stuck::{Stuck, running_in};
 use crate::expect::ExpectedRequest;
 use crate::host::{Cell, Host};
 use crate::process::signal_cell;

@@ -3,7 +3,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::{Stuck, running_in};
+use super::stuck::{Stuck, running_in};
 use crate::control::Order;
 use crate::expect::{ChannelDirection, Direction, ExpectedChannel, ExpectedDelivery, Phase};
 use crate::host::Host;

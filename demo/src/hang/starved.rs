@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 
-use super::Stuck;
+use super::stuck::Stuck;
 use crate::control::Order;
 use crate::expect::Direction;
 use crate::host::Host;

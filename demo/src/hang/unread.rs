@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 
-use super::Stuck;
+use super::stuck::Stuck;
 use crate::control::Order;
 use crate::expect::{Direction, Phase};
 use crate::host::Host;

@@ -38,9 +38,9 @@ pub struct ConnectionOpen<'a> {
     pub role: Role,
     /// What it is doing.
     pub state: ConnectionState,
-    /// Whether its driver tells when a request was written to the transport.
+    /// Whether its driver reports when a request was written to the transport.
     pub observes_writes: bool,
-    /// Its name; kept up to 80 bytes.
+    /// Its name; cut at 80 bytes.
     pub name: &'a str,
 }
 

@@ -209,7 +209,7 @@ impl Registry {
         Some(serial)
     }
 
-    /// Releases the row of `serial`, after `last` had a look at it. Returns what `last` returned, or
+    /// Releases the row of `serial`, after `last` has read it. Returns what `last` returned, or
     /// `None` where the row was released before.
     #[inline]
     fn release<R: Record, T>(

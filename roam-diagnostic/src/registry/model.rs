@@ -88,7 +88,7 @@ impl RegionMemory for Outside {
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let slot = registry().unwrap().slots::<ModelRecord>().get(0).unwrap();
-        // Of the passes before and after a row the reader looks at the sequence alone.
+        // Of the passes before and after a row the reader uses the sequence alone.
         let is_row = self.0.replace(self.0.get() + 1) % 3 == 1;
         for (index, word) in buffer.chunks_exact_mut(8).enumerate() {
             let at = offset as usize + index * 8;
@@ -186,8 +186,8 @@ fn threads_never_have_the_same_slot() {
             [second, third]
         };
         let other = thread::spawn(take_turns);
-        let kept = [take_turns(), other.join().unwrap()];
-        let slots = kept
+        let claimed = [take_turns(), other.join().unwrap()];
+        let slots = claimed
             .as_flattened()
             .iter()
             .map(|request| request.serial().slot());

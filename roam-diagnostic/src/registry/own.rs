@@ -57,7 +57,7 @@ pub fn rows() -> Rows {
     })
 }
 
-/// The arguments of a request, where they are kept and the request has not ended.
+/// The arguments of a request, where they are recorded and the request has not ended.
 pub fn arguments(row: &RequestRecord) -> Option<String> {
     let serial = Serial(row.serial);
     let registry = existing_registry()?;

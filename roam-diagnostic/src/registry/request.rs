@@ -45,7 +45,7 @@ pub struct RequestStart<'a> {
     pub kind: RequestKind,
     /// Payload bytes.
     pub payload_bytes: u64,
-    /// Its arguments for people; kept up to 64 characters.
+    /// Its arguments for people; cut at 64 characters.
     pub arguments: Option<&'a str>,
     /// The incoming request whose handler makes this call, [`Request::NONE`] where that is not known.
     pub parent: Request,
@@ -143,7 +143,7 @@ impl Request {
     }
 
     /// As [`Self::advance`], for a phase that follows the one before at once: that it began when that one
-    /// did is true, and needs no look at the clock.
+    /// did is true, and takes no clock reading.
     #[inline]
     pub fn advance_at_once(self, phase: Phase) {
         self.advance_within(phase, |_, word| word.elapsed_us());
@@ -294,7 +294,7 @@ impl Request {
         let phase: &AtomicU64 = slot.u64(offset_of!(RequestRecord, phase));
         let mut current = phase.load(Ordering::Acquire);
         loop {
-            // Between this look at the sequence and the exchange the slot may be released and
+            // Between this read of the sequence and the exchange the slot may be released and
             // claimed again; the exchange fails then, because the word has changed.
             let sequence = slot
                 .u64(offset_of!(RequestRecord, sequence))
@@ -341,7 +341,7 @@ fn store_arguments(registry: &Registry, serial: Serial, arguments: &str) -> u32 
     )
 }
 
-/// The arguments as far as they are kept; an ellipsis stands for what is left out.
+/// The arguments, cut at the limit; an ellipsis marks the cut.
 fn cut(arguments: &str) -> Cow<'_, str> {
     match arguments.char_indices().nth(ARGUMENTS_CHARS) {
         None => Cow::Borrowed(arguments),

@@ -1,13 +1,12 @@
-//! How much of a registry is read and kept. Whoever writes one may claim, and have, more than a reader has
-//! memory and time for.
+//! How much of a registry is read. A target may claim, and have, more than a reader has memory and time for.
 
 use roam_trace_common::limits;
 use roam_trace_common::registry::{FLAG_ARGUMENTS, HeaderRecord, Table};
 
-/// What may still be read and kept. Registries of one process share one.
+/// What may still be read. The registries of a process share one budget.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
-    /// Rows and names that are kept. Of requests and channels, the oldest.
+    /// Rows and names; of requests and channels, the oldest.
     pub rows: usize,
     /// Rows of connections among them.
     pub connections: usize,
@@ -15,11 +14,11 @@ pub struct Budget {
     pub channels: usize,
     /// Names among them.
     pub names: usize,
-    /// Requests of which the arguments are kept.
+    /// Requests whose arguments are read.
     pub arguments: usize,
-    /// Slots that are looked at.
+    /// Slots that are scanned.
     pub slots: usize,
-    /// Rows that are looked at again because they changed meanwhile.
+    /// Rows that are read again because they changed meanwhile.
     pub retries: usize,
 }
 
@@ -88,7 +87,7 @@ impl Budget {
             arguments: with_arguments
                 .map(|header| slots(header, Table::Requests))
                 .sum(),
-            // Connections are looked at twice.
+            // Connections are scanned twice.
             slots: requests + 2 * connections + channels,
             retries: requests + 2 * connections + channels,
         }
@@ -115,88 +114,9 @@ impl Budget {
     }
 }
 
-/// What there was besides what was kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Rows of connections.
-    pub connections: u64,
-    /// Rows of requests, younger ones.
-    pub requests: u64,
-    /// Rows of channels, younger ones.
-    pub channels: u64,
-    /// Names.
-    pub names: u64,
-    /// Requests of which the arguments were.
-    pub arguments: u64,
-    /// Slots that were not looked at, or not once more where they changed meanwhile.
-    pub slots: u64,
-}
-
-impl LeftOut {
-    /// Whether everything was kept.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-/// One part in so many of the rows that are kept: as much more is taken before the youngest are dropped.
-const SPARE: usize = 8;
-
-/// Keeps the oldest rows of all that it is given.
-pub(super) struct Oldest<R> {
-    rows: Vec<R>,
-    room: usize,
-    /// When, and then the serial: what is kept is the same at every look.
-    began: fn(&R) -> (u64, u64),
-    left_out: u64,
-}
-
-impl<R> Oldest<R> {
-    /// Of `most` rows at the most there is room for so many.
-    pub(super) fn new(most: usize, room: usize, began: fn(&R) -> (u64, u64)) -> Self {
-        Self {
-            rows: Vec::with_capacity(most.min(room + room / SPARE)),
-            room,
-            began,
-            left_out: 0,
-        }
-    }
-
-    pub(super) fn push(&mut self, row: R) {
-        self.rows.push(row);
-        // Not for every row: it looks at all of them.
-        if self.rows.len() >= self.room + self.room / SPARE {
-            self.drop_youngest();
-        }
-    }
-
-    fn drop_youngest(&mut self) {
-        if self.rows.len() > self.room {
-            self.rows.select_nth_unstable_by_key(self.room, self.began);
-            self.left_out += (self.rows.len() - self.room) as u64;
-            self.rows.truncate(self.room);
-        }
-    }
-
-    /// The rows that were kept, in no order, and how many were not.
-    pub(super) fn finish(mut self) -> (Vec<R>, u64) {
-        self.drop_youngest();
-        self.rows.shrink_to_fit();
-        (self.rows, self.left_out)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn check(room: usize, rows: &[u64], kept: &[u64], left_out: u64) {
-        let mut oldest = Oldest::new(rows.len(), room, |row| (*row, 0));
-        rows.iter().for_each(|row| oldest.push(*row));
-        let (mut rows, left) = oldest.finish();
-        rows.sort_unstable();
-        assert_eq!((&*rows, left), (kept, left_out));
-    }
 
     fn check_division(rows: usize, needs: &[usize], shares: &[usize]) {
         let [whole, needs] = [&[rows][..], needs].map(|rows| {
@@ -231,15 +151,5 @@ mod tests {
             Budget::of_rows(3 * limits::SHOWN_ROWS).slots,
             3 * whole.slots
         );
-    }
-
-    #[test]
-    fn the_oldest_are_kept() {
-        check(3, &[], &[], 0);
-        check(3, &[5, 1, 3], &[1, 3, 5], 0);
-        check(3, &[9, 8, 7, 6, 5, 4], &[4, 5, 6], 3);
-        check(3, &[1, 2, 3, 4, 5], &[1, 2, 3], 2);
-        check(3, &[4, 4, 4, 4, 1], &[1, 4, 4], 2);
-        check(0, &[1, 2], &[], 2);
     }
 }

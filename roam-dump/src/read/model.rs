@@ -1,12 +1,14 @@
-//! The reader on memory that loom looks after.
+//! The scan of memory made of loom's atomics.
 
 use roam_trace_common::registry::{
     ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
 };
 
-use super::{Budget, Reader, RegionMemory, Row};
+use super::budget::Budget;
+use super::memory::RegionMemory;
+use super::scan::{Row, Scan};
 
-/// The live rows of a table of `slots` slots that begins at offset 0, as one look of the reader finds them.
+/// The live rows of a table of `slots` slots that begins at offset 0, as one scan finds them.
 pub fn rows<R: Row>(memory: &impl RegionMemory, table: Table, slots: u32) -> Vec<R> {
     let table_record = TableRecord {
         offset: 0,
@@ -26,12 +28,11 @@ pub fn rows<R: Row>(memory: &impl RegionMemory, table: Table, slots: u32) -> Vec
         created_ns: 1,
         tables: [table_record; Table::ALL.len()],
     };
-    let mut reader = Reader::new(memory, header, Budget::default());
-    reader.pauses = 0;
+    let mut scan = Scan::new(memory, header, Budget::default());
+    scan.pauses = 0;
     let mut rows = Vec::new();
-    reader
-        .for_each_row::<R>(table, |row| rows.push(*row))
+    scan.for_each_row::<R>(table, |row| rows.push(*row))
         .unwrap();
-    assert_eq!(reader.refused, 0);
+    assert_eq!(scan.invalid, 0);
     rows
 }

@@ -4,7 +4,11 @@ use std::io;
 
 use roam_diagnostic::registry::own::{self, OwnRegion};
 
-use super::{Budget, Image, ReadError, RegionMemory, read_within};
+use super::budget::Budget;
+use super::header::ReadError;
+use super::image::Image;
+use super::memory::RegionMemory;
+use super::tables::read_within;
 
 impl RegionMemory for OwnRegion {
     fn bytes(&self) -> io::Result<u64> {
@@ -22,7 +26,7 @@ impl RegionMemory for OwnRegion {
 ///
 /// # Errors
 ///
-/// As [`read`]; not expected of one's own memory.
+/// As [`read`](super::read); not expected of one's own memory.
 pub fn read_own() -> Option<Result<Image, ReadError>> {
     own::region().map(|region| read_within(&region, &mut Budget::of_rows(u32::MAX)))
 }

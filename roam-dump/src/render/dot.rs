@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::io;
 
-use super::graph::Line;
-use crate::wait::{Confidence, Deadlock, WaitGraph};
+use super::node::Line;
+use crate::model::{Confidence, Deadlock, WaitGraph};
 
 /// Writes the graph in the DOT language. Arrows go from what waits to what it waits for; dashed ones are not
 /// certain, and what is at the bottom is red.
@@ -21,10 +21,10 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
         .iter()
         .flat_map(|root| root.nodes.iter().copied())
         .collect();
-    for (place, node) in (0..).zip(&graph.nodes) {
-        let is_bottom = bottom.contains(&place);
+    for (index, node) in (0..).zip(&graph.nodes) {
+        let is_bottom = bottom.contains(&index);
         let line = Line { node, is_bottom }.to_string();
-        writeln!(out, "  n{place} [label=\"{}\"];", escaped(&line))?;
+        writeln!(out, "  n{index} [label=\"{}\"];", escaped(&line))?;
     }
     for root in &graph.roots {
         let style = match root.deadlock {
@@ -46,7 +46,7 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
             "  n{} -> n{} [style={style}, tooltip=\"{}\"];",
             edge.from,
             edge.to,
-            escaped(edge.ground.as_str())
+            escaped(edge.basis.as_str())
         )?;
     }
     writeln!(out, "}}")

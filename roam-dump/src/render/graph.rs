@@ -1,18 +1,13 @@
 //! The wait graph as text: a tree for every root blocker, what waits below what
 //! it waits for.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
+use std::collections::HashSet;
 use std::io;
 
-use roam_trace_common::event::Phase;
-
-use super::text::Options;
-use crate::duration::Age;
-use crate::wait::{Deadlock, Node, NodeKind, Root, WaitGraph};
-
-/// Lines that differ in nothing but their age are shown that often.
-const ALIKE: usize = 3;
+use super::group::RowGroups;
+use super::layout::Options;
+use super::node::Line;
+use crate::model::{Deadlock, Node, NodeKind, Root, WaitGraph};
 
 /// Writes the graph.
 ///
@@ -26,17 +21,17 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) ->
         return writeln!(out, "  (none)");
     }
     let mut tree = Tree::new(graph, options);
-    let mut alike = Alike::default();
+    let mut groups = RowGroups::default();
     for root in &graph.roots {
         let is_shown = match (root.deadlock, root.nodes.as_slice()) {
-            (None, &[place]) => alike.count(place, tree.node(place), root.oldest_us),
+            (None, &[node]) => groups.count(node, tree.node(node), root.oldest_us),
             _ => true,
         };
         if is_shown {
             tree.root(out, root)?;
         }
     }
-    for line in alike.rest(graph) {
+    for line in groups.rest(graph) {
         writeln!(out, "  {line}")?;
     }
     Ok(())
@@ -55,86 +50,6 @@ pub fn root_line(graph: &WaitGraph) -> Option<String> {
     })
 }
 
-/// Counts lines that look the same, so that a thousand of them do not fill the screen.
-#[derive(Default)]
-struct Alike {
-    order: Vec<Looks>,
-    seen: HashMap<Looks, Group>,
-}
-
-/// How a node looks but for its age. Names are told apart by where they are kept, since the graph keeps each
-/// name of a process once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Looks {
-    Call(u32, *const u8, Option<*const u8>),
-    Handler(u32, *const u8, Phase),
-    Driver(u32, u64),
-    Process(u32),
-}
-
-impl Looks {
-    fn of(node: &Node) -> Self {
-        let pid = node.process.pid;
-        match &node.kind {
-            NodeKind::Call {
-                method, made_by, ..
-            } => Self::Call(
-                pid,
-                method.as_ptr(),
-                made_by.as_ref().map(|name| name.as_ptr()),
-            ),
-            NodeKind::Handler { method, phase, .. } => Self::Handler(pid, method.as_ptr(), *phase),
-            NodeKind::Driver { connection, .. } => Self::Driver(pid, *connection),
-            NodeKind::Process => Self::Process(pid),
-        }
-    }
-}
-
-#[derive(Default)]
-struct Group {
-    nodes: usize,
-    /// Of those that are not shown.
-    oldest_us: u64,
-    example: u32,
-}
-
-impl Alike {
-    /// Whether to show the node.
-    fn count(&mut self, place: u32, node: &Node, age_us: u64) -> bool {
-        let looks = Looks::of(node);
-        let group = self.seen.entry(looks).or_insert_with(|| {
-            self.order.push(looks);
-            Group {
-                example: place,
-                ..Group::default()
-            }
-        });
-        group.nodes += 1;
-        if group.nodes > ALIKE {
-            group.oldest_us = age_us.max(group.oldest_us);
-        }
-        group.nodes <= ALIKE
-    }
-
-    /// What was not shown: how it looks, how often, and the oldest.
-    fn rest(self, graph: &WaitGraph) -> Vec<String> {
-        self.order
-            .iter()
-            .map(|looks| &self.seen[looks])
-            .filter(|group| group.nodes > ALIKE)
-            .map(|group| {
-                let node = &graph.nodes[group.example as usize];
-                format!(
-                    "… and {} more: {}, the longest {}",
-                    group.nodes - ALIKE,
-                    Signature(node),
-                    Age(group.oldest_us)
-                )
-            })
-            .collect()
-    }
-}
-
 /// What waits for each node, oldest first.
 struct Tree<'a> {
     graph: &'a WaitGraph,
@@ -143,7 +58,7 @@ struct Tree<'a> {
     waiters: Vec<Vec<u32>>,
     shown: HashSet<u32>,
     /// The deadlock that is being shown: its members stand below its heading and nowhere else.
-    circle: HashSet<u32>,
+    cycle: HashSet<u32>,
 }
 
 impl<'a> Tree<'a> {
@@ -164,7 +79,7 @@ impl<'a> Tree<'a> {
             is_bottom,
             waiters,
             shown: HashSet::new(),
-            circle: HashSet::new(),
+            cycle: HashSet::new(),
         }
     }
 
@@ -188,9 +103,9 @@ impl<'a> Tree<'a> {
         };
         writeln!(out, "  {warning}{heading}{warning:#}")?;
         self.shown.extend(&root.nodes);
-        self.circle.extend(&root.nodes);
+        self.cycle.extend(&root.nodes);
         self.lines(out, &root.nodes, "  ", true)?;
-        self.circle.clear();
+        self.cycle.clear();
         Ok(())
     }
 
@@ -207,17 +122,17 @@ impl<'a> Tree<'a> {
         indent: &str,
         are_members: bool,
     ) -> io::Result<()> {
-        let mut alike = Alike::default();
-        let kept: Vec<u32> = nodes
+        let mut groups = RowGroups::default();
+        let shown: Vec<u32> = nodes
             .iter()
             .copied()
             .filter(|&node| {
                 let line = self.node(node);
-                are_members || alike.count(node, line, line.age_us)
+                are_members || groups.count(node, line, line.age_us)
             })
             .collect();
-        let rest = alike.rest(self.graph);
-        let mut left = kept.len() + rest.len();
+        let rest = groups.rest(self.graph);
+        let mut left = shown.len() + rest.len();
         let mut branch = || {
             left -= 1;
             if left == 0 {
@@ -226,7 +141,7 @@ impl<'a> Tree<'a> {
                 ("├─", "│  ")
             }
         };
-        for node in kept {
+        for node in shown {
             let (mark, deeper) = branch();
             let line = Line {
                 node: self.node(node),
@@ -247,12 +162,12 @@ impl<'a> Tree<'a> {
     }
 
     /// What to show below a node. A handler that waits in a call stands in the call's line, so what waits
-    /// for the handler comes in its place.
+    /// for the handler comes in its node.
     fn waiting_for(&self, node: u32) -> Vec<u32> {
         let is_call = matches!(self.node(node).kind, NodeKind::Call { .. });
         let mut waiting = Vec::new();
         for &waiter in &self.waiters[node as usize] {
-            if self.circle.contains(&waiter) {
+            if self.cycle.contains(&waiter) {
                 continue;
             }
             if is_call && matches!(self.node(waiter).kind, NodeKind::Handler { .. }) {
@@ -281,55 +196,4 @@ fn deadlock_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
             "DEADLOCK, likely ({names}): in each of these processes a handler waits in a call to another of them"
         ),
     })
-}
-
-/// A node in one line.
-pub(super) struct Line<'a> {
-    pub(super) node: &'a Node,
-    /// Whether it waits for nothing: what others wait for stands above them.
-    pub(super) is_bottom: bool,
-}
-
-impl fmt::Display for Line<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.node;
-        write!(f, "{}", Signature(node))?;
-        match &node.kind {
-            NodeKind::Call { .. } | NodeKind::Handler { .. } => write!(f, " {}", Age(node.age_us))?,
-            NodeKind::Driver { .. } | NodeKind::Process => {}
-        }
-        let is_driver = matches!(node.kind, NodeKind::Driver { .. });
-        match &node.text {
-            Some(text) if self.is_bottom || is_driver => write!(f, ": {text}"),
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A node without what grows with time.
-struct Signature<'a>(&'a Node);
-
-impl fmt::Display for Signature<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.0;
-        write!(f, "{} ", node.process)?;
-        match &node.kind {
-            NodeKind::Call {
-                method, made_by, ..
-            } => {
-                let made_by = made_by.as_deref().unwrap_or("(parent unknown)");
-                write!(f, "{made_by} → {method}")
-            }
-            NodeKind::Handler { method, phase, .. } => {
-                let phase = match phase {
-                    Phase::Received => "received",
-                    Phase::Responding => "responding",
-                    _ => "running",
-                };
-                write!(f, "{method} {phase}")
-            }
-            NodeKind::Driver { name, .. } => write!(f, "connection {name}"),
-            NodeKind::Process => f.write_str("process"),
-        }
-    }
 }

@@ -1,8 +1,8 @@
-//! The dump as JSON: the fields of [`crate::snapshot`] in their order.
+//! The dump as JSON: the fields of [`crate::model`] in their order.
 
 use std::io;
 
-use crate::snapshot::Dump;
+use crate::model::Dump;
 
 /// Writes the dump as one JSON object and a line break.
 ///

@@ -7,11 +7,10 @@ use std::io;
 
 use roam_trace_common::event::Direction;
 
-use super::text::{
-    ChannelLine, ConnectionLine, Options, RULE, render_window, request_lines, section, sources,
-    time,
-};
-use crate::snapshot::{Dump, Snapshot};
+use super::layout::{Options, RULE, section, sources, time};
+use super::row::{ChannelLine, ConnectionLine, request_lines};
+use super::window;
+use crate::model::{Dump, Snapshot};
 
 /// Writes everything but the wait graph.
 ///
@@ -77,7 +76,7 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
     for snapshot in &dump.processes {
         if let Some(window) = &snapshot.window {
             let of = format!(" OF {}", snapshot.process);
-            render_window(out, window, &of, options)?;
+            window::render(out, window, &of, options)?;
         }
     }
     writeln!(out, "{RULE}")

@@ -444,7 +444,7 @@ impl World {
             return;
         };
         let image = image.unwrap();
-        assert_eq!((image.torn, image.refused), (0, 0));
+        assert_eq!((image.torn, image.invalid), (0, 0));
         let requests: HashMap<_, _> = image
             .requests
             .iter()

@@ -1,10 +1,11 @@
 //! Looks at the registry.
 
+use roam_dump::decode::from_registry;
 use std::time::{Duration, Instant};
 
 use roam_diagnostic::clock;
+use roam_dump::model::{Channel, Connection, Process, Request, Snapshot};
 use roam_dump::read::read_own;
-use roam_dump::snapshot::{Channel, Connection, Process, Request, Snapshot};
 
 /// How long a test waits for a row to change.
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -16,7 +17,7 @@ pub(crate) fn snapshot() -> Snapshot {
         name: "test".to_owned(),
     };
     let mut image = read_own().expect("something was recorded").unwrap();
-    let snapshot = Snapshot::from_registry(process, &mut image, clock::now_ns());
+    let snapshot = from_registry(process, &mut image, clock::now_ns());
     assert_eq!(snapshot.gaps, []);
     snapshot
 }

@@ -9,8 +9,8 @@ use std::io::Write;
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use caps::Capability;
+use roam_dump::model::Process;
 use roam_dump::read::Image;
-use roam_dump::snapshot::Process;
 use roam_trace_common::event::PROBES;
 use roam_trace_common::registry::Table;
 
@@ -286,12 +286,12 @@ fn registry(image: &Image) -> Finding {
             ),
         );
     }
-    if image.torn + image.refused > 0 {
+    if image.torn + image.invalid > 0 {
         return Finding::todo(
             "registry",
             format!(
                 "{} rows stayed half written and {} make no sense: the program's memory may be damaged",
-                image.torn, image.refused
+                image.torn, image.invalid
             ),
         );
     }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use roam_dump::model::WaitGraph;
+use roam_dump::model::{Dump, Gap, Process, SCHEMA_VERSION, Snapshot, Source as Rows};
 use roam_dump::read::{Budget, Image};
 use roam_dump::render::{dot, graph, json, text};
-use roam_dump::snapshot::{Dump, Gap, Process, SCHEMA_VERSION, Snapshot, Source as Rows};
-use roam_dump::wait::WaitGraph;
 use roam_trace_common::event::{TargetEnd, TrafficValue};
 use roam_trace_common::limits;
 

@@ -110,7 +110,7 @@ fn count(reading: &Reading) -> Counts {
             }
         }
         counts.channels += image.channels.len();
-        counts.are_least |= !image.left_out.is_nothing();
+        counts.are_least |= !image.truncated.is_nothing();
     }
     counts
 }

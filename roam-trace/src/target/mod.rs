@@ -22,8 +22,8 @@ use std::time::Duration;
 use clock::Clock;
 use proc::Process;
 use program::{ProbedBinary, Probes};
+use roam_dump::model;
 use roam_dump::read::{self, Budget, Image, ReadError, RegionMemory};
-use roam_dump::snapshot;
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
 use sockets::SocketLister;
 
@@ -90,8 +90,8 @@ impl Target {
     }
 
     /// What a snapshot calls it.
-    pub fn label(&self) -> snapshot::Process {
-        snapshot::Process {
+    pub fn label(&self) -> model::Process {
+        model::Process {
             pid: self.pid(),
             name: self.process.name().to_owned(),
         }

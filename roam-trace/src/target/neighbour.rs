@@ -9,8 +9,9 @@ use std::io;
 use std::net::SocketAddr;
 
 use nix::sys::socket::{getsockopt, sockopt};
-use roam_dump::snapshot;
-use roam_dump::wait::{Life, Neighbour, Peer, ProcessFacts, Via};
+use roam_dump::analysis::{Neighbour, Peer, ProcessFacts, Via};
+use roam_dump::decode::printable;
+use roam_dump::model::ProcessState;
 use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
@@ -229,7 +230,7 @@ impl<'a> Search<'a> {
                 Some(dead) => {
                     self.others
                         .entry(dead)
-                        .or_insert_with(|| other_facts(dead, Life::Dead, String::new()));
+                        .or_insert_with(|| other_facts(dead, ProcessState::Dead, String::new()));
                     self.join(held.pid, dead, held.via, Some(holder));
                 }
                 None => self.join(held.pid, holder, held.via, None),
@@ -287,7 +288,7 @@ impl<'a> Search<'a> {
             .iter()
             .map(|looked| ProcessFacts {
                 process: looked.target.label(),
-                life: looked.target.process.life(),
+                state: looked.target.process.life(),
                 threads: looked.target.process.thread_states(),
                 are_ties_known: looked.is_known,
                 untraced: None,
@@ -365,7 +366,7 @@ fn dead_peer(held: Held, holder: u32) -> Option<u32> {
 fn other_process(pid: u32) -> ProcessFacts {
     let target = match Target::find(pid) {
         Ok(target) => target,
-        Err(error) => return other_facts(pid, Life::Alive, error.to_string()),
+        Err(error) => return other_facts(pid, ProcessState::Alive, error.to_string()),
     };
     let reason = match target.has_registry() {
         Ok(true) => "name it with -p, or use --all".to_owned(),
@@ -399,14 +400,14 @@ fn is_dead(pid: u32) -> bool {
     )
 }
 
-fn other_facts(pid: u32, life: Life, untraced: String) -> ProcessFacts {
+fn other_facts(pid: u32, life: ProcessState, untraced: String) -> ProcessFacts {
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     ProcessFacts {
-        process: snapshot::Process {
+        process: roam_dump::model::Process {
             pid,
-            name: snapshot::printable(name.trim_ascii_end()),
+            name: printable(name.trim_ascii_end()),
         },
-        life,
+        state: life,
         threads: BTreeMap::new(),
         are_ties_known: false,
         untraced: Some(untraced),

@@ -14,8 +14,8 @@ use std::path::Path;
 use caps::Capability;
 use procfs::FromRead;
 use procfs::process::{Stat, StatFlags};
-use roam_dump::snapshot::printable;
-use roam_dump::wait::Life;
+use roam_dump::decode::printable;
+use roam_dump::model::ProcessState;
 use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
@@ -91,21 +91,21 @@ impl Process {
 
     /// Whether it still runs.
     pub fn is_alive(&self) -> bool {
-        self.life() != Life::Dead
+        self.life() != ProcessState::Dead
     }
 
     /// Whether it can do anything.
-    pub fn life(&self) -> Life {
+    pub fn life(&self) -> ProcessState {
         match self.stat() {
             Ok(stat) => match stat.state {
-                'T' | 't' => Life::Stopped,
-                'Z' | 'X' => Life::Dead,
-                _ => Life::Alive,
+                'T' | 't' => ProcessState::Stopped,
+                'Z' | 'X' => ProcessState::Dead,
+                _ => ProcessState::Alive,
             },
             Err(error) => match Errno::from_io_error(&error) {
-                Some(Errno::SRCH | Errno::NOENT) => Life::Dead,
+                Some(Errno::SRCH | Errno::NOENT) => ProcessState::Dead,
                 // That this process may open no more files is no sign of anybody's end.
-                _ => Life::Alive,
+                _ => ProcessState::Alive,
             },
         }
     }

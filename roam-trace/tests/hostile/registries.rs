@@ -92,7 +92,7 @@ fn another_process_loses_nothing() {
         process.unwrap()["gaps"].as_array().unwrap().clone()
     };
     assert_eq!(gaps(&honest), [] as [serde_json::Value; 0]);
-    assert!(gaps(&full).iter().any(|gap| gap["gap"] == "left_out"));
+    assert!(gaps(&full).iter().any(|gap| gap["gap"] == "truncated"));
 }
 
 #[test]

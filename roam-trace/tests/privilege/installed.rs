@@ -13,10 +13,10 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The capabilities that the README puts on the file.
+/// The capabilities that docs/privileges.md puts on the file.
 fn advised() -> String {
-    let readme = fs::read_to_string(repository().join("README.md")).unwrap();
-    let line = readme
+    let page = fs::read_to_string(repository().join("docs/privileges.md")).unwrap();
+    let line = page
         .lines()
         .find_map(|line| line.strip_prefix("$ sudo setcap "))
         .unwrap();
@@ -54,14 +54,14 @@ fn the_advised_capabilities_are_enough_and_none_is_too_many() {
     };
     assert_eq!(check(&advised), (0, 0));
     let names: Vec<_> = advised.trim_end_matches("=ep").split(',').collect();
-    for left_out in &names {
+    for truncated in &names {
         let rest: Vec<_> = names
             .iter()
-            .filter(|name| *name != left_out)
+            .filter(|name| *name != truncated)
             .copied()
             .collect();
         let done = check(&format!("{}=ep", rest.join(",")));
-        assert_ne!(done, (0, 0), "{left_out} is not needed");
+        assert_ne!(done, (0, 0), "{truncated} is not needed");
     }
     assert_eq!(check(""), (3, 3));
 }

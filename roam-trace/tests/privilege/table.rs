@@ -1,4 +1,5 @@
-//! The table in the README: who can do what. It is true of Linux 6.6 and later, which have uprobe_multi.
+//! The table in docs/privileges.md: which command works with which capabilities. It holds on Linux 6.6 and
+//! later, which have uprobe_multi.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -12,8 +13,8 @@ use crate::user::{OTHER, TARGET, target, with_capabilities};
 const WRITE: &str = "ROAM_TRACE_WRITE_PRIVILEGES";
 
 const BEGIN: &str =
-    "<!-- What roam-trace/tests/privilege found; ROAM_TRACE_WRITE_PRIVILEGES=1 rewrites it. -->\n";
-const END: &str = "<!-- end of what it found -->\n";
+    "<!-- Written by roam-trace/tests/privilege when ROAM_TRACE_WRITE_PRIVILEGES=1. -->\n";
+const END: &str = "<!-- End of the generated table. -->\n";
 
 /// As people write them, and for `setpriv`.
 const CAPABILITIES: [(&str, &str); 7] = [
@@ -35,7 +36,7 @@ const CAPABILITIES: [(&str, &str); 7] = [
     ("all", "all"),
 ];
 
-const USERS: [(&str, u32); 2] = [("one's own", TARGET), ("another's", OTHER)];
+const USERS: [(&str, u32); 2] = [("the same user", TARGET), ("another user", OTHER)];
 
 /// What is tried, and the column's title.
 const COMMANDS: [(&str, &[&str]); 3] = [
@@ -87,7 +88,7 @@ fn try_all(target: &Fixture) -> Vec<[Cell; 3]> {
 
 fn markdown(rows: &[[Cell; 3]]) -> String {
     let mut messages: Vec<&str> = Vec::new();
-    let mut text = "| capabilities | processes |".to_owned();
+    let mut text = "| capabilities | processes of |".to_owned();
     for (title, _) in COMMANDS {
         write!(text, " {title} |").unwrap();
     }
@@ -102,7 +103,7 @@ fn markdown(rows: &[[Cell; 3]]) -> String {
                 text += " yes |";
                 continue;
             }
-            let but = if cell.dumped { "registry alone" } else { "no" };
+            let but = if cell.dumped { "registry only" } else { "no" };
             write!(text, " {but}: status {}", cell.status).unwrap();
             for message in &cell.messages {
                 let known = messages.iter().position(|known| known == message);
@@ -126,7 +127,7 @@ fn markdown(rows: &[[Cell; 3]]) -> String {
 /// Fails where two distributions differ; then the table needs to tell them apart.
 #[test]
 #[ignore = "needs root: changes users, capabilities and settings of the kernel's"]
-fn the_readme_says_who_can_do_what() {
+fn the_documented_table_is_true() {
     let settings = Settings::to_be_restored();
     let target = target("hang");
     let found = DISTRIBUTIONS.map(|(name, values)| {
@@ -138,9 +139,9 @@ fn the_readme_says_who_can_do_what() {
     for (distribution, other) in others {
         assert_eq!(other, expected, "{distribution}");
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../README.md");
-    let readme = std::fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).unwrap();
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/privileges.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = page.split_once(BEGIN).unwrap();
     let (table, after) = rest.split_once(END).unwrap();
     if std::env::var_os(WRITE).is_some() {
         std::fs::write(path, format!("{before}{BEGIN}{expected}{END}{after}")).unwrap();

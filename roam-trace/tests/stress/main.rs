@@ -148,7 +148,7 @@ impl Reader {
     fn check(&mut self, image: &Image) {
         self.reads += 1;
         self.torn += image.torn;
-        assert_eq!(image.refused, 0);
+        assert_eq!(image.invalid, 0);
         let types: Vec<_> = content::TYPES.iter().map(|name| name.as_bytes()).collect();
         assert!(types.starts_with(&image.types.iter().map(Vec::as_slice).collect::<Vec<_>>()));
         for row in image.connections.values() {

@@ -1,6 +1,7 @@
 //! From the bytes of a registry to what is printed: whatever they are, that ends, and steers no terminal.
 #![no_main]
 
+use roam_dump::decode::from_registry;
 use std::io;
 
 use jiff::Timestamp;
@@ -8,8 +9,8 @@ use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
 use roam_dump::read::{Budget, read, read_connections};
 use roam_dump::render::{json, text};
-use roam_dump::snapshot::{Dump, Process, SCHEMA_VERSION, Snapshot};
-use roam_dump::wait::{Facts, STUCK_US, explain};
+use roam_dump::model::{Dump, Process, SCHEMA_VERSION, Snapshot};
+use roam_dump::analysis::{Facts, STUCK_US, explain};
 use roam_trace_common::registry::Table;
 use roam_trace_fuzz::region::Shifting;
 
@@ -30,7 +31,7 @@ fuzz_target!(|input: &[u8]| {
         pid: 1,
         name: "hostile".into(),
     };
-    let mut processes = vec![Snapshot::from_registry(process, &mut image, NOW_NS)];
+    let mut processes = vec![from_registry(process, &mut image, NOW_NS)];
     let explained = explain(&mut processes, &Facts::default(), STUCK_US);
     let dump = Dump {
         schema_version: SCHEMA_VERSION,

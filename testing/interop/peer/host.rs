@@ -1,48 +1,15 @@
-//! What a peer process keeps: its sockets, its links and the state that handlers share. Knows no
-//! scenario.
+//! What a peer process keeps: its sockets and the state that handlers share. Opens no link.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use roam_session::{
-    ConnectionError, ConnectionHandle, ForwardingDispatcher, HandshakeConfig, IncomingConnection,
-    IncomingConnections, LateBoundForwarder, LateBoundHandle, Role, RoutedDispatcher,
-    ServiceDispatcher, accept_framed, initiate_framed,
-};
-use roam_stream::CobsFramed;
-use roam_wire::{Metadata, MetadataValue};
-use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc};
+use roam_session::{ConnectionHandle, LateBoundHandle};
+use tokio::net::UnixStream;
+use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::task::JoinHandle;
 
-use crate::opaque::OpaqueDispatcher;
-use crate::service::{ControlDispatcher, PeerDispatcher, Service};
-use crate::wire;
-
-/// A transcript that one task writes and another waits for.
-pub struct Mailbox {
-    sender: mpsc::UnboundedSender<Vec<String>>,
-    receiver: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<String>>>,
-}
-
-impl Mailbox {
-    fn new() -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        Self {
-            sender,
-            receiver: tokio::sync::Mutex::new(receiver),
-        }
-    }
-
-    pub fn put(&self, transcript: Vec<String>) {
-        let _ = self.sender.send(transcript);
-    }
-
-    pub async fn take(&self) -> Vec<String> {
-        self.receiver.lock().await.recv().await.unwrap_or_default()
-    }
-}
+use crate::transcript::Mailbox;
 
 /// One per process.
 pub struct Host {
@@ -50,7 +17,8 @@ pub struct Host {
     gate: Semaphore,
     holding: AtomicU32,
     finished: AtomicU32,
-    flaky: tokio::sync::Mutex<Vec<JoinHandle<()>>>,
+    /// Serves the socket that comes and goes, while it is there.
+    pub flaky: AsyncMutex<Option<JoinHandle<()>>>,
     armed: Mutex<String>,
     pub outcomes: Mailbox,
 }
@@ -62,7 +30,7 @@ impl Host {
             gate: Semaphore::new(0),
             holding: AtomicU32::new(0),
             finished: AtomicU32::new(0),
-            flaky: tokio::sync::Mutex::default(),
+            flaky: AsyncMutex::default(),
             armed: Mutex::default(),
             outcomes: Mailbox::new(),
         })
@@ -100,80 +68,14 @@ impl Host {
         (self.holding.load(Ordering::SeqCst) - finished, finished)
     }
 
-    /// Serves the ordinary and the victim socket for ever.
-    pub async fn serve(self: Arc<Self>) -> std::io::Result<()> {
-        let ordinary = UnixListener::bind(self.socket(""))?;
-        let victims = UnixListener::bind(self.socket(".victim"))?;
-        println!("ready");
-        loop {
-            tokio::select! {
-                stream = ordinary.accept() => {
-                    let (stream, host) = (stream?.0, self.clone());
-                    tokio::spawn(async move { Link::open(host, stream, Role::Acceptor).await });
-                }
-                stream = victims.accept() => {
-                    let script = std::mem::take(&mut *self.armed.lock().expect("never poisoned"));
-                    let (stream, host) = (stream?.0, self.clone());
-                    tokio::spawn(async move {
-                        let seen = wire::victim(host.clone(), &script, stream, Role::Acceptor).await;
-                        host.outcomes.put(seen);
-                    });
-                }
-            }
-        }
-    }
-
+    /// Has the next victim run that script.
     pub fn arm_victim(&self, script: String) {
         *self.armed.lock().expect("never poisoned") = script;
     }
 
-    /// Listens at once, so that whoever asked can connect when it has the answer.
-    pub fn arm_raw(self: Arc<Self>, script: String) {
-        let path = self.socket(".raw");
-        let _ = std::fs::remove_file(&path);
-        let listener = UnixListener::bind(path).expect("the raw socket is free");
-        tokio::spawn(async move {
-            if let Ok((stream, _)) = listener.accept().await {
-                let seen = wire::play(&script, stream, Role::Acceptor).await;
-                self.outcomes.put(seen);
-            }
-        });
-    }
-
-    /// Closing drops the listener and cuts every link made through it, as a dying process does.
-    pub async fn flaky(self: &Arc<Self>, open: bool) {
-        let mut tasks = self.flaky.lock().await;
-        for task in tasks.drain(..) {
-            task.abort();
-            let _ = task.await;
-        }
-        let path = self.socket(".flaky");
-        let _ = std::fs::remove_file(&path);
-        if open {
-            let listener = UnixListener::bind(path).expect("the flaky socket is free");
-            tasks.push(tokio::spawn(serve_until_aborted(self.clone(), listener)));
-        }
-    }
-}
-
-async fn serve_until_aborted(host: Arc<Host>, listener: UnixListener) {
-    let mut links = tokio::task::JoinSet::new();
-    while let Ok((stream, _)) = listener.accept().await {
-        let host = host.clone();
-        links.spawn(async move {
-            if let Ok(mut link) = Link::open(host, stream, Role::Acceptor).await {
-                let _guard = AbortOnDrop(link.driver.abort_handle());
-                let _ = (&mut link.driver).await;
-            }
-        });
-    }
-}
-
-struct AbortOnDrop(tokio::task::AbortHandle);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
+    /// What the next victim is to run.
+    pub fn take_armed(&self) -> String {
+        std::mem::take(&mut *self.armed.lock().expect("never poisoned"))
     }
 }
 
@@ -182,11 +84,27 @@ pub struct Node {
     pub host: Arc<Host>,
     root: OnceLock<ConnectionHandle>,
     pub late: LateBoundHandle,
-    listener: tokio::sync::Mutex<Option<JoinHandle<()>>>,
+    listener: AsyncMutex<Option<JoinHandle<()>>>,
     pub callbacks: Mailbox,
 }
 
 impl Node {
+    pub fn new(host: Arc<Host>) -> Arc<Self> {
+        Arc::new(Self {
+            host,
+            root: OnceLock::new(),
+            late: LateBoundHandle::new(),
+            listener: AsyncMutex::default(),
+            callbacks: Mailbox::new(),
+        })
+    }
+
+    /// Tells the handlers of the link, and what listens for its virtual connections.
+    pub async fn begin(&self, root: ConnectionHandle, listener: JoinHandle<()>) {
+        let _ = self.root.set(root);
+        *self.listener.lock().await = Some(listener);
+    }
+
     /// The handle for calling the other side of the link.
     pub fn root(&self) -> ConnectionHandle {
         self.root.get().expect("set before the driver runs").clone()
@@ -197,76 +115,5 @@ impl Node {
             listener.abort();
             let _ = listener.await;
         }
-    }
-
-    async fn listen(self: Arc<Self>, mut incoming: IncomingConnections) {
-        while let Some(connection) = incoming.recv().await {
-            tokio::spawn(self.clone().answer(connection));
-        }
-    }
-
-    /// Does with a virtual connection what its metadata asks for.
-    async fn answer(self: Arc<Self>, connection: IncomingConnection) {
-        let kind = match connection.metadata.first() {
-            Some((key, MetadataValue::String(kind))) if key == "kind" => kind.clone(),
-            _ => String::new(),
-        };
-        let dispatcher: Option<Box<dyn ServiceDispatcher>> = match kind.as_str() {
-            "refuse" => return connection.reject("not today".to_owned(), kind_of("refused")),
-            "inherit" => None,
-            "forward" => Some(Box::new(ForwardingDispatcher::new(self.root()))),
-            "late" => Some(Box::new(LateBoundForwarder::new(self.late.clone()))),
-            _ => Some(Box::new(PeerDispatcher::new(Service {
-                node: self.clone(),
-            }))),
-        };
-        let accepted = connection.accept(kind_of("accepted"), dispatcher).await;
-        if let (Ok(handle), "callback") = (accepted, kind.as_str()) {
-            self.callbacks
-                .put(crate::suite::run("channels", handle).await);
-        }
-    }
-}
-
-/// The metadata of a virtual connection.
-pub fn kind_of(kind: &str) -> Metadata {
-    vec![("kind".to_owned(), MetadataValue::String(kind.to_owned()))]
-}
-
-/// A connection whose driver runs and whose other side can call everything.
-pub struct Link {
-    pub handle: ConnectionHandle,
-    pub driver: JoinHandle<Result<(), ConnectionError>>,
-}
-
-impl Link {
-    pub async fn open(
-        host: Arc<Host>,
-        stream: UnixStream,
-        role: Role,
-    ) -> Result<Self, ConnectionError> {
-        let node = Arc::new(Node {
-            host,
-            root: OnceLock::new(),
-            late: LateBoundHandle::new(),
-            listener: tokio::sync::Mutex::default(),
-            callbacks: Mailbox::new(),
-        });
-        let service = Service { node: node.clone() };
-        let control =
-            RoutedDispatcher::new(ControlDispatcher::new(service.clone()), OpaqueDispatcher);
-        let dispatcher = RoutedDispatcher::new(PeerDispatcher::new(service), control);
-        let framed = CobsFramed::new(stream);
-        let config = HandshakeConfig::default();
-        let (handle, incoming, driver) = match role {
-            Role::Acceptor => accept_framed(framed, config, dispatcher).await?,
-            Role::Initiator => initiate_framed(framed, config, dispatcher).await?,
-        };
-        let _ = node.root.set(handle.clone());
-        *node.listener.lock().await = Some(tokio::spawn(node.clone().listen(incoming)));
-        Ok(Self {
-            handle,
-            driver: tokio::spawn(driver.run()),
-        })
     }
 }

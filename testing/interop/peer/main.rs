@@ -1,21 +1,24 @@
 //! One of two processes that speak roam 0.6 over a unix socket. Built twice, on the published
 //! roam-session and on the drop-in; `cargo xtask interop` compares what all pairings print.
 
+mod handlers;
 mod host;
+mod link;
 mod method_ids;
 mod opaque;
 mod scenario;
+mod server;
 mod service;
 mod suite;
+mod transcript;
+mod victim;
 mod wire;
 
 use anyhow::{Result, bail};
 use tokio::io::AsyncReadExt;
 
+use handlers::ASKED_TO_PANIC;
 use host::Host;
-
-/// What the handler says that is asked to panic; nobody needs to read it on standard error.
-pub const ASKED_TO_PANIC: &str = "asked to panic";
 
 #[tokio::main(worker_threads = 2)]
 async fn main() -> Result<()> {
@@ -26,7 +29,7 @@ async fn main() -> Result<()> {
             let mut until_closed = Vec::new();
             let mut stdin = tokio::io::stdin();
             tokio::select! {
-                served = Host::new(socket.into()).serve() => Ok(served?),
+                served = server::serve(Host::new(socket.into())) => Ok(served?),
                 _ = stdin.read_to_end(&mut until_closed) => Ok(()),
             }
         }
@@ -39,6 +42,7 @@ async fn main() -> Result<()> {
     }
 }
 
+/// Nobody needs to read on standard error of a panic that was asked for.
 fn silence_asked_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -14,9 +14,12 @@ use roam_session::{
 use roam_stream::{CobsFramed, Connector, HandshakeConfig};
 use tokio::net::UnixStream;
 
-use crate::host::{Host, Link};
+use crate::host::Host;
+use crate::link::Link;
 use crate::service::{ControlClient, PeerClient, peer_method_id};
-use crate::suite::{self, FEW_CONCURRENT, Log, SUITES};
+use crate::suite::{self, FEW_CONCURRENT, SUITES};
+use crate::transcript::Log;
+use crate::victim;
 use crate::wire::{self, SCRIPTS};
 
 /// Runs everything against the serving process.
@@ -49,7 +52,7 @@ pub async fn run(host: Arc<Host>) -> Result<()> {
 
         control.arm_raw(script.to_owned()).await?;
         let stream = host.dial(".raw").await?;
-        let seen = wire::victim(host.clone(), script, stream, Role::Initiator).await;
+        let seen = victim::run(host.clone(), script, stream, Role::Initiator).await;
         print(&format!("{script}, seen by the initiator"), seen);
         print(
             &format!("{script}, played to the initiator"),

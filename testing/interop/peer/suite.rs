@@ -10,9 +10,9 @@ use roam_session::{ConnectionHandle, RoamError, decode_response, tunnel_stream};
 use roam_wire::MetadataValue;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::host::kind_of;
 use crate::opaque::OPAQUE;
-use crate::service::{ControlClient, PeerClient, Shape, Streams, peer_method_id};
+use crate::service::{ControlClient, PeerClient, Shape, Streams, kind_of, peer_method_id};
+use crate::transcript::Log;
 
 /// Also a suite: both sides at once with many calls can block each other's writes for ever in 0.6.
 pub const FEW_CONCURRENT: &str = "few-concurrent";
@@ -39,16 +39,6 @@ pub const SUITES: [&str; 14] = [
 const DEADLINE: Duration = Duration::from_secs(20);
 /// Long enough for an answer to arrive that must not come.
 const SILENCE: Duration = Duration::from_millis(300);
-
-/// The lines of a transcript.
-#[derive(Default)]
-pub struct Log(pub Vec<String>);
-
-impl Log {
-    pub fn note(&mut self, what: &str, value: impl Debug) {
-        self.0.push(format!("{what}: {value:?}"));
-    }
-}
 
 /// Runs one suite; one that hangs says so where it stands.
 pub async fn run(suite: &str, handle: ConnectionHandle) -> Vec<String> {

@@ -1,18 +1,14 @@
 //! Scripts that a raw peer plays, message by message, to a real one (the victim): protocol violations,
 //! messages that no 0.6 peer sends, and what a real caller puts on the wire.
 
-use std::sync::Arc;
-
-use roam::channel;
-use roam_session::{ConnectionError, ConnectionHandle, Role};
+use roam_session::Role;
 use roam_stream::CobsFramed;
-use roam_wire::{ConnectionId, Hello, Message, Metadata, MetadataValue};
+use roam_wire::{ConnectionId, Hello, Message, MetadataValue};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
-use crate::host::{Host, Link, kind_of};
-use crate::service::{PeerClient, peer_method_id};
-use crate::suite::Log;
+use crate::service::{kind_of, peer_method_id};
+use crate::transcript::Log;
 
 /// Every script, each played in both roles.
 pub const SCRIPTS: [&str; 34] = [
@@ -108,90 +104,6 @@ async fn read(framed: &mut CobsFramed<UnixStream>, log: &mut Log) -> bool {
     }
     log.0.push(text);
     true
-}
-
-/// A real peer on a stream whose other end plays the script, and how its driver ended.
-pub async fn victim(host: Arc<Host>, script: &str, stream: UnixStream, role: Role) -> Vec<String> {
-    let mut log = Log::default();
-    match Link::open(host, stream, role).await {
-        Ok(link) => {
-            act(script, &link.handle, &mut log).await;
-            log.note(
-                "driver",
-                link.driver.await.map(|end| end.map_err(name_rule)),
-            );
-        }
-        Err(error) => log.note("handshake", name_rule(error)),
-    }
-    log.0
-}
-
-/// An error without what it says to people, which is every session's own.
-fn name_rule(error: ConnectionError) -> ConnectionError {
-    match error {
-        ConnectionError::ProtocolViolation { rule_id, .. } => ConnectionError::ProtocolViolation {
-            rule_id,
-            context: String::new(),
-        },
-        other => other,
-    }
-}
-
-/// What the victim does while the script plays.
-async fn act(script: &str, handle: &ConnectionHandle, log: &mut Log) {
-    let peer = PeerClient::new(handle.clone());
-    match script {
-        "caller-unary" => {
-            log.note("ok", peer.echo("a".to_owned()).await);
-            log.note("user error", peer.divide(1, 0).await);
-            log.note("cancelled", peer.nothing().await);
-            log.note("garbage", peer.add(1, 2).await);
-            log.note("trailing bytes", peer.add(1, 2).await);
-            log.note("unknown discriminant", peer.nothing().await);
-            log.note("empty", peer.nothing().await);
-        }
-        "caller-channels" => {
-            let (numbers, receiver) = channel::<i64>();
-            let call = async { peer.sum(receiver).await };
-            let sending = async {
-                for number in [1, -1] {
-                    numbers
-                        .send(&number)
-                        .await
-                        .expect("the call drains this channel");
-                }
-                drop(numbers);
-            };
-            log.note("sum", tokio::join!(call, sending).0);
-            let (output, mut items) = channel::<u32>();
-            log.note("generate", peer.generate(2, output).await);
-            log.note(
-                "items",
-                (items.recv().await, items.recv().await, items.recv().await),
-            );
-            log.note(
-                "response channel",
-                peer.subscribe(1).await.map(|items| items.channel_id()),
-            );
-        }
-        "caller-virtual" => match handle.connect(kind_of("inherit"), None).await {
-            Ok(connection) => {
-                log.note("connected", connection.conn_id());
-                let peer = PeerClient::new(connection.clone());
-                log.note("echo", peer.echo("v".to_owned()).await);
-                log.note("closed", peer.echo("w".to_owned()).await);
-                log.note("afterwards", connection.call_raw(1, vec![]).await);
-                let refused = handle.connect(Metadata::default(), None).await;
-                log.note("refused", refused.map(|connection| connection.conn_id()));
-            }
-            Err(error) => log.note("connect", error),
-        },
-        "caller-goodbye" | "caller-hang-up" => {
-            log.note("pending", peer.hold().await);
-            log.note("afterwards", peer.echo("gone".to_owned()).await);
-        }
-        _ => {}
-    }
 }
 
 fn steps(script: &str, role: Role) -> Vec<Step> {

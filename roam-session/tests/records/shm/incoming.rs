@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, mpsc};
 
 use roam_diagnostic::registry::{Direction, Mark, Phase};
-use roam_dump::snapshot::Request;
+use roam_dump::model::Request;
 use roam_session::{ChannelRegistry, Context, ServiceDispatcher, dispatch_call_infallible};
 use roam_wire::{ConnectionId, Message};
 

@@ -8,7 +8,7 @@ mod incoming;
 mod outgoing;
 
 use roam_diagnostic::registry::{ConnectionState, Direction, Phase};
-use roam_dump::snapshot::Connection;
+use roam_dump::model::Connection;
 
 use crate::rows::{requests, wait_until};
 

@@ -1,0 +1,114 @@
+//! `roam-demo host`, from the start of its cells to the end: it gets stuck as told, says so on standard
+//! output, and stays until it is told to end.
+
+use std::any::Any;
+
+use anyhow::{Context, Result, ensure};
+use tokio::sync::mpsc::unbounded_channel;
+
+use crate::cli::HostOptions;
+use crate::control;
+use crate::diagnostics;
+use crate::expect::Ready;
+use crate::hang::{self, Stuck};
+use crate::host::{Host, links_cells};
+use crate::process::{self, Group, block_workers};
+use crate::service::register_names;
+
+/// Runs a host until a signal ends it.
+pub fn run(options: &HostOptions) -> Result<()> {
+    let two_cells = options.hang.is_some_and(links_cells);
+    ensure!(
+        options.cells >= 2 || !two_cells,
+        "this hang needs --cells 2 or more"
+    );
+    process::set_name("demo-host")?;
+    diagnostics::install()?;
+    register_names();
+    let group = Group::new()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(workers) = options.workers {
+        runtime.worker_threads(workers as usize);
+    }
+    let runtime = runtime
+        .thread_name("demo-worker")
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(play(options, &group));
+    group.end();
+    result
+}
+
+async fn play(options: &HostOptions, group: &Group) -> Result<()> {
+    let (failed, mut failures) = unbounded_channel();
+    let beginning = async {
+        let host = Host::start(options, group, failed).await?;
+        let still = get_stuck(&host, options).await?;
+        say(&still.ready)?;
+        anyhow::Ok((host, still))
+    };
+    // Links and channels stay open for as long as somebody owns them.
+    let (mut host, _still) = tokio::select! {
+        Some(failure) = failures.recv() => return Err(failure.error),
+        begun = beginning => begun?,
+    };
+    while let Some(failure) = failures.recv().await {
+        if !options.restart || failure.cell.is_none() {
+            return Err(failure.error);
+        }
+        // One cell's end makes everything fail that has to do with it.
+        let mut cells = host.cells.iter();
+        if let Some(ended) = cells.position(|cell| failure.cell == Some(cell.pid)) {
+            say(&host.restart(options, group, ended).await?)?;
+        }
+    }
+    Ok(())
+}
+
+/// A host that got where it stays.
+struct Still {
+    ready: Ready,
+    _held: Vec<Box<dyn Any + Send>>,
+}
+
+/// Runs well for as long as it is told to, then gets stuck.
+async fn get_stuck(host: &Host, options: &HostOptions) -> Result<Still> {
+    for cell in &host.cells {
+        cell.await_traffic().await?;
+    }
+    let flood = match options.flood {
+        0 => None,
+        calls => Some(host.flood(calls).await?),
+    };
+    let stuck = match options.hang {
+        None => Stuck::default(),
+        Some(kind) => {
+            tokio::time::sleep(options.hang_after.unwrap_or_default()).await;
+            hang::start(kind, host).await?
+        }
+    };
+    if options.block_workers {
+        // A background call would be stuck too, without anybody expecting it.
+        for cell in &host.cells {
+            cell.pause_traffic().await?;
+        }
+        block_workers().await?;
+    }
+    Ok(Still {
+        ready: Ready {
+            ready: true,
+            host: host.witness.pid,
+            cells: host.cells.iter().map(|cell| cell.pid).collect(),
+            expect: stuck.requests,
+            expect_channels: stuck.channels,
+            expect_delivering: stuck.delivering,
+            flood,
+        },
+        _held: stuck.held,
+    })
+}
+
+fn say(line: &impl serde::Serialize) -> Result<()> {
+    control::write(std::io::stdout().lock(), line).context("cannot write to standard output")
+}

@@ -1,0 +1,314 @@
+//! The rows of all processes, and how one is found from another.
+
+use foldhash::{HashMap, HashMapExt};
+use roam_trace_common::event::{ChannelDirection, Direction};
+
+use super::facts::{Facts, ProcessFacts};
+use crate::model::ProcessState;
+use crate::model::{Channel, Connection, Delivering, Gap, Request, Snapshot, Source};
+
+/// One row: the snapshot's place among the snapshots, and the row's in its list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct RowId {
+    pub(super) process: u32,
+    pub(super) index: u32,
+}
+
+/// A connection by the serial of its row. A request may name one that has no row of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Endpoint {
+    pub(super) process: u32,
+    pub(super) serial: u64,
+}
+
+/// A request's connection, direction and id on the wire, and its place in the list of its process.
+type ById = (Endpoint, Direction, u64, u32);
+
+/// Microseconds by which the moments of two rows may be off: ages are cut to whole microseconds.
+const CUT_US: i64 = 2;
+/// The same where one of them comes from probes, whose clock is ahead of the registry's by up to a tick.
+const TICK_US: i64 = 10_000;
+
+/// Everything that the rules look at.
+pub(super) struct Scene<'a> {
+    pub(super) snapshots: &'a [Snapshot],
+    pub(super) facts: &'a Facts,
+    /// Rows younger than that are no matter of concern.
+    pub(super) stuck_us: u64,
+    /// Whether there are both calls and handlers: otherwise there is nothing to pair.
+    pub(super) both_directions: bool,
+    connections: HashMap<Endpoint, u32>,
+    requests: HashMap<(u32, u64), u32>,
+    channels: HashMap<(Endpoint, u64), u32>,
+    /// Every request by its connection, direction and id on the wire, sorted.
+    by_id: Vec<ById>,
+    /// Calls that are stuck, by the handler that made them.
+    children: HashMap<RowId, Vec<RowId>>,
+    /// Calls that are stuck and whose handler is not known, by process.
+    parentless: Vec<u32>,
+    delivering: HashMap<Endpoint, (Endpoint, Delivering)>,
+    processes: HashMap<u32, u32>,
+}
+
+impl<'a> Scene<'a> {
+    pub(super) fn new(snapshots: &'a [Snapshot], facts: &'a Facts, stuck_us: u64) -> Self {
+        let mut scene = Self {
+            snapshots,
+            facts,
+            stuck_us,
+            both_directions: has_both_directions(snapshots),
+            connections: HashMap::new(),
+            requests: HashMap::new(),
+            channels: HashMap::new(),
+            by_id: Vec::new(),
+            children: HashMap::new(),
+            parentless: vec![0; snapshots.len()],
+            delivering: HashMap::new(),
+            processes: HashMap::new(),
+        };
+        for (index, process) in facts.processes.iter().enumerate() {
+            scene.processes.insert(process.process.pid, index as u32);
+        }
+        for (process, snapshot) in (0..).zip(snapshots) {
+            for (index, row) in (0..).zip(&snapshot.connections) {
+                let endpoint = Endpoint {
+                    process,
+                    serial: row.serial,
+                };
+                scene.connections.insert(endpoint, index);
+            }
+            for (index, row) in (0..).zip(&snapshot.requests) {
+                // Calls are looked up by their channels only.
+                if row.direction == Direction::Incoming || !snapshot.channels.is_empty() {
+                    scene.requests.insert((process, row.serial), index);
+                }
+                if !scene.both_directions {
+                    continue;
+                }
+                let endpoint = Endpoint {
+                    process,
+                    serial: row.connection,
+                };
+                scene
+                    .by_id
+                    .push((endpoint, row.direction, row.request_id, index));
+            }
+            for (index, row) in (0..).zip(&snapshot.channels) {
+                let endpoint = Endpoint {
+                    process,
+                    serial: row.connection,
+                };
+                scene.channels.insert((endpoint, row.channel_id), index);
+            }
+            scene.add_waits(process, snapshot);
+        }
+        scene.by_id.sort_unstable();
+        scene
+    }
+
+    fn add_waits(&mut self, process: u32, snapshot: &Snapshot) {
+        for row in &snapshot.connections {
+            if let Some(delivering) = row.delivering {
+                let [link, at] = [row.link, row.serial].map(|serial| Endpoint { process, serial });
+                let longest = self.delivering.entry(link).or_insert((at, delivering));
+                if longest.1.waiting_us < delivering.waiting_us {
+                    *longest = (at, delivering);
+                }
+            }
+        }
+        for (index, row) in (0..).zip(&snapshot.requests) {
+            if row.direction == Direction::Incoming || !self.is_stuck(row) {
+                continue;
+            }
+            let parent = row
+                .parent
+                .and_then(|serial| self.requests.get(&(process, serial)));
+            match parent {
+                Some(&parent) => {
+                    let parent = RowId {
+                        process,
+                        index: parent,
+                    };
+                    self.children
+                        .entry(parent)
+                        .or_default()
+                        .push(RowId { process, index });
+                }
+                None => self.parentless[process as usize] += 1,
+            }
+        }
+    }
+
+    pub(super) fn is_stuck(&self, row: &Request) -> bool {
+        row.age_us >= self.stuck_us
+    }
+
+    pub(super) fn snapshot(&self, process: u32) -> &'a Snapshot {
+        &self.snapshots[process as usize]
+    }
+
+    pub(super) fn request(&self, row: RowId) -> &'a Request {
+        &self.snapshot(row.process).requests[row.index as usize]
+    }
+
+    /// Every request of every process.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (RowId, &'a Request)> + use<'a> {
+        (0..).zip(self.snapshots).flat_map(|(process, snapshot)| {
+            (0..)
+                .zip(&snapshot.requests)
+                .map(move |(index, row)| (RowId { process, index }, row))
+        })
+    }
+
+    /// The incoming request whose handler made the call, while it is in flight.
+    pub(super) fn parent(&self, row: RowId) -> Option<RowId> {
+        let serial = self.request(row).parent?;
+        self.request_by_serial(row.process, serial)
+    }
+
+    /// The stuck calls that a handler has made.
+    pub(super) fn children(&self, row: RowId) -> &[RowId] {
+        self.children.get(&row).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many stuck calls of a process are of an unknown handler.
+    pub(super) fn parentless(&self, process: u32) -> u32 {
+        self.parentless[process as usize]
+    }
+
+    /// The requests of that id on a connection, which are rarely more than one.
+    pub(super) fn rows_of(
+        &self,
+        endpoint: Endpoint,
+        request_id: u64,
+        direction: Direction,
+    ) -> impl Iterator<Item = RowId> + use<'_, 'a> {
+        let key = (endpoint, direction, request_id);
+        let start = self
+            .by_id
+            .partition_point(|&(endpoint, direction, id, _)| (endpoint, direction, id) < key);
+        self.by_id[start..]
+            .iter()
+            .take_while(move |&&(endpoint, direction, id, _)| (endpoint, direction, id) == key)
+            .map(|&(endpoint, _, _, index)| RowId {
+                process: endpoint.process,
+                index,
+            })
+    }
+
+    pub(super) fn request_by_serial(&self, process: u32, serial: u64) -> Option<RowId> {
+        let index = *self.requests.get(&(process, serial))?;
+        Some(RowId { process, index })
+    }
+
+    pub(super) fn endpoint(&self, row: RowId) -> Endpoint {
+        Endpoint {
+            process: row.process,
+            serial: self.request(row).connection,
+        }
+    }
+
+    pub(super) fn connection(&self, endpoint: Endpoint) -> Option<&'a Connection> {
+        let index = *self.connections.get(&endpoint)?;
+        self.snapshot(endpoint.process)
+            .connections
+            .get(index as usize)
+    }
+
+    /// The root of the connection's link; a connection without a row is its own.
+    pub(super) fn link(&self, endpoint: Endpoint) -> Endpoint {
+        let link = self
+            .connection(endpoint)
+            .map_or(endpoint.serial, |row| row.link);
+        Endpoint {
+            serial: link,
+            ..endpoint
+        }
+    }
+
+    pub(super) fn channel(&self, endpoint: Endpoint, channel_id: u64) -> Option<&'a Channel> {
+        let index = *self.channels.get(&(endpoint, channel_id))?;
+        self.snapshot(endpoint.process).channels.get(index as usize)
+    }
+
+    /// The connection and channel that the driver of a link waits to deliver to for longest.
+    pub(super) fn delivering(&self, link: Endpoint) -> Option<(Endpoint, Delivering)> {
+        self.delivering.get(&link).copied()
+    }
+
+    pub(super) fn process_facts(&self, pid: u32) -> Option<&'a ProcessFacts> {
+        let index = *self.processes.get(&pid)?;
+        self.facts.processes.get(index as usize)
+    }
+
+    pub(super) fn life(&self, pid: u32) -> ProcessState {
+        self.process_facts(pid)
+            .map_or(ProcessState::Alive, |facts| facts.state)
+    }
+
+    pub(super) fn pid(&self, process: u32) -> u32 {
+        self.snapshot(process).process.pid
+    }
+
+    /// `name[pid]`.
+    pub(super) fn process_name(&self, process: u32) -> String {
+        self.snapshot(process).process.to_string()
+    }
+
+    /// When a request started, microseconds of the clock that all processes share.
+    pub(super) fn started_us(&self, row: RowId) -> i64 {
+        let taken_us = self.snapshot(row.process).taken_ns / 1_000;
+        taken_us as i64 - self.request(row).age_us as i64
+    }
+
+    /// Microseconds by which two requests' moments may be off.
+    pub(super) fn tolerance_us(&self, rows: [RowId; 2]) -> i64 {
+        if rows
+            .iter()
+            .all(|&row| self.request(row).source != Source::Probes)
+        {
+            CUT_US
+        } else {
+            TICK_US
+        }
+    }
+
+    /// Whether a request that a process has would surely have a row.
+    pub(super) fn has_all_requests(&self, process: u32) -> bool {
+        self.is_complete(process, "requests")
+    }
+
+    /// Whether a channel that a process has would surely have a row.
+    pub(super) fn has_all_channels(&self, process: u32) -> bool {
+        self.is_complete(process, "channels")
+    }
+
+    fn is_complete(&self, process: u32, wanted: &str) -> bool {
+        let snapshot = self.snapshot(process);
+        snapshot.source != Source::Probes
+            && snapshot.gaps.iter().all(|gap| match gap {
+                Gap::TableFull { table, .. } => *table != wanted && *table != "connections",
+                _ => false,
+            })
+    }
+}
+
+fn has_both_directions(snapshots: &[Snapshot]) -> bool {
+    let has = |direction| {
+        snapshots.iter().any(|snapshot| {
+            let mut rows = snapshot.requests.iter();
+            rows.any(|row| row.direction == direction)
+        })
+    };
+    has(Direction::Outgoing) && has(Direction::Incoming)
+}
+
+/// Received items that nobody has read.
+pub(super) fn unread(channel: &Channel) -> u64 {
+    match channel.direction {
+        ChannelDirection::Tx => 0,
+        ChannelDirection::Rx => channel
+            .items_read
+            .map_or(0, |read| channel.items_received.saturating_sub(read)),
+    }
+}

@@ -1,0 +1,10 @@
+//! From records to the model. What this version does not know is left out and counted; text becomes printable.
+
+mod names;
+mod printable;
+mod registry;
+mod row;
+
+pub use names::Names;
+pub use printable::printable;
+pub use registry::from_registry;

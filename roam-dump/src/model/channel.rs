@@ -1,0 +1,62 @@
+//! Open channels.
+
+use std::sync::Arc;
+
+use roam_trace_common::event::{ChannelDirection, ChannelSide};
+use serde::Serialize;
+
+use super::id::{id, optional_id};
+use super::source::Source;
+use super::verdict::Verdict;
+
+/// An open channel.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Channel {
+    /// Its name within the process, never reused.
+    #[serde(serialize_with = "id")]
+    pub serial: u64,
+    /// Where the row comes from.
+    pub source: Source,
+    /// Serial of its connection.
+    #[serde(serialize_with = "id")]
+    pub connection: u64,
+    /// Name of its connection.
+    pub connection_name: Option<Arc<str>>,
+    /// Id on the wire.
+    #[serde(serialize_with = "id")]
+    pub channel_id: u64,
+    /// Serial of the request that opened it, where that is known.
+    #[serde(serialize_with = "optional_id")]
+    pub request: Option<u64>,
+    /// That request's id on the wire, while it is in flight.
+    #[serde(serialize_with = "optional_id")]
+    pub request_id: Option<u64>,
+    /// Which way data goes.
+    pub direction: ChannelDirection,
+    /// Which of the connection's registries it is in.
+    pub side: ChannelSide,
+    /// Element type, where it is known.
+    pub element_type: Option<Arc<str>>,
+    /// Microseconds since it was opened.
+    pub age_us: u64,
+    /// Microseconds since data last moved, where any did.
+    pub idle_us: Option<u64>,
+    /// Payload bytes sent.
+    pub bytes_sent: u64,
+    /// Items sent.
+    pub items_sent: u64,
+    /// Payload bytes received.
+    pub bytes_received: u64,
+    /// Items received.
+    pub items_received: u64,
+    /// Received items that the program has read; not known from probes.
+    pub items_read: Option<u64>,
+    /// Payload bytes the peer may still send; `null` for no limit.
+    pub receive_budget_bytes: Option<u64>,
+    /// Whether the receiving end is known to be gone.
+    pub reader_gone: bool,
+    /// Whether the sending end is known to be gone.
+    pub writer_gone: bool,
+    /// Why it is stuck, if it is known to be.
+    pub verdict: Option<Verdict>,
+}

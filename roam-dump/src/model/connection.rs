@@ -1,0 +1,82 @@
+//! Connections and what moves over them.
+
+use std::sync::Arc;
+
+use roam_trace_common::event::{ConnectionState, Role};
+use serde::Serialize;
+
+use super::id::id;
+use super::source::Source;
+use super::verdict::Verdict;
+
+/// A connection.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Connection {
+    /// Its name within the process, never reused.
+    #[serde(serialize_with = "id")]
+    pub serial: u64,
+    /// Where the row comes from.
+    pub source: Source,
+    /// Serial of the link's root connection.
+    #[serde(serialize_with = "id")]
+    pub link: u64,
+    /// Id on the wire.
+    #[serde(serialize_with = "id")]
+    pub conn_id: u64,
+    /// Name.
+    pub name: Arc<str>,
+    /// Which end of the link the process is.
+    pub role: Role,
+    /// What it is doing.
+    pub state: ConnectionState,
+    /// Microseconds since it got to `state`.
+    pub state_age_us: u64,
+    /// Attempts to connect that failed so far.
+    pub attempts: u32,
+    /// Microseconds since it was opened.
+    pub age_us: u64,
+    /// What it sent; not known from probes.
+    pub sent: Option<Traffic>,
+    /// What it received; not known from probes.
+    pub received: Option<Traffic>,
+    /// The channel that the driver waits to deliver to, and nothing else moves meanwhile.
+    pub delivering: Option<Delivering>,
+    /// The driver of the link, in the root's row; not known from probes, nor of drivers that do not report.
+    pub driver: Option<Driver>,
+    /// Why it is stuck, if it is.
+    pub verdict: Option<Verdict>,
+}
+
+/// What the driver of a link reported last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Driver {
+    /// Microseconds since it came round its loop.
+    pub polled_age_us: u64,
+    /// Microseconds since it began the write to the transport that it is in.
+    pub writing_us: Option<u64>,
+    /// Messages put into its queue.
+    pub enqueued: u64,
+    /// Messages that it took out.
+    pub dequeued: u64,
+}
+
+/// Messages in one direction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Traffic {
+    /// How many.
+    pub messages: u64,
+    /// Their payload bytes.
+    pub payload_bytes: u64,
+    /// Microseconds since the last one.
+    pub idle_us: Option<u64>,
+}
+
+/// A delivery that waits for a full buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Delivering {
+    /// The channel.
+    #[serde(serialize_with = "id")]
+    pub channel_id: u64,
+    /// Microseconds since it waits.
+    pub waiting_us: u64,
+}

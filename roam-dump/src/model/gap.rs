@@ -1,0 +1,90 @@
+//! Why a snapshot is not complete.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One reason why a snapshot is not complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "gap", rename_all = "snake_case")]
+pub enum Gap {
+    /// Events that found a table of the registry full since the process started.
+    TableFull {
+        /// The table.
+        table: &'static str,
+        /// How many.
+        count: u64,
+    },
+    /// Rows that stayed half written while they were read.
+    Torn {
+        /// How many.
+        count: u64,
+    },
+    /// Rows that contradict themselves.
+    Invalid {
+        /// How many.
+        count: u64,
+    },
+    /// What a dump has no room for, or a reader no time.
+    Truncated {
+        /// What it is.
+        what: &'static str,
+        /// How many.
+        count: u64,
+    },
+    /// Anything else, in words.
+    Other {
+        /// What is missing and why.
+        text: String,
+    },
+}
+
+impl Gap {
+    /// Adds it to others: counts of the same are one count.
+    pub fn join(self, gaps: &mut Vec<Self>) {
+        for known in gaps.iter_mut() {
+            match (known, &self) {
+                (
+                    Self::TableFull { table: a, count },
+                    Self::TableFull {
+                        table: b,
+                        count: more,
+                    },
+                )
+                | (
+                    Self::Truncated { what: a, count },
+                    Self::Truncated {
+                        what: b,
+                        count: more,
+                    },
+                ) if a == b => {
+                    *count = count.saturating_add(*more);
+                    return;
+                }
+                (Self::Torn { count }, Self::Torn { count: more })
+                | (Self::Invalid { count }, Self::Invalid { count: more }) => {
+                    *count = count.saturating_add(*more);
+                    return;
+                }
+                _ => {}
+            }
+        }
+        gaps.push(self);
+    }
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TableFull { table, count } => {
+                write!(f, "{count} {table} lost (table full)")
+            }
+            Self::Torn { count } => write!(f, "rows that stayed half written: {count}"),
+            Self::Invalid { count } => write!(f, "rows that make no sense: {count}"),
+            Self::Truncated { what, count } => {
+                write!(f, "{count} {what} left out, too many to show")
+            }
+            Self::Other { text } => f.write_str(text),
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Ids in JSON: numbers while every reader keeps them exact, strings above.
+
+use serde::Serializer;
+
+/// The largest integer that every JSON reader keeps exact.
+const MAX_EXACT: u64 = 1 << 53;
+
+pub(super) fn id<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+    if *value <= MAX_EXACT {
+        serializer.serialize_u64(*value)
+    } else {
+        serializer.collect_str(value)
+    }
+}
+
+pub(super) fn optional_id<S: Serializer>(
+    value: &Option<u64>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match value {
+        Some(value) => id(value, serializer),
+        None => serializer.serialize_none(),
+    }
+}

@@ -1,0 +1,27 @@
+//! What a dump is made of: types only. Field names and their order are the JSON schema, version
+//! [`SCHEMA_VERSION`]. All text in it is printable: what a target wrote was escaped when it was decoded.
+
+mod channel;
+mod connection;
+mod dump;
+mod gap;
+mod graph;
+mod id;
+mod process;
+mod request;
+mod snapshot;
+mod source;
+mod verdict;
+mod window;
+
+pub use channel::Channel;
+pub use connection::{Connection, Delivering, Driver, Traffic};
+pub use dump::{Dump, SCHEMA_VERSION};
+pub use gap::Gap;
+pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Root, WaitGraph};
+pub use process::{Process, ProcessState};
+pub use request::Request;
+pub use snapshot::Snapshot;
+pub use source::Source;
+pub use verdict::{Code, Evidence, Relation, Verdict};
+pub use window::{ConnectionWindow, Window};

@@ -1,0 +1,70 @@
+//! Requests in flight.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use roam_trace_common::event::{Direction, Mark, Phase, RequestKind};
+use serde::Serialize;
+
+use super::id::{id, optional_id};
+use super::source::Source;
+use super::verdict::Verdict;
+
+/// A request in flight.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Request {
+    /// Its name within the process, never reused.
+    #[serde(serialize_with = "id")]
+    pub serial: u64,
+    /// Where the row comes from.
+    pub source: Source,
+    /// Which way it goes.
+    pub direction: Direction,
+    /// Whether it is a call or the opening of a virtual connection.
+    pub kind: RequestKind,
+    /// Serial of its connection, 0 where that is not known.
+    #[serde(serialize_with = "id")]
+    pub connection: u64,
+    /// Name of its connection.
+    pub connection_name: Option<Arc<str>>,
+    /// Serial of the incoming request whose handler made this call, where that is known.
+    #[serde(serialize_with = "optional_id")]
+    pub parent: Option<u64>,
+    /// Id on the wire.
+    #[serde(serialize_with = "id")]
+    pub request_id: u64,
+    /// Method id on the wire.
+    #[serde(serialize_with = "id")]
+    pub method_id: u64,
+    /// `Service.method`, where the process registered it.
+    pub method: Option<Arc<str>>,
+    /// Arguments, where the process records them.
+    pub arguments: Option<Box<str>>,
+    /// How far it got.
+    pub phase: Phase,
+    /// Whether its driver reports when it is written.
+    pub writes_observable: bool,
+    /// Why it stays although nothing can come of it.
+    pub mark: Option<Mark>,
+    /// Microseconds since it started.
+    pub age_us: u64,
+    /// Microseconds since it got to `phase`.
+    pub phase_age_us: u64,
+    /// Payload bytes of the request.
+    pub request_bytes: u64,
+    /// Payload bytes of the response, where there is one.
+    pub response_bytes: Option<u64>,
+    /// Why it is stuck, if it is.
+    pub verdict: Option<Verdict>,
+}
+
+impl Request {
+    /// The method as a person reads it: its name, else its id in hex.
+    pub fn method_name(&self) -> Cow<'_, str> {
+        match (self.kind, &self.method) {
+            (RequestKind::Connect, _) => "(connect)".into(),
+            (RequestKind::Call, Some(method)) => Cow::Borrowed(method),
+            (RequestKind::Call, None) => format!("method_id={:#018x}", self.method_id).into(),
+        }
+    }
+}

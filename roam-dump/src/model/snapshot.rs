@@ -1,0 +1,46 @@
+//! What one process was waiting for at one moment.
+
+use serde::Serialize;
+
+use super::{Channel, Connection, Gap, Process, Request, Source, Window};
+
+/// What one process was waiting for.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Snapshot {
+    /// The process.
+    pub process: Process,
+    /// Where the rows come from.
+    pub source: Source,
+    /// The moment that ages count back from: `CLOCK_MONOTONIC` nanoseconds of the reader's time
+    /// namespace, so that times of several processes compare.
+    pub taken_ns: u64,
+    /// What is missing; empty when the snapshot is complete.
+    pub gaps: Vec<Gap>,
+    /// Requests in flight, oldest first.
+    pub requests: Vec<Request>,
+    /// Open channels, oldest first.
+    pub channels: Vec<Channel>,
+    /// Connections, oldest first.
+    pub connections: Vec<Connection>,
+    /// What happened while the process was watched, where it was.
+    pub window: Option<Window>,
+}
+
+impl Snapshot {
+    /// Puts every list in its order: oldest first, then by serial.
+    pub fn sort(&mut self) {
+        use std::cmp::Reverse;
+        self.requests
+            .sort_unstable_by_key(|row| (Reverse(row.age_us), row.serial));
+        self.channels
+            .sort_unstable_by_key(|row| (Reverse(row.age_us), row.serial));
+        self.connections
+            .sort_unstable_by_key(|row| (Reverse(row.age_us), row.serial));
+    }
+
+    /// Leaves out requests and channels younger than `min_age_us`.
+    pub fn retain_older(&mut self, min_age_us: u64) {
+        self.requests.retain(|row| row.age_us >= min_age_us);
+        self.channels.retain(|row| row.age_us >= min_age_us);
+    }
+}

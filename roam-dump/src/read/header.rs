@@ -1,0 +1,73 @@
+//! The header of a registry: checked before anything else is believed.
+
+use std::io;
+
+use roam_trace_common::limits::MAX_CAPACITY;
+use roam_trace_common::registry::{ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table};
+use thiserror::Error;
+use zerocopy::FromBytes;
+
+use super::memory::{RegionMemory, read_full};
+
+/// Why a region could not be read.
+#[derive(Debug, Error)]
+pub enum ReadError {
+    /// The memory could not be read.
+    #[error("cannot read the registry: {0}")]
+    Io(#[from] io::Error),
+    /// The first bytes are not those of a registry.
+    #[error("this is no registry: it does not begin with \"roamdiag\"")]
+    NotARegistry,
+    /// The registry was written by another version.
+    #[error(
+        "the registry has ABI version {found}, this tracer reads version {ABI_VERSION}: use the roam-trace that belongs to the program's roam-diagnostic"
+    )]
+    AbiVersion {
+        /// The version it has.
+        found: u32,
+    },
+    /// The header contradicts itself.
+    #[error("the registry's header is damaged: {0}")]
+    Damaged(&'static str),
+}
+
+/// Reads the header of a registry alone.
+///
+/// # Errors
+///
+/// [`ReadError`] where the memory is unreadable or the header makes no sense.
+pub fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord, ReadError> {
+    let mut bytes = [0; size_of::<HeaderRecord>()];
+    let got = read_full(memory, &mut bytes, 0)?;
+    let header = HeaderRecord::read_from_bytes(&bytes).map_err(|_| ReadError::NotARegistry)?;
+    if got < bytes.len() || header.magic != MAGIC {
+        return Err(ReadError::NotARegistry);
+    }
+    if header.abi_version != ABI_VERSION {
+        return Err(ReadError::AbiVersion {
+            found: header.abi_version,
+        });
+    }
+    let end = memory.bytes()?;
+    for (table, record) in Table::ALL.into_iter().zip(header.tables) {
+        let slot_bytes = table.slot_bytes() as u64;
+        if u64::from(record.slot_bytes) != slot_bytes {
+            return Err(ReadError::Damaged("a table has slots of another size"));
+        }
+        if record.capacity > MAX_CAPACITY || record.high_water > record.capacity {
+            return Err(ReadError::Damaged(
+                "a table claims more slots than it can have",
+            ));
+        }
+        let table_end = record
+            .offset
+            .checked_add(u64::from(record.capacity) * slot_bytes);
+        if record.offset < HEADER_BYTES as u64
+            || record.offset % 8 != 0
+            || table_end.is_none_or(|table_end| table_end > end)
+        {
+            return Err(ReadError::Damaged("a table lies outside the region"));
+        }
+    }
+    Ok(header)
+}

@@ -1,0 +1,25 @@
+//! Reads a registry, this process's own or another's, into records.
+//!
+//! Everything read is hostile until checked: offsets, lengths and codes come
+//! from memory that another program wrote. Nothing here interprets a row.
+
+mod budget;
+mod header;
+mod image;
+mod memory;
+#[cfg(loom)]
+pub mod model;
+mod oldest;
+#[cfg(not(loom))]
+mod own;
+mod scan;
+mod tables;
+
+pub use budget::Budget;
+pub use header::{ReadError, read_header};
+pub use image::{Image, Truncated};
+pub use memory::RegionMemory;
+#[cfg(not(loom))]
+pub use own::read_own;
+pub use scan::Row;
+pub use tables::{read, read_connections, read_within};

@@ -1,0 +1,76 @@
+//! What all text views share: options, headings, sections, times.
+
+use std::fmt;
+use std::io;
+
+use anstyle::{AnsiColor, Style};
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use crate::model::Snapshot;
+
+pub(super) const RULE: &str = "============================================================";
+
+/// Colours and time zone of the text.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Whether headings and long waits are coloured.
+    pub color: bool,
+    /// The zone in which times are given.
+    pub time_zone: TimeZone,
+}
+
+impl Options {
+    pub(super) fn heading(&self) -> Style {
+        self.style(Style::new().bold())
+    }
+
+    pub(super) fn warning(&self) -> Style {
+        self.style(AnsiColor::Red.on_default())
+    }
+
+    fn style(&self, style: Style) -> Style {
+        if self.color { style } else { Style::new() }
+    }
+}
+
+/// Where the rows of a process come from, and what is missing.
+pub(super) fn sources(snapshot: &Snapshot, options: &Options) -> String {
+    let mut text = format!("source: {} · ", snapshot.source);
+    if snapshot.gaps.is_empty() {
+        text.push_str("complete");
+        return text;
+    }
+    let warning = options.warning();
+    let gaps: Vec<_> = snapshot.gaps.iter().map(ToString::to_string).collect();
+    text.push_str(&format!(
+        "{warning}incomplete: {}{warning:#}",
+        gaps.join("; ")
+    ));
+    text
+}
+
+pub(super) fn time(taken_at: Timestamp, options: &Options) -> String {
+    taken_at
+        .to_zoned(options.time_zone.clone())
+        .strftime("%Y-%m-%d %H:%M:%S")
+        .to_string()
+}
+
+pub(super) fn section<L: fmt::Display>(
+    out: &mut impl io::Write,
+    options: &Options,
+    title: &str,
+    lines: impl IntoIterator<Item = L>,
+) -> io::Result<()> {
+    let heading = options.heading();
+    writeln!(out, "\n{heading}{title}:{heading:#}")?;
+    let mut lines = lines.into_iter().peekable();
+    if lines.peek().is_none() {
+        writeln!(out, "  (none)")?;
+    }
+    for line in lines {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,366 @@
+//! Processes, connections and calls that are made up, as snapshots would show
+//! them: both ends of everything, with counters that agree.
+
+use std::collections::BTreeMap;
+
+use roam_diagnostic::registry::{
+    ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
+};
+use roam_dump::analysis::{
+    Explained, Facts, Neighbour, Peer, ProcessFacts, STUCK_US, Via, explain,
+};
+use roam_dump::model::{Channel, Connection, Driver, Process, Request, Snapshot, Source, Traffic};
+use roam_dump::model::{ProcessState, Verdict};
+
+pub(crate) const SECOND: u64 = 1_000_000;
+const NOW_US: u64 = 100_000 * SECOND;
+
+/// All snapshots, and what a tracer knows besides.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) snapshots: Vec<Snapshot>,
+    pub(crate) facts: Facts,
+    next_serial: u64,
+    next_request_id: BTreeMap<(usize, u64), u64>,
+}
+
+/// The two rows of a link. The first process opened it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Link {
+    pub(crate) ends: [End; 2],
+}
+
+/// A row by its process and serial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct End {
+    pub(crate) process: usize,
+    pub(crate) serial: u64,
+}
+
+/// The two rows of a call.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Call {
+    pub(crate) caller: End,
+    pub(crate) callee: End,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self {
+            snapshots: Vec::new(),
+            facts: Facts::default(),
+            next_serial: 1,
+            next_request_id: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn process(&mut self, name: &str) -> usize {
+        let pid = 4_001 + self.snapshots.len() as u32;
+        let process = Process {
+            pid,
+            name: name.into(),
+        };
+        self.facts.processes.push(ProcessFacts {
+            process: process.clone(),
+            state: ProcessState::Alive,
+            threads: BTreeMap::from([('S', 3)]),
+            are_ties_known: true,
+            untraced: None,
+        });
+        self.snapshots.push(Snapshot {
+            process,
+            source: Source::Registry,
+            taken_ns: NOW_US * 1_000,
+            gaps: Vec::new(),
+            requests: Vec::new(),
+            channels: Vec::new(),
+            connections: Vec::new(),
+            window: None,
+        });
+        self.snapshots.len() - 1
+    }
+
+    pub(crate) fn set_state(&mut self, process: usize, state: ProcessState) {
+        self.facts.processes[process].state = state;
+    }
+
+    fn serial(&mut self) -> u64 {
+        self.next_serial += 1;
+        self.next_serial
+    }
+
+    /// A link that `from` opened that long ago.
+    pub(crate) fn connect(&mut self, from: usize, to: usize, age_us: u64) -> Link {
+        self.facts.neighbours.push(Neighbour {
+            pid: self.snapshots[from].process.pid,
+            peer: Peer::Process {
+                pid: self.snapshots[to].process.pid,
+                held_by: None,
+            },
+            via: Via::Unix,
+        });
+        let ends = [(from, to, Role::Initiator), (to, from, Role::Acceptor)].map(
+            |(process, other, role)| {
+                let serial = self.serial();
+                let name = self.snapshots[other].process.name.clone();
+                self.snapshots[process]
+                    .connections
+                    .push(connection(serial, serial, 0, &name, role, age_us));
+                End { process, serial }
+            },
+        );
+        // The Hello of each side.
+        for (a, b) in [(ends[0], ends[1]), (ends[1], ends[0])] {
+            self.moved(a, b, 20, age_us);
+        }
+        Link { ends }
+    }
+
+    /// A virtual connection on a link.
+    pub(crate) fn open_virtual(&mut self, link: Link, conn_id: u64) -> Link {
+        let ends = link.ends.map(|end| {
+            let serial = self.serial();
+            let root = self.connection(end).clone();
+            self.snapshots[end.process].connections.push(connection(
+                serial,
+                end.serial,
+                conn_id,
+                &root.name,
+                root.role,
+                root.age_us,
+            ));
+            End { serial, ..end }
+        });
+        Link { ends }
+    }
+
+    /// A message from one end to the other.
+    pub(crate) fn moved(&mut self, from: End, to: End, bytes: u64, ago_us: u64) {
+        let add = |traffic: &mut Option<Traffic>| {
+            let traffic = traffic.as_mut().unwrap();
+            traffic.messages += 1;
+            traffic.payload_bytes += bytes;
+            traffic.idle_us = Some(traffic.idle_us.unwrap_or(u64::MAX).min(ago_us));
+        };
+        add(&mut self.connection(from).sent);
+        add(&mut self.connection(to).received);
+    }
+
+    /// A call that `from` made over the link that long ago, and whose handler has run almost as long.
+    pub(crate) fn call(&mut self, from: usize, link: Link, method: &str, age_us: u64) -> Call {
+        let [first, second] = link.ends;
+        let (caller, callee) = if first.process == from {
+            (first, second)
+        } else {
+            (second, first)
+        };
+        let request_id = self
+            .next_request_id
+            .entry((from, caller.serial))
+            .or_default();
+        *request_id += 1;
+        let request_id = *request_id;
+        self.moved(caller, callee, 40 + request_id % 7, age_us);
+        let mut row = |end: End, direction, phase, age_us| {
+            let serial = self.serial();
+            let connection_name = Some(self.connection(end).name.clone());
+            self.snapshots[end.process].requests.push(Request {
+                serial,
+                source: Source::Registry,
+                direction,
+                kind: RequestKind::Call,
+                connection: end.serial,
+                connection_name,
+                parent: None,
+                request_id,
+                method_id: method.bytes().fold(7, |id: u64, byte| {
+                    id.wrapping_mul(31).wrapping_add(byte.into())
+                }),
+                method: Some(method.into()),
+                arguments: None,
+                phase,
+                writes_observable: true,
+                mark: None,
+                age_us,
+                phase_age_us: age_us,
+                request_bytes: 12,
+                response_bytes: None,
+                verdict: None,
+            });
+            End { serial, ..end }
+        };
+        Call {
+            caller: row(caller, Direction::Outgoing, Phase::Sent, age_us),
+            callee: row(
+                callee,
+                Direction::Incoming,
+                Phase::Running,
+                age_us.saturating_sub(1_000),
+            ),
+        }
+    }
+
+    /// The same, made by the handler of another call.
+    pub(crate) fn call_from(
+        &mut self,
+        handler: End,
+        link: Link,
+        method: &str,
+        age_us: u64,
+    ) -> Call {
+        let call = self.call(handler.process, link, method, age_us);
+        self.request(call.caller).parent = Some(handler.serial);
+        call
+    }
+
+    pub(crate) fn request(&mut self, row: End) -> &mut Request {
+        self.snapshots[row.process]
+            .requests
+            .iter_mut()
+            .find(|request| request.serial == row.serial)
+            .unwrap()
+    }
+
+    /// Takes a row away, as if its process had none.
+    pub(crate) fn forget(&mut self, row: End) {
+        self.snapshots[row.process]
+            .requests
+            .retain(|request| request.serial != row.serial);
+    }
+
+    pub(crate) fn connection(&mut self, end: End) -> &mut Connection {
+        self.snapshots[end.process]
+            .connections
+            .iter_mut()
+            .find(|connection| connection.serial == end.serial)
+            .unwrap()
+    }
+
+    /// Tells of a driver that last ran that long ago.
+    pub(crate) fn set_driver(
+        &mut self,
+        end: End,
+        polled_age_us: u64,
+        enqueued: u64,
+        dequeued: u64,
+    ) {
+        self.connection(end).driver = Some(Driver {
+            polled_age_us,
+            writing_us: None,
+            enqueued,
+            dequeued,
+        });
+    }
+
+    /// Both ends of a channel, the sending one first.
+    pub(crate) fn channel(&mut self, channel_id: u64, from: End, to: End) -> [End; 2] {
+        [
+            (from, ChannelDirection::Tx, ChannelSide::Client),
+            (to, ChannelDirection::Rx, ChannelSide::Server),
+        ]
+        .map(|(row, direction, side)| {
+            let serial = self.serial();
+            let request = self.request(row).clone();
+            self.snapshots[row.process].channels.push(Channel {
+                serial,
+                source: Source::Registry,
+                connection: request.connection,
+                connection_name: None,
+                channel_id,
+                request: Some(request.serial),
+                request_id: Some(request.request_id),
+                direction,
+                side,
+                element_type: Some("u8".into()),
+                age_us: request.age_us,
+                idle_us: None,
+                bytes_sent: 0,
+                items_sent: 0,
+                bytes_received: 0,
+                items_received: 0,
+                items_read: Some(0),
+                receive_budget_bytes: None,
+                reader_gone: false,
+                writer_gone: false,
+                verdict: None,
+            });
+            End { serial, ..row }
+        })
+    }
+
+    pub(crate) fn channel_row(&mut self, row: End) -> &mut Channel {
+        self.snapshots[row.process]
+            .channels
+            .iter_mut()
+            .find(|channel| channel.serial == row.serial)
+            .unwrap()
+    }
+
+    /// Leaves only the snapshots of these processes, as if the others were not traced.
+    pub(crate) fn trace_only(&mut self, processes: &[usize]) {
+        let mut index = 0;
+        self.snapshots.retain(|_| {
+            index += 1;
+            processes.contains(&(index - 1))
+        });
+    }
+
+    pub(crate) fn explain(&mut self) -> Explained {
+        explain(&mut self.snapshots, &self.facts, STUCK_US)
+    }
+
+    /// The verdict of a row, after [`Self::explain`]: its code and text.
+    pub(crate) fn verdict(&self, serial: u64) -> Option<Verdict> {
+        self.snapshots.iter().find_map(|snapshot| {
+            let requests = snapshot
+                .requests
+                .iter()
+                .map(|row| (row.serial, &row.verdict));
+            let channels = snapshot
+                .channels
+                .iter()
+                .map(|row| (row.serial, &row.verdict));
+            let connections = snapshot
+                .connections
+                .iter()
+                .map(|row| (row.serial, &row.verdict));
+            requests
+                .chain(channels)
+                .chain(connections)
+                .find(|&(of, _)| of == serial)
+                .and_then(|(_, verdict)| verdict.clone())
+        })
+    }
+}
+
+fn connection(
+    serial: u64,
+    link: u64,
+    conn_id: u64,
+    name: &str,
+    role: Role,
+    age_us: u64,
+) -> Connection {
+    let none = Some(Traffic {
+        messages: 0,
+        payload_bytes: 0,
+        idle_us: None,
+    });
+    Connection {
+        serial,
+        source: Source::Registry,
+        link,
+        conn_id,
+        name: name.into(),
+        role,
+        state: ConnectionState::Open,
+        state_age_us: age_us,
+        attempts: 0,
+        age_us,
+        sent: none,
+        received: none,
+        delivering: None,
+        driver: None,
+        verdict: None,
+    }
+}
