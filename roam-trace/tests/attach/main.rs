@@ -141,6 +141,7 @@ fn every_event_arrives_with_its_arguments() {
             kind: RequestKind::Call.code(),
             started_ns: sent.started_ns,
             phase_ns: sent.phase_ns,
+            seen: 1,
             ..RequestValue::default()
         }
     );
@@ -168,6 +169,7 @@ fn every_event_arrives_with_its_arguments() {
             type_index: 3,
             opened_ns: channel.opened_ns,
             last_activity_ns: channel.last_activity_ns,
+            seen: 1,
             ..ChannelValue::default()
         }
     );
@@ -319,22 +321,21 @@ fn what_began_before_is_seeded_and_leaves_no_ghosts() {
 
     let maps = tracer.snapshot().unwrap();
     assert_eq!(serials(&maps.requests), [3, 4]);
+    // Of the rows that were put in, a probe reported the channel only.
     for (key, value) in &maps.requests {
-        assert_eq!(value.seeded, u32::from(key.serial == 3));
+        assert_eq!(value.seen, u32::from(key.serial == 4));
     }
+    assert_eq!(
+        (maps.channels[0].1.seen, maps.connections[0].1.seen),
+        (1, 0)
+    );
     let sent = maps
         .requests
         .iter()
         .find(|(key, _)| key.serial == 3)
         .unwrap()
         .1;
-    assert_eq!(
-        sent,
-        RequestValue {
-            seeded: 1,
-            ..row(Phase::Sent, 9)
-        }
-    );
+    assert_eq!(sent, row(Phase::Sent, 9));
     assert_eq!(maps.channels[0].1.items_sent, 6);
     assert_eq!(serials(&maps.connections), [7]);
     // Of the ends, only that of 2 was of a row: 1 was in flight before anybody looked.
@@ -346,6 +347,11 @@ fn what_began_before_is_seeded_and_leaves_no_ghosts() {
         }
     );
     assert!(maps.losses.is_empty());
+
+    process.fire("request_phase", [3, Phase::Responded.code().into(), 0, 7]);
+    let maps = tracer.snapshot().unwrap();
+    let is_3 = |row: &&(RecordKey, RequestValue)| row.0.serial == 3;
+    assert_eq!(maps.requests.iter().find(is_3).unwrap().1.seen, 1);
 
     process.fire("request_end", [3, Outcome::Ok.code().into(), 0]);
     process.fire("request_end", [3, Outcome::Ok.code().into(), 0]);
