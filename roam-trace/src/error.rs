@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use roam_dump::read::ReadError;
 use thiserror::Error;
 
-use crate::target::privilege::Missing;
+use crate::privilege::Missing;
 
 /// The exit status of the whole command. The worst of several is the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

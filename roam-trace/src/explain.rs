@@ -9,8 +9,8 @@ use roam_dump::model::Snapshot;
 use roam_dump::model::WaitGraph;
 
 use crate::merge;
-use crate::target::Target;
-use crate::target::neighbour::{Neighbourhood, neighbourhood};
+use crate::process::Target;
+use crate::process::neighbour::{Neighbourhood, neighbourhood};
 
 /// Pauses between looks at counters where connections look alike. What was sent before one is to arrive
 /// within it, on a machine that has more to do too.

@@ -22,7 +22,7 @@ use roam_trace_common::registry::{
 
 use crate::attach::Rows;
 use crate::kernel::{Losses, Maps};
-use crate::target::clock::Clock;
+use crate::process::clock::Clock;
 
 /// Bits by which the serials of a process's second registry are moved, and so on. A serial of the first
 /// one stays what the process itself prints.

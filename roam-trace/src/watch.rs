@@ -15,13 +15,13 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use thiserror::Error;
 
-use crate::attach::{AttachError, Options, Rows, Tracer};
+use crate::attach::{AttachError, Options, ProbedFile, ProbedProcess, Rows, Tracer};
 use crate::error::Exit;
 use crate::kernel::{MapAccessError, Maps};
 use crate::merge;
-use crate::target::Target;
-use crate::target::privilege::{self, Missing};
-use crate::target::program;
+use crate::privilege::{self, Missing};
+use crate::process::Target;
+use crate::process::program::ProbedBinary;
 
 /// How often it is looked whether there is still anything to watch.
 const STEP: Duration = Duration::from_millis(50);
@@ -113,7 +113,7 @@ pub fn watch(
         .iter()
         .filter_map(|target| {
             let probed = target.probed().ok()?;
-            Some(program::attach_target(&target.process, probed))
+            Some(to_attach(target.pid(), probed))
         })
         .collect();
     let options = Options {
@@ -147,6 +147,18 @@ pub fn watch(
         is_seeded,
         _tracer: tracer,
     })
+}
+
+/// What the probes of a process are attached by.
+fn to_attach(pid: u32, probed: &[ProbedBinary]) -> ProbedProcess {
+    let files = probed.iter().map(|probed| ProbedFile {
+        path: probed.binary.path(),
+        sites: probed.sites.clone(),
+    });
+    ProbedProcess {
+        tgid: pid,
+        files: files.collect(),
+    }
 }
 
 /// Opens what only a privilege opens, then keeps none that reading does not take.

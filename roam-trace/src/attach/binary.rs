@@ -7,29 +7,12 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::AttachError;
 use super::method::{Method, PidFilter};
-use crate::target::elf::{self, ProbeSite};
-
-/// A process to trace.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Its pid (that of the thread group), as `/proc` shows it to the tracer.
-    pub tgid: u32,
-    /// The files it runs from that have probes.
-    pub binaries: Vec<Binary>,
-}
-
-/// A file with probes.
-#[derive(Debug, Clone)]
-pub struct Binary {
-    /// Where to open it: `/proc/PID/exe`, `/proc/PID/map_files/...` or `/proc/PID/root/...`.
-    pub path: PathBuf,
-    /// Its sites.
-    pub sites: Vec<ProbeSite>,
-}
+use super::probed::{ProbedFile, ProbedProcess};
+use crate::elf::{self, ProbeSite};
 
 /// A binary that stays open, so that what is attached to is what was looked at.
 pub(super) struct OpenBinary<'a> {
@@ -44,14 +27,14 @@ impl<'a> OpenBinary<'a> {
     /// Opens the binaries of all targets, each once for every process; once at all where the kernel
     /// cannot filter by process.
     pub(super) fn open_all(
-        targets: &'a [Target],
+        targets: &'a [ProbedProcess],
         filter: PidFilter,
     ) -> Result<Vec<Self>, AttachError> {
         let mut binaries = Vec::new();
         let mut known = HashSet::new();
         for target in targets {
             let tgid = target.tgid;
-            for binary in &target.binaries {
+            for binary in &target.files {
                 let failed = |source| AttachError::binary(tgid, &binary.path, source);
                 // Whoever runs the target may have put a pipe there: opening it must not wait.
                 let file = File::options()
@@ -111,7 +94,7 @@ impl<'a> OpenBinary<'a> {
 fn check_site(
     file: &File,
     tgid: u32,
-    binary: &Binary,
+    binary: &ProbedFile,
     site: &ProbeSite,
 ) -> Result<(), AttachError> {
     let mut bytes = [0; elf::MAX_SITE_BYTES];

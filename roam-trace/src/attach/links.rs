@@ -3,16 +3,20 @@
 use aya::Ebpf;
 
 use super::binary::OpenBinary;
-use super::{ATTACH_ORDER, AttachError, Method, perf_event, uprobe_multi};
+use super::error::AttachError;
+use super::method::Method;
+use super::order::ATTACH_ORDER;
+use super::perf_event::{self, PerfEventLinks};
+use super::uprobe_multi::{self, UprobeMultiLinks};
 
 /// What is attached to probes, until it is dropped.
 #[expect(dead_code, reason = "what they hold is for their drop")]
-pub(super) enum Links {
-    UprobeMulti(uprobe_multi::Links),
-    PerfEvent(perf_event::Links),
+pub(super) enum AttachedProbes {
+    UprobeMulti(UprobeMultiLinks),
+    PerfEvent(PerfEventLinks),
 }
 
-impl Links {
+impl AttachedProbes {
     /// Loads the programs and attaches them to every site.
     pub(super) fn attach(
         method: Method,
@@ -29,7 +33,7 @@ impl Links {
         match method {
             Method::UprobeMulti(_) => {
                 let programs = uprobe_multi::Programs::load(object, bpf, &ATTACH_ORDER)?;
-                let mut links = uprobe_multi::Links::default();
+                let mut links = UprobeMultiLinks::default();
                 for (probe, binary, offsets) in in_order {
                     links
                         .attach(&programs, probe, &binary.file, &offsets, binary.pid)
@@ -39,7 +43,7 @@ impl Links {
             }
             Method::PerfEvent => {
                 perf_event::load(bpf, &ATTACH_ORDER)?;
-                let mut links = perf_event::Links::default();
+                let mut links = PerfEventLinks::default();
                 for (probe, binary, offsets) in in_order {
                     links
                         .attach(bpf, probe, &binary.file, &offsets)

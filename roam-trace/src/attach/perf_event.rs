@@ -17,8 +17,8 @@ use aya::Ebpf;
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 
+use super::error::{AttachError, LoadError};
 use super::signals::SignalsBlocked;
-use super::{AttachError, LoadError};
 
 /// Where the kernel says how to ask for such an event.
 const PMU: &str = "/sys/bus/event_source/devices/uprobe/type";
@@ -61,9 +61,9 @@ pub(super) fn check_permission(bpf: &mut Ebpf, name: &str) -> Result<(), AttachE
 /// What is attached. Linux 6.1 takes some 70 ms to close one, and as it holds a lock meanwhile, it
 /// would take no less to close them side by side.
 #[derive(Default)]
-pub(super) struct Links(Vec<UProbeLink>);
+pub(super) struct PerfEventLinks(Vec<UProbeLink>);
 
-impl Links {
+impl PerfEventLinks {
     /// Attaches a probe's program to all its sites in a binary, in every process.
     pub(super) fn attach(
         &mut self,
@@ -80,7 +80,7 @@ impl Links {
     }
 }
 
-impl Drop for Links {
+impl Drop for PerfEventLinks {
     fn drop(&mut self) {
         let _signals = SignalsBlocked::begin();
         self.0.clear();

@@ -16,10 +16,11 @@ use roam_trace_common::registry::Table;
 
 use crate::attach::{self, AttachError, Method, PidFilter};
 use crate::cli::DoctorArgs;
+use crate::elf::{ElfError, ProbeSite};
 use crate::error::{Exit, TargetError};
-use crate::target::absence::Absence;
-use crate::target::elf::{ElfError, ProbeSite};
-use crate::target::{Reading, Target, privilege, program};
+use crate::privilege;
+use crate::process::missing_registry::MissingRegistry;
+use crate::process::{Reading, Target, program};
 
 /// One line of the report.
 #[derive(Debug, PartialEq, Eq)]
@@ -251,21 +252,21 @@ fn registries(
         findings.push(Finding::todo("registry", inherited.to_string()));
     } else if findings.is_empty() && has_probes {
         let process = &target.process;
-        let absence = Absence::of(process)
+        let missing = MissingRegistry::of(process)
             .map_err(|error| process.error("read the environment of", error))?;
-        findings.push(match absence {
-            Absence::NothingReported if process.has_seccomp_filter() => Finding::ok(
+        findings.push(match missing {
+            MissingRegistry::NothingReported if process.has_seccomp_filter() => Finding::ok(
                 "registry",
                 "none yet: the program has had no connection, or its seccomp filter refuses memfd_create",
             ),
-            Absence::NothingReported => {
+            MissingRegistry::NothingReported => {
                 Finding::ok("registry", "none yet: the program has had no connection")
             }
-            Absence::SwitchedOff => Finding::todo(
+            MissingRegistry::SwitchedOff => Finding::todo(
                 "registry",
                 TargetError::SwitchedOff { pid, name }.to_string(),
             ),
-            Absence::FileSizeLimit { bytes } => Finding::todo(
+            MissingRegistry::FileSizeLimit { bytes } => Finding::todo(
                 "registry",
                 TargetError::FileSizeLimit { pid, name, bytes }.to_string(),
             ),

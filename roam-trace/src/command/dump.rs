@@ -13,13 +13,14 @@ use roam_dump::render::{dot, graph, json, text};
 use roam_trace_common::event::{TargetEnd, TrafficValue};
 use roam_trace_common::limits;
 
-use super::report;
+use super::report::report;
 use crate::cli::{DumpArgs, Source};
 use crate::error::{Exit, TargetError};
 use crate::explain::{counters, explain_all};
 use crate::merge;
-use crate::target::absence::Absence;
-use crate::target::{Reading, Target, privilege, proc, program};
+use crate::privilege;
+use crate::process::missing_registry::MissingRegistry;
+use crate::process::{Reading, Target, proc, program};
 use crate::watch::{Watched, watch};
 
 /// Dumps what can be dumped and tells about the rest.
@@ -415,12 +416,14 @@ fn without_registry(target: &Target, reading: &mut Reading) -> Result<Snapshot, 
             false => TargetError::NotATarget { pid, name },
         });
     }
-    let absence =
-        Absence::of(process).map_err(|error| process.error("read the environment of", error))?;
-    match absence {
-        Absence::SwitchedOff => Err(TargetError::SwitchedOff { pid, name }),
-        Absence::FileSizeLimit { bytes } => Err(TargetError::FileSizeLimit { pid, name, bytes }),
-        Absence::NothingReported => Ok(Snapshot {
+    let missing = MissingRegistry::of(process)
+        .map_err(|error| process.error("read the environment of", error))?;
+    match missing {
+        MissingRegistry::SwitchedOff => Err(TargetError::SwitchedOff { pid, name }),
+        MissingRegistry::FileSizeLimit { bytes } => {
+            Err(TargetError::FileSizeLimit { pid, name, bytes })
+        }
+        MissingRegistry::NothingReported => Ok(Snapshot {
             process: target.label(),
             source: Rows::Registry,
             taken_ns: target.clock.own_ns(target.clock.initial_now_ns()),

@@ -8,10 +8,10 @@ use anyhow::{Context, Result};
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
-use super::report;
+use super::report::report;
 use crate::error::{Exit, TargetError};
-use crate::target::maps::FileId;
-use crate::target::{Reading, Target, proc, program};
+use crate::process::maps::FileId;
+use crate::process::{Reading, Target, proc, program};
 
 /// Lists every process that has a registry or probes, by pid.
 ///

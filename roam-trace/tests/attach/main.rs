@@ -194,9 +194,9 @@ fn nothing_is_lost_or_counted_twice() {
     let mut process = Process::start(Role::Target);
     // Named twice, the binary and its sites are still attached to once.
     let mut target = process.target();
-    let sites = target.binaries[0].sites.clone();
-    target.binaries[0].sites.extend(sites);
-    target.binaries.push(target.binaries[0].clone());
+    let sites = target.files[0].sites.clone();
+    target.files[0].sites.extend(sites);
+    target.files.push(target.files[0].clone());
     let tracer = Tracer::attach(&[target], Options::default()).unwrap();
     process.command(&format!("burst {THREADS} {PAIRS}"));
     let maps = tracer.snapshot().unwrap();
@@ -461,16 +461,16 @@ fn what_cannot_be_attached_is_told() {
     let mut gone = process.target();
 
     let mut changed = process.target();
-    changed.binaries[0].sites[0].file_offset += 1;
+    changed.files[0].sites[0].file_offset += 1;
     let error = Tracer::attach(&[changed], Options::default()).unwrap_err();
     assert!(matches!(error, AttachError::Changed { .. }), "{error:?}");
 
     let mut without = process.target();
-    without.binaries[0].sites.clear();
+    without.files[0].sites.clear();
     let error = Tracer::attach(&[without], Options::default()).unwrap_err();
     assert!(matches!(error, AttachError::NoSites), "{error:?}");
 
-    gone.binaries[0].path = std::env::current_exe().unwrap();
+    gone.files[0].path = std::env::current_exe().unwrap();
     process.exit();
     let error = Tracer::attach(&[gone], Options::default()).unwrap_err();
     assert!(

@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use roam_trace::error::TargetError;
-use roam_trace::target::Target;
+use roam_trace::process::Target;
 
 use crate::dump::processes;
 use crate::fixture::Fixture;

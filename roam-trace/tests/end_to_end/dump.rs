@@ -232,7 +232,7 @@ fn seconds(line: &str) -> f64 {
 pub(crate) fn site_bytes(pid: u32) -> Vec<Vec<u8>> {
     use std::os::unix::fs::FileExt;
     let executable = std::fs::File::open(format!("/proc/{pid}/exe")).unwrap();
-    let sites = roam_trace::target::elf::file_probe_sites(executable).unwrap();
+    let sites = roam_trace::elf::file_probe_sites(executable).unwrap();
     let base = std::fs::read_to_string(format!("/proc/{pid}/maps"))
         .unwrap()
         .split('-')

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
-use roam_trace::target::elf;
+use roam_trace::elf;
 
 /// Bytes of a probe site that are compared with the file's.
 const SITE_BYTES: usize = 11;

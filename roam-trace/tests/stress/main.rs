@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use content::{Kind, LASTING, THREADS, counter, thread};
 use roam_dump::read::Image;
-use roam_trace::target::Target;
+use roam_trace::process::Target;
 use roam_trace_common::Serial;
 use roam_trace_common::registry::{ChannelRecord, ConnectionRecord, RequestRecord, Table};
 

@@ -1,15 +1,4 @@
-//! Finding a process and what it offers to a tracer. Never writes to one.
-
-pub mod absence;
-pub mod clock;
-pub mod elf;
-pub mod maps;
-pub mod neighbour;
-pub mod privilege;
-pub mod proc;
-pub mod program;
-pub mod region;
-pub mod sockets;
+//! A process that was asked for, with what it offers to a tracer.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -19,14 +8,15 @@ use std::rc::Rc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use clock::Clock;
-use proc::Process;
-use program::{ProbedBinary, Probes};
 use roam_dump::model;
 use roam_dump::read::{self, Budget, Image, ReadError, RegionMemory};
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
-use sockets::SocketLister;
 
+use super::clock::Clock;
+use super::proc::Process;
+use super::program::{self, ProbedBinary, Probes};
+use super::region;
+use super::sockets::SocketLister;
 use crate::error::TargetError;
 
 /// How often it is looked whether a registry's header is written by now, over all registries of a process.

@@ -11,10 +11,9 @@ use roam_dump::decode::printable;
 use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
-use super::elf::{self, ElfError, ProbeSite};
 use super::maps::{FileId, for_each_mapping};
 use super::proc::Process;
-use crate::attach;
+use crate::elf::{self, ElfError, ProbeSite};
 use crate::error::TargetError;
 
 /// Bytes that are searched for a name at the most, over all files of a process.
@@ -103,20 +102,6 @@ pub fn probes(process: &Process) -> Result<Probes, TargetError> {
         }
     }
     Ok(probes)
-}
-
-/// What the probes of a process are attached by.
-pub fn attach_target(process: &Process, probed: &[ProbedBinary]) -> attach::Target {
-    attach::Target {
-        tgid: process.pid(),
-        binaries: probed
-            .iter()
-            .map(|probed| attach::Binary {
-                path: probed.binary.path(),
-                sites: probed.sites.clone(),
-            })
-            .collect(),
-    }
 }
 
 /// The executable and the libraries of a process, each once.

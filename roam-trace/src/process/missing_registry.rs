@@ -11,7 +11,7 @@ use super::proc::Process;
 
 /// Why a process that has probes has no registry that others can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absence {
+pub enum MissingRegistry {
     /// Nothing has happened in it yet.
     NothingReported,
     /// It was started with `ROAM_DIAGNOSTIC=off`.
@@ -23,7 +23,7 @@ pub enum Absence {
     },
 }
 
-impl Absence {
+impl MissingRegistry {
     /// Finds out.
     ///
     /// # Errors

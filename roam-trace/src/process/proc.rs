@@ -20,8 +20,8 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::privilege;
 use crate::error::TargetError;
+use crate::privilege;
 
 /// Bytes of a `/proc` file that are read at the most.
 const FILE_BYTES: u64 = 1 << 20;

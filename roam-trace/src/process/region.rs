@@ -19,9 +19,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::maps::{FileId, for_each_mapping};
-use super::privilege;
 use super::proc::Process;
 use crate::error::TargetError;
+use crate::privilege;
 
 /// Registries of one process that are opened: a program has one, a few with libraries of its own.
 const MAX_REGIONS: usize = 64;

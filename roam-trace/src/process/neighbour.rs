@@ -18,8 +18,9 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 
 use super::maps::{FileId, for_each_mapping};
 use super::proc::{self, Process};
+use super::program;
 use super::sockets::{ConnectedSocket, SocketEnd, SocketLister};
-use super::{Target, program};
+use super::target::Target;
 use crate::error::TargetError;
 
 /// Standard input, output and error, which lead to terminals and logs.
