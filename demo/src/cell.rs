@@ -1,5 +1,5 @@
-//! A cell process: it serves the host and perhaps another cell, calls the host
-//! now and then, and does what the host orders.
+//! A cell process: serves the host and perhaps another cell, makes background calls to the host, and follows
+//! the host's orders.
 
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
@@ -21,18 +21,17 @@ use tokio::time::{Instant, sleep};
 
 use crate::cli::{CellOptions, NamedSocket};
 use crate::control::{self, Order, Report};
-use crate::expect::Phase;
+use crate::expect::{ExpectedRequest, Phase};
 use crate::log::Witness;
-use crate::serve::{CellServices, CellState, Peer, outgoing};
+use crate::serve::{CellServices, CellState, NextCell, outgoing};
 use crate::service::{
-    ArchiveDispatcher, AssetsClient, ContentServiceDispatcher, Fate, MarkdownDispatcher,
+    ArchiveDispatcher, AssetsClient, Behavior, ContentServiceDispatcher, MarkdownDispatcher,
     TcpTunnelDispatcher, method, register_names,
 };
-use crate::traffic::Traffic;
-use crate::traffic::poll_once;
+use crate::traffic::{BackgroundTraffic, poll_once};
 use crate::{diagnostics, process};
 
-/// How often a condition is looked at.
+/// Pause between two checks of a condition.
 const POLL: Duration = Duration::from_millis(5);
 /// How often in a row the unread bytes must be the same before they are reported.
 const UNCHANGED_POLLS: u32 = 20;
@@ -105,14 +104,14 @@ async fn serve(options: &CellOptions) -> Result<Infallible> {
     if let Some((listener, name)) = from_cell {
         let archive = ArchiveDispatcher::new(handlers(&cell, name));
         let services = RoutedDispatcher::new(services(&cell, name), archive);
-        let (name, cell, visited) = (name.clone(), cell.clone(), options.visited);
+        let (name, cell, may_close) = (name.clone(), cell.clone(), options.accepted_may_close);
         tokio::spawn(async move {
             match accept(&listener, &name, services).await {
                 Ok((handle, _, driver)) => {
-                    if !visited {
+                    if !may_close {
                         fail_when_ended(driver, &name);
                     }
-                    let _ = cell.next.set(Peer { name, handle });
+                    let _ = cell.next.set(NextCell { name, handle });
                 }
                 Err(error) => fail(&error),
             }
@@ -261,26 +260,30 @@ impl Connector for CellConnector {
 async fn connect(
     socket: &NamedSocket,
     services: impl ServiceDispatcher + Clone + 'static,
-) -> Result<Peer> {
+) -> Result<NextCell> {
     let connector = CellConnector(socket.path.clone());
     let handle = roam_stream::connect(connector, HandshakeConfig::default(), services)
         .handle()
         .await
         .with_context(|| format!("cannot connect to {}", socket.name))?;
     diagnostics::name_connection(&handle, &socket.name);
-    Ok(Peer {
+    Ok(NextCell {
         name: socket.name.clone(),
         handle,
     })
 }
 
-fn traffic(cell: &Arc<CellState>, host: &ConnectionHandle, calls_per_second: u32) -> Traffic {
+fn traffic(
+    cell: &Arc<CellState>,
+    host: &ConnectionHandle,
+    calls_per_second: u32,
+) -> BackgroundTraffic {
     let cell = cell.clone();
     let client = AssetsClient::new(host.clone());
     let call = move || {
         let (cell, client) = (cell.clone(), client.clone());
         async move {
-            let ticket = cell.witness.ticket(Fate::Answer);
+            let ticket = cell.witness.ticket(Behavior::Answer);
             cell.witness
                 .call(method::RESOLVE, ticket, |ticket| {
                     client.resolve(ticket, "main.css".to_owned())
@@ -289,7 +292,7 @@ fn traffic(cell: &Arc<CellState>, host: &ConnectionHandle, calls_per_second: u32
             Ok(())
         }
     };
-    Traffic::start(calls_per_second, call, |error| fail(&error))
+    BackgroundTraffic::start(calls_per_second, call, |error| fail(&error))
 }
 
 /// Waits until the number of unread bytes stays as it is.
@@ -308,26 +311,8 @@ async fn settled_bytes(socket: &OwnedFd) -> Result<usize> {
 async fn queue_behind_blocked_driver(cell: &Arc<CellState>, host: &ConnectionHandle) -> Result<()> {
     cell.released.send_replace(true);
     await_queued(host, 1).await.context("no answer is queued")?;
-
-    let ticket = cell.witness.ticket(Fate::Answer);
-    let request = outgoing(
-        &cell.witness,
-        "host",
-        method::RESOLVE,
-        ticket,
-        Phase::HandedOver,
-    );
-    let client = AssetsClient::new(host.clone());
-    let caller = cell.clone();
-    tokio::spawn(async move {
-        let result = caller
-            .witness
-            .call(method::RESOLVE, ticket, |ticket| {
-                client.resolve(ticket, "late.css".to_owned())
-            })
-            .await;
-        fail(&anyhow!("{} ended: {result:?}", method::RESOLVE));
-    });
+    let (request, call) = call_without_answer(cell, host);
+    tokio::spawn(call);
     await_queued(host, 2).await.context("no call is queued")?;
     report(&Report::Stuck {
         request,
@@ -341,25 +326,8 @@ async fn call_without_workers(
     cell: &Arc<CellState>,
     host: &ConnectionHandle,
 ) -> Result<Pin<Box<dyn Future<Output = ()>>>> {
-    let ticket = cell.witness.ticket(Fate::Answer);
-    let request = outgoing(
-        &cell.witness,
-        "host",
-        method::RESOLVE,
-        ticket,
-        Phase::HandedOver,
-    );
-    let client = AssetsClient::new(host.clone());
-    let caller = cell.clone();
-    let mut call: Pin<Box<dyn Future<Output = ()>>> = Box::pin(async move {
-        let result = caller
-            .witness
-            .call(method::RESOLVE, ticket, |ticket| {
-                client.resolve(ticket, "late.css".to_owned())
-            })
-            .await;
-        fail(&anyhow!("{} ended: {result:?}", method::RESOLVE));
-    });
+    let (request, call) = call_without_answer(cell, host);
+    let mut call: Pin<Box<dyn Future<Output = ()>>> = Box::pin(call);
     ensure!(
         poll_once(&mut call).await.is_pending(),
         "a call ended that nobody can answer"
@@ -369,6 +337,30 @@ async fn call_without_workers(
         channels: Vec::new(),
     });
     Ok(call)
+}
+
+/// A call to the host that stays in the driver's queue, and the row it has there.
+fn call_without_answer(
+    cell: &Arc<CellState>,
+    host: &ConnectionHandle,
+) -> (ExpectedRequest, impl Future<Output = ()> + Send + 'static) {
+    let ticket = cell.witness.ticket(Behavior::Answer);
+    let request = outgoing(
+        &cell.witness,
+        "host",
+        method::RESOLVE,
+        ticket,
+        Phase::HandedOver,
+    );
+    let (cell, client) = (cell.clone(), AssetsClient::new(host.clone()));
+    let call = async move {
+        let call = cell.witness.call(method::RESOLVE, ticket, |ticket| {
+            client.resolve(ticket, "late.css".to_owned())
+        });
+        let result = call.await;
+        fail(&anyhow!("{} ended: {result:?}", method::RESOLVE));
+    };
+    (request, call)
 }
 
 /// Starts a process that has the link's socket and this process's standard streams, and does nothing with

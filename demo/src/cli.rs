@@ -1,15 +1,15 @@
-//! What the command line may say; types only.
+//! The command line; types only.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-/// A roam host and its cells, with ordinary traffic and hangs to order.
+/// A roam host and its cells, with background traffic and hangs on request.
 #[derive(Debug, Parser)]
 #[command(name = "roam-demo", version)]
 pub struct Cli {
-    /// What this process is to be.
+    /// What this process does.
     #[command(subcommand)]
     pub command: Command,
 }
@@ -17,16 +17,16 @@ pub struct Cli {
 /// The kinds of process.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Start a host and its cells, make traffic, get stuck if told to
+    /// Start a host and its cells, generate traffic and hang on request
     ///
-    /// Once everything runs, and is stuck where that was asked for, one JSON
-    /// line on standard output names the processes and every request that a
-    /// truthful dump must show. Host and cells end at SIGTERM or SIGINT.
+    /// When the processes run and the requested hang is complete, the host prints
+    /// one JSON line: its processes and every request that a correct dump must
+    /// show. Host and cells end on SIGTERM or SIGINT.
     Host(HostOptions),
-    /// Be a cell (the host starts these)
+    /// Run as a cell (started by the host)
     #[command(hide = true)]
     Cell(CellOptions),
-    /// Keep inherited descriptors open until standard input ends (a cell starts this)
+    /// Keep inherited descriptors open until standard input ends (started by a cell)
     #[command(hide = true)]
     Hold,
 }
@@ -46,11 +46,11 @@ pub struct HostOptions {
     #[arg(long, value_name = "CALLS", default_value_t = 20)]
     pub rate: u32,
 
-    /// How to get stuck
+    /// Which hang to produce
     #[arg(long, value_name = "KIND", value_enum)]
     pub hang: Option<HangKind>,
 
-    /// How long to run well before getting stuck, such as 3s
+    /// Time to run normally before the hang, such as 3s
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "hang")]
     pub hang_after: Option<Duration>,
 
@@ -62,11 +62,11 @@ pub struct HostOptions {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub workers: Option<u32>,
 
-    /// Block every worker thread of the host once it is stuck
+    /// Block every worker thread of the host after the hang
     #[arg(long)]
     pub block_workers: bool,
 
-    /// Start a cell anew when it ends, and say so in a JSON line
+    /// Restart a cell when it ends, and print a JSON line about it
     #[arg(long, conflicts_with_all = ["hang", "flood"])]
     pub restart: bool,
 
@@ -79,7 +79,7 @@ pub struct HostOptions {
     pub cell_stderr: Option<PathBuf>,
 }
 
-/// Ways to get stuck.
+/// The hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HangKind {
     /// A handler of cell 1 never answers; two channels stay open
@@ -92,9 +92,9 @@ pub enum HangKind {
     Dropped,
     /// Cell 1 forwards a call to cell 2, which never answers
     Forward,
-    /// Every worker thread of cell 1 is blocked: its driver runs no more
+    /// Every worker thread of cell 1 is blocked: its driver does not run
     Starved,
-    /// A handler of cell 1 panics: no answer comes
+    /// A handler of cell 1 panics: no response is sent
     Panic,
     /// The host closes a link to cell 1 whose handler runs on
     Orphan,
@@ -131,7 +131,7 @@ pub struct CellOptions {
     pub connect: Option<NamedSocket>,
     /// The link that --accept takes may be closed
     #[arg(long, requires = "accept")]
-    pub visited: bool,
+    pub accepted_may_close: bool,
     /// Forward what this cell does not serve to the cell it connects to
     #[arg(long, requires = "connect")]
     pub forward: bool,

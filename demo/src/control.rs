@@ -1,6 +1,5 @@
-//! What host and cells say to each other beside roam, as JSON lines on a cell's
-//! standard input and output: a hung link carries nothing, and no dump is to
-//! show the demo's own bookkeeping.
+//! The control channel between the host and each cell: JSON lines on the cell's standard input and output.
+//! It is not a roam connection: a hung link carries nothing, and no dump should show it.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -9,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::expect::{ExpectedChannel, ExpectedRequest};
 
-/// What the host tells a cell to do.
+/// An order from the host to a cell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
@@ -27,7 +26,7 @@ pub(crate) enum Order {
     LeaveHolder,
 }
 
-/// What a cell tells the host.
+/// A report from a cell to the host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Report {
@@ -53,7 +52,7 @@ pub(crate) enum Report {
     LeftHolder,
     /// As many watchers wait as were announced.
     Watched,
-    /// Something that stops the demo.
+    /// A failure, which ends the demo.
     Failed {
         /// What it was.
         error: String,

@@ -1,9 +1,9 @@
-//! The line that `roam-demo host` prints: who runs, and what a truthful dump
-//! must show from then on. Never how that came about.
+//! The JSON lines that `roam-demo host` prints: its processes, and the rows that a correct dump must show
+//! from then on.
 
 use serde::{Deserialize, Serialize};
 
-/// The JSON line for every cell that was started in the place of one that ended.
+/// The JSON line for every cell that replaces one that ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restarted {
     /// Pid of the cell that ended.
@@ -12,7 +12,7 @@ pub struct Restarted {
     pub pid: u32,
 }
 
-/// The JSON line on the host's standard output once everything is as it is to stay.
+/// The JSON line on the host's standard output once every request is in its final phase.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ready {
     /// Always true.
@@ -47,7 +47,7 @@ pub enum Direction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Phase {
-    /// Outgoing: waiting for a place in the driver's queue.
+    /// Outgoing: waiting for room in the driver's queue.
     Queued,
     /// Outgoing: in the driver's queue.
     HandedOver,
@@ -115,7 +115,7 @@ pub struct ExpectedChannel {
     pub connection: String,
     /// The id of that call on the wire.
     pub request_id: u64,
-    /// Items moved, where that is one truth and not a matter of where one counts.
+    /// Items transferred; absent where the two ends may count differently.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub items: Option<u64>,
     /// Their serialized bytes.

@@ -1,5 +1,5 @@
-//! The host with its cells: it starts them, makes traffic and the calls that are to hang, and hears what
-//! the cells report. Which hang there is to be is not its business.
+//! The host and its cells: starts them, makes background traffic and calls that hang, and receives the
+//! cells' reports. Does not choose a hang.
 
 use std::collections::VecDeque;
 use std::process::{ChildStdin, Stdio};
@@ -23,8 +23,8 @@ use crate::expect::{Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, 
 use crate::log::{self, Witness, create};
 use crate::process::Group;
 use crate::serve::{HostServices, outgoing};
-use crate::service::{AssetsDispatcher, ContentServiceClient, Fate, Ticket, method};
-use crate::traffic::{Traffic, ordinary_call};
+use crate::service::{AssetsDispatcher, Behavior, ContentServiceClient, Ticket, method};
+use crate::traffic::{BackgroundTraffic, ordinary_call};
 
 /// How long a cell may take for anything it is waited for.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -36,7 +36,7 @@ pub(crate) struct Host {
     failed: UnboundedSender<Failure>,
 }
 
-/// What was not to happen.
+/// An unexpected event, which ends the demo.
 pub(crate) struct Failure {
     /// The cell that it has to do with.
     pub(crate) cell: Option<u32>,
@@ -51,15 +51,15 @@ pub(crate) struct Cell {
     pub(crate) handle: ConnectionHandle,
     /// Every link to this cell, the first one included.
     links: Vec<ConnectionHandle>,
-    traffic: Vec<Traffic>,
-    /// A second link, which may be closed.
-    visit: Mutex<Option<Visit>>,
+    traffic: Vec<BackgroundTraffic>,
+    /// A link that may be closed, where there is one.
+    second_link: Mutex<Option<DrivenLink>>,
     orders: Mutex<ChildStdin>,
     reports: tokio::sync::Mutex<Reports>,
 }
 
 /// A link and its driver: it closes when the driver is aborted.
-pub(crate) type Visit = (
+pub(crate) type DrivenLink = (
     ConnectionHandle,
     JoinHandle<Result<(), roam_stream::ConnectionError>>,
 );
@@ -93,7 +93,7 @@ impl Host {
         Ok(host)
     }
 
-    /// Starts another cell in the place of one that ended.
+    /// Replaces a cell that ended, by its index.
     pub(crate) async fn restart(
         &mut self,
         options: &HostOptions,
@@ -112,7 +112,7 @@ impl Host {
         })
     }
 
-    /// Where to tell what goes wrong with a cell.
+    /// Where to report what goes wrong with a cell.
     fn failed(&self, cell: Option<u32>) -> impl Fn(anyhow::Error) + Clone + Send + Sync + 'static {
         let failed = self.failed.clone();
         move |error| {
@@ -126,7 +126,7 @@ impl Host {
         let socket = group.socket(&cell_socket(index));
         let between_cells = group.socket("cell-1-to-2");
         let linked = options.hang.is_some_and(links_cells);
-        let visited = index == 1 && options.hang == Some(HangKind::Orphan);
+        let has_second_link = index == 1 && options.hang == Some(HangKind::Orphan);
         let forwarding = options.hang == Some(HangKind::Forward);
         let stderr = match &options.cell_stderr {
             Some(file) => create(&log::path(file, index))?.into(),
@@ -147,9 +147,12 @@ impl Host {
             if forwarding && index == 1 {
                 command.arg("--forward");
             }
-            if visited {
-                let visitor = format!("{VISITOR}={}", group.socket(VISITOR).display());
-                command.arg("--accept").arg(visitor).arg("--visited");
+            if has_second_link {
+                let second = format!("{SECOND_LINK}={}", group.socket(SECOND_LINK).display());
+                command
+                    .arg("--accept")
+                    .arg(second)
+                    .arg("--accepted-may-close");
             }
             if let Some(log) = &options.log {
                 command.arg("--log").arg(log);
@@ -169,8 +172,8 @@ impl Host {
             links.push(self.connect(&socket, started.pid, &name).await?);
         }
         let handle = links[0].clone();
-        let visit = match visited {
-            true => Some(self.link(&group.socket(VISITOR), VISITOR).await?),
+        let second_link = match has_second_link {
+            true => Some(self.link(&group.socket(SECOND_LINK), SECOND_LINK).await?),
             false => None,
         };
         let archive = forwarding && index == 1;
@@ -183,7 +186,7 @@ impl Host {
             name,
             handle,
             links,
-            visit: Mutex::new(visit),
+            second_link: Mutex::new(second_link),
             orders: Mutex::new(started.orders),
             reports: tokio::sync::Mutex::new(reports),
         })
@@ -234,7 +237,7 @@ impl Host {
         Ok(handle)
     }
 
-    async fn link(&self, socket: &std::path::Path, name: &str) -> Result<Visit> {
+    async fn link(&self, socket: &std::path::Path, name: &str) -> Result<DrivenLink> {
         let stream = UnixStream::connect(socket)
             .await
             .with_context(|| format!("cannot connect to {name}"))?;
@@ -258,9 +261,9 @@ impl Host {
         cell: u32,
         handle: &ConnectionHandle,
         archive: bool,
-    ) -> Traffic {
+    ) -> BackgroundTraffic {
         let (witness, handle) = (self.witness.clone(), handle.clone());
-        Traffic::start(
+        BackgroundTraffic::start(
             calls_per_second,
             move || ordinary_call(witness.clone(), handle.clone(), archive),
             self.failed(Some(cell)),
@@ -272,7 +275,7 @@ impl Host {
         &self,
         cell: &Cell,
         method: &'static str,
-        fate: Fate,
+        behavior: Behavior,
         call: C,
     ) -> ExpectedRequest
     where
@@ -283,13 +286,13 @@ impl Host {
         T: Send,
         E: Send,
     {
-        let ticket = self.witness.ticket(fate);
+        let ticket = self.witness.ticket(behavior);
         let (witness, failed) = (self.witness.clone(), self.failed(Some(cell.pid)));
         let expected = outgoing(&self.witness, &cell.name, method, ticket, Phase::Sent);
         tokio::spawn(async move {
             let result = witness.call(method, ticket, call).await;
-            let outcome = result.map_or("failed", |_| "was answered");
-            failed(anyhow!("{method} {outcome}, but it was to hang"));
+            let result = result.map_or("failed", |_| "was answered");
+            failed(anyhow!("{method} {result}, but it was to hang"));
         });
         expected
     }
@@ -309,7 +312,7 @@ impl Host {
                 .collect();
             for client in clients.iter().cycle().take(watchers as usize) {
                 let client = client.clone();
-                self.issue(cell, method::WATCH, Fate::Stall, move |ticket| {
+                self.issue(cell, method::WATCH, Behavior::Stall, move |ticket| {
                     client.watch(ticket, watchers)
                 });
             }
@@ -358,9 +361,12 @@ impl Cell {
     }
 
     /// The second link to this cell, where there is one.
-    pub(crate) fn take_visit(&self) -> Result<Visit> {
-        let mut visit = self.visit.lock().unwrap_or_else(PoisonError::into_inner);
-        visit.take().context("there is no second link")
+    pub(crate) fn take_second_link(&self) -> Result<DrivenLink> {
+        let mut link = self
+            .second_link
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        link.take().context("there is no second link")
     }
 
     /// Has another process keep this cell's end of the link open.
@@ -427,7 +433,7 @@ impl Reports {
 }
 
 /// What the host's second link to a cell is called.
-const VISITOR: &str = "host-2";
+const SECOND_LINK: &str = "host-2";
 
 /// Whether cell 1 has a link to cell 2.
 pub(crate) fn links_cells(hang: HangKind) -> bool {

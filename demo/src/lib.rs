@@ -1,6 +1,6 @@
 //! A roam program to try a tracer on: a host and its cells on the published
-//! roam 0.6 crates, with ordinary traffic, that get stuck on request and say
-//! exactly what a truthful dump must show then.
+//! roam 0.6 crates. They make background traffic, hang on request, and print
+//! exactly what a correct dump must show then.
 //!
 //! The binary `roam-demo` is this library behind a `main`. Tests use [`expect`]
 //! to read what the binary prints.

@@ -1,5 +1,5 @@
-//! The witness log: every call's start and end as this process lived them,
-//! independent of roam and of the diagnosis that is compared with it.
+//! The witness log: the start and the end of every call, recorded by the process itself. It is independent of
+//! roam and of the dumps that tests compare with it.
 
 use std::fs::File;
 use std::io::Write;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::{Moment, monotonic_ns};
 use crate::expect::Direction;
-use crate::service::{Fate, Ticket};
+use crate::service::{Behavior, Ticket};
 
 /// Bits of a tag below the process id; a tag stays below 2^53, exact in any JSON reader.
 const TAG_COUNTER_BITS: u32 = 28;
@@ -38,7 +38,7 @@ pub struct Line {
     pub event: Event,
 }
 
-/// What a line tells.
+/// What a line records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
@@ -50,7 +50,7 @@ pub enum Event {
     UserError,
     /// The call failed.
     Failed,
-    /// The future went away before an answer.
+    /// The future was dropped before a response.
     Dropped,
 }
 
@@ -85,11 +85,11 @@ impl Witness {
     }
 
     /// A ticket for a call of this process.
-    pub(crate) fn ticket(&self, fate: Fate) -> Ticket {
+    pub(crate) fn ticket(&self, behavior: Behavior) -> Ticket {
         let call = self.calls.fetch_add(1, Ordering::Relaxed);
         Ticket {
             tag: u64::from(self.pid) << TAG_COUNTER_BITS | call & ((1 << TAG_COUNTER_BITS) - 1),
-            fate,
+            behavior,
         }
     }
 

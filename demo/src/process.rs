@@ -1,5 +1,5 @@
-//! Processes: what a demo's are called, how the host starts its cells, and that
-//! all of them end together and leave nothing behind.
+//! Processes: their names, how the host starts its cells, and that all of them end together and leave
+//! nothing behind.
 
 use std::ffi::CString;
 use std::io;
@@ -27,7 +27,8 @@ pub(crate) fn set_name(name: &str) -> Result<()> {
 
 /// Has the kernel end this process with the thread that started it.
 pub(crate) fn end_with_parent() -> Result<()> {
-    set_parent_process_death_signal(Some(Signal::KILL)).context("cannot tie this cell to its host")
+    set_parent_process_death_signal(Some(Signal::KILL))
+        .context("cannot set the parent death signal")
 }
 
 /// The host's cells and sockets.

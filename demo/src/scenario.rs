@@ -1,5 +1,5 @@
-//! `roam-demo host`, from the start of its cells to the end: it gets stuck as told, says so on standard
-//! output, and stays until it is told to end.
+//! `roam-demo host` from start to end: starts the cells, produces the hang, prints what a dump must show, and
+//! waits for a signal.
 
 use std::any::Any;
 
@@ -44,12 +44,12 @@ async fn play(options: &HostOptions, group: &Group) -> Result<()> {
     let (failed, mut failures) = unbounded_channel();
     let beginning = async {
         let host = Host::start(options, group, failed).await?;
-        let still = get_stuck(&host, options).await?;
-        say(&still.ready)?;
-        anyhow::Ok((host, still))
+        let settled = settle(&host, options).await?;
+        print(&settled.ready)?;
+        anyhow::Ok((host, settled))
     };
     // Links and channels stay open for as long as somebody owns them.
-    let (mut host, _still) = tokio::select! {
+    let (mut host, _settled) = tokio::select! {
         Some(failure) = failures.recv() => return Err(failure.error),
         begun = beginning => begun?,
     };
@@ -60,20 +60,20 @@ async fn play(options: &HostOptions, group: &Group) -> Result<()> {
         // One cell's end makes everything fail that has to do with it.
         let mut cells = host.cells.iter();
         if let Some(ended) = cells.position(|cell| failure.cell == Some(cell.pid)) {
-            say(&host.restart(options, group, ended).await?)?;
+            print(&host.restart(options, group, ended).await?)?;
         }
     }
     Ok(())
 }
 
-/// A host that got where it stays.
-struct Still {
+/// A host whose requests are all in their final phase.
+struct Settled {
     ready: Ready,
     _held: Vec<Box<dyn Any + Send>>,
 }
 
-/// Runs well for as long as it is told to, then gets stuck.
-async fn get_stuck(host: &Host, options: &HostOptions) -> Result<Still> {
+/// Runs normally for as long as the options say, then produces the hang.
+async fn settle(host: &Host, options: &HostOptions) -> Result<Settled> {
     for cell in &host.cells {
         cell.await_traffic().await?;
     }
@@ -95,7 +95,7 @@ async fn get_stuck(host: &Host, options: &HostOptions) -> Result<Still> {
         }
         block_workers().await?;
     }
-    Ok(Still {
+    Ok(Settled {
         ready: Ready {
             ready: true,
             host: host.witness.pid,
@@ -109,6 +109,6 @@ async fn get_stuck(host: &Host, options: &HostOptions) -> Result<Still> {
     })
 }
 
-fn say(line: &impl serde::Serialize) -> Result<()> {
+fn print(line: &impl serde::Serialize) -> Result<()> {
     control::write(std::io::stdout().lock(), line).context("cannot write to standard output")
 }

@@ -1,4 +1,4 @@
-//! What the handlers do: a little work and an answer, or whatever the ticket says.
+//! The handlers: a little work and a response, or the behavior that the ticket orders.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use crate::control::Report;
 use crate::expect::{ChannelDirection, Direction, ExpectedChannel, ExpectedRequest, Phase};
 use crate::log::{Event, Span, Witness};
 use crate::service::{
-    Archive, Assets, ContentError, ContentService, Fate, Markdown, MarkdownClient, TcpTunnel,
+    Archive, Assets, Behavior, ContentError, ContentService, Markdown, MarkdownClient, TcpTunnel,
     Ticket, method,
 };
 
@@ -30,20 +30,20 @@ pub(crate) const UNKNOWN_ROUTE: &str = "/missing";
 /// What the handlers of one cell share.
 pub(crate) struct CellState {
     pub(crate) witness: Witness,
-    /// Tells the host something.
+    /// Sends a report to the host.
     pub(crate) report: Box<dyn Fn(&Report) + Send + Sync>,
-    /// The cell this one can ask.
-    pub(crate) next: OnceLock<Peer>,
-    /// What calls of some fates need.
+    /// The cell that this one can call.
+    pub(crate) next: OnceLock<NextCell>,
+    /// Held or needed by calls of some behaviors.
     pub(crate) lock: tokio::sync::Mutex<()>,
     /// True once calls that are held may answer.
     pub(crate) released: watch::Sender<bool>,
     pub(crate) watchers: AtomicU32,
 }
 
-/// A link to another process, and what it is called.
+/// A link to another cell and its name.
 #[derive(Clone)]
-pub(crate) struct Peer {
+pub(crate) struct NextCell {
     pub(crate) name: String,
     pub(crate) handle: ConnectionHandle,
 }
@@ -90,7 +90,7 @@ pub(crate) struct CellServices {
 }
 
 /// A call that reached its handler.
-struct Visit<'a> {
+struct Invocation<'a> {
     services: &'a CellServices,
     ticket: Ticket,
     method: &'static str,
@@ -99,8 +99,8 @@ struct Visit<'a> {
 }
 
 impl CellServices {
-    fn enter(&self, cx: &Context, method: &'static str, ticket: Ticket) -> Visit<'_> {
-        Visit {
+    fn enter(&self, cx: &Context, method: &'static str, ticket: Ticket) -> Invocation<'_> {
+        Invocation {
             services: self,
             ticket,
             method,
@@ -115,32 +115,32 @@ impl CellServices {
     }
 }
 
-impl Visit<'_> {
-    /// Does what the ticket says, with a little work if it says nothing special.
+impl Invocation<'_> {
+    /// Does what the ticket orders.
     async fn work(&self) {
         let cell = &self.services.cell;
-        match self.ticket.fate {
-            Fate::Answer => small_work().await,
-            Fate::Stall => self.stall(Vec::new()).await,
-            Fate::Relay => {
+        match self.ticket.behavior {
+            Behavior::Answer => small_work().await,
+            Behavior::Stall => self.stall(Vec::new()).await,
+            Behavior::Relay => {
                 self.report_stuck(Vec::new());
-                self.ask_next(Fate::Stall).await;
+                self.ask_next(Behavior::Stall).await;
             }
-            Fate::Hold => {
+            Behavior::Hold => {
                 self.report_stuck(Vec::new());
                 cell.released().await;
             }
-            Fate::Panic => {
+            Behavior::Panic => {
                 self.report_stuck(Vec::new());
                 panic!("asked to panic");
             }
-            Fate::Lock => {
+            Behavior::Lock => {
                 let _locked = cell.lock.lock().await;
                 self.report_stuck(Vec::new());
                 cell.released().await;
-                self.ask_next(Fate::NeedLock).await;
+                self.ask_next(Behavior::NeedLock).await;
             }
-            Fate::NeedLock => {
+            Behavior::NeedLock => {
                 self.report_stuck(Vec::new());
                 drop(cell.lock.lock().await);
             }
@@ -153,15 +153,15 @@ impl Visit<'_> {
         unreachable!("a pending future is never ready")
     }
 
-    /// Asks the next cell, with a call of that fate.
-    async fn ask_next(&self, fate: Fate) {
+    /// Calls the next cell.
+    async fn ask_next(&self, behavior: Behavior) {
         let cell = &self.services.cell;
         let Some(next) = cell.next.get() else {
             return (cell.report)(&Report::Failed {
                 error: "asked to call the next cell, but there is none".to_owned(),
             });
         };
-        let ticket = cell.witness.ticket(fate);
+        let ticket = cell.witness.ticket(behavior);
         (cell.report)(&Report::Stuck {
             request: outgoing(
                 &cell.witness,
@@ -225,9 +225,9 @@ impl Visit<'_> {
 
 impl ContentService for CellServices {
     async fn find_content(&self, cx: &Context, ticket: Ticket, route: String) -> String {
-        let visit = self.enter(cx, method::FIND_CONTENT, ticket);
-        visit.work().await;
-        visit.span.end(Event::Ok);
+        let invocation = self.enter(cx, method::FIND_CONTENT, ticket);
+        invocation.work().await;
+        invocation.span.end(Event::Ok);
         format!("content{route}.md")
     }
 
@@ -237,18 +237,18 @@ impl ContentService for CellServices {
         ticket: Ticket,
         route: String,
     ) -> Result<Vec<u8>, ContentError> {
-        let visit = self.enter(cx, method::COMPILE, ticket);
-        visit.work().await;
+        let invocation = self.enter(cx, method::COMPILE, ticket);
+        invocation.work().await;
         if route == UNKNOWN_ROUTE {
-            visit.span.end(Event::UserError);
+            invocation.span.end(Event::UserError);
             return Err(ContentError::NotFound);
         }
-        visit.span.end(Event::Ok);
+        invocation.span.end(Event::Ok);
         Ok(route.into_bytes().repeat(16))
     }
 
     async fn watch(&self, cx: &Context, ticket: Ticket, watchers: u32) -> u64 {
-        let _visit = self.enter(cx, method::WATCH, ticket);
+        let _invocation = self.enter(cx, method::WATCH, ticket);
         if self.cell.watchers.fetch_add(1, Ordering::Relaxed) + 1 == watchers {
             (self.cell.report)(&Report::Watched);
         }
@@ -258,9 +258,9 @@ impl ContentService for CellServices {
 
 impl Markdown for CellServices {
     async fn convert(&self, cx: &Context, ticket: Ticket, source: String) -> String {
-        let visit = self.enter(cx, method::CONVERT, ticket);
-        visit.work().await;
-        visit.span.end(Event::Ok);
+        let invocation = self.enter(cx, method::CONVERT, ticket);
+        invocation.work().await;
+        invocation.span.end(Event::Ok);
         format!("<p>{source}</p>")
     }
 }
@@ -273,7 +273,7 @@ impl TcpTunnel for CellServices {
         outbound: Tx<Vec<u8>>,
         mut inbound: Rx<Vec<u8>>,
     ) -> u64 {
-        let visit = self.enter(cx, method::OPEN, ticket);
+        let invocation = self.enter(cx, method::OPEN, ticket);
         let (mut chunks, mut bytes, mut payload_bytes) = (0, 0, 0);
         while let Ok(Some(chunk)) = inbound.recv().await {
             // The caller may have stopped listening; what it sent counts all the same.
@@ -281,7 +281,7 @@ impl TcpTunnel for CellServices {
             chunks += 1;
             bytes += chunk.len() as u64;
             payload_bytes += postcard_bytes(&chunk);
-            if ticket.fate == Fate::Stall && chunks == TUNNEL_STALLS_AFTER {
+            if ticket.behavior == Behavior::Stall && chunks == TUNNEL_STALLS_AFTER {
                 let both = [
                     (outbound.channel_id(), ChannelDirection::Tx),
                     (inbound.channel_id(), ChannelDirection::Rx),
@@ -289,35 +289,35 @@ impl TcpTunnel for CellServices {
                 let channels = both.map(|(id, direction)| ExpectedChannel {
                     items: Some(chunks),
                     payload_bytes: Some(payload_bytes),
-                    ..visit.channel(id, direction, "Vec<u8>")
+                    ..invocation.channel(id, direction, "Vec<u8>")
                 });
-                visit.stall(channels.to_vec()).await;
+                invocation.stall(channels.to_vec()).await;
             }
         }
-        visit.span.end(Event::Ok);
+        invocation.span.end(Event::Ok);
         bytes
     }
 
     async fn upload(&self, cx: &Context, ticket: Ticket, mut items: Rx<u8>) -> u64 {
-        let visit = self.enter(cx, method::UPLOAD, ticket);
+        let invocation = self.enter(cx, method::UPLOAD, ticket);
         let mut count = 0;
         while let Ok(Some(_)) = items.recv().await {
             count += 1;
-            if ticket.fate == Fate::Stall && count == UPLOAD_STALLS_AFTER {
-                let channel = visit.channel(items.channel_id(), ChannelDirection::Rx, "u8");
-                visit.stall(vec![channel]).await;
+            if ticket.behavior == Behavior::Stall && count == UPLOAD_STALLS_AFTER {
+                let channel = invocation.channel(items.channel_id(), ChannelDirection::Rx, "u8");
+                invocation.stall(vec![channel]).await;
             }
         }
-        visit.span.end(Event::Ok);
+        invocation.span.end(Event::Ok);
         count
     }
 }
 
 impl Archive for CellServices {
     async fn fetch(&self, cx: &Context, ticket: Ticket, route: String) -> Vec<u8> {
-        let visit = self.enter(cx, method::FETCH, ticket);
-        visit.work().await;
-        visit.span.end(Event::Ok);
+        let invocation = self.enter(cx, method::FETCH, ticket);
+        invocation.work().await;
+        invocation.span.end(Event::Ok);
         route.into_bytes()
     }
 }

@@ -1,4 +1,4 @@
-//! What host and cells can be asked, and the names that a dump gives to it.
+//! The services of host and cells, and their method names in a dump.
 //!
 //! Every call carries a [`Ticket`] as its first argument and not as metadata,
 //! since a forwarding proxy passes arguments on and drops metadata.
@@ -11,19 +11,19 @@
 use facet::Facet;
 use roam::{Rx, Tx};
 
-/// What every call carries: who it is, and what is to become of it.
+/// First argument of every call: its tag, and how its handler behaves.
 #[derive(Debug, Clone, Copy, Facet)]
 pub struct Ticket {
     /// Unique over all processes of one demo; both ends log it.
     pub tag: u64,
-    /// What the handler is to do.
-    pub fate: Fate,
+    /// What the handler does.
+    pub behavior: Behavior,
 }
 
 /// What a handler does with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Facet)]
 #[repr(u8)]
-pub enum Fate {
+pub enum Behavior {
     /// Answer within a few milliseconds.
     Answer,
     /// Report that it runs, and never answer.

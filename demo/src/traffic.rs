@@ -1,5 +1,4 @@
-//! Ordinary traffic: short calls at a bounded rate, that can be paused without
-//! leaving one in flight.
+//! Background traffic: short calls at a bounded rate, which can be paused without leaving one in flight.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,7 +14,7 @@ use tokio::sync::{OnceCell, Semaphore, watch};
 use crate::log::Witness;
 use crate::serve::UNKNOWN_ROUTE;
 use crate::service::{
-    ArchiveClient, ContentServiceClient, Fate, MarkdownClient, TcpTunnelClient, Ticket, method,
+    ArchiveClient, Behavior, ContentServiceClient, MarkdownClient, TcpTunnelClient, Ticket, method,
 };
 
 /// Calls of one traffic in flight at the most.
@@ -25,14 +24,14 @@ const FLOWING: u64 = 3;
 
 /// Background calls from one process over one link.
 #[derive(Debug)]
-pub(crate) struct Traffic {
+pub(crate) struct BackgroundTraffic {
     permits: Arc<Semaphore>,
     answered: watch::Receiver<u64>,
     paused: OnceCell<()>,
     calls_per_second: u32,
 }
 
-impl Traffic {
+impl BackgroundTraffic {
     /// Makes `call` about that often, until paused; `failed` hears of a call that failed.
     pub(crate) fn start<C, F>(
         calls_per_second: u32,
@@ -99,7 +98,7 @@ impl Traffic {
 }
 
 /// Calls that are under way go on; no more are started.
-impl Drop for Traffic {
+impl Drop for BackgroundTraffic {
     fn drop(&mut self) {
         self.permits.close();
     }
@@ -122,7 +121,7 @@ pub(crate) async fn ordinary_call(
     archive: bool,
 ) -> Result<()> {
     let kind = rand::rng().random_range(0..if archive { 12 } else { 10 });
-    let ticket = witness.ticket(Fate::Answer);
+    let ticket = witness.ticket(Behavior::Answer);
     match kind {
         0..4 => {
             let client = ContentServiceClient::new(handle);

@@ -1,43 +1,22 @@
 //! Regions that no registry wrote: reading them fails or leaves rows out, and never panics.
 
 use proptest::prelude::*;
+use registry_image::{damage, row};
 use roam_dump::decode::{from_registry, printable};
 use roam_dump::model::{Gap, Process, Snapshot};
 use roam_dump::read::{Budget, ReadError, read, read_within};
 use roam_trace_common::registry::{
-    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
+    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, RequestRecord, Table,
 };
-use zerocopy::IntoBytes;
 
-/// A header over tables of a few slots each, laid out as the writer does.
+/// A header over tables of a few slots each.
 fn header() -> HeaderRecord {
-    let mut offset = HEADER_BYTES as u64;
-    HeaderRecord {
-        magic: MAGIC,
-        abi_version: ABI_VERSION,
-        header_bytes: HEADER_BYTES as u32,
-        process_id: 1,
-        flags: 0,
-        process_start_ticks: 1,
-        created_ns: 1,
-        tables: Table::ALL.map(|table| {
-            let record = TableRecord {
-                offset,
-                lost: 0,
-                capacity: 4,
-                slot_bytes: table.slot_bytes() as u32,
-                high_water: 4,
-                reserved: 0,
-            };
-            offset += 4_096;
-            record
-        }),
-    }
+    registry_image::header([4; 6])
 }
 
 fn region(header: HeaderRecord, fill: impl Fn(usize) -> u8) -> Vec<u8> {
     let mut bytes: Vec<u8> = (0..HEADER_BYTES * 7).map(fill).collect();
-    bytes[..size_of::<HeaderRecord>()].copy_from_slice(header.as_bytes());
+    registry_image::put_header(&mut bytes, &header);
     bytes
 }
 
@@ -80,20 +59,10 @@ fn damaged_headers_are_refused() {
 
 #[test]
 fn every_field_of_the_header_at_every_extreme() {
-    const EXTREMES: [u64; 7] = [
-        0,
-        1,
-        1 << 31,
-        u32::MAX as u64,
-        1 << 63,
-        u64::MAX - 7,
-        u64::MAX,
-    ];
     for field in (0..size_of::<HeaderRecord>()).step_by(4) {
-        for value in EXTREMES {
+        for value in damage::EXTREMES {
             let mut bytes = region(header(), |_| 0x42);
-            let width = if field.is_multiple_of(8) { 8 } else { 4 };
-            bytes[field..field + width].copy_from_slice(&value.to_ne_bytes()[..width]);
+            damage::set(&mut bytes, field, value);
             // Refused or read: either way it ends, and keeps no more than there is.
             if let Ok(snapshot) = decode(&bytes) {
                 assert!(snapshot.requests.len() <= bytes.len() / 128);
@@ -105,13 +74,13 @@ fn every_field_of_the_header_at_every_extreme() {
 #[test]
 fn what_a_dump_has_no_room_for_is_counted() {
     let mut bytes = region(header(), |_| 0);
-    let requests = header().tables[Table::Requests as usize];
-    for slot in 0..4_u64 {
-        let start = (requests.offset + slot * 128) as usize;
-        bytes[start..start + 8].copy_from_slice(&2_u64.to_ne_bytes());
-        bytes[start + 8..start + 16].copy_from_slice(&(1 << 24 | slot).to_ne_bytes());
-        // The later slots began earlier.
-        bytes[start + 40..start + 48].copy_from_slice(&(9 - slot).to_ne_bytes());
+    for slot in 0..4 {
+        let request = RequestRecord {
+            // The later slots began earlier.
+            started_ns: 9 - slot,
+            ..row::request(slot)
+        };
+        registry_image::put(&mut bytes, &header(), Table::Requests, slot, &request);
     }
     let mut budget = Budget {
         rows: 4,
@@ -120,7 +89,7 @@ fn what_a_dump_has_no_room_for_is_counted() {
     // Half of it: names, of which there are eight, would leave none.
     let image = read_within(&bytes[..], &mut budget).unwrap();
     let serials: Vec<_> = image.requests.iter().map(|row| row.serial).collect();
-    assert_eq!(serials, [1 << 24 | 3, 1 << 24 | 2]);
+    assert_eq!(serials, [row::serial(3), row::serial(2)]);
     assert_eq!((image.truncated.requests, budget.rows), (2, 0));
 }
 

@@ -7,14 +7,14 @@ use super::stuck::{Stuck, running_in};
 use crate::control::Order;
 use crate::expect::Direction;
 use crate::host::Host;
-use crate::service::{ContentServiceClient, Fate, method};
+use crate::service::{Behavior, ContentServiceClient, method};
 
 pub(super) async fn start(host: &Host) -> Result<Stuck> {
     let cells = [&host.cells[0], &host.cells[1]];
     let mut stuck = Stuck::default();
     for cell in cells {
         let client = ContentServiceClient::new(cell.handle.clone());
-        let call = host.issue(cell, method::COMPILE, Fate::Lock, move |ticket| {
+        let call = host.issue(cell, method::COMPILE, Behavior::Lock, move |ticket| {
             client.compile(ticket, "/guide/debugging".to_owned())
         });
         let (requests, _) = running_in(cell, call).await?;

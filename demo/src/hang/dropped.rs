@@ -1,5 +1,5 @@
-//! Callers that time out and drop their futures. roam 0.6 tells the callee
-//! nothing of it, so the handlers run on.
+//! Callers that time out and drop their futures. roam 0.6 does not notify
+//! the callee, so the handlers run on.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::stuck::Stuck;
 use crate::expect::Direction;
 use crate::host::Host;
-use crate::service::{Fate, MarkdownClient, method};
+use crate::service::{Behavior, MarkdownClient, method};
 
 /// Calls that are made and dropped, all at once.
 const CALLS: usize = 3;
@@ -23,7 +23,7 @@ pub(super) async fn start(host: &Host) -> Result<Stuck> {
     for _ in 0..CALLS {
         let (witness, client) = (host.witness.clone(), client.clone());
         callers.push(tokio::spawn(async move {
-            let ticket = witness.ticket(Fate::Stall);
+            let ticket = witness.ticket(Behavior::Stall);
             let call = witness.call(method::CONVERT, ticket, |ticket| {
                 client.convert(ticket, "# Title".to_owned())
             });

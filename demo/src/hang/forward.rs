@@ -5,12 +5,12 @@ use anyhow::Result;
 use super::stuck::{Stuck, running_in};
 use crate::expect::{Direction, ExpectedRequest, Phase};
 use crate::host::Host;
-use crate::service::{ArchiveClient, Fate, method};
+use crate::service::{ArchiveClient, Behavior, method};
 
 pub(super) async fn start(host: &Host) -> Result<Stuck> {
     let (proxy, backend) = (&host.cells[0], &host.cells[1]);
     let client = ArchiveClient::new(proxy.handle.clone());
-    let call = host.issue(proxy, method::FETCH, Fate::Stall, move |ticket| {
+    let call = host.issue(proxy, method::FETCH, Behavior::Stall, move |ticket| {
         client.fetch(ticket, "/guide/debugging@1".to_owned())
     });
     // The proxy runs no code of the demo, so both of its legs are inferred from the ends: the

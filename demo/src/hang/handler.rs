@@ -5,14 +5,14 @@ use anyhow::{Context, Result};
 use super::stuck::{Stuck, running_in};
 use crate::host::Host;
 use crate::serve::TUNNEL_STALLS_AFTER;
-use crate::service::{Fate, TcpTunnelClient, method};
+use crate::service::{Behavior, TcpTunnelClient, method};
 
 pub(super) async fn start(host: &Host) -> Result<Stuck> {
     let cell = &host.cells[0];
     let client = TcpTunnelClient::new(cell.handle.clone());
     let (to_caller, mut echoes) = roam::channel::<Vec<u8>>();
     let (chunks, to_callee) = roam::channel::<Vec<u8>>();
-    let call = host.issue(cell, method::OPEN, Fate::Stall, move |ticket| {
+    let call = host.issue(cell, method::OPEN, Behavior::Stall, move |ticket| {
         client.open(ticket, to_caller, to_callee)
     });
     for _ in 0..TUNNEL_STALLS_AFTER {

@@ -1,5 +1,5 @@
-//! Ways to get stuck. Each starts its calls, waits until every one is where it
-//! stays, and says what a truthful dump shows then.
+//! The hangs. Each starts its calls, waits until every one is in its final phase, and returns what a correct
+//! dump shows then.
 
 mod chain;
 mod deadlock;
@@ -20,7 +20,7 @@ use crate::cli::HangKind;
 use crate::host::Host;
 pub(crate) use stuck::Stuck;
 
-/// Gets stuck in that way.
+/// Produces a hang.
 pub(crate) async fn start(kind: HangKind, host: &Host) -> Result<Stuck> {
     match kind {
         HangKind::Handler => handler::start(host).await,

@@ -8,7 +8,7 @@ use super::stuck::{Stuck, running_in};
 use crate::expect::ExpectedRequest;
 use crate::host::{Cell, Host};
 use crate::process::signal_cell;
-use crate::service::{Fate, MarkdownClient, method};
+use crate::service::{Behavior, MarkdownClient, method};
 
 pub(super) async fn stop(host: &Host) -> Result<Stuck> {
     let cell = &host.cells[0];
@@ -35,7 +35,7 @@ pub(super) async fn kill(host: &Host) -> Result<Stuck> {
 async fn call(host: &Host, cell: &Cell) -> Result<[ExpectedRequest; 2]> {
     cell.pause_traffic().await?;
     let client = MarkdownClient::new(cell.handle.clone());
-    let call = host.issue(cell, method::CONVERT, Fate::Stall, move |ticket| {
+    let call = host.issue(cell, method::CONVERT, Behavior::Stall, move |ticket| {
         client.convert(ticket, "# Title".to_owned())
     });
     let (requests, _) = running_in(cell, call).await?;

@@ -8,15 +8,15 @@ use crate::control::Order;
 use crate::expect::{ChannelDirection, Direction, ExpectedChannel, ExpectedDelivery, Phase};
 use crate::host::Host;
 use crate::serve::UPLOAD_STALLS_AFTER;
-use crate::service::{ContentServiceClient, Fate, TcpTunnelClient, method};
+use crate::service::{Behavior, ContentServiceClient, TcpTunnelClient, method};
 
 /// Items that fit into an `Rx` of roam 0.6.
 const RX_BUFFER: u64 = 1024;
 /// Items beyond what the receiver takes until some must have stayed unread. The kernel's socket
 /// buffer holds that many, so the sending driver is not blocked too.
 const SURPLUS: u64 = 64;
-/// How often to look for the call that follows them.
-const LOOKS: u32 = 20;
+/// Samples of the unread bytes until the call that follows the items must be among them.
+const SAMPLES: u32 = 20;
 
 pub(super) async fn start(host: &Host) -> Result<Stuck> {
     let cell = &host.cells[0];
@@ -25,14 +25,14 @@ pub(super) async fn start(host: &Host) -> Result<Stuck> {
 
     let content = ContentServiceClient::new(cell.handle.clone());
     let client = content.clone();
-    let call = host.issue(cell, method::COMPILE, Fate::Hold, move |ticket| {
+    let call = host.issue(cell, method::COMPILE, Behavior::Hold, move |ticket| {
         client.compile(ticket, "/guide/debugging".to_owned())
     });
     let ([held_caller, mut held], _) = running_in(cell, call).await?;
 
     let (items, to_callee) = roam::channel::<u8>();
     let client = TcpTunnelClient::new(cell.handle.clone());
-    let call = host.issue(cell, method::UPLOAD, Fate::Stall, move |ticket| {
+    let call = host.issue(cell, method::UPLOAD, Behavior::Stall, move |ticket| {
         client.upload(ticket, to_callee)
     });
     // One item more than fits: delivering it is what blocks the driver.
@@ -57,13 +57,16 @@ pub(super) async fn start(host: &Host) -> Result<Stuck> {
     count_sent(&mut channels, sent);
 
     // Behind what the cell does not read any more: written, and never received.
-    let behind = host.issue(cell, method::FIND_CONTENT, Fate::Answer, move |ticket| {
-        content.find_content(ticket, "/guide".to_owned())
-    });
-    let mut looks = 0;
+    let behind = host.issue(
+        cell,
+        method::FIND_CONTENT,
+        Behavior::Answer,
+        move |ticket| content.find_content(ticket, "/guide".to_owned()),
+    );
+    let mut samples = 0;
     while cell.unread().await? <= unread {
-        looks += 1;
-        ensure!(looks < LOOKS, "the host's driver does not write");
+        samples += 1;
+        ensure!(samples < SAMPLES, "the host's driver does not write");
     }
 
     cell.order(&Order::QueueBehindBlockedDriver)?;

@@ -1,4 +1,4 @@
-//! What every way to get stuck says of it, and how it finds out.
+//! What every hang reports, and how it learns that a call hangs.
 
 use std::any::Any;
 

@@ -1,4 +1,4 @@
-//! A caller that makes a call and does not look whether it was answered.
+//! A caller that makes a call and never polls for its response.
 
 use anyhow::{Result, ensure};
 
@@ -7,12 +7,12 @@ use crate::control::Order;
 use crate::expect::{Direction, Phase};
 use crate::host::Host;
 use crate::serve::outgoing;
-use crate::service::{ContentServiceClient, Fate, method};
+use crate::service::{Behavior, ContentServiceClient, method};
 use crate::traffic::poll_once;
 
 pub(super) async fn start(host: &Host) -> Result<Stuck> {
     let cell = &host.cells[0];
-    let ticket = host.witness.ticket(Fate::Hold);
+    let ticket = host.witness.ticket(Behavior::Hold);
     let mut call = outgoing(
         &host.witness,
         &cell.name,

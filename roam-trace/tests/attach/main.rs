@@ -170,7 +170,6 @@ fn every_event_arrives_with_its_arguments() {
             opened_ns: channel.opened_ns,
             last_activity_ns: channel.last_activity_ns,
             seen: 1,
-            ..ChannelValue::default()
         }
     );
     let [(connection_key, connection)] = maps.connections[..] else {

@@ -5,17 +5,14 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use roam_trace_common::Serial;
-use roam_trace_common::event::{
-    ChannelDirection, ChannelSide, ConnectionState, Direction, Outcome, Phase, RequestKind, Role,
-};
+use registry_image::row;
+use roam_trace_common::event::{ChannelDirection, Direction, Outcome, Phase};
 use roam_trace_common::registry::{
-    ChannelRecord, ConnectionRecord, MethodRecord, PhaseWord, RequestRecord, ResponseWord, Table,
-    TypeRecord,
+    ChannelRecord, ConnectionRecord, PhaseWord, RequestRecord, ResponseWord, Table,
 };
-use roam_trace_fuzz::image;
+use roam_trace_fuzz::elf;
 use roam_trace_fuzz::region::{SHRINK, pack};
-use zerocopy::{FromZeros, IntoBytes};
+use zerocopy::IntoBytes;
 
 /// Late enough for everything to be stuck.
 const STARTED_NS: u64 = 1 << 39;
@@ -25,7 +22,7 @@ fn main() -> io::Result<()> {
         write("registry", name, &input)?;
     }
     for (name, strings) in NOTES {
-        write("elf_notes", name, &image::with_note(strings))?;
+        write("elf_notes", name, &elf::with_note(strings))?;
     }
     for (name, arguments) in ARGUMENTS {
         write("usdt_arguments", name, arguments)?;
@@ -107,75 +104,73 @@ fn hung(table: Table, slot: u32) -> Vec<u8> {
     if slot == 2 {
         return Vec::new();
     }
-    let serial = Serial::new(slot, 1).0;
+    let slot = u64::from(slot);
     let sequence = if slot == 3 { 3 } else { 2 };
-    let connection = Serial::new(slot % 2, 1).0;
     match table {
-        Table::Connections => connection_row(serial, sequence).as_bytes().to_vec(),
-        Table::Requests => request_row(serial, sequence, connection)
-            .as_bytes()
-            .to_vec(),
+        Table::Connections => connection(slot, sequence).as_bytes().to_vec(),
+        Table::Requests => request(slot, sequence).as_bytes().to_vec(),
         Table::Arguments => b"(\"/guide\", \x1b[2J)".to_vec(),
-        Table::Channels => channel_row(serial, sequence, connection)
+        Table::Channels => channel(slot, sequence).as_bytes().to_vec(),
+        Table::Methods => row::method(slot * 7, b"Tunnel.open").as_bytes().to_vec(),
+        Table::Types => row::element_type("Vec<\u{202e}u8>".as_bytes())
             .as_bytes()
             .to_vec(),
-        Table::Methods => {
-            let mut row = MethodRecord::new_zeroed();
-            (row.sequence, row.method_id) = (2, u64::from(slot) * 7);
-            row.name_bytes = put(&mut row.name, b"Tunnel.open");
-            row.as_bytes().to_vec()
-        }
-        Table::Types => {
-            let mut row = TypeRecord::new_zeroed();
-            row.sequence = 2;
-            row.name_bytes = put(&mut row.name, "Vec<\u{202e}u8>".as_bytes());
-            row.as_bytes().to_vec()
-        }
     }
 }
 
-fn connection_row(serial: u64, sequence: u64) -> ConnectionRecord {
-    let mut row = ConnectionRecord::new_zeroed();
-    (row.serial, row.sequence, row.link) = (serial, sequence, serial);
-    (row.role, row.state) = (Role::Initiator.code(), ConnectionState::Open.code());
-    (row.opened_ns, row.state_ns) = (STARTED_NS, STARTED_NS);
-    (row.messages_sent, row.bytes_sent, row.last_sent_ns) = (3, 300, STARTED_NS);
-    (row.delivering_channel, row.delivering_since_ns) = (3, STARTED_NS);
-    (row.enqueued, row.dequeued, row.polled_ns) = (5, 3, STARTED_NS);
-    row.writing_since_ns = STARTED_NS;
-    row.name_bytes = put(&mut row.name, b"cell-http\n");
-    row
+fn connection(slot: u64, sequence: u64) -> ConnectionRecord {
+    let (name_bytes, name) = row::text(b"cell-http\n");
+    ConnectionRecord {
+        sequence,
+        opened_ns: STARTED_NS,
+        state_ns: STARTED_NS,
+        messages_sent: 3,
+        bytes_sent: 300,
+        last_sent_ns: STARTED_NS,
+        delivering_channel: 3,
+        delivering_since_ns: STARTED_NS,
+        enqueued: 5,
+        dequeued: 3,
+        polled_ns: STARTED_NS,
+        writing_since_ns: STARTED_NS,
+        name_bytes,
+        name,
+        ..row::connection(slot)
+    }
 }
 
-fn request_row(serial: u64, sequence: u64, connection: u64) -> RequestRecord {
-    let mut row = RequestRecord::new_zeroed();
-    (row.serial, row.sequence, row.connection) = (serial, sequence, connection);
-    (row.request_id, row.method_id, row.started_ns) = (93, 7, STARTED_NS);
-    let (direction, phase) = match Serial(serial).slot() {
+fn request(slot: u64, sequence: u64) -> RequestRecord {
+    let (direction, phase) = match slot {
         0 => (Direction::Outgoing, Phase::Sent),
         _ => (Direction::Incoming, Phase::Running),
     };
-    row.phase = PhaseWord::new(1, 0, phase.code(), 1_000).0;
-    row.response = ResponseWord::new(1, Outcome::Ok.code(), 5).0;
-    (row.direction, row.kind) = (direction.code(), RequestKind::Call.code());
-    row.arguments_bytes = 12;
-    // A handler that calls, and a call that a handler makes: each the parent of the other.
-    row.parent = Serial::new(1 - Serial(serial).slot().min(1), 1).0;
-    row
+    RequestRecord {
+        sequence,
+        connection: row::serial(slot % 2),
+        request_id: 93,
+        method_id: 7,
+        started_ns: STARTED_NS,
+        phase: PhaseWord::new(1, 0, phase.code(), 1_000).0,
+        response: ResponseWord::new(1, Outcome::Ok.code(), 5).0,
+        direction: direction.code(),
+        arguments_bytes: 12,
+        // A handler that calls, and a call that a handler makes: each the parent of the other.
+        parent: row::serial(1 - slot.min(1)),
+        ..row::request(slot)
+    }
 }
 
-fn channel_row(serial: u64, sequence: u64, connection: u64) -> ChannelRecord {
-    let mut row = ChannelRecord::new_zeroed();
-    (row.serial, row.sequence, row.connection) = (serial, sequence, connection);
-    (row.channel_id, row.request, row.opened_ns) = (3, Serial::new(0, 1).0, STARTED_NS);
-    row.direction = ChannelDirection::Rx.code();
-    row.side = ChannelSide::Client.code();
-    (row.items_received, row.bytes_received, row.items_read) = (1_024, 4_096, 2);
-    row.type_index = 1;
-    row
-}
-
-fn put(field: &mut [u8], text: &[u8]) -> u32 {
-    field[..text.len()].copy_from_slice(text);
-    text.len() as u32
+fn channel(slot: u64, sequence: u64) -> ChannelRecord {
+    ChannelRecord {
+        sequence,
+        connection: row::serial(slot % 2),
+        channel_id: 3,
+        opened_ns: STARTED_NS,
+        direction: ChannelDirection::Rx.code(),
+        items_received: 1_024,
+        bytes_received: 4_096,
+        items_read: 2,
+        type_index: 1,
+        ..row::channel(slot)
+    }
 }

@@ -1,4 +1,4 @@
-//! The probe sites of a file that may be anything.
+//! The probe sites of an arbitrary file.
 #![no_main]
 
 use std::io::Cursor;

@@ -1,16 +1,16 @@
-//! From the bytes of a registry to what is printed: whatever they are, that ends, and steers no terminal.
+//! From the bytes of a registry to a printed dump: with any bytes it ends and prints no terminal escapes.
 #![no_main]
 
-use roam_dump::decode::from_registry;
 use std::io;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
+use roam_dump::analysis::{Facts, STUCK_US, explain};
+use roam_dump::decode::from_registry;
+use roam_dump::model::{Dump, Process, SCHEMA_VERSION};
 use roam_dump::read::{Budget, read, read_connections};
 use roam_dump::render::{json, text};
-use roam_dump::model::{Dump, Process, SCHEMA_VERSION, Snapshot};
-use roam_dump::analysis::{Facts, STUCK_US, explain};
 use roam_trace_common::registry::Table;
 use roam_trace_fuzz::region::Shifting;
 
@@ -21,7 +21,7 @@ fuzz_target!(|input: &[u8]| {
     let Ok(mut image) = read(&Shifting::new(input)) else {
         return;
     };
-    // Each row has a place of its own, while connections are looked at twice.
+    // Rows do not overlap, but connections are read twice.
     let room = |table: Table| input.len() / table.slot_bytes();
     assert!(image.requests.len() <= room(Table::Requests));
     assert!(image.channels.len() <= room(Table::Channels));
@@ -51,7 +51,7 @@ fuzz_target!(|input: &[u8]| {
     json::render(&mut io::sink(), &dump).unwrap();
 });
 
-/// Whether a character does something to a terminal.
+/// Whether a terminal interprets the character.
 fn steers(character: char) -> bool {
     let is_bidi = matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     character != '\n' && (character.is_control() || is_bidi)

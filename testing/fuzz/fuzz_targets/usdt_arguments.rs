@@ -1,14 +1,14 @@
-//! What a note says of a probe's arguments: kept as it is where it is printable, refused where it is not.
+//! The arguments string of a probe's note: taken as it is if it is printable, an error otherwise.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use roam_trace::elf::{ElfError, probe_sites};
-use roam_trace_fuzz::image;
+use roam_trace_fuzz::elf;
 
 fuzz_target!(|arguments: &[u8]| {
     let mut strings = b"roam\0request_end\0".to_vec();
     strings.extend(arguments);
-    let file = image::with_note(&strings);
+    let file = elf::with_note(&strings);
     let expected = arguments
         .split(|&byte| byte == 0)
         .next()

@@ -1,5 +1,5 @@
-//! What the fuzz targets and the writer of their corpus have in common: how the bytes of an input become
-//! memory or a file.
+//! What the fuzz targets share with the writer of their corpus: how the bytes of an input become memory or a
+//! file.
 
-pub mod image;
+pub mod elf;
 pub mod region;

@@ -1,20 +1,17 @@
-//! A registry whose every byte the input decides, and which may change or shrink between two reads.
+//! A registry whose every byte comes from the input, and which may change or shrink between two reads.
 //!
 //! An input is a list of edits, then the region. An edit is four bytes: before which read it happens, where
 //! (two bytes, in words of eight), and what every byte of that word becomes. The list ends with an edit
-//! before read 0. Where an edit's place is [`SHRINK`], the region ends so many times 64 bytes behind its
+//! before read 0. Where an edit's word is [`SHRINK`], the region ends so many times 64 bytes behind its
 //! header page instead.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 
 use roam_dump::read::RegionMemory;
-use roam_trace_common::registry::{
-    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, Table, TableRecord,
-};
-use zerocopy::IntoBytes;
+use roam_trace_common::registry::{HEADER_BYTES, HeaderRecord, Table};
 
-/// The place that stands for the region's end.
+/// The word that stands for the region's end.
 pub const SHRINK: u16 = u16::MAX;
 
 /// Slots of each table in the corpus.
@@ -25,11 +22,11 @@ const SHRINK_STEP_BYTES: usize = 64;
 #[derive(Debug, Clone, Copy)]
 struct Edit {
     read: u8,
-    place: u16,
+    word: u16,
     value: u8,
 }
 
-/// Memory under somebody else's hands.
+/// Memory that changes while it is read.
 #[derive(Debug)]
 pub struct Shifting {
     edits: Vec<Edit>,
@@ -49,7 +46,7 @@ impl Shifting {
             }
             edits.push(Edit {
                 read,
-                place: u16::from_le_bytes([low, high]),
+                word: u16::from_le_bytes([low, high]),
                 value,
             });
         }
@@ -65,10 +62,10 @@ impl Shifting {
         self.reads.set(read);
         let mut bytes = self.bytes.borrow_mut();
         for edit in self.edits.iter().filter(|edit| edit.read == read) {
-            if edit.place == SHRINK {
+            if edit.word == SHRINK {
                 let end = HEADER_BYTES + usize::from(edit.value) * SHRINK_STEP_BYTES;
                 bytes.truncate(end);
-            } else if let Some(word) = bytes.chunks_exact_mut(8).nth(edit.place.into()) {
+            } else if let Some(word) = bytes.chunks_exact_mut(8).nth(edit.word.into()) {
                 word.fill(edit.value);
             }
         }
@@ -97,44 +94,25 @@ fn unpack(packed: &[u8]) -> Vec<u8> {
     bytes
 }
 
-/// An input: edits, and a region whose tables `fill` writes.
-pub fn pack(edits: &[(u8, u16, u8)], mut fill: impl FnMut(Table, u32) -> Vec<u8>) -> Vec<u8> {
+/// Encodes an input: edits, and a region with the rows that `row` returns, which may be shorter than a slot.
+pub fn pack(edits: &[(u8, u16, u8)], mut row: impl FnMut(Table, u32) -> Vec<u8>) -> Vec<u8> {
+    let header = registry_image::header([SLOTS; 6]);
+    let mut image = vec![0; registry_image::bytes(&header) as usize];
+    registry_image::put_header(&mut image, &header);
+    for table in Table::ALL {
+        for slot in 0..SLOTS {
+            let row = row(table, slot);
+            registry_image::put(&mut image, &header, table, slot.into(), &row[..]);
+        }
+    }
     let mut input = Vec::new();
-    for &(read, place, value) in edits {
+    for &(read, word, value) in edits {
         input.push(read);
-        input.extend(place.to_le_bytes());
+        input.extend(word.to_le_bytes());
         input.push(value);
     }
     input.extend([0; 4]);
-    let mut offset = HEADER_BYTES as u64;
-    let header = HeaderRecord {
-        magic: MAGIC,
-        abi_version: ABI_VERSION,
-        header_bytes: HEADER_BYTES as u32,
-        process_id: 1,
-        flags: 0,
-        process_start_ticks: 1,
-        created_ns: 1,
-        tables: Table::ALL.map(|table| {
-            let record = TableRecord {
-                offset,
-                lost: 0,
-                capacity: SLOTS,
-                slot_bytes: table.slot_bytes() as u32,
-                high_water: SLOTS,
-                reserved: 0,
-            };
-            offset += u64::from(SLOTS) * table.slot_bytes() as u64;
-            record
-        }),
-    };
-    input.extend(header.as_bytes());
-    for table in Table::ALL {
-        for slot in 0..SLOTS {
-            let mut row = fill(table, slot);
-            row.resize(table.slot_bytes(), 0);
-            input.extend(row);
-        }
-    }
+    input.extend(&image[..size_of::<HeaderRecord>()]);
+    input.extend(&image[HEADER_BYTES..]);
     input
 }

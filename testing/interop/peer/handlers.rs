@@ -1,19 +1,19 @@
-//! What the handlers of the ordinary service do. Never calls anything by itself.
+//! The handlers of the `Peer` service. They make no calls.
 
 use std::sync::Arc;
 
 use roam::{Context, Rx, Tunnel, Tx};
 
-use crate::host::Node;
+use crate::host::LinkState;
 use crate::service::{MathError, Peer, Shape, Streams};
 
-/// What the handler says that is asked to panic.
+/// The message of a panic that a test asks for.
 pub const ASKED_TO_PANIC: &str = "asked to panic";
 
 /// Both services, for one link.
 #[derive(Clone)]
 pub struct Service {
-    pub node: Arc<Node>,
+    pub state: Arc<LinkState>,
 }
 
 impl Peer for Service {
@@ -58,7 +58,7 @@ impl Peer for Service {
     }
 
     async fn hold(&self, _cx: &Context) {
-        self.node.host.hold().await;
+        self.state.host.hold().await;
     }
 
     async fn sum(&self, _cx: &Context, mut numbers: Rx<i64>) -> i64 {
@@ -101,7 +101,7 @@ impl Peer for Service {
         // With its sender the published `Tx` feeds the receiver that is about to be returned, which has no
         // reader; without it the items go to the caller.
         output.sender.take();
-        let host = self.node.host.clone();
+        let host = self.state.host.clone();
         tokio::spawn(async move {
             host.wait_for_release().await;
             send_numbers(count, &output).await;

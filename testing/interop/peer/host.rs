@@ -20,7 +20,7 @@ pub struct Host {
     /// Serves the socket that comes and goes, while it is there.
     pub flaky: AsyncMutex<Option<JoinHandle<()>>>,
     armed: Mutex<String>,
-    pub outcomes: Mailbox,
+    pub results: Mailbox,
 }
 
 impl Host {
@@ -32,7 +32,7 @@ impl Host {
             finished: AtomicU32::new(0),
             flaky: AsyncMutex::default(),
             armed: Mutex::default(),
-            outcomes: Mailbox::new(),
+            results: Mailbox::new(),
         })
     }
 
@@ -80,7 +80,7 @@ impl Host {
 }
 
 /// What the handlers of one link share.
-pub struct Node {
+pub struct LinkState {
     pub host: Arc<Host>,
     root: OnceLock<ConnectionHandle>,
     pub late: LateBoundHandle,
@@ -88,7 +88,7 @@ pub struct Node {
     pub callbacks: Mailbox,
 }
 
-impl Node {
+impl LinkState {
     pub fn new(host: Arc<Host>) -> Arc<Self> {
         Arc::new(Self {
             host,
@@ -99,7 +99,7 @@ impl Node {
         })
     }
 
-    /// Tells the handlers of the link, and what listens for its virtual connections.
+    /// Sets the handle of the link, and the task that accepts its virtual connections.
     pub async fn begin(&self, root: ConnectionHandle, listener: JoinHandle<()>) {
         let _ = self.root.set(root);
         *self.listener.lock().await = Some(listener);

@@ -1,4 +1,4 @@
-//! Links, and what one side of a link can have the other do: suites, scripts, and links that come and go.
+//! Links, and the handlers of the `Control` service: they start suites and scripts, and open and close links.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
 use crate::handlers::Service;
-use crate::host::{Host, Node};
+use crate::host::{Host, LinkState};
 use crate::opaque::OpaqueDispatcher;
 use crate::service::{Control, ControlClient, ControlDispatcher, PeerDispatcher, kind_of};
 use crate::{suite, wire};
@@ -31,8 +31,10 @@ impl Link {
         stream: UnixStream,
         role: Role,
     ) -> Result<Self, ConnectionError> {
-        let node = Node::new(host);
-        let service = Service { node: node.clone() };
+        let state = LinkState::new(host);
+        let service = Service {
+            state: state.clone(),
+        };
         let control =
             RoutedDispatcher::new(ControlDispatcher::new(service.clone()), OpaqueDispatcher);
         let dispatcher = RoutedDispatcher::new(PeerDispatcher::new(service), control);
@@ -42,8 +44,8 @@ impl Link {
             Role::Acceptor => accept_framed(framed, config, dispatcher).await?,
             Role::Initiator => initiate_framed(framed, config, dispatcher).await?,
         };
-        let listener = tokio::spawn(listen(node.clone(), incoming));
-        node.begin(handle.clone(), listener).await;
+        let listener = tokio::spawn(listen(state.clone(), incoming));
+        state.begin(handle.clone(), listener).await;
         Ok(Self {
             handle,
             driver: tokio::spawn(driver.run()),
@@ -51,14 +53,14 @@ impl Link {
     }
 }
 
-async fn listen(node: Arc<Node>, mut incoming: IncomingConnections) {
+async fn listen(state: Arc<LinkState>, mut incoming: IncomingConnections) {
     while let Some(connection) = incoming.recv().await {
-        tokio::spawn(answer(node.clone(), connection));
+        tokio::spawn(answer(state.clone(), connection));
     }
 }
 
 /// Does with a virtual connection what its metadata asks for.
-async fn answer(node: Arc<Node>, connection: IncomingConnection) {
+async fn answer(state: Arc<LinkState>, connection: IncomingConnection) {
     let kind = match connection.metadata.first() {
         Some((key, MetadataValue::String(kind))) if key == "kind" => kind.clone(),
         _ => String::new(),
@@ -66,25 +68,25 @@ async fn answer(node: Arc<Node>, connection: IncomingConnection) {
     let dispatcher: Option<Box<dyn ServiceDispatcher>> = match kind.as_str() {
         "refuse" => return connection.reject("not today".to_owned(), kind_of("refused")),
         "inherit" => None,
-        "forward" => Some(Box::new(ForwardingDispatcher::new(node.root()))),
-        "late" => Some(Box::new(LateBoundForwarder::new(node.late.clone()))),
+        "forward" => Some(Box::new(ForwardingDispatcher::new(state.root()))),
+        "late" => Some(Box::new(LateBoundForwarder::new(state.late.clone()))),
         _ => Some(Box::new(PeerDispatcher::new(Service {
-            node: node.clone(),
+            state: state.clone(),
         }))),
     };
     let accepted = connection.accept(kind_of("accepted"), dispatcher).await;
     if let (Ok(handle), "callback") = (accepted, kind.as_str()) {
-        node.callbacks.put(suite::run("channels", handle).await);
+        state.callbacks.put(suite::run("channels", handle).await);
     }
 }
 
 impl Control for Service {
     async fn mirror(&self, _cx: &Context, suite: String) {
-        let node = self.node.clone();
+        let state = self.state.clone();
         // A task of its own: inside a handler, `channel()` makes channels of that handler's response.
         tokio::spawn(async move {
-            let transcript = suite::run(&suite, node.root()).await;
-            node.host.outcomes.put(transcript);
+            let transcript = suite::run(&suite, state.root()).await;
+            state.host.results.put(transcript);
         });
     }
 
@@ -92,44 +94,46 @@ impl Control for Service {
         if depth == 0 {
             return "bottom".to_owned();
         }
-        let below = ControlClient::new(self.node.root()).nested(depth - 1).await;
+        let below = ControlClient::new(self.state.root())
+            .nested(depth - 1)
+            .await;
         format!("{depth} over {below:?}")
     }
 
     async fn release(&self, _cx: &Context) {
-        self.node.host.release();
+        self.state.host.release();
     }
 
     async fn holds(&self, _cx: &Context) -> (u32, u32) {
-        self.node.host.holds()
+        self.state.host.holds()
     }
 
     async fn bind_late(&self, _cx: &Context) {
-        self.node.late.set(self.node.root());
+        self.state.late.set(self.state.root());
     }
 
     async fn go_deaf(&self, _cx: &Context) {
-        self.node.stop_listening().await;
+        self.state.stop_listening().await;
     }
 
     async fn callback_transcript(&self, _cx: &Context) -> Vec<String> {
-        self.node.callbacks.take().await
+        self.state.callbacks.take().await
     }
 
     async fn flaky(&self, _cx: &Context, open: bool) {
-        flaky(&self.node.host, open).await;
+        flaky(&self.state.host, open).await;
     }
 
     async fn arm_victim(&self, _cx: &Context, script: String) {
-        self.node.host.arm_victim(script);
+        self.state.host.arm_victim(script);
     }
 
     async fn arm_raw(&self, _cx: &Context, script: String) {
-        arm_raw(self.node.host.clone(), script);
+        arm_raw(self.state.host.clone(), script);
     }
 
-    async fn outcome(&self, _cx: &Context) -> Vec<String> {
-        self.node.host.outcomes.take().await
+    async fn result(&self, _cx: &Context) -> Vec<String> {
+        self.state.host.results.take().await
     }
 }
 
@@ -141,7 +145,7 @@ fn arm_raw(host: Arc<Host>, script: String) {
     tokio::spawn(async move {
         if let Ok((stream, _)) = listener.accept().await {
             let seen = wire::play(&script, stream, Role::Acceptor).await;
-            host.outcomes.put(seen);
+            host.results.put(seen);
         }
     });
 }

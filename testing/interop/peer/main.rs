@@ -1,5 +1,5 @@
-//! One of two processes that speak roam 0.6 over a unix socket. Built twice, on the published
-//! roam-session and on the drop-in; `cargo xtask interop` compares what all pairings print.
+//! One of two processes that speak roam 0.6 over a unix socket. It is built twice, on the published
+//! roam-session and on the drop-in; `cargo xtask interop` compares the output of all pairings.
 
 mod handlers;
 mod host;
@@ -42,7 +42,7 @@ async fn main() -> Result<()> {
     }
 }
 
-/// Nobody needs to read on standard error of a panic that was asked for.
+/// Keeps panics that a test asks for off standard error.
 fn silence_asked_panics() {
     let default = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {

@@ -18,7 +18,7 @@ use crate::host::Host;
 use crate::link::Link;
 use crate::service::{ControlClient, PeerClient, peer_method_id};
 use crate::suite::{self, FEW_CONCURRENT, SUITES};
-use crate::transcript::Log;
+use crate::transcript::Transcript;
 use crate::victim;
 use crate::wire::{self, SCRIPTS};
 
@@ -37,7 +37,7 @@ pub async fn run(host: Arc<Host>) -> Result<()> {
             .await?;
         print(
             &format!("{name}, the acceptor calls"),
-            control.outcome().await?,
+            control.result().await?,
         );
     }
     print("both call at once", both_at_once(&host, &control).await?);
@@ -47,7 +47,7 @@ pub async fn run(host: Arc<Host>) -> Result<()> {
         print(&format!("{script}, played to the acceptor"), raw);
         print(
             &format!("{script}, seen by the acceptor"),
-            control.outcome().await?,
+            control.result().await?,
         );
 
         control.arm_raw(script.to_owned()).await?;
@@ -56,7 +56,7 @@ pub async fn run(host: Arc<Host>) -> Result<()> {
         print(&format!("{script}, seen by the initiator"), seen);
         print(
             &format!("{script}, played to the initiator"),
-            control.outcome().await?,
+            control.result().await?,
         );
     }
     print(
@@ -94,13 +94,13 @@ async fn both_at_once(host: &Arc<Host>, control: &ControlClient) -> Result<Vec<S
     ControlClient::new(handle.clone())
         .mirror(FEW_CONCURRENT.to_owned())
         .await?;
-    let mut log = Log(suite::run(FEW_CONCURRENT, handle).await);
-    log.note("the other way", control.outcome().await);
+    let mut log = Transcript(suite::run(FEW_CONCURRENT, handle).await);
+    log.note("the other way", control.result().await);
     Ok(log.0)
 }
 
 async fn server_goes_away(host: &Arc<Host>, control: &ControlClient) -> Result<Vec<String>> {
-    let mut log = Log::default();
+    let mut log = Transcript::default();
     control.flaky(true).await?;
     let link = Link::open(host.clone(), host.dial(".flaky").await?, Role::Initiator).await?;
     let peer = PeerClient::new(link.handle);
@@ -118,7 +118,7 @@ async fn server_goes_away(host: &Arc<Host>, control: &ControlClient) -> Result<V
 }
 
 async fn client_goes_away(host: &Arc<Host>, control: &ControlClient) -> Result<Vec<String>> {
-    let mut log = Log::default();
+    let mut log = Transcript::default();
     let before = control.holds().await?;
     let link = dial(host).await?;
     let peer = PeerClient::new(link.handle);
@@ -135,7 +135,7 @@ async fn wait_for_holds(control: &ControlClient, waiting: u32) {
 }
 
 /// A handler outlives its link in 0.6: releases it and waits until it has finished.
-async fn settle(control: &ControlClient, before: (u32, u32), log: &mut Log) {
+async fn settle(control: &ControlClient, before: (u32, u32), log: &mut Transcript) {
     log.note("release", control.release().await);
     let finished = async { while control.holds().await.is_ok_and(|holds| holds.1 == before.1) {} };
     let finished = tokio::time::timeout(Duration::from_secs(2), finished).await;
@@ -204,7 +204,7 @@ fn policy() -> RetryPolicy {
 }
 
 async fn reconnect_framed(host: &Arc<Host>, control: &ControlClient) -> Result<Vec<String>> {
-    let mut log = Log::default();
+    let mut log = Transcript::default();
     let dial = Dial::new(host, control);
     let client: FramedClient<_, _> = connect_framed_with_policy(
         dial.clone(),
@@ -234,7 +234,7 @@ async fn reconnect_framed(host: &Arc<Host>, control: &ControlClient) -> Result<V
 }
 
 async fn reconnect_stream(host: &Arc<Host>, control: &ControlClient) -> Result<Vec<String>> {
-    let mut log = Log::default();
+    let mut log = Transcript::default();
     let dial = Dial::new(host, control);
     let client = roam_stream::connect_with_policy(
         dial.clone(),
@@ -246,7 +246,7 @@ async fn reconnect_stream(host: &Arc<Host>, control: &ControlClient) -> Result<V
     Ok(log.0)
 }
 
-async fn reconnects(dial: &Dial, client: impl Caller, log: &mut Log) -> Result<()> {
+async fn reconnects(dial: &Dial, client: impl Caller, log: &mut Transcript) -> Result<()> {
     let peer = PeerClient::new(client);
     log.note(
         "attempts before the first call",

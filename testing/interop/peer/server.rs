@@ -1,4 +1,4 @@
-//! The serving process: accepts links, and streams on which a victim is wanted.
+//! The serving process: accepts ordinary links and the links of victims.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ pub async fn serve(host: Arc<Host>) -> std::io::Result<()> {
                 let (stream, host) = (stream?.0, host.clone());
                 tokio::spawn(async move {
                     let seen = victim::run(host.clone(), &script, stream, Role::Acceptor).await;
-                    host.outcomes.put(seen);
+                    host.results.put(seen);
                 });
             }
         }

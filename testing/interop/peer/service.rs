@@ -1,4 +1,4 @@
-//! What both peers can be asked: the services and what travels in them.
+//! The services that both peers serve, and the types in their signatures.
 
 use facet::Facet;
 use roam::{Rx, Tunnel, Tx};
@@ -60,10 +60,10 @@ pub trait Peer {
     async fn sink(&self, items: Rx<Vec<u8>>) -> u64;
 }
 
-/// Steers the other process, so that each scenario is a plain sequence on one side.
+/// Controls the other process, so that each scenario is a plain sequence on one side.
 #[roam::service]
 pub trait Control {
-    /// Starts a suite against the caller; its transcript is the next `outcome`.
+    /// Starts a suite against the caller; its transcript is the next `result`.
     async fn mirror(&self, suite: String);
     /// Calls the caller's `nested` while this call runs, down to depth 0.
     async fn nested(&self, depth: u32) -> String;
@@ -83,10 +83,10 @@ pub trait Control {
     /// Plays this script to the next connection to the raw socket.
     async fn arm_raw(&self, script: String);
     /// What the next suite, victim or raw peer to end in this process saw.
-    async fn outcome(&self) -> Vec<String>;
+    async fn result(&self) -> Vec<String>;
 }
 
-/// The metadata of a virtual connection: what its other end is to do with it.
+/// The metadata of a virtual connection: what its acceptor does with it.
 pub fn kind_of(kind: &str) -> Metadata {
     vec![("kind".to_owned(), MetadataValue::String(kind.to_owned()))]
 }

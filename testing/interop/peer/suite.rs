@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::opaque::OPAQUE;
 use crate::service::{ControlClient, PeerClient, Shape, Streams, kind_of, peer_method_id};
-use crate::transcript::Log;
+use crate::transcript::Transcript;
 
 /// Also a suite: both sides at once with many calls can block each other's writes for ever in 0.6.
 pub const FEW_CONCURRENT: &str = "few-concurrent";
@@ -42,7 +42,7 @@ const SILENCE: Duration = Duration::from_millis(300);
 
 /// Runs one suite; one that hangs says so where it stands.
 pub async fn run(suite: &str, handle: ConnectionHandle) -> Vec<String> {
-    let mut log = Log::default();
+    let mut log = Transcript::default();
     if tokio::time::timeout(DEADLINE, dispatch(suite, &handle, &mut log))
         .await
         .is_err()
@@ -52,7 +52,7 @@ pub async fn run(suite: &str, handle: ConnectionHandle) -> Vec<String> {
     log.0
 }
 
-async fn dispatch(suite: &str, handle: &ConnectionHandle, log: &mut Log) {
+async fn dispatch(suite: &str, handle: &ConnectionHandle, log: &mut Transcript) {
     match suite {
         "unary" => unary(handle, log).await,
         "large" => large(handle, log).await,
@@ -73,7 +73,7 @@ async fn dispatch(suite: &str, handle: &ConnectionHandle, log: &mut Log) {
     }
 }
 
-async fn unary(handle: &ConnectionHandle, log: &mut Log) {
+async fn unary(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     log.note("echo", peer.echo("grüße".to_owned()).await);
     log.note("nothing", peer.nothing().await);
@@ -93,7 +93,7 @@ async fn unary(handle: &ConnectionHandle, log: &mut Log) {
 }
 
 /// Around the edges of a COBS block, and close to the payload limit.
-async fn large(handle: &ConnectionHandle, log: &mut Log) {
+async fn large(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     for length in [0, 1, 253, 254, 255, 256, 65_536, 900_000] {
         let blob = peer.blob(length).await.map(|blob| checksum(&blob));
@@ -103,7 +103,7 @@ async fn large(handle: &ConnectionHandle, log: &mut Log) {
     }
 }
 
-async fn errors(handle: &ConnectionHandle, log: &mut Log) {
+async fn errors(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     log.note("user error", peer.divide(7, 0).await);
     log.note("other user error", peer.divide(i64::MIN, -1).await);
@@ -128,7 +128,7 @@ async fn errors(handle: &ConnectionHandle, log: &mut Log) {
     log.note("still there", peer.echo("yes".to_owned()).await);
 }
 
-async fn metadata(handle: &ConnectionHandle, log: &mut Log) {
+async fn metadata(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     log.note("none", peer.metadata().await);
     let entries = vec![
@@ -147,7 +147,7 @@ async fn metadata(handle: &ConnectionHandle, log: &mut Log) {
     );
 }
 
-async fn channels(handle: &ConnectionHandle, log: &mut Log) {
+async fn channels(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
 
     let (numbers, receiver) = channel::<i64>();
@@ -184,7 +184,7 @@ async fn channels(handle: &ConnectionHandle, log: &mut Log) {
 
 /// Channels on which the callee moves first. The published forwarder may pass on a caller's first item
 /// before the request itself, which ends the link: through it, only these are deterministic.
-async fn paced_channels(handle: &ConnectionHandle, log: &mut Log) {
+async fn paced_channels(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     for count in [0, 1, 500] {
         let (output, mut items) = channel::<u32>();
@@ -246,7 +246,7 @@ async fn drain<T: facet::Facet<'static> + Debug>(items: &mut roam::Rx<T>) -> Vec
 
 /// One channel in the list and none in the option: with more, the published session walks out of the list,
 /// and it never binds what is in an option.
-async fn nested_channels(handle: &ConnectionHandle, log: &mut Log) {
+async fn nested_channels(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     let (input, receiver) = channel::<u32>();
     let (progress, mut lines) = channel::<String>();
@@ -269,7 +269,7 @@ async fn nested_channels(handle: &ConnectionHandle, log: &mut Log) {
     log.note("merge", (answer, drain(&mut lines).await));
 }
 
-async fn tunnel(handle: &ConnectionHandle, log: &mut Log) {
+async fn tunnel(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     let (ours, theirs) = tunnel_pair();
     let Tunnel { tx, mut rx } = ours;
@@ -305,7 +305,7 @@ async fn tunnel(handle: &ConnectionHandle, log: &mut Log) {
     );
 }
 
-async fn no_answer(handle: &ConnectionHandle, log: &mut Log) {
+async fn no_answer(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     let answer = tokio::time::timeout(SILENCE, async { peer.panics().await }).await;
     log.note("a handler that panics", answer);
@@ -315,7 +315,7 @@ async fn no_answer(handle: &ConnectionHandle, log: &mut Log) {
 }
 
 /// The callee's handler runs on after the caller dropped its future, and its late answer disturbs nobody.
-async fn dropped(handle: &ConnectionHandle, log: &mut Log) {
+async fn dropped(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     let control = ControlClient::new(handle.clone());
     let before = control.holds().await.unwrap_or_default();
@@ -332,12 +332,12 @@ async fn dropped(handle: &ConnectionHandle, log: &mut Log) {
     log.note("still there", peer.echo("yes".to_owned()).await);
 }
 
-async fn nested_calls(handle: &ConnectionHandle, log: &mut Log) {
+async fn nested_calls(handle: &ConnectionHandle, log: &mut Transcript) {
     let control = ControlClient::new(handle.clone());
     log.note("nested", control.nested(6).await);
 }
 
-async fn virtual_connections(handle: &ConnectionHandle, log: &mut Log) {
+async fn virtual_connections(handle: &ConnectionHandle, log: &mut Transcript) {
     for round in 1..=2 {
         match handle.connect(kind_of("inherit"), None).await {
             Ok(connection) => {
@@ -376,7 +376,7 @@ async fn virtual_connections(handle: &ConnectionHandle, log: &mut Log) {
 }
 
 /// The other side forwards a virtual connection back to this side's own services.
-async fn forwarding(handle: &ConnectionHandle, log: &mut Log) {
+async fn forwarding(handle: &ConnectionHandle, log: &mut Transcript) {
     let control = ControlClient::new(handle.clone());
     for kind in ["forward", "late"] {
         let Ok(proxy) = handle.connect(kind_of(kind), None).await else {
@@ -394,7 +394,7 @@ async fn forwarding(handle: &ConnectionHandle, log: &mut Log) {
     }
 }
 
-async fn concurrent(count: u32, handle: &ConnectionHandle, log: &mut Log) {
+async fn concurrent(count: u32, handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     let calls = (0..count).map(|index| {
         let peer = peer.clone();
@@ -413,7 +413,7 @@ async fn concurrent(count: u32, handle: &ConnectionHandle, log: &mut Log) {
 
 /// Past 64 KiB on one channel the receiver says Goodbye. The channel stays open until then, so that
 /// nothing is written to a link that is going away.
-async fn overrun(handle: &ConnectionHandle, log: &mut Log) {
+async fn overrun(handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     let (items, receiver) = channel::<Vec<u8>>();
     let sending = async {

@@ -1,4 +1,4 @@
-//! What a peer saw, line by line, and how it gets from one task to another.
+//! The transcripts of suites and scripts, and how one task hands them to another.
 
 use std::fmt::Debug;
 
@@ -6,9 +6,9 @@ use tokio::sync::mpsc;
 
 /// The lines of a transcript.
 #[derive(Default)]
-pub struct Log(pub Vec<String>);
+pub struct Transcript(pub Vec<String>);
 
-impl Log {
+impl Transcript {
     pub fn note(&mut self, what: &str, value: impl Debug) {
         self.0.push(format!("{what}: {value:?}"));
     }

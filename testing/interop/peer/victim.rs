@@ -1,4 +1,5 @@
-//! The real peer that a script is played to: opens a link as ever, and calls what the script answers.
+//! The victim: a real peer that a script is played to. It opens a link and makes the calls that the script
+//! answers.
 
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use tokio::net::UnixStream;
 use crate::host::Host;
 use crate::link::Link;
 use crate::service::{PeerClient, kind_of};
-use crate::transcript::Log;
+use crate::transcript::Transcript;
 
 /// A real peer on a stream whose other end plays the script, and how its driver ended.
 pub async fn run(host: Arc<Host>, script: &str, stream: UnixStream, role: Role) -> Vec<String> {
-    let mut log = Log::default();
+    let mut log = Transcript::default();
     match Link::open(host, stream, role).await {
         Ok(link) => {
             act(script, &link.handle, &mut log).await;
@@ -40,7 +41,7 @@ fn name_rule(error: ConnectionError) -> ConnectionError {
 }
 
 /// What the victim does while the script plays.
-async fn act(script: &str, handle: &ConnectionHandle, log: &mut Log) {
+async fn act(script: &str, handle: &ConnectionHandle, log: &mut Transcript) {
     let peer = PeerClient::new(handle.clone());
     match script {
         "caller-unary" => {

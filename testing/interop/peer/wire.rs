@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use crate::service::{kind_of, peer_method_id};
-use crate::transcript::Log;
+use crate::transcript::Transcript;
 
 /// Every script, each played in both roles.
 pub const SCRIPTS: [&str; 34] = [
@@ -68,7 +68,7 @@ const HELLO: Message = Message::Hello(Hello::V2 {
 
 /// Plays a script over a stream and hands back everything that came until the victim hung up.
 pub async fn play(script: &str, stream: UnixStream, role: Role) -> Vec<String> {
-    let mut log = Log::default();
+    let mut log = Transcript::default();
     let mut framed = CobsFramed::new(stream);
     // A victim that already hung up makes sends fail; what it said before is read all the same.
     for step in steps(script, role) {
@@ -93,7 +93,7 @@ pub async fn play(script: &str, stream: UnixStream, role: Role) -> Vec<String> {
     log.0
 }
 
-async fn read(framed: &mut CobsFramed<UnixStream>, log: &mut Log) -> bool {
+async fn read(framed: &mut CobsFramed<UnixStream>, log: &mut Transcript) -> bool {
     // An end with unread data behind it is an error on a unix socket and the same event.
     let Ok(Some(message)) = framed.recv().await else {
         return false;

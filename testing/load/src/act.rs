@@ -1,4 +1,4 @@
-//! What a load does to itself when it is told to.
+//! The acts of a load: what it does to itself on command.
 #![allow(unsafe_code)]
 
 use std::os::unix::process::CommandExt;
@@ -7,8 +7,8 @@ use std::sync::atomic::Ordering;
 
 use roam_diagnostic::probe;
 use roam_diagnostic::registry::Connection;
-use roam_trace_common::registry::{HEADER_BYTES, HeaderRecord, MAGIC, REGION_NAME};
-use zerocopy::{FromZeros, IntoBytes};
+use roam_trace_common::registry::{HEADER_BYTES, HeaderRecord, REGION_NAME};
+use zerocopy::IntoBytes;
 
 use crate::log::{Log, STORM, mix};
 use crate::work;
@@ -24,8 +24,7 @@ pub const CONNECTIONS: u64 = 10_000;
 /// Requests of a flood.
 pub const FLOOD: u64 = 150_000;
 
-/// Does it, and returns once it is done; some acts are the end of the program. What is returned is a child
-/// that it made.
+/// Performs an act. Returns the child if the act forked one; some acts end the program instead.
 pub(crate) fn act(
     what: &str,
     log: &Log,
@@ -63,7 +62,7 @@ pub(crate) fn exec_again(log: &Log, log_path: &str, execs: u32) {
     panic!("{error}");
 }
 
-/// Executes a program that knows nothing of roam.
+/// Executes a program without roam.
 fn leave() {
     let error = Command::new("sleep").arg("1000").exec();
     panic!("{error}");
@@ -71,8 +70,8 @@ fn leave() {
 
 /// A child without exec that passes every probe site until the program is to end. Returns its pid.
 fn fork(log: &Log, connection: Connection) -> libc::pid_t {
-    // SAFETY: the child calls nothing that another thread's lock could hold up: probes, and a registry that
-    // does nothing in a child.
+    // SAFETY: the child takes no lock that another thread may hold: it calls probes, and a registry that does
+    // nothing in a child.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
     if child == 0 {
@@ -91,7 +90,7 @@ fn fork(log: &Log, connection: Connection) -> libc::pid_t {
 ///
 /// # Panics
 ///
-/// Where it did not come through.
+/// If the child did not exit with 0.
 pub(crate) fn collect(child: libc::pid_t) {
     let mut status = 0;
     // SAFETY: waits for a child of this process.
@@ -99,8 +98,8 @@ pub(crate) fn collect(child: libc::pid_t) {
     assert_eq!((waited, status), (child, 0), "the child ended badly");
 }
 
-/// Passes every probe site, and makes a request as a session would. Returns whether what it worked out
-/// meanwhile is right.
+/// Passes every probe site, and makes a request as a session would. Returns whether a value computed meanwhile
+/// is right.
 fn pass_all_sites(connection: Connection) -> bool {
     let serial = u64::MAX;
     let mut passed = serial;
@@ -184,11 +183,12 @@ pub(crate) fn close_descriptors() {
 
 /// A registry as a library with another version of `roam-diagnostic` has it.
 pub(crate) fn publish_other_version(version: u32) {
-    let mut header = HeaderRecord::new_zeroed();
-    header.magic = MAGIC;
-    header.abi_version = version;
-    header.header_bytes = HEADER_BYTES as u32;
-    header.process_id = std::process::id();
+    let header = HeaderRecord {
+        abi_version: version,
+        process_id: std::process::id(),
+        process_start_ticks: 0,
+        ..registry_image::header([0; 6])
+    };
     let name = std::ffi::CString::new(REGION_NAME).expect("a name without zeros");
     // SAFETY: the descriptor is fresh and stays open, the mapping is never accessed but here, and has a page.
     unsafe {

@@ -1,7 +1,5 @@
-//! A target for tracers: makes requests at a steady rate, by [`roam_diagnostic::registry`] as a session
-//! would, and logs what it did. What it does besides is in [`act`].
-//!
-//! Never looks at whether it is traced.
+//! A target for tracers: makes requests at a steady rate through [`roam_diagnostic::registry`], as a session
+//! would, and logs them. [`act`] has what it can do besides. It does not check whether it is traced.
 
 mod act;
 mod log;
@@ -16,20 +14,20 @@ pub use act::{CONNECTIONS, FLOOD};
 pub use log::{Count, Log, MAX_THREADS, STORM, ThreadLog};
 pub use orders::run_orders;
 
-/// What the load is told on its command line, as `KEY=VALUE` words behind the name of its log.
+/// The arguments behind the name of the log, each `KEY=VALUE`.
 #[derive(Debug, Default)]
 struct Options {
-    /// `threads=N` that make requests.
+    /// `threads=N`: threads that make requests.
     threads: usize,
-    /// `hold=N` requests that never end.
+    /// `hold=N`: requests that never end.
     hold: u64,
-    /// `act=WHAT`, when the log says so.
+    /// `act=WHAT`: what to do when the log asks for it.
     act: Option<String>,
-    /// `execs=N` times it executes itself again after a while.
+    /// `execs=N`: how often the program executes itself again.
     execs: u32,
-    /// `start=daemon`: as a daemon that closes all its descriptors.
+    /// `start=daemon`: run as a daemon with all descriptors closed.
     is_daemon: bool,
-    /// `region=VERSION`: publishes a registry of another ABI version beside its own.
+    /// `region=VERSION`: publish a second registry, of that ABI version.
     other_version: Option<u32>,
 }
 
@@ -62,7 +60,7 @@ const EXEC_AFTER: Duration = Duration::from_millis(30);
 ///
 /// # Panics
 ///
-/// Where its command line makes no sense or the system refuses something.
+/// On a usage error, or if a system call fails.
 pub fn run() {
     let mut words = std::env::args().skip(1).peekable();
     while words.next_if(|word| word.ends_with(".so")).is_some() {}

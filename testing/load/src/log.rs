@@ -1,5 +1,5 @@
-//! What a load did, and what it is to do: a file that the program and those who watch it map. It stays when
-//! the program is killed, and needs no descriptor.
+//! The log of a load, with the commands to it: a file that the program and its observers map. It survives a
+//! killed program and needs no descriptor.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 /// Threads that a load may have.
 pub const MAX_THREADS: usize = 16;
 
-/// The thread that stands for all that come and go.
+/// Index of the entry that all short-lived threads share.
 pub const STORM: usize = MAX_THREADS - 1;
 
 /// The whole file.
@@ -24,24 +24,24 @@ pub struct Log {
     pub threads: AtomicU32,
     /// The load runs while it is odd.
     pub turn: AtomicU32,
-    /// How often the program is to do what it was started for.
+    /// How many acts the program is to perform.
     pub act: AtomicU32,
-    /// How often it has.
+    /// How many it has performed.
     pub acted: AtomicU32,
     /// Whether the program is to end.
     pub quit: AtomicU32,
-    /// How often forked children have passed every probe.
+    /// Rounds in which a forked child passed every probe.
     pub child_rounds: AtomicU64,
     /// By thread.
     pub by_thread: [ThreadLog; MAX_THREADS],
 }
 
-/// What one thread did. A count of what begins is raised before, one of what is done after, so that a
-/// thread that was killed is known to within one event.
+/// The counters of one thread. Each event is counted before it begins and after it is done, so the counts of
+/// a killed thread are exact to one event.
 #[derive(Debug)]
 #[repr(C)]
 pub struct ThreadLog {
-    /// The turn in which the thread last found that it is to pause.
+    /// The turn in which the thread last paused.
     pub paused: AtomicU32,
     reserved: AtomicU32,
     /// Requests whose start begins.
@@ -52,21 +52,21 @@ pub struct ThreadLog {
     pub end_begun: AtomicU64,
     /// Requests that have ended.
     pub end_done: AtomicU64,
-    /// Sum of what came of the requests.
+    /// Sum of the requests' results.
     pub result: AtomicU64,
 }
 
-/// Requests that started or ended: at least, and at the most.
+/// Bounds for the number of requests that started or ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// Those that were done.
+    /// At least: those that were done.
     pub done: u64,
-    /// Those that were begun.
+    /// At most: those that were begun.
     pub begun: u64,
 }
 
 impl Count {
-    /// Whether so many may have been seen.
+    /// Whether `seen` is within the bounds.
     pub fn allows(self, seen: u64) -> bool {
         (self.done..=self.begun).contains(&seen)
     }
@@ -104,12 +104,12 @@ impl Log {
         Ok(unsafe { &*mapped.cast::<Self>() })
     }
 
-    /// Has the load run on.
+    /// Resumes the load.
     pub fn run(&self) {
         self.turn.fetch_or(1, Ordering::AcqRel);
     }
 
-    /// Tells the load to pause; it has once [`Self::is_paused`] says so.
+    /// Pauses the load, which takes effect when [`Self::is_paused`] returns true.
     pub fn pause(&self) {
         let turn = self.turn.load(Ordering::Acquire);
         self.turn.store(turn + turn % 2, Ordering::Release);
@@ -150,8 +150,8 @@ impl Log {
         }
     }
 
-    /// Whether what came of the requests is what comes of them without a tracer. To be asked while the load
-    /// pauses, or when it was killed: then a thread may not have added its last one.
+    /// Whether the requests' results are those of an untraced load. Valid while the load is paused, or after it
+    /// was killed: then each thread may lack its last result.
     pub fn results_are_right(&self) -> bool {
         let may_lack = u64::from(!self.is_paused());
         self.by_thread.iter().enumerate().all(|(thread, log)| {

@@ -1,4 +1,4 @@
-//! The load of benches: as many requests as it is told to make, as fast as it can.
+//! The load of benches: makes the ordered number of requests as fast as possible.
 
 use std::io::{BufRead, stdin};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::work;
 ///
 /// # Panics
 ///
-/// Where a line makes no sense.
+/// On a line that is no order.
 pub fn run_orders() {
     let connection = work::open();
     println!("ready");

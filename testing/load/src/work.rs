@@ -1,4 +1,4 @@
-//! The requests themselves.
+//! The requests of a load.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -15,7 +15,7 @@ const METHOD: u64 = 0x10ad;
 /// Requests between two pauses of a millisecond.
 const BATCH: u32 = 8;
 
-/// Every so manieth request opens a channel, or a connection.
+/// One request out of this many opens a channel, or a connection.
 const CHANNEL_EVERY: u64 = 16;
 const CONNECTION_EVERY: u64 = 256;
 
@@ -75,7 +75,7 @@ pub(crate) fn run(log: &Log, connection: Connection, thread: usize) {
     }
 }
 
-/// A request that has begun, and what was worked out for it so far.
+/// A request that has begun, and its intermediate result.
 pub(crate) struct Begun {
     request: Request,
     number: u64,

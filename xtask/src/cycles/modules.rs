@@ -1,7 +1,6 @@
 //! The modules of a crate, the names in each, and which file a path leads to. Never looks into a function.
 
 use std::collections::{HashMap, HashSet};
-use std::mem;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -13,7 +12,7 @@ use syn::{Attribute, Ident, Item, Meta, Token, UseTree};
 pub(super) type File = usize;
 
 /// What a path leads to.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Definition {
     Module(usize),
     Item(File),
@@ -21,7 +20,7 @@ enum Definition {
     Foreign,
 }
 
-#[derive(Clone)]
+/// What a name in a module stands for.
 enum Name {
     Defined(Definition),
     Imported(Vec<String>),
@@ -38,12 +37,12 @@ pub(super) struct Module {
 }
 
 impl Module {
-    fn new(path: Vec<String>, parent: usize, file: File, items: Vec<Item>) -> Self {
+    fn new(path: Vec<String>, parent: usize, file: File) -> Self {
         Self {
             path,
             parent,
             file,
-            items,
+            items: Vec::new(),
             names: HashMap::new(),
             globs: Vec::new(),
         }
@@ -70,7 +69,7 @@ impl Modules {
         };
         let (file, items) = read.parse(&[root.to_owned()], source)?;
         let directory = root.parent().unwrap_or(Path::new(""));
-        read.add(Module::new(Vec::new(), 0, file, items), directory, source)?;
+        read.add(Module::new(Vec::new(), 0, file), items, directory, source)?;
         Ok(read)
     }
 
@@ -121,17 +120,35 @@ impl Modules {
     }
 
     /// Adds a module and those in it; the files of those lie in `directory`.
-    fn add(&mut self, mut module: Module, directory: &Path, source: Source) -> Result<usize> {
+    fn add(
+        &mut self,
+        module: Module,
+        items: Vec<Item>,
+        directory: &Path,
+        source: Source,
+    ) -> Result<usize> {
         let index = self.modules.len();
-        let items = mem::take(&mut module.items);
         let (path, file) = (module.path.clone(), module.file);
         self.modules.push(module);
         for item in items
             .into_iter()
             .filter(|item| is_compiled(attributes(item)))
         {
+            if let Item::Mod(item) = item {
+                let name = item.ident.to_string();
+                let below = directory.join(&name);
+                let (file, items) = match item.content {
+                    Some((_, items)) => (file, items),
+                    None => {
+                        self.parse(&[below.with_extension("rs"), below.join("mod.rs")], source)?
+                    }
+                };
+                let path = path.iter().cloned().chain([name]).collect();
+                let added = self.add(Module::new(path, index, file), items, &below, source)?;
+                self.define(index, &item.ident, Definition::Module(added));
+                continue;
+            }
             match &item {
-                Item::Mod(_) => {}
                 Item::Use(item) => self.import(index, &item.tree),
                 Item::Macro(item) => {
                     if let Some(name) = &item.ident {
@@ -144,19 +161,7 @@ impl Modules {
                     }
                 }
             }
-            let Item::Mod(item) = item else {
-                self.modules[index].items.push(item);
-                continue;
-            };
-            let name = item.ident.to_string();
-            let below = directory.join(&name);
-            let (file, items) = match item.content {
-                Some((_, items)) => (file, items),
-                None => self.parse(&[below.with_extension("rs"), below.join("mod.rs")], source)?,
-            };
-            let path = path.iter().cloned().chain([name]).collect();
-            let added = self.add(Module::new(path, index, file, items), &below, source)?;
-            self.define(index, &item.ident, Definition::Module(added));
+            self.modules[index].items.push(item);
         }
         Ok(index)
     }
