@@ -11,7 +11,6 @@ pub mod cli;
 pub mod command;
 pub mod elf;
 pub mod error;
-pub mod explain;
 pub mod kernel;
 pub mod merge;
 pub mod privilege;

@@ -60,7 +60,7 @@ fn join(f: &mut fmt::Formatter<'_>, capabilities: &[Capability], separator: &str
 /// # Errors
 ///
 /// What the system says; expected of none.
-pub fn keep_what_reading_takes() -> Result<(), CapsError> {
+pub fn drop_attach_privileges() -> Result<(), CapsError> {
     let mut kept = CapsHashSet::from(TO_LOOK_INTO);
     kept.insert(TO_REOPEN);
     // Before Linux 5.19, kernel.unprivileged_bpf_disabled closes every bpf command to those without it.
@@ -75,7 +75,7 @@ pub fn keep_what_reading_takes() -> Result<(), CapsError> {
 /// # Errors
 ///
 /// What the system says; expected of none.
-pub fn keep_nothing() -> Result<(), CapsError> {
+pub fn drop_all() -> Result<(), CapsError> {
     retain(&CapsHashSet::new())
 }
 

@@ -14,40 +14,10 @@ use aya::Ebpf;
 use aya::maps::Array;
 use roam_trace_common::event::{ChannelValue, ConnectionValue, RecordKey, RequestValue};
 
-use crate::kernel::{Inserted, MapAccessError, Maps, TableMut};
+use super::rows::Rows;
+use crate::kernel::{Inserted, MapAccessError, Maps, Plain, TableMut};
 
-/// What registries have in flight.
-#[derive(Debug, Clone, Default)]
-pub struct Rows {
-    /// Requests.
-    pub requests: Vec<(RecordKey, RequestValue)>,
-    /// Channels.
-    pub channels: Vec<(RecordKey, ChannelValue)>,
-    /// Connections.
-    pub connections: Vec<(RecordKey, ConnectionValue)>,
-}
-
-impl Rows {
-    /// Adds rows of those processes that are wanted.
-    pub fn extend(&mut self, rows: Self, is_wanted: impl Fn(u32) -> bool) {
-        let Self {
-            requests,
-            channels,
-            connections,
-        } = rows;
-        self.requests
-            .extend(requests.into_iter().filter(|(key, _)| is_wanted(key.tgid)));
-        self.channels
-            .extend(channels.into_iter().filter(|(key, _)| is_wanted(key.tgid)));
-        self.connections.extend(
-            connections
-                .into_iter()
-                .filter(|(key, _)| is_wanted(key.tgid)),
-        );
-    }
-}
-
-/// What came of seeding, over all three kinds of rows.
+/// The result of seeding, over all three kinds of rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seeded {
     /// Rows that were put in.
@@ -103,7 +73,7 @@ fn count_unmatched(bpf: &mut Ebpf) -> Result<(), MapAccessError> {
 }
 
 /// A value that can be seeded.
-trait Seed: crate::kernel::Plain {
+trait Seed: Plain {
     const MAP: &'static str;
 
     /// Takes over from `later` what it knows and the row does not.

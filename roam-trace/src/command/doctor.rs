@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use caps::Capability;
 use roam_dump::model::Process;
-use roam_dump::read::Image;
+use roam_dump::read::{Budget, Image};
 use roam_trace_common::event::PROBES;
 use roam_trace_common::registry::Table;
 
@@ -207,7 +207,7 @@ fn attaching(tried: Result<Method, AttachError>) -> Finding {
 /// Looks at one process.
 fn process(pid: u32, findings: &mut Vec<Finding>) -> Result<(), TargetError> {
     let target = Target::find(pid)?;
-    let reading = target.read()?;
+    let reading = target.read(Budget::default())?;
     let Process { pid, name } = target.label();
     findings.push(Finding::ok(
         "process",

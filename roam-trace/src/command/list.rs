@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use roam_dump::read::Budget;
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
@@ -68,7 +69,7 @@ struct Counts {
 /// One process, `None` where it is not roam's. `known` says of files whether they have probes.
 fn row(pid: u32, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, TargetError> {
     let target = Target::find(pid)?;
-    let reading = target.read()?;
+    let reading = target.read(Budget::default())?;
     let has_registry = !reading.images.is_empty();
     let mut has_probes = false;
     for binary in program::binaries(&target.process)? {

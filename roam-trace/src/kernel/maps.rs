@@ -12,7 +12,8 @@ use roam_trace_common::event::{
 use super::error::MapAccessError;
 use super::table::{self, Table};
 
-/// Everything the kernel maps hold, for the processes that have not ended.
+/// Everything the kernel maps hold, for the processes that have not ended. Rows are in the order of process and
+/// serial.
 #[derive(Debug, Clone, Default)]
 pub struct Maps {
     /// Requests in flight.
@@ -28,6 +29,17 @@ pub struct Maps {
     pub losses: Losses,
     /// The processes that ended for the tracer; they have no rows.
     pub exited: Vec<Exited>,
+}
+
+/// The rows of one process, by serial.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct ProcessRows<'a> {
+    /// Requests in flight.
+    pub requests: &'a [(RecordKey, RequestValue)],
+    /// Open channels.
+    pub channels: &'a [(RecordKey, ChannelValue)],
+    /// Open connections.
+    pub connections: &'a [(RecordKey, ConnectionValue)],
 }
 
 /// A process that exited, or executed another program, while it was traced.
@@ -79,6 +91,7 @@ pub(crate) fn read(bpf: &Ebpf) -> Result<Maps, MapAccessError> {
         exited: read_exited(bpf)?,
     };
     maps.drop_exited();
+    maps.sort();
     Ok(maps)
 }
 
@@ -88,6 +101,15 @@ pub(crate) fn read_traffic(bpf: &Ebpf) -> Result<Vec<(RecordKey, TrafficValue)>,
 }
 
 impl Maps {
+    /// The rows of a process.
+    pub fn rows_of(&self, tgid: u32) -> ProcessRows<'_> {
+        ProcessRows {
+            requests: of_process(&self.requests, tgid),
+            channels: of_process(&self.channels, tgid),
+            connections: of_process(&self.connections, tgid),
+        }
+    }
+
     /// How a process ended, if it did while it was traced.
     pub fn exited(&self, tgid: u32) -> Option<&Exited> {
         self.exited.iter().find(|exited| exited.tgid == tgid)
@@ -108,6 +130,12 @@ impl Maps {
                 value.ended = value.ended.saturating_sub(earlier.ended);
             }
         }
+    }
+
+    fn sort(&mut self) {
+        self.requests.sort_unstable_by_key(|(key, _)| order(key));
+        self.channels.sort_unstable_by_key(|(key, _)| order(key));
+        self.connections.sort_unstable_by_key(|(key, _)| order(key));
     }
 
     /// Drops the rows of processes that ended, which the programs leave in the maps. Of their traffic the sum
@@ -133,6 +161,17 @@ impl Maps {
         self.connections.retain(|(key, _)| lives(key));
         self.traffic.retain(|(key, _)| lives(key));
     }
+}
+
+fn order(key: &RecordKey) -> (u32, u64) {
+    (key.tgid, key.serial)
+}
+
+/// The part of rows in order that is of one process.
+fn of_process<V>(rows: &[(RecordKey, V)], tgid: u32) -> &[(RecordKey, V)] {
+    let start = rows.partition_point(|(key, _)| key.tgid < tgid);
+    let end = rows.partition_point(|(key, _)| key.tgid <= tgid);
+    &rows[start..end]
 }
 
 fn read_losses(bpf: &Ebpf) -> Result<Losses, MapAccessError> {
@@ -213,7 +252,26 @@ mod tests {
     }
 
     #[test]
-    fn losses_are_told_by_kind() {
+    fn rows_are_those_of_the_process() {
+        let row = |tgid, serial| {
+            let key = RecordKey {
+                serial,
+                ..key(tgid)
+            };
+            (key, RequestValue::default())
+        };
+        let mut maps = Maps {
+            requests: vec![row(2, 9), row(1, 4), row(2, 3), row(3, 1)],
+            ..Maps::default()
+        };
+        maps.sort();
+        assert_eq!(maps.rows_of(2).requests, [row(2, 3), row(2, 9)]);
+        assert!(maps.rows_of(4).requests.is_empty());
+        assert!(maps.rows_of(2).channels.is_empty());
+    }
+
+    #[test]
+    fn losses_are_counted_by_kind() {
         let mut losses = Losses::default();
         assert!(losses.is_empty());
         losses.0[Loss::RequestDelete.code() as usize] = 3;

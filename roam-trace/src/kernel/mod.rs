@@ -11,7 +11,7 @@ mod plain;
 mod table;
 
 pub use error::MapAccessError;
-pub use maps::{Exited, Losses, Maps};
+pub use maps::{Exited, Losses, Maps, ProcessRows};
 pub(crate) use maps::{read, read_traffic};
 pub(crate) use plain::Plain;
 pub(crate) use table::{Inserted, TableMut};

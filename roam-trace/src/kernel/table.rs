@@ -75,7 +75,7 @@ impl<'a, K: Plain, V: Plain> Table<'a, K, V> {
     }
 }
 
-/// What came of an insert.
+/// The result of an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inserted {
     /// The entry is in the map.

@@ -7,7 +7,9 @@ pub mod neighbour;
 pub mod proc;
 pub mod program;
 pub mod region;
+mod share;
 pub mod sockets;
 mod target;
 
+pub use share::Share;
 pub use target::{Reading, Target};

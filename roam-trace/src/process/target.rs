@@ -32,8 +32,6 @@ pub struct Target {
     pub clock: Clock,
     /// Looked for at the first need: a registry is read without.
     probes: OnceCell<Probes>,
-    /// How much of its registries is read at a time.
-    pub budget: Budget,
     regions: region::Opened,
     /// Opened at the first need, like the others: who lists the sockets of the process's network namespace.
     socket_lister: OnceCell<SocketLister>,
@@ -50,8 +48,19 @@ pub struct Reading {
     pub errors: Vec<ReadError>,
     /// Whether there are so many that some were left out.
     pub is_cut: bool,
+    /// What is left of the budget.
+    pub left: Budget,
     /// When it was, on the process's `CLOCK_MONOTONIC`: later than every time in the registries.
     pub now_ns: u64,
+}
+
+impl Reading {
+    /// Whether there is nothing in its registries that could not be read, but for what there was no room for.
+    pub fn is_whole(&self) -> bool {
+        let is_whole =
+            |image: &Image| image.torn == 0 && image.invalid == 0 && image.truncated.slots == 0;
+        self.errors.is_empty() && !self.is_cut && self.images.iter().all(is_whole)
+    }
 }
 
 impl Target {
@@ -68,7 +77,6 @@ impl Target {
             process,
             clock,
             probes: OnceCell::new(),
-            budget: Budget::default(),
             regions: region::Opened::default(),
             socket_lister: OnceCell::new(),
         })
@@ -127,17 +135,16 @@ impl Target {
         Ok(self.socket_lister.get_or_init(|| lister))
     }
 
-    /// Reads the registries that the process maps now.
+    /// Reads the registries that the process maps now, as far as the budget allows.
     ///
     /// # Errors
     ///
     /// Where it may not be looked at, or ended.
-    pub fn read(&self) -> Result<Reading, TargetError> {
+    pub fn read(&self, mut budget: Budget) -> Result<Reading, TargetError> {
         let mut reading = Reading::default();
         let regions = region::open_regions(&self.process, &self.regions)?;
         reading.is_cut = regions.is_cut;
         let mut looks = HEADER_LOOKS;
-        let mut budget = self.budget;
         for region in &regions.files {
             match wait_for_header(region, &mut looks) {
                 Ok(header) if !self.owns(&header) => reading.inherited.push(header.process_id),
@@ -148,6 +155,7 @@ impl Target {
                 Err(error) => reading.errors.push(error),
             }
         }
+        reading.left = budget;
         reading.now_ns = self.clock.now_ns();
         // The memory outlives the process; what it says then is nobody's.
         if !self.process.is_alive() {
@@ -189,13 +197,16 @@ impl Target {
         Ok(!self.own_registries()?.is_empty())
     }
 
-    /// Reads the connections of the process's own registries alone, for each of those.
+    /// Reads the connections of the process's own registries alone, for each of those, as far as the budget
+    /// allows.
     ///
     /// # Errors
     ///
     /// Where it may not be looked at, or ended.
-    pub fn read_connections(&self) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
-        let mut budget = self.budget;
+    pub fn read_connections(
+        &self,
+        mut budget: Budget,
+    ) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
         let own = self.own_registries()?.into_iter();
         Ok(own
             .filter_map(|(region, _)| read::read_connections(region.as_ref(), &mut budget).ok())
