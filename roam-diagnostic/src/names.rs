@@ -14,24 +14,37 @@ use crate::sync::{AtomicUsize, Ordering, pair};
 /// Which names stand in which slot.
 #[derive(Default)]
 pub(crate) struct Names {
-    methods: Mutex<HashMap<u64, u32>>,
+    methods: Mutex<Methods>,
     types: RwLock<HashMap<usize, u32>>,
     methods_dumped: AtomicUsize,
     types_dumped: AtomicUsize,
 }
 
+/// The names of methods, and how many slots they take.
+#[derive(Default)]
+struct Methods {
+    names: HashMap<u64, Box<str>>,
+    slots: u32,
+}
+
 impl Names {
+    /// A method that gets another name takes another slot: readers go by the last one.
     pub(crate) fn register_method(&self, region: &Region, method_id: u64, name: &str) {
         let mut methods = self.methods.lock().unwrap_or_else(PoisonError::into_inner);
-        if methods.contains_key(&method_id) {
+        if methods
+            .names
+            .get(&method_id)
+            .is_some_and(|known| **known == *name)
+        {
             return;
         }
-        let index = methods.len() as u32;
+        let index = methods.slots;
         let Some(slot) = region.slots::<MethodRecord>(Table::Methods).get(index) else {
             region.count_lost(Table::Methods);
             return;
         };
-        methods.insert(method_id, index);
+        methods.names.insert(method_id, name.into());
+        methods.slots += 1;
         region.publish_high_water(Table::Methods, index + 1, &self.methods_dumped);
         slot.u64(offset_of!(MethodRecord, method_id))
             .store(method_id, Ordering::Relaxed);

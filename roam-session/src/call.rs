@@ -1,5 +1,5 @@
-//! What generated clients call: anything that can call, a call as a value, and
-//! the way from a response's bytes to its result.
+//! What generated clients use: the trait of everything that can make a call, a
+//! call as a value, and the decoding of responses.
 
 use std::marker::PhantomData;
 use std::pin::Pin;
@@ -9,11 +9,11 @@ use roam_wire::Metadata;
 
 use crate::{CallError, ConnectionHandle, DecodeError, ResponseData, RoamError, TransportError};
 
-/// Decodes a response's payload.
+/// Decodes the payload of a response.
 ///
 /// # Errors
 ///
-/// The error in it, or why it is no result of these types.
+/// Returns the error that the callee answered with, or the reason why the payload is not a result of these types.
 pub fn decode_response<T: Facet<'static>, E: Facet<'static>>(
     payload: &[u8],
 ) -> Result<T, CallError<E>> {
@@ -38,15 +38,15 @@ pub fn decode_response<T: Facet<'static>, E: Facet<'static>>(
 /// is `Send`.
 macro_rules! calls {
     ($(#[$platform:meta])* [$($send:tt)*]) => {
-        /// Something that calls methods: a handle, or a client that reconnects.
+        /// Calls methods. Implemented by [`ConnectionHandle`] and by clients that reconnect.
         $(#[$platform])*
         #[allow(async_fn_in_trait)]
         pub trait Caller: Clone + Send + Sync + 'static {
-            /// Calls a method. Channels in `args` are connected and get their ids.
+            /// Calls a method and waits for the response. Gives the channels in `args` their ids and binds them.
             ///
             /// # Errors
             ///
-            /// When there is no response.
+            /// Fails if `args` cannot be encoded, or if the connection closes before the response arrives.
             fn call<T: Facet<'static> + Send>(
                 &self,
                 method_id: u64,
@@ -55,11 +55,11 @@ macro_rules! calls {
                 self.call_with_metadata(method_id, args, Metadata::default())
             }
 
-            /// Calls a method with key-value pairs beside the arguments.
+            /// Calls a method as [`Self::call`] does, and sends `metadata` with the request.
             ///
             /// # Errors
             ///
-            /// When there is no response.
+            /// See [`Self::call`].
             fn call_with_metadata<T: Facet<'static> + Send>(
                 &self,
                 method_id: u64,
@@ -67,7 +67,7 @@ macro_rules! calls {
                 metadata: Metadata,
             ) -> impl Future<Output = Result<ResponseData, TransportError>> $($send)*;
 
-            /// Connects the channels in a result that came with the ids in `channels`.
+            /// Binds the channels in a result. `channels` are their ids, as the response message lists them.
             fn bind_response_streams<T: Facet<'static>>(&self, response: &mut T, channels: &[u64]);
         }
 
@@ -110,7 +110,7 @@ impl Caller for ConnectionHandle {
     }
 }
 
-/// A call that is made when it is awaited.
+/// Makes a call when it is awaited.
 pub struct CallFuture<C, Args, Ok, Err>
 where
     C: Caller,
@@ -128,7 +128,7 @@ where
     C: Caller,
     Args: Facet<'static>,
 {
-    /// A call of that method.
+    /// Creates a call without metadata.
     pub fn new(caller: C, method_id: u64, args: Args) -> Self {
         Self {
             caller,
@@ -139,7 +139,7 @@ where
         }
     }
 
-    /// Sends key-value pairs beside the arguments.
+    /// Sets the key-value pairs that are sent with the request.
     pub fn with_metadata(self, metadata: Metadata) -> Self {
         Self { metadata, ..self }
     }

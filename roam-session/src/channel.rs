@@ -1,4 +1,4 @@
-//! What a program does with a channel: make one, send, receive, drop.
+//! What a program does with a channel: create it, send, receive, and drop an end.
 
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -7,20 +7,21 @@ use facet::Facet;
 use roam_wire::ConnectionId;
 
 use crate::dispatch::DispatchContext;
-use crate::message::encode;
+use crate::payload::encode;
 use crate::record::{ChannelEnd, ChannelLink};
 use crate::reflect::Half;
 use crate::runtime::{self, Receiver, Sender, TrySendError};
 use crate::slot::{DriverTxSlot, ReceiverSlot, SenderSlot};
 use crate::{ChannelId, DriverMessage, Rx, Tx};
 
-/// Items that a channel holds before its sender waits.
+/// Items that the buffer of a channel holds. A sender waits while it is full.
 const CHANNEL_ITEMS: usize = 1024;
 
-/// A channel of which one end goes to the peer, as an argument, and the other one stays.
+/// Creates a channel. Pass one end to the peer as an argument of a call, and use the other end.
 ///
-/// Pass the `Rx` to send and the `Tx` to receive. While a handler of this crate runs, the pair has an id of
-/// the handler's connection, so that the `Rx` can be returned; anywhere else a call gives it one.
+/// To send, pass the `Rx`; to receive, pass the `Tx`. The buffer holds 1,024 items. In a handler, the channel
+/// already has an id of the handler's connection, so that the handler can return the `Rx`. Everywhere else the
+/// channel gets its id from the call that it is passed in.
 pub fn channel<T: 'static>() -> (Tx<T>, Rx<T>) {
     let (sender, receiver) = runtime::channel(CHANNEL_ITEMS);
     let (mut tx, mut rx) = match DispatchContext::current() {
@@ -56,8 +57,8 @@ impl<T: 'static> Tx<T> {
         }
     }
 
-    /// One that has an id and nothing to send through: binding gives it that.
-    pub(crate) fn hollow(channel_id: ChannelId) -> Self {
+    /// A `Tx` that has an id and nothing to send through, until it is bound.
+    pub(crate) fn disconnected(channel_id: ChannelId) -> Self {
         let sender = SenderSlot::empty();
         Self::with(
             ConnectionId::ROOT,
@@ -67,7 +68,7 @@ impl<T: 'static> Tx<T> {
         )
     }
 
-    /// A `Tx` whose items go into `tx`.
+    /// Creates a `Tx` that puts its items into `tx`.
     pub fn new(channel_id: ChannelId, tx: Sender<Vec<u8>>) -> Self {
         let sender = SenderSlot::new(tx);
         Self::with(
@@ -78,12 +79,12 @@ impl<T: 'static> Tx<T> {
         )
     }
 
-    /// A `Tx` whose items go into `tx`, with no id yet.
+    /// Creates a `Tx` that puts its items into `tx` and has no id yet.
     pub fn unbound(tx: Sender<Vec<u8>>) -> Self {
         Self::new(0, tx)
     }
 
-    /// A `Tx` whose items go into `tx` or, after that was taken out, to the driver.
+    /// Creates a `Tx` that puts its items into `tx`, or into the driver's queue once `tx` was taken out.
     pub fn bound(
         conn_id: ConnectionId,
         channel_id: ChannelId,
@@ -94,18 +95,18 @@ impl<T: 'static> Tx<T> {
         Self::with(conn_id, channel_id, sender, DriverTxSlot::new(driver_tx))
     }
 
-    /// The channel's id, 0 before it is bound.
+    /// Returns the id of the channel, 0 before it is bound.
     pub fn channel_id(&self) -> ChannelId {
         self.channel_id
     }
 
-    /// Sends an item, waiting for a place in the queue if need be.
+    /// Sends an item, and waits while the queue is full.
     ///
     /// # Errors
     ///
-    /// When the item does not serialize, nobody receives any more, or this end was passed on in a call.
-    // Through the sender first: a channel that was made while handling a request and passed on in another
-    // call has a new id there, which only whoever drains the sender knows.
+    /// Fails if the item cannot be encoded, if the receiver is gone, or if this end was passed on in a call.
+    // Through the sender first: a channel that was created in a handler and passed on in another call has a
+    // new id there, which only the task that drains the sender knows.
     pub async fn send(&self, value: &T) -> Result<(), TxError>
     where
         T: Facet<'static>,
@@ -131,7 +132,7 @@ impl<T: 'static> Tx<T> {
     }
 }
 
-/// Ends the channel. Where a sender is left, whoever drains it says so to the peer.
+/// Ends the channel. If a sender is left, the task that drains it sends the close.
 impl<T: 'static> Drop for Tx<T> {
     fn drop(&mut self) {
         if self.sender.inner.is_some() {
@@ -153,18 +154,18 @@ impl<T: 'static> Drop for Tx<T> {
                 tracker.enqueued();
             }
         };
-        // Queued here and now where there is a place, so that the close goes before the response of a
-        // handler that drops its `Tx`.
+        // Queued at once if there is room, so that the close goes before the response of a handler that drops
+        // its `Tx`.
         match driver_tx.try_send(close) {
             Ok(()) => enqueued(),
             Err(TrySendError::Full(close)) => {
-                runtime::spawn(async move {
+                runtime::spawn_anywhere(async move {
                     if driver_tx.send(close).await.is_ok() {
                         enqueued();
                     }
                 });
             }
-            // Without a driver there is nobody to tell.
+            // Without a driver nobody waits for the close.
             Err(TrySendError::Closed(_)) => {}
         }
     }
@@ -179,36 +180,36 @@ impl<T: 'static> Rx<T> {
         }
     }
 
-    /// One that has an id and nothing to receive from: binding gives it that.
-    pub(crate) fn hollow(channel_id: ChannelId) -> Self {
+    /// An `Rx` that has an id and nothing to receive from, until it is bound.
+    pub(crate) fn disconnected(channel_id: ChannelId) -> Self {
         Self::with(channel_id, ReceiverSlot::empty())
     }
 
-    /// An `Rx` whose items come out of `rx`.
+    /// Creates an `Rx` that takes its items out of `rx`.
     pub fn new(channel_id: ChannelId, rx: Receiver<Vec<u8>>) -> Self {
         Self::with(channel_id, ReceiverSlot::new(rx))
     }
 
-    /// An `Rx` whose items come out of `rx`, with no id yet.
+    /// Creates an `Rx` that takes its items out of `rx` and has no id yet.
     pub fn unbound(rx: Receiver<Vec<u8>>) -> Self {
         Self::new(0, rx)
     }
 
-    /// An `Rx` to be returned from a handler: the caller receives by its id.
+    /// Creates an `Rx` for a handler to return. The caller receives by its id.
     pub fn bound(channel_id: ChannelId, rx: Receiver<Vec<u8>>) -> Self {
         Self::new(channel_id, rx)
     }
 
-    /// The channel's id, 0 before it is bound.
+    /// Returns the id of the channel, 0 before it is bound.
     pub fn channel_id(&self) -> ChannelId {
         self.channel_id
     }
 
-    /// Receives an item, waiting for one if need be; `None` once the channel has ended.
+    /// Receives an item, and waits until there is one. Returns `None` after the end of the channel.
     ///
     /// # Errors
     ///
-    /// When the item does not decode, or this end was passed on in a call.
+    /// Fails if the item cannot be decoded, or if this end was passed on in a call.
     pub async fn recv(&mut self) -> Result<Option<T>, RxError>
     where
         T: Facet<'static>,
@@ -226,13 +227,13 @@ impl<T: 'static> Rx<T> {
     }
 }
 
-/// Why an item was not sent.
+/// Says why an item was not sent.
 #[derive(Debug, thiserror::Error)]
 pub enum TxError {
-    /// It did not serialize.
+    /// The item cannot be encoded.
     #[error("serialize error: {0}")]
     Serialize(facet_postcard::SerializeError),
-    /// Nobody receives any more.
+    /// The receiver is gone.
     #[error("stream closed")]
     Closed,
     /// This end was passed on in a call.
@@ -240,13 +241,42 @@ pub enum TxError {
     Taken,
 }
 
-/// Why an item was not received.
+/// Says why an item was not received.
 #[derive(Debug, thiserror::Error)]
 pub enum RxError {
-    /// It did not decode.
+    /// The item cannot be decoded.
     #[error("deserialize error: {0}")]
     Deserialize(facet_postcard::DeserializeError<facet_postcard::PostcardError>),
     /// This end was passed on in a call.
     #[error("receiver was taken")]
     Taken,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Also where the program dropped its runtime, or never had one on this thread.
+    #[test]
+    fn a_tx_that_is_dropped_outside_a_runtime_ends_its_channel() {
+        let (driver_tx, mut queue) = runtime::channel(1);
+        let root = ConnectionId::ROOT;
+        let end = |channel_id| {
+            let mut tx =
+                Tx::<u8>::bound(root, channel_id, runtime::channel(1).0, driver_tx.clone());
+            tx.sender.take();
+            drop(tx);
+        };
+        for channel_id in 1..=3 {
+            end(channel_id);
+        }
+        let mut closed: Vec<_> = (0..3)
+            .map(|_| match queue.blocking_recv() {
+                Some(DriverMessage::Close { channel_id, .. }) => channel_id,
+                _ => panic!("no close"),
+            })
+            .collect();
+        closed.sort_unstable();
+        assert_eq!(closed, [1, 2, 3]);
+    }
 }

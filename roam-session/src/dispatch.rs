@@ -1,104 +1,24 @@
-//! From a request's bytes to a handler and from its result to a response.
+//! Decodes a request, runs its handler, and encodes the response.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use facet::Facet;
-use roam_wire::{ConnectionId, Metadata, MethodId, RequestId};
+use roam_wire::ConnectionId;
 
-use crate::message::encode;
-use crate::record::{ChannelTracker, Incoming};
+use crate::payload::{ERROR, VALUE, encode, refusal};
+use crate::record::{ChannelTracker, Incoming, RequestKey};
 use crate::reflect::collect_channel_ids;
 use crate::runtime::Sender;
 use crate::{
-    ChannelId, ChannelIdAllocator, ChannelRegistry, DriverMessage, RoamError, patch_channel_ids,
+    ChannelId, ChannelIdAllocator, ChannelRegistry, Context, DriverMessage, RoamError,
+    ServiceDispatcher, patch_channel_ids,
 };
 
-/// A handler at work.
+/// A running handler.
 pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
 
-/// First byte of a response with a value.
-const VALUE: u8 = 0;
-/// First byte of a response with an error.
-const ERROR: u8 = 1;
-
-/// A request, as its handler sees it.
-#[derive(Debug, Clone)]
-pub struct Context {
-    /// The connection it came over.
-    pub conn_id: ConnectionId,
-    /// Its id, unique among the connection's requests in flight.
-    pub request_id: RequestId,
-    /// The method's id.
-    pub method_id: MethodId,
-    /// Key-value pairs beside the arguments.
-    pub metadata: Metadata,
-    /// Ids of the channels in the arguments, in declaration order.
-    pub channels: Vec<u64>,
-}
-
-impl Context {
-    /// A request with these properties.
-    pub fn new(
-        conn_id: ConnectionId,
-        request_id: RequestId,
-        method_id: MethodId,
-        metadata: Metadata,
-        channels: Vec<u64>,
-    ) -> Self {
-        Self {
-            conn_id,
-            request_id,
-            method_id,
-            metadata,
-            channels,
-        }
-    }
-
-    /// The connection it came over.
-    pub fn conn_id(&self) -> ConnectionId {
-        self.conn_id
-    }
-
-    /// Its id.
-    pub fn request_id(&self) -> RequestId {
-        self.request_id
-    }
-
-    /// The method's id.
-    pub fn method_id(&self) -> MethodId {
-        self.method_id
-    }
-
-    /// Key-value pairs beside the arguments.
-    pub fn metadata(&self) -> &Metadata {
-        &self.metadata
-    }
-
-    /// Ids of the channels in the arguments.
-    pub fn channels(&self) -> &[u64] {
-        &self.channels
-    }
-}
-
-/// Serves requests.
-pub trait ServiceDispatcher: Send + Sync {
-    /// The methods it serves; empty for one that takes whatever comes.
-    fn method_ids(&self) -> Vec<u64>;
-
-    /// Serves one request: binds its channels to `registry` before it returns, and answers with a
-    /// [`DriverMessage::Response`] through [`ChannelRegistry::driver_tx`] in the future it returns.
-    ///
-    /// Data that follows the request may be read as soon as this returns, hence the binding comes first.
-    fn dispatch(
-        &self,
-        cx: &Context,
-        payload: Vec<u8>,
-        registry: &mut ChannelRegistry,
-    ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
-}
-
-/// What [`channel`](crate::channel) must know while a handler runs.
+/// What [`channel`](crate::channel) needs to know while a handler runs.
 #[derive(Clone)]
 pub(crate) struct DispatchContext {
     pub(crate) conn_id: ConnectionId,
@@ -112,6 +32,14 @@ roam_task_local::task_local! {
 }
 
 impl DispatchContext {
+    fn of(registry: &ChannelRegistry) -> Self {
+        Self {
+            conn_id: registry.conn_id(),
+            channel_ids: registry.response_channel_ids(),
+            driver_tx: registry.driver_tx(),
+        }
+    }
+
     pub(crate) fn current() -> Option<Self> {
         CONTEXT.try_with(Self::clone).ok()
     }
@@ -119,19 +47,22 @@ impl DispatchContext {
 
 /// Where the response to one request goes.
 pub(crate) struct Responder {
-    conn_id: ConnectionId,
-    request_id: u64,
+    key: RequestKey,
     driver_tx: Sender<DriverMessage>,
     request: Arc<Incoming>,
 }
 
 impl Responder {
     pub(crate) fn new(cx: &Context, registry: &ChannelRegistry, payload_bytes: usize) -> Self {
-        Self {
+        let key = RequestKey {
             conn_id: cx.conn_id,
             request_id: cx.request_id.raw(),
+        };
+        let method_id = cx.method_id.raw();
+        Self {
+            key,
             driver_tx: registry.driver_tx(),
-            request: Incoming::adopt(cx, registry, payload_bytes),
+            request: Incoming::adopt(key, method_id, registry.connection(), payload_bytes),
         }
     }
 
@@ -140,7 +71,7 @@ impl Responder {
     }
 
     pub(crate) fn conn_id(&self) -> ConnectionId {
-        self.conn_id
+        self.key.conn_id
     }
 
     pub(crate) fn driver_tx(&self) -> &Sender<DriverMessage> {
@@ -155,12 +86,12 @@ impl Responder {
     pub(crate) async fn respond(&self, payload: Vec<u8>, channels: Vec<u64>) {
         self.request.respond(&payload);
         let response = DriverMessage::Response {
-            conn_id: self.conn_id,
-            request_id: self.request_id,
+            conn_id: self.key.conn_id,
+            request_id: self.key.request_id,
             channels,
             payload,
         };
-        // Without a driver there is nobody to answer.
+        // Without a driver nobody waits for the response.
         if self.driver_tx.send(response).await.is_ok() {
             self.request.enqueued();
         }
@@ -168,27 +99,16 @@ impl Responder {
 
     /// Answers with an error of roam's own.
     pub(crate) fn refuse(self, error: &RoamError<()>) -> HandlerFuture {
-        let request = Arc::clone(&self.request);
+        let watcher = self.request.watcher();
         let payload = refusal(error);
-        request.watch(Box::pin(async move {
+        watcher.watch(Box::pin(async move {
             self.respond(payload, Vec::new()).await;
         }))
     }
 }
 
-/// The payload of a response with an error of roam's own.
-pub(crate) fn refusal(error: &RoamError<()>) -> Vec<u8> {
-    let code = match error {
-        RoamError::User(()) => 0,
-        RoamError::UnknownMethod => 1,
-        RoamError::InvalidPayload => 2,
-        RoamError::Cancelled => 3,
-    };
-    vec![ERROR, code]
-}
-
-/// Serves a request whose method can fail: decodes the arguments, connects their channels, runs `handler`
-/// and answers with what it returns.
+/// Serves a request whose method can fail. Decodes the arguments, binds their channels, runs `handler`, and
+/// answers with its result.
 pub fn dispatch_call<A, R, E, F, Fut>(
     cx: &Context,
     payload: Vec<u8>,
@@ -208,7 +128,7 @@ where
     })
 }
 
-/// Serves a request whose method cannot fail, as [`dispatch_call`] does one that can.
+/// Serves a request whose method cannot fail, and otherwise does what [`dispatch_call`] does.
 pub fn dispatch_call_infallible<A, R, F, Fut>(
     cx: &Context,
     payload: Vec<u8>,
@@ -226,7 +146,7 @@ where
     })
 }
 
-/// Answers that there is no such method.
+/// Answers a request with [`RoamError::UnknownMethod`].
 pub fn dispatch_unknown_method(
     cx: &Context,
     registry: &mut ChannelRegistry,
@@ -235,7 +155,7 @@ pub fn dispatch_unknown_method(
 }
 
 /// A response's payload and the channels in it.
-type Response = (Vec<u8>, Vec<u64>);
+type EncodedResponse = (Vec<u8>, Vec<u64>);
 
 fn serve<A, R, F, Fut>(
     cx: &Context,
@@ -243,7 +163,7 @@ fn serve<A, R, F, Fut>(
     registry: &mut ChannelRegistry,
     handler: F,
     // `None` where the result does not serialize.
-    answer: impl FnOnce(&R) -> Option<Response> + Send + 'static,
+    answer: impl FnOnce(&R) -> Option<EncodedResponse> + Send + 'static,
 ) -> HandlerFuture
 where
     A: Facet<'static> + Send,
@@ -259,9 +179,9 @@ where
     registry.for_request(responder.request().row(), |registry| {
         registry.bind_streams(&mut args);
     });
-    let request = Arc::clone(responder.request());
-    let serving = CONTEXT.scope(registry.dispatch_context(), async move {
-        // Kept until the response is queued: a channel in it must not close before.
+    let watcher = responder.request().watcher();
+    let serving = CONTEXT.scope(DispatchContext::of(registry), async move {
+        // The result lives until the response is queued: a channel in it must not close before.
         let result = handler(args).await;
         let Some((payload, channels)) = answer(&result) else {
             debug!("a response did not serialize: its caller waits for ever");
@@ -269,10 +189,10 @@ where
         };
         responder.respond(payload, channels).await;
     });
-    request.watch(Box::pin(serving))
+    watcher.watch(Box::pin(serving))
 }
 
-/// Serves with one dispatcher what it claims and with another one the rest.
+/// Routes a request to one of two dispatchers, by its method.
 pub struct RoutedDispatcher<A, B> {
     primary: A,
     fallback: B,
@@ -283,7 +203,7 @@ impl<A, B> RoutedDispatcher<A, B>
 where
     A: ServiceDispatcher,
 {
-    /// `primary` serves the methods it claims now, `fallback` all others.
+    /// Routes the methods that `primary` lists now to `primary`, and all others to `fallback`.
     pub fn new(primary: A, fallback: B) -> Self {
         Self {
             primary_methods: primary.method_ids(),
@@ -316,7 +236,7 @@ where
     }
 }
 
-/// Serves nothing: the dispatcher of an end that only calls.
+/// Answers every request with [`RoamError::UnknownMethod`]. Use it for an end that only calls.
 #[derive(Clone)]
 pub struct NoDispatcher;
 

@@ -1,5 +1,5 @@
-//! A task that sends on what comes out of a queue: the items of an `Rx` that was
-//! passed in a call, or of a channel that a proxy forwards.
+//! A task that takes items out of a queue and sends them to the peer: the items of
+//! an `Rx` that was passed in a call, or of a channel that a proxy forwards.
 
 use std::sync::Arc;
 
@@ -18,10 +18,10 @@ pub(crate) struct Drain {
 }
 
 impl Drain {
-    /// Sends on what comes out of `items` until that ends, then ends the channel and calls `ended`.
+    /// Sends what comes out of `items` until that ends, then ends the channel and calls `ended`.
     ///
-    /// A driver that is gone ends nothing: the items are read all the same, so that their sender does not
-    /// wait for room.
+    /// If the driver is gone, the task reads the items all the same, so that their sender does not wait for
+    /// room.
     pub(crate) fn spawn(self, mut items: Receiver<Vec<u8>>, ended: impl FnOnce() + Send + 'static) {
         let Self {
             conn_id,

@@ -1,31 +1,32 @@
-//! How a call fails, layer by layer: the method's own error or the peer's
-//! refusal ([`RoamError`]), the way to the peer ([`TransportError`]), the bytes
-//! that came back ([`DecodeError`]), and all of them in one ([`CallError`]).
+//! How a call fails, layer by layer: the method's own error or the callee's
+//! refusal ([`RoamError`]), the connection ([`TransportError`]), the bytes of the
+//! response ([`DecodeError`]), and all of them in one ([`CallError`]). And why
+//! there is no connection to call over ([`ConnectError`]).
 
-use std::fmt;
+use std::{fmt, io};
 
 use facet::Facet;
 use roam_frame::OwnedMessage;
 
-/// Bytes did not decode.
+/// Bytes that cannot be decoded.
 type DeserializeError = facet_postcard::DeserializeError<facet_postcard::PostcardError>;
 
-/// The error type of a method that cannot fail.
+/// Stands for the error of a method that cannot fail.
 // `std::convert::Infallible` would say it better, but implements no `Facet`.
 #[derive(Debug, Clone, PartialEq, Eq, Facet)]
 pub struct Never;
 
-/// The error half of every response on the wire. The discriminants are the wire's.
+/// Encodes why a call failed in its response. The discriminants are those of the wire.
 #[repr(u8)]
 #[derive(Debug, Clone, PartialEq, Eq, Facet)]
 pub enum RoamError<E> {
     /// The method's own error.
     User(E) = 0,
-    /// The callee has no method of that id.
+    /// The callee has no method with that id.
     UnknownMethod = 1,
-    /// The callee could not decode the arguments.
+    /// The callee cannot decode the arguments.
     InvalidPayload = 2,
-    /// The call was cancelled, or a proxy lost its upstream.
+    /// The call was cancelled, or a proxy lost its connection to the callee.
     Cancelled = 3,
 }
 
@@ -44,26 +45,26 @@ impl<E> RoamError<E> {
     }
 }
 
-/// What a response's payload encodes.
+/// Holds what the payload of a response encodes.
 pub type CallResult<T, E> = ::core::result::Result<T, RoamError<E>>;
 
-/// A [`CallResult`] that borrows from the message it came in.
+/// Holds a [`CallResult`] that borrows from the message of the response.
 pub type BorrowedCallResult<T, E> = OwnedMessage<CallResult<T, E>>;
 
-/// Why a typed call failed. `E` is the method's own error.
+/// Says why a typed call failed. `E` is the method's own error.
 #[derive(Debug)]
 pub enum CallError<E = Never> {
     /// The callee answered with an error.
     Roam(RoamError<E>),
-    /// The arguments did not serialize.
+    /// The arguments cannot be encoded.
     Encode(facet_postcard::SerializeError),
-    /// The value or error in the response did not decode.
+    /// The value or error in the response cannot be decoded.
     Decode(DeserializeError),
-    /// The response's bytes are no result at all.
+    /// The bytes of the response are not a result.
     Protocol(DecodeError),
-    /// The connection closed before the response came.
+    /// The connection closed before the response arrived.
     ConnectionClosed,
-    /// Nothing drives the connection any more.
+    /// The driver of the connection is gone.
     DriverGone,
 }
 
@@ -118,48 +119,48 @@ impl<E> From<DecodeError> for CallError<E> {
     }
 }
 
-/// Why a call got no response.
+/// Says why a call got no response.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// The arguments did not serialize.
+    /// The arguments cannot be encoded.
     #[error("encode error: {0}")]
     Encode(facet_postcard::SerializeError),
-    /// The connection closed before the response came.
+    /// The connection closed before the response arrived.
     #[error("connection closed")]
     ConnectionClosed,
-    /// Nothing drives the connection any more.
+    /// The driver of the connection is gone.
     #[error("driver task stopped")]
     DriverGone,
 }
 
-/// Why a response's bytes are no result.
+/// Says why the bytes of a response are not a result.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// There are none.
+    /// The payload is empty.
     #[error("empty response payload")]
     EmptyPayload,
-    /// They say "error" and end there.
+    /// The payload ends after the byte for an error.
     #[error("truncated error response")]
     TruncatedError,
-    /// They name an error that [`RoamError`] does not have.
+    /// The payload names an error that [`RoamError`] does not have.
     #[error("unknown RoamError discriminant: {0}")]
     UnknownRoamErrorDiscriminant(u8),
-    /// They start with neither 0 (value) nor 1 (error).
+    /// The payload starts with neither 0 (value) nor 1 (error).
     #[error("invalid Result discriminant: {0}")]
     InvalidResultDiscriminant(u8),
-    /// The value or error in them did not decode.
+    /// The value or error in the payload cannot be decoded.
     #[error("postcard: {0}")]
     Postcard(DeserializeError),
 }
 
-/// An error of a client that is generic over its transport's.
+/// Says why a call of a client failed. `TransportError` is the error of the client's transport.
 #[derive(Debug)]
 pub enum ClientError<TransportError> {
-    /// The transport's own error.
+    /// The transport failed.
     Transport(TransportError),
-    /// The arguments did not serialize.
+    /// The arguments cannot be encoded.
     Encode(facet_postcard::SerializeError),
-    /// The response did not decode.
+    /// The response cannot be decoded.
     Decode(DeserializeError),
 }
 
@@ -169,9 +170,32 @@ impl<TransportError> From<TransportError> for ClientError<TransportError> {
     }
 }
 
-/// Why a dispatcher could not answer.
+/// Says why a dispatcher did not answer.
 #[derive(Debug)]
 pub enum DispatchError {
-    /// The result did not serialize.
+    /// The result cannot be encoded.
     Encode(facet_postcard::SerializeError),
+}
+
+/// Says why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// Every attempt that the [`RetryPolicy`](crate::RetryPolicy) allows failed.
+    #[error("reconnection failed after {attempts} attempts: {original}")]
+    RetriesExhausted {
+        /// Error of the attempt before the last, or of the only one.
+        #[source]
+        original: io::Error,
+        /// Number of attempts.
+        attempts: u32,
+    },
+    /// The attempt to connect failed.
+    #[error("connection failed: {0}")]
+    ConnectFailed(#[source] io::Error),
+    /// The call itself failed.
+    #[error("RPC error: {0}")]
+    Rpc(#[from] TransportError),
+    /// The peer rejected the virtual connection, for this reason.
+    #[error("connection rejected: {0}")]
+    Rejected(String),
 }

@@ -1,31 +1,31 @@
-//! The seam for credit-based flow control. The session drives none: see the
-//! credit rules in [`ChannelRegistry`](crate::ChannelRegistry).
+//! The published interface of credit-based flow control, which this crate never
+//! uses: [`ChannelRegistry`](crate::ChannelRegistry) has the rules of credit.
 
 use std::io;
 
 use crate::ChannelId;
 
-/// How one transport grants and takes channel credit.
+/// Grants and takes the credit of channels for one transport.
 pub trait FlowControl: Send {
-    /// Data came in on a channel; credit for it may be granted back.
+    /// Notes that `bytes` were received on a channel, so that credit for them can be granted.
     fn on_data_received(&mut self, channel_id: ChannelId, bytes: u32);
 
     /// Waits until `bytes` may be sent on a channel.
     ///
     /// # Errors
     ///
-    /// When the channel is closed or unknown.
+    /// Fails if the channel is closed or unknown.
     fn wait_for_send_credit(
         &mut self,
         channel_id: ChannelId,
         bytes: u32,
     ) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// `bytes` were sent on a channel.
+    /// Notes that `bytes` were sent on a channel.
     fn consume_send_credit(&mut self, channel_id: ChannelId, bytes: u32);
 }
 
-/// Credit that never runs out.
+/// Grants credit that never runs out.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct InfiniteCredit;
 

@@ -1,15 +1,16 @@
-//! Dispatchers that pass requests on to another connection without decoding them.
+//! Dispatchers that forward requests to another connection without decoding them.
 //!
 //! Both legs have rows of their own: an incoming request here, an outgoing call
-//! upstream. Channels get an id of the other leg's, and data is copied both ways,
-//! because which way a channel goes stands in types that a proxy does not know.
+//! upstream. A channel gets a second id for the other leg, and data is copied both
+//! ways, because the direction of a channel is in types that a proxy does not know.
 
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 
-use crate::dispatch::{HandlerFuture, Responder, refusal};
+use crate::dispatch::{HandlerFuture, Responder};
 use crate::drain::Drain;
 use crate::handle::RawRequest;
+use crate::payload::refusal;
 use crate::record::ChannelTracker;
 use crate::runtime::{self, Receiver};
 use crate::{
@@ -21,21 +22,21 @@ use roam_diagnostic::registry::Request;
 /// Items of one channel that wait between the legs.
 const FORWARDED_ITEMS: usize = 64;
 
-/// Passes every request on to an upstream connection.
+/// Forwards every request to an upstream connection.
 #[derive(Clone)]
 pub struct ForwardingDispatcher {
     upstream: ConnectionHandle,
 }
 
 impl ForwardingDispatcher {
-    /// Passes requests on to `upstream`.
+    /// Creates a dispatcher that forwards to `upstream`.
     pub fn new(upstream: ConnectionHandle) -> Self {
         Self { upstream }
     }
 }
 
 impl ServiceDispatcher for ForwardingDispatcher {
-    /// None: it takes whatever comes.
+    /// Returns an empty list, because it takes every request.
     fn method_ids(&self) -> Vec<u64> {
         Vec::new()
     }
@@ -47,14 +48,14 @@ impl ServiceDispatcher for ForwardingDispatcher {
         registry: &mut ChannelRegistry,
     ) -> Pin<Box<dyn Future<Output = ()> + Send + 'static>> {
         let responder = Responder::new(cx, registry, payload.len());
-        let request = Arc::clone(responder.request());
+        let watcher = responder.request().watcher();
         let upstream = self.upstream.clone();
         let method_id = cx.method_id.raw();
         let forwarding: HandlerFuture = if cx.channels.is_empty() {
             let ids = registry.response_channel_ids();
             Box::pin(forward_unary(responder, upstream, method_id, payload, ids))
         } else {
-            let channels = registry.for_request(request.row(), |registry| {
+            let channels = registry.for_request(responder.request().row(), |registry| {
                 cx.channels
                     .iter()
                     .map(|&downstream| ForwardedChannel::open(downstream, registry, &upstream))
@@ -64,7 +65,7 @@ impl ServiceDispatcher for ForwardingDispatcher {
                 responder, upstream, method_id, payload, channels,
             ))
         };
-        request.watch(forwarding)
+        watcher.watch(forwarding)
     }
 }
 
@@ -138,7 +139,7 @@ async fn forward_streaming(
     responder.respond(payload, channels).await;
 }
 
-/// What to answer downstream.
+/// The response for the downstream leg.
 fn as_response(response: Result<ResponseData, TransportError>) -> (Vec<u8>, Vec<u64>) {
     match response {
         Ok(response) => (response.payload, response.channels),
@@ -149,7 +150,7 @@ fn as_response(response: Result<ResponseData, TransportError>) -> (Vec<u8>, Vec<
     }
 }
 
-/// A channel of a request that came in, and what the caller has sent on it.
+/// A channel of an incoming request, and what the caller has sent on it.
 struct ForwardedChannel {
     downstream_id: ChannelId,
     upstream_id: ChannelId,
@@ -190,7 +191,7 @@ struct OpenedChannel {
 }
 
 impl OpenedChannel {
-    /// Copies both ways. Whichever way ends was the one that was used.
+    /// Copies both ways. The direction that ends first is the one that was used.
     fn spawn(self, responder: &Responder, upstream: &ConnectionHandle) {
         let Self {
             channel,
@@ -223,23 +224,23 @@ fn close_all<const N: usize>(trackers: [Option<Arc<ChannelTracker>>; N]) {
     }
 }
 
-/// A connection that is known later than whoever needs it.
+/// Holds a connection that is set later. Clones share it.
 #[derive(Clone, Default)]
 pub struct LateBoundHandle {
     inner: Arc<OnceLock<ConnectionHandle>>,
 }
 
 impl LateBoundHandle {
-    /// One that is not bound yet.
+    /// Creates a handle that is not set yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Binds it.
+    /// Sets the connection.
     ///
     /// # Panics
     ///
-    /// When it is bound already.
+    /// Panics if it is set already.
     pub fn set(&self, handle: ConnectionHandle) {
         assert!(
             self.inner.set(handle).is_ok(),
@@ -247,27 +248,27 @@ impl LateBoundHandle {
         );
     }
 
-    /// The connection, once it is bound.
+    /// Returns the connection, or `None` before it is set.
     pub fn get(&self) -> Option<&ConnectionHandle> {
         self.inner.get()
     }
 }
 
-/// Passes every request on to a connection that is bound later. Until then it answers `Cancelled`.
+/// Forwards every request to a connection that is set later. Until then it answers [`RoamError::Cancelled`].
 #[derive(Clone)]
 pub struct LateBoundForwarder {
     upstream: LateBoundHandle,
 }
 
 impl LateBoundForwarder {
-    /// Passes requests on to what `upstream` is bound to.
+    /// Creates a dispatcher that forwards to the connection of `upstream`.
     pub fn new(upstream: LateBoundHandle) -> Self {
         Self { upstream }
     }
 }
 
 impl ServiceDispatcher for LateBoundForwarder {
-    /// None: it takes whatever comes.
+    /// Returns an empty list, because it takes every request.
     fn method_ids(&self) -> Vec<u64> {
         Vec::new()
     }

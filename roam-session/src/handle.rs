@@ -1,6 +1,6 @@
 //! The caller's side of a connection: calls, their channels, and virtual
-//! connections. Nothing here reads or writes a transport; everything goes through
-//! the driver's queue.
+//! connections. It puts messages into the queue of the driver, and never reads
+//! from a transport or writes to it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -8,49 +8,24 @@ use facet::{Facet, Shape};
 use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Outcome, Request, RequestKind};
 use roam_wire::{ConnectionId, Metadata, MetadataValue};
 
+use crate::connection::Shared;
 use crate::diagnostic::DiagnosticState;
 use crate::drain::Drain;
-use crate::message::encode;
+use crate::foreign::join_handle;
+use crate::payload::encode;
 use crate::record::{
-    self, Announced, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker, HandleSeat,
-    Outgoing,
+    self, Announcements, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker,
+    HandleRegistration, Outgoing,
 };
 use crate::reflect::{Half, for_each_channel};
 use crate::registry::{RECEIVED_ITEMS, Routed};
 use crate::runtime::{self, Receiver, Sender, TrySendError, oneshot};
 use crate::slot::{ReceiverSlot, SenderSlot};
 use crate::{
-    ChannelError, ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectError, DriverMessage,
-    RequestIdGenerator, ResponseData, Role, ServiceDispatcher, TransportError, collect_channel_ids,
-    patch_channel_ids,
+    ChannelError, ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectError, ConnectionHandle,
+    DriverMessage, RequestIdGenerator, ResponseData, Role, ServiceDispatcher, TransportError,
+    collect_channel_ids, patch_channel_ids,
 };
-
-/// One end of a connection, for calling the other one. Clones share it.
-#[derive(Clone)]
-pub struct ConnectionHandle {
-    shared: Arc<Shared>,
-}
-
-/// What the clones of a handle share.
-struct Shared {
-    conn_id: ConnectionId,
-    driver_tx: Sender<DriverMessage>,
-    request_ids: RequestIdGenerator,
-    channel_ids: ChannelIdAllocator,
-    channels: Mutex<ChannelRegistry>,
-    diagnostic_state: Option<Arc<DiagnosticState>>,
-    seat: HandleSeat,
-    announcements: Option<Announcements>,
-}
-
-/// Where this crate's driver looks for the rows of what handles ask it to send.
-#[derive(Clone, Default)]
-pub(crate) struct Announcements {
-    /// Of the connection.
-    pub(crate) calls: Arc<Announced>,
-    /// Of the link: the driver is not told which connection's handle asks for another one.
-    pub(crate) connects: Arc<Announced>,
-}
 
 /// A call whose arguments are encoded.
 pub(crate) struct RawRequest {
@@ -78,8 +53,8 @@ struct ArgumentChannel {
     channel_id: ChannelId,
     element: Option<&'static Shape>,
     end: ArgumentEnd,
-    /// Leads to the end that the caller kept.
-    kept: Option<ChannelLink>,
+    /// Connects it with the end that the caller did not pass.
+    other_end: Option<ChannelLink>,
 }
 
 /// The end that the caller passed in.
@@ -90,17 +65,19 @@ enum ArgumentEnd {
     Tx(Sender<Vec<u8>>),
 }
 
-/// Nobody takes anything out of the queue any more.
+/// Nobody takes messages out of the queue any more.
 struct DriverGone;
 
 impl ConnectionHandle {
-    /// A handle of a root connection whose driver is somebody else's.
+    /// Creates a handle of a root connection whose driver is another crate's. Its channels start with
+    /// `initial_credit` bytes.
     pub fn new(driver_tx: Sender<DriverMessage>, role: Role, initial_credit: u32) -> Self {
         Self::new_with_diagnostics(ConnectionId::ROOT, driver_tx, role, initial_credit, None)
     }
 
-    /// A handle of a connection whose driver is somebody else's. Its rows are grouped under
-    /// `diagnostic_state`, whose name is the connection's.
+    /// Creates a handle of a connection whose driver is another crate's. Its channels start with
+    /// `initial_credit` bytes. The connection has the name of `diagnostic_state`, and its rows are grouped under
+    /// that state.
     pub fn new_with_diagnostics(
         conn_id: ConnectionId,
         driver_tx: Sender<DriverMessage>,
@@ -108,12 +85,12 @@ impl ConnectionHandle {
         initial_credit: u32,
         diagnostic_state: Option<Arc<DiagnosticState>>,
     ) -> Self {
-        let seat = record::join_handle(conn_id, &driver_tx, role, diagnostic_state.as_ref());
+        let registration = join_handle(conn_id, &driver_tx, role, diagnostic_state.as_ref());
         let parts = (conn_id, driver_tx, role, initial_credit);
-        Self::of(parts, diagnostic_state, seat, None)
+        Self::of(parts, diagnostic_state, registration, None)
     }
 
-    /// A handle of a connection that this crate's driver serves.
+    /// Creates a handle of a connection that this crate's driver serves.
     pub(crate) fn of_connection(
         conn_id: ConnectionId,
         driver_tx: Sender<DriverMessage>,
@@ -122,9 +99,9 @@ impl ConnectionHandle {
         connection: &Arc<ConnectionTracker>,
         announcements: Announcements,
     ) -> Self {
-        let seat = HandleSeat::borrowed(connection);
+        let registration = HandleRegistration::borrowed(connection);
         let parts = (conn_id, driver_tx, role, initial_credit);
-        Self::of(parts, None, seat, Some(announcements))
+        Self::of(parts, None, registration, Some(announcements))
     }
 
     fn of(
@@ -135,7 +112,7 @@ impl ConnectionHandle {
             u32,
         ),
         diagnostic_state: Option<Arc<DiagnosticState>>,
-        seat: HandleSeat,
+        registration: HandleRegistration,
         announcements: Option<Announcements>,
     ) -> Self {
         let channels = ChannelRegistry::of_connection(
@@ -144,7 +121,7 @@ impl ConnectionHandle {
             driver_tx.clone(),
             role,
             ChannelSide::Client,
-            seat.connection().clone(),
+            registration.connection().clone(),
         );
         Self {
             shared: Arc::new(Shared {
@@ -154,37 +131,47 @@ impl ConnectionHandle {
                 channel_ids: ChannelIdAllocator::new(role),
                 channels: Mutex::new(channels),
                 diagnostic_state,
-                seat,
+                registration,
                 announcements,
             }),
         }
     }
 
-    /// The connection's id.
+    /// Returns the id of the connection.
     pub fn conn_id(&self) -> ConnectionId {
         self.shared.conn_id
     }
 
-    /// What the connection's rows are grouped under, if anything.
+    /// Whether both are handles of one connection.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+
+    /// Returns the state that the rows of the connection are grouped under, if there is one.
     pub fn diagnostic_state(&self) -> Option<&Arc<DiagnosticState>> {
         self.shared.diagnostic_state.as_ref()
     }
 
-    /// Names the connection in dumps, and its virtual connections that have no name of their own.
+    /// Sets the name of the connection in dumps. Virtual connections without a name of their own take that
+    /// name, followed by their id. An addition to the published API.
     pub fn set_diagnostic_name(&self, name: &str) {
-        if let Some(connection) = self.shared.seat.connection().upgrade() {
+        if let Some(connection) = self.shared.registration.connection().upgrade() {
             connection.set_name(name);
         }
     }
 
     /// Calls a method and waits for the response.
     ///
-    /// Channels in `args` get their ids and are connected to the ends that the caller kept, which work
-    /// from now on, also after the response.
+    /// Gives the channels in `args` their ids. The ends that the caller did not pass work from then on, also
+    /// after the response.
     ///
     /// # Errors
     ///
-    /// When `args` do not serialize or the connection closes before the response.
+    /// Fails if `args` cannot be encoded, or if the connection closes before the response arrives.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime if `args` holds an `Rx`, because a task sends its items.
     pub async fn call<T: Facet<'static>>(
         &self,
         method_id: u64,
@@ -194,11 +181,15 @@ impl ConnectionHandle {
             .await
     }
 
-    /// Calls a method with key-value pairs beside the arguments.
+    /// Calls a method as [`Self::call`] does, and sends `metadata` with the request.
     ///
     /// # Errors
     ///
-    /// As [`Self::call`].
+    /// See [`Self::call`].
+    ///
+    /// # Panics
+    ///
+    /// See [`Self::call`].
     pub async fn call_with_metadata<T: Facet<'static>>(
         &self,
         method_id: u64,
@@ -227,11 +218,11 @@ impl ConnectionHandle {
         .await
     }
 
-    /// Calls a method with encoded arguments, without channels. Returns the encoded result.
+    /// Calls a method with encoded arguments that hold no channels. Returns the encoded result.
     ///
     /// # Errors
     ///
-    /// When the connection closes before the response.
+    /// Fails if the connection closes before the response arrives.
     pub async fn call_raw(
         &self,
         method_id: u64,
@@ -241,11 +232,11 @@ impl ConnectionHandle {
             .await
     }
 
-    /// Calls a method with encoded arguments and key-value pairs beside them.
+    /// Calls a method as [`Self::call_raw`] does, and sends `metadata` with the request.
     ///
     /// # Errors
     ///
-    /// As [`Self::call_raw`].
+    /// See [`Self::call_raw`].
     pub async fn call_raw_with_metadata(
         &self,
         method_id: u64,
@@ -273,7 +264,7 @@ impl ConnectionHandle {
         let shared = &*self.shared;
         let request_id = self.alloc_request_id();
         let mut outgoing = Outgoing::start(
-            shared.seat.connection().upgrade(),
+            shared.registration.connection().upgrade(),
             shared.announcements.as_ref().map(|to| &*to.calls),
             RequestKind::Call,
             request_id,
@@ -307,12 +298,12 @@ impl ConnectionHandle {
         response
     }
 
-    /// Opens a virtual connection over the link and waits for the peer to accept it. `dispatcher` serves
-    /// what the peer calls over it; without one, the link's dispatcher does.
+    /// Opens a virtual connection over the link, and waits until the peer accepts it. `dispatcher` serves the
+    /// peer's calls over it; if `None`, the dispatcher of the link does.
     ///
     /// # Errors
     ///
-    /// When the peer rejects it or the link closes before the answer.
+    /// Fails if the peer rejects the connection, or if the link closes before the peer answers.
     pub async fn connect(
         &self,
         metadata: Metadata,
@@ -321,7 +312,7 @@ impl ConnectionHandle {
         let shared = &*self.shared;
         let request_id = self.alloc_request_id();
         let mut outgoing = Outgoing::start(
-            shared.seat.connection().upgrade(),
+            shared.registration.connection().upgrade(),
             shared.announcements.as_ref().map(|to| &*to.connects),
             RequestKind::Connect,
             request_id,
@@ -356,7 +347,7 @@ impl ConnectionHandle {
         answer
     }
 
-    /// Puts a message into the driver's queue. Returns whether there was a place for it at once.
+    /// Puts a message into the driver's queue. Returns whether there was room for it at once.
     async fn enqueue(&self, message: DriverMessage) -> Result<bool, DriverGone> {
         let driver_tx = &self.shared.driver_tx;
         match driver_tx.try_send(message) {
@@ -369,17 +360,17 @@ impl ConnectionHandle {
         }
     }
 
-    /// An id for a channel of a call that the caller puts together itself.
+    /// Returns a new id for a channel of a call that the caller puts into the driver's queue itself.
     pub fn alloc_channel_id(&self) -> ChannelId {
         self.shared.channel_ids.next()
     }
 
-    /// An id for a call that the caller puts together itself.
+    /// Returns a new id for a call that the caller puts into the driver's queue itself.
     pub fn alloc_request_id(&self) -> u64 {
         self.shared.request_ids.next()
     }
 
-    /// Lets the peer's data of a channel through to `tx`.
+    /// Opens a channel whose data goes to `tx`, up to the initial credit.
     pub fn register_incoming(&self, channel_id: ChannelId, tx: Sender<Vec<u8>>) {
         self.channels().register_incoming(channel_id, tx);
     }
@@ -397,16 +388,16 @@ impl ConnectionHandle {
         })
     }
 
-    /// Notes that a channel may send as much as the initial credit.
+    /// Opens a channel that may send up to the initial credit.
     pub fn register_outgoing_credit(&self, channel_id: ChannelId) {
         self.channels().register_outgoing_credit(channel_id);
     }
 
-    /// Routes an item of the peer's, waiting while its receiver's buffer is full.
+    /// Delivers an item from the peer, and waits while the buffer of its receiver is full.
     ///
     /// # Errors
     ///
-    /// As [`ChannelRegistry::prepare_route_data`].
+    /// See [`ChannelRegistry::prepare_route_data`].
     pub async fn route_data(
         &self,
         channel_id: ChannelId,
@@ -440,32 +431,32 @@ impl ConnectionHandle {
         channels.route(channel_id, payload)
     }
 
-    /// Ends a channel in order.
+    /// Closes a channel. The receiver can still read what was delivered.
     pub fn close_channel(&self, channel_id: ChannelId) {
         self.channels().close(channel_id);
     }
 
-    /// Ends a channel abruptly.
+    /// Closes a channel that the peer reset. Does what [`Self::close_channel`] does.
     pub fn reset_channel(&self, channel_id: ChannelId) {
         self.channels().reset(channel_id);
     }
 
-    /// Whether the channel is open, in either direction.
+    /// Returns whether the channel is open in either direction.
     pub fn contains_channel(&self, channel_id: ChannelId) -> bool {
         self.channels().contains(channel_id)
     }
 
-    /// Adds to what a channel may send.
+    /// Adds `bytes` to the credit of a channel that sends.
     pub fn receive_credit(&self, channel_id: ChannelId, bytes: u32) {
         self.channels().receive_credit(channel_id, bytes);
     }
 
-    /// A sender into the driver's queue.
+    /// Returns a sender into the queue of the driver.
     pub fn driver_tx(&self) -> Sender<DriverMessage> {
         self.shared.driver_tx.clone()
     }
 
-    /// Connects the `Rx`s in a result that came with the ids in `channels`.
+    /// Binds each `Rx` in a result. `channels` are the ids of its channels, as the response message lists them.
     pub fn bind_response_streams<T: Facet<'static>>(&self, response: &mut T, channels: &[u64]) {
         // Behind a proxy the encoded ids are another connection's; those of the message count.
         patch_channel_ids(response, channels);
@@ -504,7 +495,7 @@ impl ConnectionHandle {
                     channel_id,
                     element: channel.element(),
                     end,
-                    kept: passed.and_then(ChannelEnd::give_away),
+                    other_end: passed.and_then(ChannelEnd::give_away),
                 });
             }
         });
@@ -518,23 +509,23 @@ impl ConnectionHandle {
         request: Request,
     ) -> Option<(Drain, Receiver<Vec<u8>>)> {
         let channel_id = channel.channel_id;
-        let tell_kept = |tracker: Option<&Arc<ChannelTracker>>| {
-            if let (Some(tracker), Some(kept)) = (tracker, &channel.kept) {
-                // Set before only where a pair was passed on twice: the first channel counts then.
-                let _ = kept.set(Arc::clone(tracker));
+        let link_other_end = |tracker: Option<&Arc<ChannelTracker>>| {
+            if let (Some(tracker), Some(other_end)) = (tracker, &channel.other_end) {
+                // Set before only if a pair was passed on twice: the first channel counts then.
+                let _ = other_end.set(Arc::clone(tracker));
             }
         };
         match channel.end {
             ArgumentEnd::Tx(tx) => {
                 let tracker = self.open_incoming(channel_id, tx, channel.element, request);
-                tell_kept(tracker.as_ref());
+                link_other_end(tracker.as_ref());
                 None
             }
             ArgumentEnd::Rx(items) => {
                 let tracker = self.channels().for_request(request, |channels| {
                     channels.track(channel_id, ChannelDirection::Tx, channel.element, u64::MAX)
                 });
-                tell_kept(tracker.as_ref());
+                link_other_end(tracker.as_ref());
                 let drain = Drain {
                     conn_id: self.shared.conn_id,
                     channel_id,

@@ -1,27 +1,27 @@
-//! Who numbers what: channels by the parity of their side, requests from 1 per
-//! handle. Numbers are never given back.
+//! The ids of channels and requests. Channel ids have the parity of the end that
+//! allots them; request ids count from 1 for each handle. No id is used twice.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A channel's id on the wire, unique within its connection. 0 is reserved for "not bound yet".
+/// Identifies a channel on the wire, uniquely within its connection. 0 means "not bound yet".
 pub type ChannelId = u64;
 
-/// Which end of a link this is. It decides the parity of the channel ids it hands out.
+/// Says which end of a link this is, which decides the parity of the channel ids that it allots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The end that opened the link; its channel ids are odd.
+    /// The end that opened the link. Its channel ids are odd.
     Initiator,
-    /// The end that accepted the link; its channel ids are even.
+    /// The end that accepted the link. Its channel ids are even.
     Acceptor,
 }
 
-/// Hands out the channel ids of one end of a connection.
+/// Allots the channel ids of one end of a connection.
 pub struct ChannelIdAllocator {
     next: AtomicU64,
 }
 
 impl ChannelIdAllocator {
-    /// Starts at 1 for an initiator and at 2 for an acceptor.
+    /// Creates an allocator that starts at 1 for an initiator and at 2 for an acceptor.
     pub fn new(role: Role) -> Self {
         let first = match role {
             Role::Initiator => 1,
@@ -32,27 +32,27 @@ impl ChannelIdAllocator {
         }
     }
 
-    /// An id that this allocator has not handed out before.
+    /// Returns an id that this allocator has not returned before.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&self) -> ChannelId {
         self.next.fetch_add(2, Ordering::Relaxed)
     }
 }
 
-/// Hands out the request ids of one handle: 1, 2, 3 and so on.
+/// Allots the request ids of one handle: 1, 2, 3 and so on.
 pub struct RequestIdGenerator {
     next: AtomicU64,
 }
 
 impl RequestIdGenerator {
-    /// Starts at 1.
+    /// Creates a generator that starts at 1.
     pub fn new() -> Self {
         Self {
             next: AtomicU64::new(1),
         }
     }
 
-    /// An id that this generator has not handed out before.
+    /// Returns an id that this generator has not returned before.
     #[allow(clippy::should_implement_trait)]
     pub fn next(&self) -> u64 {
         self.next.fetch_add(1, Ordering::Relaxed)

@@ -1,15 +1,16 @@
-//! Drop-in for roam-session 0.6.0: the same API and the same behaviour on the
-//! wire, and every connection, request and channel is recorded in
-//! `roam-diagnostic`'s registry, where a dump or a tracer reads it.
+//! Replaces the published roam-session 0.6.0. It has the same API and the same
+//! behaviour on the wire, and records every connection, request and channel in
+//! the registry of `roam-diagnostic`, where a dump or a tracer reads it.
 //!
-//! The way of a call: [`ConnectionHandle`] encodes it and puts it into the
-//! driver's queue; the [`Driver`] writes it to a [`MessageTransport`]. At the other
-//! end the driver gives it to a [`ServiceDispatcher`], whose handler answers through
-//! that driver's queue. Channels go beside it: [`Tx`] and [`Rx`] in arguments and
-//! results are bound to ids by reflection, and their items use the same queues.
+//! A call takes this way: [`ConnectionHandle`] encodes it and puts it into the
+//! driver's queue, and the [`Driver`] writes it to a [`MessageTransport`]. At the
+//! other end the driver gives it to a [`ServiceDispatcher`], whose handler answers
+//! through the queue of that driver. The items of channels use the same queues:
+//! reflection binds each [`Tx`] and [`Rx`] in arguments and results to an id.
 //!
 //! `driver::link` is the protocol, without a runtime and without a transport;
-//! `driver::run` is the one file that waits for both.
+//! `driver::run` is the one file that waits for both. What differs from the
+//! published crate, and which of its limits stay, is in `docs/drop-in.md`.
 
 #![forbid(unsafe_code)]
 
@@ -23,14 +24,18 @@ pub mod transport;
 
 mod call;
 mod channel;
+mod connection;
+mod context;
 mod dispatch;
 mod drain;
 mod error;
 mod flow;
+mod foreign;
 mod forwarding;
 mod handle;
 mod id;
-mod message;
+mod id_set;
+mod payload;
 mod record;
 mod reflect;
 mod registry;
@@ -45,26 +50,26 @@ use roam_wire::ConnectionId;
 
 pub use call::{CallFuture, Caller, decode_response};
 pub use channel::{RxError, TxError, channel};
+pub use connection::{ChannelRegistry, ConnectionHandle, DriverMessage, ServiceDispatcher};
+pub use context::Context;
 pub use dispatch::{
-    Context, RoutedDispatcher, ServiceDispatcher, dispatch_call, dispatch_call_infallible,
-    dispatch_unknown_method,
+    RoutedDispatcher, dispatch_call, dispatch_call_infallible, dispatch_unknown_method,
 };
 pub use driver::{
-    ConnectError, ConnectionError, Driver, FramedClient, HandshakeConfig, IncomingConnection,
+    ConnectionError, Driver, FramedClient, HandshakeConfig, IncomingConnection,
     IncomingConnections, MessageConnector, Negotiated, NoDispatcher, RetryPolicy, accept_framed,
     connect_framed, connect_framed_with_policy, initiate_framed,
 };
 pub use error::{
-    BorrowedCallResult, CallError, CallResult, ClientError, DecodeError, DispatchError, Never,
-    RoamError, TransportError,
+    BorrowedCallResult, CallError, CallResult, ClientError, ConnectError, DecodeError,
+    DispatchError, Never, RoamError, TransportError,
 };
 pub use flow::{FlowControl, InfiniteCredit};
 pub use forwarding::{ForwardingDispatcher, LateBoundForwarder, LateBoundHandle};
-pub use handle::ConnectionHandle;
 pub use id::{ChannelId, ChannelIdAllocator, RequestIdGenerator, Role};
-pub use message::{DriverMessage, ResponseData};
+pub use payload::ResponseData;
 pub use reflect::{collect_channel_ids, patch_channel_ids};
-pub use registry::{ChannelError, ChannelRegistry};
+pub use registry::ChannelError;
 pub use roam_frame::{Frame, MsgDesc, OwnedMessage, Payload};
 pub use slot::{DriverTxSlot, ReceiverSlot, SenderSlot};
 pub use transport::MessageTransport;
@@ -75,29 +80,29 @@ pub use tunnel::{Tunnel, tunnel_pair};
 // `Tx` and `Rx` are defined here and nowhere else: method ids are hashes in which a channel is known by
 // the module path `roam_session`.
 
-/// The sending end of a channel of `T`. On the wire it is the channel's id.
+/// Sends items of type `T` on a channel. On the wire it is the id of the channel.
 #[derive(Facet)]
 #[facet(proxy = u64)]
 pub struct Tx<T: 'static> {
-    /// The connection that items go over, where they go straight to its driver.
+    /// Connection of the channel, if items go straight into its driver's queue.
     pub conn_id: ConnectionId,
-    /// The channel's id, 0 before it is bound.
+    /// Id of the channel, 0 before it is bound.
     pub channel_id: ChannelId,
-    /// What items go into, unless empty.
+    /// Queue that items go into, unless it is empty.
     pub sender: SenderSlot,
-    /// The driver's queue, where items go otherwise.
+    /// Queue of the driver, which items go into otherwise.
     pub driver_tx: DriverTxSlot,
     #[facet(opaque)]
     _marker: PhantomData<T>,
 }
 
-/// The receiving end of a channel of `T`. On the wire it is the channel's id.
+/// Receives items of type `T` from a channel. On the wire it is the id of the channel.
 #[derive(Facet)]
 #[facet(proxy = u64)]
 pub struct Rx<T: 'static> {
-    /// The channel's id, 0 before it is bound.
+    /// Id of the channel, 0 before it is bound.
     pub channel_id: ChannelId,
-    /// What items come out of.
+    /// Queue that items come out of.
     pub receiver: ReceiverSlot,
     #[facet(opaque)]
     _marker: PhantomData<T>,
@@ -120,7 +125,7 @@ macro_rules! id_on_the_wire {
             type Error = Infallible;
 
             fn try_from(channel_id: u64) -> Result<Self, Self::Error> {
-                Ok(Self::hollow(channel_id))
+                Ok(Self::disconnected(channel_id))
             }
         }
     };

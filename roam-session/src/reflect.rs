@@ -1,13 +1,13 @@
 //! Finds the channels in arguments and results.
 //!
 //! There is one walk, in declaration order, over two views: [`Reading`] and
-//! [`Binding`]. What is done with a channel is its caller's.
+//! [`Binding`]. What is done with a channel is up to the caller.
 //!
-//! The order is part of the wire: a request lists the ids of its channels in it,
-//! and the callee hands them out again in it. Both ends must therefore walk
-//! alike, published peers included: of an enum's variant only the first field is
-//! looked at, maps and arrays are not, and what an `Option` holds is seen by
-//! [`Reading`] alone, because facet 0.43 gives no mutable view into it.
+//! The order is part of the wire: a request lists the ids of its channels in that
+//! order, and the callee allots them again in that order. Both ends must therefore
+//! walk alike, published peers included. Of an enum's variant only the first field
+//! is visited, maps and arrays are skipped, and the content of an `Option` is
+//! visited by [`Reading`] alone, because facet 0.43 gives no mutable view of it.
 
 use std::cell::RefCell;
 
@@ -36,7 +36,7 @@ impl Half {
     }
 }
 
-/// The ids of the channels in `args`, in declaration order.
+/// Returns the ids of the channels in `args`, in declaration order.
 pub fn collect_channel_ids<T: Facet<'static>>(args: &T) -> Vec<u64> {
     let mut ids = Vec::new();
     if may_hold_channels(T::SHAPE) {
@@ -53,7 +53,7 @@ pub fn collect_channel_ids<T: Facet<'static>>(args: &T) -> Vec<u64> {
 }
 
 /// Gives the channels in `args` the ids in `channels`, in declaration order. Channels beyond the end of
-/// `channels` keep theirs.
+/// `channels` retain their ids.
 pub fn patch_channel_ids<T: Facet<'static>>(args: &mut T, channels: &[u64]) {
     debug!(?channels, "giving channels the ids of the message");
     let mut ids = channels.iter();
@@ -111,7 +111,7 @@ impl ChannelFields<'_> {
     }
 }
 
-/// A way to look at a value and at what is inside it.
+/// A view of a value and of its parts.
 trait View: 'static {
     type Of<'m>;
 
@@ -128,7 +128,7 @@ fn walk<V: View>(value: V::Of<'_>, found: &mut dyn FnMut(Half, V::Of<'_>)) {
     }
 }
 
-/// Looks without changing.
+/// Reads without changing.
 struct Reading;
 
 impl View for Reading {
@@ -161,7 +161,7 @@ impl View for Reading {
     }
 }
 
-/// Looks in order to change.
+/// Lends parts mutably.
 struct Binding;
 
 impl View for Binding {

@@ -1,69 +1,41 @@
-//! The channels of one half of a connection: where their data goes, and what is
-//! left of the peer's allowance.
+//! The channels of one half of a connection: where their data goes, and how much
+//! credit they have left.
 //!
-//! A connection has two registries: its handle's, for channels of calls that this
-//! process made, and its driver's, for channels of calls that it serves. Credit
-//! only ever runs down here: roam 0.6 neither grants more nor waits for it.
+//! A connection has two registries. That of its handle has the channels of calls
+//! that this process makes; that of its driver has the channels of calls that it
+//! serves. Credit only decreases: roam 0.6 neither grants more nor waits for it.
 
 use std::sync::{Arc, Weak};
 
 use facet::{Facet, Shape};
-use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
+use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Request};
 use roam_wire::ConnectionId;
 
-use crate::dispatch::DispatchContext;
-use crate::record::{self, ChannelTracker, ConnectionTracker, OwnedConnection};
+use crate::connection::{IncomingChannel, OutgoingChannel};
+use crate::foreign::join_registry;
+use crate::id_set::ChannelIdSet;
+use crate::record::{ChannelTracker, ConnectionTracker};
 use crate::reflect::{Half, for_each_channel};
 use crate::runtime::{self, Sender, TrySendError};
 use crate::slot::{DriverTxSlot, ReceiverSlot};
-use crate::{ChannelId, ChannelIdAllocator, DriverMessage, Role};
+use crate::{ChannelId, ChannelIdAllocator, ChannelRegistry, DriverMessage, Role};
 
-/// Received items that a bound `Rx` holds before whoever delivers to it waits.
+/// Received items that the buffer of a bound `Rx` holds. Delivery to it waits while it is full.
 pub(crate) const RECEIVED_ITEMS: usize = 1024;
 
-/// Allowance of a registry that was given none.
+/// Credit of a registry that is given none.
 const UNLIMITED_CREDIT: u32 = u32::MAX;
 
-/// Where the data of open channels goes.
-pub struct ChannelRegistry {
-    conn_id: ConnectionId,
-    initial_credit: u32,
-    driver_tx: Sender<DriverMessage>,
-    response_channel_ids: Arc<ChannelIdAllocator>,
-    incoming: HashMap<ChannelId, IncomingChannel>,
-    outgoing: HashMap<ChannelId, OutgoingChannel>,
-    closed: HashSet<ChannelId>,
-    side: ChannelSide,
-    connection: Weak<ConnectionTracker>,
-    /// The connection, where it is open for as long as this registry is there.
-    _owned: Option<OwnedConnection>,
-    /// The request that channels are bound for now.
-    request: Request,
-}
-
-/// A channel that this side receives on.
-struct IncomingChannel {
-    tx: Sender<Vec<u8>>,
-    credit: u32,
-    tracker: Option<Arc<ChannelTracker>>,
-}
-
-/// A channel that this side sends on under credit.
-struct OutgoingChannel {
-    credit: u32,
-    tracker: Option<Arc<ChannelTracker>>,
-}
-
-/// What became of an item that was let through.
+/// The result of routing an item.
 pub(crate) enum Routed {
-    /// It is in the receiver's buffer, or nobody receives any more.
+    /// The item is in the receiver's buffer, or the receiver is gone.
     Delivered,
     /// The receiver's buffer is full.
     Full(Delivery),
 }
 
-/// An item that waits for a place in its receiver's buffer.
+/// An item that waits for room in its receiver's buffer.
 pub(crate) struct Delivery {
     channel_id: ChannelId,
     tx: Sender<Vec<u8>>,
@@ -72,13 +44,13 @@ pub(crate) struct Delivery {
 }
 
 impl Delivery {
-    /// Waits. The connection's row says so meanwhile, because whoever waits here reads nothing else.
+    /// Waits for room. The row of the connection shows it, because a driver that waits here reads nothing.
     pub(crate) async fn deliver(self) {
         let connection = self.connection.upgrade();
         if let Some(connection) = &connection {
             connection.row().set_delivering(Some(self.channel_id));
         }
-        // A receiver that went away wants no data.
+        // A receiver that is gone takes no data.
         let _ = self.tx.send(self.payload).await;
         if let Some(connection) = &connection {
             connection.row().set_delivering(None);
@@ -87,15 +59,15 @@ impl Delivery {
 }
 
 impl ChannelRegistry {
-    /// A registry whose channels start with `initial_credit` bytes. `role` decides the parity of the ids of
-    /// channels made while handling a request.
+    /// Creates a registry whose channels start with `initial_credit` bytes. `role` decides the parity of the
+    /// ids of channels that handlers create.
     pub fn new_with_credit_and_role(
         conn_id: ConnectionId,
         initial_credit: u32,
         driver_tx: Sender<DriverMessage>,
         role: Role,
     ) -> Self {
-        let connection = record::join_registry(conn_id, &driver_tx, role);
+        let connection = join_registry(conn_id, &driver_tx, role);
         let tracker = connection.tracker();
         Self {
             _owned: Some(connection),
@@ -110,7 +82,8 @@ impl ChannelRegistry {
         }
     }
 
-    /// A registry of an acceptor's root connection.
+    /// Creates a registry for the root connection of an acceptor, whose channels start with `initial_credit`
+    /// bytes.
     pub fn new_with_credit(initial_credit: u32, driver_tx: Sender<DriverMessage>) -> Self {
         Self::new_with_credit_and_role(
             ConnectionId::ROOT,
@@ -120,7 +93,7 @@ impl ChannelRegistry {
         )
     }
 
-    /// A registry of an acceptor's root connection whose channels start with 4 GiB.
+    /// Creates a registry for the root connection of an acceptor, whose channels start with 4 GiB.
     pub fn new(driver_tx: Sender<DriverMessage>) -> Self {
         Self::new_with_credit(UNLIMITED_CREDIT, driver_tx)
     }
@@ -141,7 +114,7 @@ impl ChannelRegistry {
             response_channel_ids: Arc::new(ChannelIdAllocator::new(role)),
             incoming: HashMap::new(),
             outgoing: HashMap::new(),
-            closed: HashSet::new(),
+            closed: ChannelIdSet::default(),
             side,
             connection,
             _owned: None,
@@ -149,27 +122,19 @@ impl ChannelRegistry {
         }
     }
 
-    /// The connection's id.
+    /// Returns the id of the connection.
     pub fn conn_id(&self) -> ConnectionId {
         self.conn_id
     }
 
-    /// A sender into the driver's queue.
+    /// Returns a sender into the queue of the driver.
     pub fn driver_tx(&self) -> Sender<DriverMessage> {
         self.driver_tx.clone()
     }
 
-    /// The ids of channels made while handling a request.
+    /// Returns the allocator of ids for channels that handlers create.
     pub fn response_channel_ids(&self) -> Arc<ChannelIdAllocator> {
         Arc::clone(&self.response_channel_ids)
-    }
-
-    pub(crate) fn dispatch_context(&self) -> DispatchContext {
-        DispatchContext {
-            conn_id: self.conn_id,
-            channel_ids: self.response_channel_ids(),
-            driver_tx: self.driver_tx(),
-        }
     }
 
     pub(crate) fn connection(&self) -> &Weak<ConnectionTracker> {
@@ -188,7 +153,7 @@ impl ChannelRegistry {
         result
     }
 
-    /// Lets data of a channel through to `tx`, as much as the initial credit allows.
+    /// Opens a channel whose data goes to `tx`, up to the initial credit.
     pub fn register_incoming(&mut self, channel_id: ChannelId, tx: Sender<Vec<u8>>) {
         self.open_incoming(channel_id, tx, None);
     }
@@ -213,7 +178,7 @@ impl ChannelRegistry {
         tracker
     }
 
-    /// Notes that a channel may send as much as the initial credit.
+    /// Opens a channel that may send up to the initial credit.
     pub fn register_outgoing_credit(&mut self, channel_id: ChannelId) {
         let tracker = self.track(channel_id, ChannelDirection::Tx, None, u64::MAX);
         let channel = OutgoingChannel {
@@ -243,12 +208,12 @@ impl ChannelRegistry {
         )
     }
 
-    /// Takes an item's bytes off its channel's credit and says where it goes. Sending it there is left to
-    /// the caller, who need not hold the registry while it waits.
+    /// Subtracts the bytes of an item from the credit of its channel, and returns the queue that it goes to.
+    /// The caller sends it there, and need not hold the registry while it waits.
     ///
     /// # Errors
     ///
-    /// When the channel is closed or unknown or its credit does not suffice; the peer broke a rule then.
+    /// Fails if the channel is closed or unknown, or if its credit does not suffice. The peer broke a rule then.
     pub fn prepare_route_data(
         &mut self,
         channel_id: ChannelId,
@@ -297,7 +262,7 @@ impl ChannelRegistry {
         channel_id: ChannelId,
         payload_bytes: usize,
     ) -> Result<&Sender<Vec<u8>>, ChannelError> {
-        if self.closed.contains(&channel_id) {
+        if self.closed.contains(channel_id) {
             return Err(ChannelError::DataAfterClose);
         }
         let channel = self
@@ -314,7 +279,7 @@ impl ChannelRegistry {
         Ok(&channel.tx)
     }
 
-    /// Ends a channel in order: what was delivered can still be read.
+    /// Closes a channel. The receiver can still read what was delivered.
     pub fn close(&mut self, channel_id: ChannelId) {
         if let Some(channel) = self.incoming.remove(&channel_id) {
             close_tracker(channel.tracker);
@@ -325,54 +290,54 @@ impl ChannelRegistry {
         self.closed.insert(channel_id);
     }
 
-    /// Ends a channel abruptly.
+    /// Closes a channel that the peer reset. Does what [`Self::close`] does.
     pub fn reset(&mut self, channel_id: ChannelId) {
         self.close(channel_id);
     }
 
-    /// Adds to what a channel may send.
+    /// Adds `bytes` to the credit of a channel that sends.
     pub fn receive_credit(&mut self, channel_id: ChannelId, bytes: u32) {
         if let Some(channel) = self.outgoing.get_mut(&channel_id) {
             channel.credit = channel.credit.saturating_add(bytes);
         }
     }
 
-    /// Whether the channel is open, in either direction.
+    /// Returns whether the channel is open in either direction.
     pub fn contains(&self, channel_id: ChannelId) -> bool {
         self.contains_incoming(channel_id) || self.contains_outgoing(channel_id)
     }
 
-    /// Whether data of the channel is let through.
+    /// Returns whether the channel receives.
     pub fn contains_incoming(&self, channel_id: ChannelId) -> bool {
         self.incoming.contains_key(&channel_id)
     }
 
-    /// Whether the channel sends under credit.
+    /// Returns whether the channel sends under credit.
     pub fn contains_outgoing(&self, channel_id: ChannelId) -> bool {
         self.outgoing.contains_key(&channel_id)
     }
 
-    /// Whether the channel was closed or reset.
+    /// Returns whether the channel was closed or reset.
     pub fn is_closed(&self, channel_id: ChannelId) -> bool {
-        self.closed.contains(&channel_id)
+        self.closed.contains(channel_id)
     }
 
-    /// How many channels send under credit.
+    /// Returns the number of channels that send under credit.
     pub fn outgoing_count(&self) -> usize {
         self.outgoing.len()
     }
 
-    /// How many bytes a channel may send, `None` for one that does not send under credit.
+    /// Returns the bytes that a channel may still send; `None` if it does not send under credit.
     pub fn outgoing_credit(&self, channel_id: ChannelId) -> Option<u32> {
         self.outgoing.get(&channel_id).map(|channel| channel.credit)
     }
 
-    /// How many bytes the peer may send on a channel, `None` for one that receives nothing.
+    /// Returns the bytes that the peer may still send on a channel; `None` if it does not receive.
     pub fn incoming_credit(&self, channel_id: ChannelId) -> Option<u32> {
         self.incoming.get(&channel_id).map(|channel| channel.credit)
     }
 
-    /// Connects the channels in the arguments of a request that came in, by the ids they have.
+    /// Binds the channels in the arguments of an incoming request, by their ids.
     pub fn bind_streams<T: Facet<'static>>(&mut self, args: &mut T) {
         for_each_channel(args, |half, channel| {
             let Some(channel_id) = channel.id() else {
@@ -408,13 +373,41 @@ fn close_tracker(tracker: Option<Arc<ChannelTracker>>) {
     }
 }
 
-/// How a peer's data broke a rule.
+/// Names the rule that the data of a peer broke.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelError {
-    /// There is no such channel.
+    /// The channel was never open.
     Unknown,
-    /// The channel was closed before.
+    /// The channel is closed.
     DataAfterClose,
-    /// There is more of it than the credit allows.
+    /// The data exceeds the credit of the channel.
     CreditOverrun,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closed_channels_are_known_for_ever_and_take_no_room() {
+        let mut registry = ChannelRegistry::new(runtime::channel(1).0);
+        let ids = (0..100_000).map(|channel| 2 * channel + 1);
+        for channel_id in ids.clone() {
+            registry.register_incoming(channel_id, runtime::channel(1).0);
+            registry.close(channel_id);
+        }
+        assert!(ids.clone().all(|channel_id| registry.is_closed(channel_id)));
+        assert!(
+            !ids.clone()
+                .any(|channel_id| registry.is_closed(channel_id + 1))
+        );
+        registry.register_incoming(1, runtime::channel(1).0);
+        let routed = registry.prepare_route_data(1, Vec::new());
+        assert_eq!(routed.err(), Some(ChannelError::DataAfterClose));
+        assert!(
+            registry.closed.entries() <= 2,
+            "{}",
+            registry.closed.entries()
+        );
+    }
 }

@@ -1,5 +1,5 @@
-//! Places in a `Tx` or `Rx` that binding fills: reflection can replace their
-//! content, and nothing else looks inside.
+//! The fields of a `Tx` or `Rx` that binding fills. Reflection replaces their
+//! content as a whole and never reads it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::record::{ChannelEnd, ChannelTracker};
 use crate::reflect::Half;
 use crate::runtime::{Receiver, Sender};
 
-/// The sending end of a `Tx` whose items somebody else sends on, if it has one.
+/// Holds the queue that the items of a `Tx` go into, or nothing.
 #[derive(Facet)]
 #[facet(opaque)]
 pub struct SenderSlot {
@@ -19,7 +19,7 @@ pub struct SenderSlot {
 }
 
 impl SenderSlot {
-    /// A slot with a sender in it.
+    /// Creates a slot that holds `tx`.
     pub fn new(tx: Sender<Vec<u8>>) -> Self {
         Self {
             inner: Some(tx),
@@ -27,7 +27,7 @@ impl SenderSlot {
         }
     }
 
-    /// A slot with nothing in it.
+    /// Creates an empty slot.
     pub fn empty() -> Self {
         Self {
             inner: None,
@@ -35,29 +35,29 @@ impl SenderSlot {
         }
     }
 
-    /// Takes the sender out.
+    /// Takes the sender out, if there is one.
     pub fn take(&mut self) -> Option<Sender<Vec<u8>>> {
         self.end.take().map(ChannelEnd::give_away);
         self.inner.take()
     }
 
-    /// Whether a sender is in it.
+    /// Returns whether the slot holds a sender.
     pub fn is_some(&self) -> bool {
         self.inner.is_some()
     }
 
-    /// Whether nothing is in it.
+    /// Returns whether the slot is empty.
     pub fn is_none(&self) -> bool {
         self.inner.is_none()
     }
 
-    /// Puts a sender in, in place of what was there.
+    /// Puts a sender in and drops the one before.
     pub fn set(&mut self, tx: Sender<Vec<u8>>) {
         self.inner = Some(tx);
     }
 }
 
-/// The driver's queue, for a `Tx` that sends its items itself, if it has one.
+/// Holds the driver's queue for a `Tx` that sends its items itself, or nothing.
 #[derive(Facet)]
 #[facet(opaque)]
 pub struct DriverTxSlot {
@@ -66,7 +66,7 @@ pub struct DriverTxSlot {
 }
 
 impl DriverTxSlot {
-    /// A slot with a driver's queue in it.
+    /// Creates a slot that holds a driver's queue.
     pub fn new(tx: Sender<DriverMessage>) -> Self {
         Self {
             inner: Some(tx),
@@ -74,7 +74,7 @@ impl DriverTxSlot {
         }
     }
 
-    /// A slot with nothing in it.
+    /// Creates an empty slot.
     pub fn empty() -> Self {
         Self {
             inner: None,
@@ -82,33 +82,33 @@ impl DriverTxSlot {
         }
     }
 
-    /// Takes the queue out.
+    /// Takes the queue out, if there is one.
     pub fn take(&mut self) -> Option<Sender<DriverMessage>> {
         self.inner.take()
     }
 
-    /// Whether a queue is in it.
+    /// Returns whether the slot holds a queue.
     pub fn is_some(&self) -> bool {
         self.inner.is_some()
     }
 
-    /// Whether nothing is in it.
+    /// Returns whether the slot is empty.
     pub fn is_none(&self) -> bool {
         self.inner.is_none()
     }
 
-    /// Puts a queue in, in place of what was there.
+    /// Puts a queue in and drops the one before.
     pub fn set(&mut self, tx: Sender<DriverMessage>) {
         self.inner = Some(tx);
     }
 
-    /// Another sender into the queue, if there is one in it.
+    /// Clones the sender into the queue, if there is one.
     pub fn clone_inner(&self) -> Option<Sender<DriverMessage>> {
         self.inner.clone()
     }
 }
 
-/// The receiving end of an `Rx`, if it has one.
+/// Holds the queue that the items of an `Rx` come out of, or nothing.
 #[derive(Facet)]
 #[facet(opaque)]
 pub struct ReceiverSlot {
@@ -117,7 +117,7 @@ pub struct ReceiverSlot {
 }
 
 impl ReceiverSlot {
-    /// A slot with a receiver in it.
+    /// Creates a slot that holds `rx`.
     pub fn new(rx: Receiver<Vec<u8>>) -> Self {
         Self {
             inner: Some(rx),
@@ -125,7 +125,7 @@ impl ReceiverSlot {
         }
     }
 
-    /// A slot with nothing in it.
+    /// Creates an empty slot.
     pub fn empty() -> Self {
         Self {
             inner: None,
@@ -133,23 +133,23 @@ impl ReceiverSlot {
         }
     }
 
-    /// Takes the receiver out.
+    /// Takes the receiver out, if there is one.
     pub fn take(&mut self) -> Option<Receiver<Vec<u8>>> {
         self.end.take().map(ChannelEnd::give_away);
         self.inner.take()
     }
 
-    /// Whether a receiver is in it.
+    /// Returns whether the slot holds a receiver.
     pub fn is_some(&self) -> bool {
         self.inner.is_some()
     }
 
-    /// Whether nothing is in it.
+    /// Returns whether the slot is empty.
     pub fn is_none(&self) -> bool {
         self.inner.is_none()
     }
 
-    /// Puts a receiver in, in place of what was there.
+    /// Puts a receiver in and drops the one before.
     pub fn set(&mut self, rx: Receiver<Vec<u8>>) {
         self.inner = Some(rx);
     }

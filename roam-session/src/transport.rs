@@ -1,5 +1,5 @@
 //! What the driver needs of a transport: whole messages in, whole messages out.
-//! Framing, sockets and encoding are the implementor's.
+//! The implementation frames and encodes them.
 
 use std::io;
 use std::time::Duration;
@@ -13,37 +13,40 @@ macro_rules! message_transport {
         /// Carries whole messages between two ends.
         ///
         /// The driver polls [`recv`](Self::recv) and drops its future as soon as it has something
-        /// else to do, so a dropped `recv` must not lose what it has read.
+        /// else to do. A dropped `recv` must therefore not lose what it has read.
+        ///
+        /// [`send`](Self::send) borrows the transport until it has written everything, so the driver
+        /// reads nothing meanwhile.
         $(#[$platform])*
         pub trait MessageTransport $($supertrait)* {
-            /// Sends one message; done when the transport has taken all of it.
+            /// Sends one message. Returns when the transport has taken all of it.
             ///
             /// # Errors
             ///
-            /// When the message cannot be encoded or the peer cannot be reached any more.
+            /// Fails if the message cannot be encoded, or if the peer cannot be reached any more.
             fn send(
                 &mut self,
                 msg: &Message,
             ) -> impl Future<Output = io::Result<()>> $($send)*;
 
-            /// Receives one message, or `None` when the time is up or the peer closed the transport.
+            /// Receives one message. Returns `None` after `timeout`, or if the peer closed the transport.
             ///
             /// # Errors
             ///
-            /// When reading fails or what was read is no message.
+            /// Fails if reading fails, or if the bytes are not a message.
             fn recv_timeout(
                 &mut self,
                 timeout: Duration,
             ) -> impl Future<Output = io::Result<Option<Message>>> $($send)*;
 
-            /// Receives one message, or `None` when the peer closed the transport.
+            /// Receives one message. Returns `None` if the peer closed the transport.
             ///
             /// # Errors
             ///
-            /// When reading fails or what was read is no message.
+            /// Fails if reading fails, or if the bytes are not a message.
             fn recv(&mut self) -> impl Future<Output = io::Result<Option<Message>>> $($send)*;
 
-            /// The bytes of the last frame, which tell what an undecodable message was meant to be.
+            /// Returns the bytes of the last frame. The driver reads in them why a message cannot be decoded.
             fn last_decoded(&self) -> &[u8];
         }
     };

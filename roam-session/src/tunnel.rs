@@ -1,5 +1,5 @@
-//! A pair of byte channels as one two-way stream, and the pumps that connect it
-//! to a socket.
+//! A pair of byte channels as one two-way stream, and the functions that connect
+//! it with a socket.
 
 use facet::Facet;
 
@@ -8,16 +8,16 @@ use crate::{Rx, Tx, channel};
 #[cfg(not(target_arch = "wasm32"))]
 pub use pump::{DEFAULT_TUNNEL_CHUNK_SIZE, pump_read_to_tx, pump_rx_to_write, tunnel_stream};
 
-/// One end of a two-way byte stream.
+/// Holds one end of a two-way byte stream.
 #[derive(Facet)]
 pub struct Tunnel {
-    /// To the other end.
+    /// Sends to the other end.
     pub tx: Tx<Vec<u8>>,
-    /// From the other end.
+    /// Receives from the other end.
     pub rx: Rx<Vec<u8>>,
 }
 
-/// Two ends that are connected: keep one, pass the other in a call.
+/// Creates the two ends of a stream. Use one end, and pass the other in a call.
 pub fn tunnel_pair() -> (Tunnel, Tunnel) {
     let (to_right, from_left) = channel::<Vec<u8>>();
     let (to_left, from_right) = channel::<Vec<u8>>();
@@ -43,14 +43,15 @@ mod pump {
     use super::Tunnel;
     use crate::{Rx, Tx};
 
-    /// How many bytes a pump reads at a time unless told otherwise.
+    /// Bytes that [`pump_read_to_tx`] reads at a time by default.
     pub const DEFAULT_TUNNEL_CHUNK_SIZE: usize = 32 * 1024;
 
-    /// Sends what `reader` gives, at most `chunk_size` bytes an item, until it ends or nobody receives.
+    /// Sends the bytes of `reader` in items of at most `chunk_size` bytes, until `reader` ends or the receiver is
+    /// gone.
     ///
     /// # Errors
     ///
-    /// When reading fails.
+    /// Fails if `reader` fails.
     pub async fn pump_read_to_tx<R: AsyncRead + Unpin>(
         mut reader: R,
         tx: Tx<Vec<u8>>,
@@ -65,11 +66,11 @@ mod pump {
         }
     }
 
-    /// Writes what `rx` receives, and flushes when the channel ends.
+    /// Writes the items of `rx`, and flushes when the channel ends.
     ///
     /// # Errors
     ///
-    /// When writing fails or an item does not decode.
+    /// Fails if `writer` fails, or if an item cannot be decoded.
     pub async fn pump_rx_to_write<W: AsyncWrite + Unpin>(
         mut rx: Rx<Vec<u8>>,
         mut writer: W,
@@ -86,11 +87,12 @@ mod pump {
         }
     }
 
-    /// Connects a stream with a tunnel's end: one task a direction, in the order read, write.
+    /// Connects a stream with one end of a tunnel. Spawns one task for each direction and returns them: first the
+    /// one that reads from the stream, then the one that writes to it.
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime.
+    /// Panics outside a tokio runtime.
     pub fn tunnel_stream<S>(
         stream: S,
         tunnel: Tunnel,

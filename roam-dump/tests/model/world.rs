@@ -171,7 +171,7 @@ impl World {
             Event::NameMethod(id, name) => {
                 forever(|forever| {
                     let kept = cut_bytes(&name, METHOD_NAME_BYTES);
-                    forever.methods.entry(id).or_insert(kept);
+                    forever.methods.insert(id, kept);
                 });
                 on(thread, move || register_method(id, &name));
             }

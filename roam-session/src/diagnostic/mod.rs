@@ -1,4 +1,4 @@
-//! The diagnostic API of the published crate. The session records by itself and needs none of it.
+//! Implements the diagnostic API of the published crate. The session records by itself, without it.
 
 mod name;
 mod state;

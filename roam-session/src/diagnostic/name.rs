@@ -1,4 +1,4 @@
-//! Names of methods, as the published API keeps them.
+//! The names of methods, by the published API.
 
 use std::collections::BTreeMap;
 use std::sync::{PoisonError, RwLock};
@@ -7,12 +7,12 @@ use roam_diagnostic::registry;
 
 static METHOD_NAMES: RwLock<BTreeMap<u64, &'static str>> = RwLock::new(BTreeMap::new());
 
-/// Whether arguments are recorded: `ROAM_DEBUG` was set when the program started.
+/// Returns whether arguments are recorded, which `ROAM_DEBUG` decides when the program starts.
 pub fn debug_enabled() -> bool {
     registry::arguments_enabled()
 }
 
-/// Makes a method's name known to dumps.
+/// Sets the name of a method for dumps. The last name of a method counts.
 pub fn register_method_name(method_id: u64, name: &'static str) {
     METHOD_NAMES
         .write()
@@ -21,7 +21,7 @@ pub fn register_method_name(method_id: u64, name: &'static str) {
     registry::register_method(method_id, name);
 }
 
-/// The name a method was registered with.
+/// Returns the name that a method was registered with last.
 pub fn get_method_name(method_id: u64) -> Option<&'static str> {
     METHOD_NAMES
         .read()

@@ -1,5 +1,5 @@
 //! The states of the published `roam_session::diagnostic`, on top of the registry. What is recorded here is
-//! a row like any other; a dump reads the registry and never waits for a lock.
+//! a row like any other. A dump reads the registry and never waits for a lock.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -18,7 +18,7 @@ use roam_trace_common::event::{
 
 use super::summary;
 
-/// Appends what a program wants to add to a dump.
+/// Appends the text of a program to a dump.
 pub type DiagnosticCallback = Box<dyn Fn(&mut String) + Send + Sync>;
 
 static STATES: RwLock<Vec<Weak<DiagnosticState>>> = RwLock::new(Vec::new());
@@ -28,7 +28,7 @@ thread_local! {
     static UNADOPTED: Cell<Option<(u64, u64, Request)>> = const { Cell::new(None) };
 }
 
-/// Lets dumps run the state's callbacks for as long as the state lives.
+/// Registers a state, so that [`dump_all_diagnostics`] lists it and dumps run its callbacks while it lives.
 pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
     let mut states = STATES.write().unwrap_or_else(PoisonError::into_inner);
     states.retain(|state| state.strong_count() > 0);
@@ -36,11 +36,20 @@ pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
     callback::register_diagnostic_of(state, state.name.clone(), DiagnosticState::run_callbacks);
 }
 
-/// What is in flight in this process: a summary line for every connection name, then one line per request;
-/// last what the callbacks of registered states add. Empty where nothing is in flight.
+/// Returns what is in flight in this process: a summary line for each connection name, one line per request,
+/// and the text of the callbacks of registered states. Returns an empty text if there is nothing. Leaves out the
+/// rows of states that are not registered. While another thread registers a state, the dump has all rows and no
+/// callbacks.
 pub fn dump_all_diagnostics() -> String {
-    let mut output = summary::of_everything();
-    for state in registered_states() {
+    let Some(states) = registered_states() else {
+        return summary::of_everything(|_| true);
+    };
+    let is_registered = |group| {
+        let mut groups = states.iter().filter_map(|state| state.group.get());
+        groups.any(|registered| registered.serial().0 == group)
+    };
+    let mut output = summary::of_everything(is_registered);
+    for state in &states {
         let mut text = String::new();
         state.run_callbacks(&mut text);
         if !text.is_empty() {
@@ -50,17 +59,17 @@ pub fn dump_all_diagnostics() -> String {
     output
 }
 
-/// The registered states that are still alive; none where one is being registered right now.
-fn registered_states() -> Vec<Arc<DiagnosticState>> {
+/// The registered states that are still alive; `None` while one is being registered.
+fn registered_states() -> Option<Vec<Arc<DiagnosticState>>> {
     let states = match STATES.try_read() {
         Ok(states) => states,
         Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-        Err(TryLockError::WouldBlock) => return Vec::new(),
+        Err(TryLockError::WouldBlock) => return None,
     };
-    states.iter().filter_map(Weak::upgrade).collect()
+    Some(states.iter().filter_map(Weak::upgrade).collect())
 }
 
-/// Which way a request goes.
+/// Says which way a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestDirection {
     /// This process waits for the response.
@@ -69,7 +78,7 @@ pub enum RequestDirection {
     Incoming,
 }
 
-/// A request, as the published crate describes it.
+/// Describes a request in the terms of the published crate.
 #[derive(Debug, Clone)]
 pub struct InFlightRequest {
     /// Id on the wire.
@@ -84,7 +93,7 @@ pub struct InFlightRequest {
     pub args: Option<HashMap<String, String>>,
 }
 
-/// Which way a channel's data goes.
+/// Says which way the data of a channel goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChannelDirection {
     /// This process sends.
@@ -93,7 +102,7 @@ pub enum ChannelDirection {
     Rx,
 }
 
-/// A channel, as the published crate describes it.
+/// Describes a channel in the terms of the published crate.
 #[derive(Debug, Clone)]
 pub struct OpenChannel {
     /// Id on the wire.
@@ -106,21 +115,28 @@ pub struct OpenChannel {
     pub request_id: Option<u64>,
 }
 
-/// The name and the callbacks of one connection, and what was recorded by hand.
+/// Holds the name and the callbacks of one connection, and what was recorded through it.
 ///
-/// Connections of our session record by themselves; other drivers, such as the
-/// shared-memory one, call the `record_` methods.
+/// Connections of this crate's driver record by themselves. Other drivers, such as that of roam-shm, call the
+/// `record_` methods.
 pub struct DiagnosticState {
-    /// The connection's name in dumps.
+    /// Name of the connection in dumps.
     pub name: String,
     group: OnceLock<Connection>,
-    requests: Mutex<Vec<(u64, Request)>>,
+    requests: Mutex<Vec<Recorded>>,
     channels: Mutex<Vec<(u64, Channel)>>,
     callbacks: RwLock<Vec<DiagnosticCallback>>,
 }
 
+/// A request that was recorded by hand.
+struct Recorded {
+    request_id: u64,
+    direction: Direction,
+    row: Request,
+}
+
 impl DiagnosticState {
-    /// A state without records.
+    /// Creates a state without records.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -188,7 +204,7 @@ impl DiagnosticState {
         args: Option<HashMap<String, String>>,
     ) -> Request {
         let arguments = args.map(|args| arguments_text(&args));
-        let request = Request::start(&RequestStart {
+        let row = Request::start(&RequestStart {
             connection: self.group(),
             request_id,
             method_id,
@@ -201,35 +217,44 @@ impl DiagnosticState {
         });
         let mut requests = self.lock_requests();
         if requests.len() == requests.capacity() {
-            requests.retain(|(_, request)| request.is_live());
+            requests.retain(|request| request.row.is_live());
         }
-        requests.push((request_id, request));
-        request
+        requests.push(Recorded {
+            request_id,
+            direction,
+            row,
+        });
+        row
     }
 
-    /// Ends a recorded request. Where virtual connections share the state and the id, it is the one whose
-    /// response is on its way, else one without a handler at work. Of several handlers at work nobody can
-    /// tell whose request was cancelled: none is ended here, and the cancelled one ends with its handler.
+    /// Ends a recorded request. If several have that id, ends the first of these that exists:
+    ///
+    /// 1. the request whose response is on its way;
+    /// 2. of the direction that was recorded last, a request without a running handler;
+    /// 3. of that direction, the only request with a running handler. If there are several, it cannot be known
+    ///    which one was cancelled: none is ended here, and the cancelled one ends with its handler.
     pub fn complete_request(&self, request_id: u64) {
         let mut requests = self.lock_requests();
-        requests.retain(|(_, request)| request.is_live());
-        let in_phase = |wanted: fn(Phase) -> bool| {
+        requests.retain(|request| request.row.is_live());
+        let candidates = || {
+            let requests = requests.iter().enumerate();
             requests
-                .iter()
-                .enumerate()
-                .filter(move |(_, (id, request))| {
-                    *id == request_id && request.phase().is_some_and(wanted)
-                })
-                .map(|(index, _)| index)
+                .filter(|(_, request)| request.request_id == request_id)
+                .filter_map(|(at, request)| Some((at, request.direction, request.row.phase()?)))
         };
-        let mut running = in_phase(|phase| phase == Phase::Running);
-        let completed = in_phase(|phase| phase == Phase::Responding)
-            .chain(in_phase(|phase| phase != Phase::Running))
-            .next()
+        let Some((_, last_direction, _)) = candidates().next_back() else {
+            return;
+        };
+        let responding = candidates().find(|&(_, _, phase)| phase == Phase::Responding);
+        let same_way = || candidates().filter(|&(_, direction, _)| direction == last_direction);
+        let unhandled = same_way().find(|&(_, _, phase)| phase != Phase::Running);
+        let mut running = same_way();
+        let completed = responding
+            .or(unhandled)
             .or_else(|| running.next().filter(|_| running.next().is_none()));
-        if let Some(index) = completed {
-            let (_, request) = requests.remove(index);
-            request.end_as_responded(Outcome::Aborted);
+        if let Some((at, _, _)) = completed {
+            let request = requests.remove(at);
+            request.row.end_as_responded(Outcome::Aborted);
         }
     }
 
@@ -272,7 +297,7 @@ impl DiagnosticState {
         }
     }
 
-    /// Names the request that recorded channels belong to.
+    /// Sets the request that recorded channels belong to.
     pub fn associate_channels_with_request(&self, channel_ids: &[u64], request_id: u64) {
         let request = self.find_request(request_id);
         for (channel_id, channel) in self.lock_channels().iter() {
@@ -282,7 +307,7 @@ impl DiagnosticState {
         }
     }
 
-    /// Adds something to every dump of this state.
+    /// Adds a callback that appends its text to every dump of this state.
     pub fn add_custom_diagnostic<F>(&self, callback: F)
     where
         F: Fn(&mut String) + Send + Sync + 'static,
@@ -293,8 +318,8 @@ impl DiagnosticState {
             .push(Box::new(callback));
     }
 
-    /// What is in flight on this state's connections: a summary line, then one line per request. `None`
-    /// where nothing is in flight and no callback adds anything.
+    /// Returns what is in flight on the connections of this state: a summary line, then one line per request.
+    /// Returns `None` if nothing is in flight and no callback adds text.
     pub fn dump_if_nonempty(&self) -> Option<String> {
         let group = self.group.get();
         let mut text = group.map_or_else(String::new, |group| summary::of_group(group.serial().0));
@@ -302,7 +327,7 @@ impl DiagnosticState {
         (!text.is_empty()).then_some(text)
     }
 
-    /// Appends what the callbacks write.
+    /// Appends the text of the callbacks.
     fn run_callbacks(&self, text: &mut String) {
         let callbacks = match self.callbacks.try_read() {
             Ok(callbacks) => callbacks,
@@ -321,11 +346,11 @@ impl DiagnosticState {
         self.lock_requests()
             .iter()
             .rev()
-            .find(|&&(id, request)| id == request_id && request.is_live())
-            .map_or(Request::NONE, |&(_, request)| request)
+            .find(|request| request.request_id == request_id && request.row.is_live())
+            .map_or(Request::NONE, |request| request.row)
     }
 
-    fn lock_requests(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Request)>> {
+    fn lock_requests(&self) -> std::sync::MutexGuard<'_, Vec<Recorded>> {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -336,10 +361,10 @@ impl DiagnosticState {
 
 impl Drop for DiagnosticState {
     fn drop(&mut self) {
-        for (_, request) in self.lock_requests().drain(..) {
+        for Recorded { row, .. } in self.lock_requests().drain(..) {
             // What got further belongs to a dispatcher, whose handler may still be running.
-            if matches!(request.phase(), Some(Phase::Received | Phase::HandedOver)) {
-                request.end(Outcome::Aborted);
+            if matches!(row.phase(), Some(Phase::Received | Phase::HandedOver)) {
+                row.end(Outcome::Aborted);
             }
         }
         for (_, channel) in self.lock_channels().drain(..) {

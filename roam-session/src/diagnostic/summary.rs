@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use roam_diagnostic::clock;
 use roam_diagnostic::registry::own::{self, Rows};
-use roam_trace_common::event::{ChannelDirection, Direction, Mark};
+use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Mark};
 use roam_trace_common::registry::{ConnectionRecord, PhaseWord};
 
 use super::name::get_method_name;
@@ -24,27 +24,40 @@ pub(super) fn of_group(group: u64) -> String {
     })
 }
 
-/// All requests and channels, by the names of their connections. Empty where there are none.
-pub(super) fn of_everything() -> String {
+/// All requests and channels, by the names of their connections, but for those of groups that are not
+/// registered. Empty where there are none.
+pub(super) fn of_everything(is_registered: impl Fn(u64) -> bool) -> String {
     let rows = own::rows();
-    let names: HashMap<u64, String> = rows
+    let connections: HashMap<u64, &ConnectionRecord> = rows
         .connections
         .iter()
-        .map(|row| (row.serial, name(row)))
+        .map(|row| (row.serial, row))
         .collect();
     let requests = rows.requests.iter().map(|row| row.connection);
     let channels = rows.channels.iter().map(|row| row.connection);
-    let mut connections: BTreeMap<&str, Vec<u64>> = BTreeMap::new();
+    let mut serials_by_name: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for serial in requests.chain(channels) {
-        let name = names.get(&serial).map_or("?", String::as_str);
-        connections.entry(name).or_default().push(serial);
+        let connection = connections.get(&serial);
+        let group = connection.and_then(|row| group_of(row));
+        if group.is_none_or(&is_registered) {
+            let name = connection.map_or_else(|| "?".to_owned(), |row| name(row));
+            serials_by_name.entry(name).or_default().push(serial);
+        }
     }
     let mut output = String::new();
-    for (name, serials) in connections {
+    for (name, serials) in serials_by_name {
         let text = summary(&rows, |connection| serials.contains(&connection));
         let _ = writeln!(output, "[{name}] {text}");
     }
     output
+}
+
+/// The group that a row is part of, or is itself.
+fn group_of(row: &ConnectionRecord) -> Option<u64> {
+    if row.state == ConnectionState::Grouping.code() {
+        return Some(row.serial);
+    }
+    (row.group != 0).then_some(row.group)
 }
 
 fn name(row: &ConnectionRecord) -> String {

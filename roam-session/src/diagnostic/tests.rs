@@ -1,7 +1,7 @@
 //! The published diagnostic API on top of the registry.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{
     ChannelDirection, DiagnosticState, adopt_incoming, dump_all_diagnostics, get_method_name,
@@ -9,8 +9,11 @@ use super::{
 };
 use roam_diagnostic::registry::{Outcome, Phase};
 
+/// Held by tests that register states: a dump meanwhile has rows of all states.
+static REGISTERING: Mutex<()> = Mutex::new(());
+
 #[test]
-fn both_directions_of_one_request_id_are_kept_apart() {
+fn both_directions_of_one_request_id_are_two_rows() {
     let state = DiagnosticState::new("both-directions");
     state.record_outgoing_request(7, 1, None);
     state.record_incoming_request(7, 1, None);
@@ -20,7 +23,7 @@ fn both_directions_of_one_request_id_are_kept_apart() {
 }
 
 #[test]
-fn a_completed_state_has_nothing_to_say() {
+fn a_completed_state_dumps_nothing() {
     let state = DiagnosticState::new("completed");
     state.record_incoming_request(1, 1, None);
     state.record_channel_open(3, ChannelDirection::Tx, Some(1));
@@ -62,6 +65,59 @@ fn of_two_handlers_at_work_neither_request_is_completed() {
 }
 
 #[test]
+fn of_two_directions_the_one_recorded_last_is_completed() {
+    #[track_caller]
+    fn check(is_incoming_last: bool) {
+        let state = DiagnosticState::new("directions");
+        if !is_incoming_last {
+            state.record_incoming_request(5, 1, None);
+        }
+        state.record_outgoing_request(5, 2, None);
+        if is_incoming_last {
+            state.record_incoming_request(5, 1, None);
+        }
+        let incoming = adopt_incoming(5, 1).unwrap();
+        incoming.advance(Phase::Running);
+        state.complete_request(5);
+        assert_eq!(incoming.is_live(), !is_incoming_last);
+        let left = if is_incoming_last { "1⬆" } else { "1⬇" };
+        let dump = state.dump_if_nonempty().unwrap();
+        assert!(dump.starts_with(left), "{dump}");
+        incoming.end(Outcome::Aborted);
+        state.complete_request(5);
+        assert_eq!(state.dump_if_nonempty(), None);
+    }
+
+    check(true);
+    check(false);
+}
+
+#[test]
+fn a_state_that_is_not_registered_is_in_no_dump_of_everything() {
+    let _guard = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
+    let registered = Arc::new(DiagnosticState::new("registered"));
+    register_diagnostic_state(&registered);
+    let unregistered = Arc::new(DiagnosticState::new("unregistered"));
+    for state in [&registered, &unregistered] {
+        state.record_outgoing_request(1, 1, None);
+        state.record_channel_open(3, ChannelDirection::Tx, None);
+    }
+    let dump = dump_all_diagnostics();
+    assert!(dump.contains("[registered] 1⬆ 1tx"), "{dump}");
+    assert!(!dump.contains("unregistered"), "{dump}");
+    assert!(unregistered.dump_if_nonempty().is_some());
+}
+
+#[test]
+fn a_method_has_the_name_that_it_was_given_last() {
+    register_method_name(78, "Before.rename");
+    register_method_name(78, "After.rename");
+    assert_eq!(get_method_name(78), Some("After.rename"));
+    let image = roam_dump::read::read_own().unwrap().unwrap();
+    assert_eq!(image.methods[&78], b"After.rename");
+}
+
+#[test]
 fn another_requests_record_is_not_adopted() {
     let state = DiagnosticState::new("adopt");
     state.record_incoming_request(5, 1, None);
@@ -70,6 +126,7 @@ fn another_requests_record_is_not_adopted() {
 
 #[test]
 fn a_dump_names_methods_and_arguments_and_runs_callbacks() {
+    let _guard = REGISTERING.lock().unwrap_or_else(PoisonError::into_inner);
     register_method_name(77, "Tunnel.open");
     assert_eq!(get_method_name(77), Some("Tunnel.open"));
     let state = Arc::new(DiagnosticState::new("named"));

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use roam_wire::Hello;
 
-/// What one end offers in its Hello.
+/// Holds what one end offers in its Hello.
 #[derive(Debug, Clone)]
 pub struct HandshakeConfig {
-    /// Bytes that the payload of a request or an item may have.
+    /// Maximum size of the payload of a request or an item, in bytes.
     pub max_payload_size: u32,
-    /// Bytes that may be sent on a channel.
+    /// Initial credit of a channel, in bytes.
     pub initial_channel_credit: u32,
 }
 
@@ -23,7 +23,7 @@ impl Default for HandshakeConfig {
 }
 
 impl HandshakeConfig {
-    /// The offer as a message.
+    /// Returns the offer as a message.
     pub fn to_hello(&self) -> Hello {
         Hello::V2 {
             max_payload_size: self.max_payload_size,
@@ -32,25 +32,25 @@ impl HandshakeConfig {
     }
 }
 
-/// What two ends agreed on: of everything the lower offer.
+/// Holds what two ends agreed on: the lower of each two offers.
 #[derive(Debug, Clone)]
 pub struct Negotiated {
-    /// Bytes that the payload of a request or an item may have.
+    /// Maximum size of the payload of a request or an item, in bytes.
     pub max_payload_size: u32,
-    /// Bytes that may be sent on a channel.
+    /// Initial credit of a channel, in bytes.
     pub initial_credit: u32,
 }
 
-/// How often and after how long a client tries again.
+/// Says how often a client tries to connect, and how long it waits in between.
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
-    /// Attempts before it gives up, the first one included.
+    /// Maximum number of attempts, including the first one.
     pub max_attempts: u32,
-    /// How long it waits after the first attempt.
+    /// Wait after the first attempt.
     pub initial_backoff: Duration,
-    /// How long it waits at the most.
+    /// Maximum wait.
     pub max_backoff: Duration,
-    /// How many times longer it waits after every further attempt.
+    /// Factor by which the wait grows after each further attempt.
     pub backoff_multiplier: f64,
 }
 
@@ -66,7 +66,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait after the `attempt`-th attempt, counted from 1.
+    /// Returns the wait after an attempt. Attempts are counted from 1.
     pub fn backoff_for_attempt(&self, attempt: u32) -> Duration {
         let steps = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
         let factor = self.backoff_multiplier.powi(steps);

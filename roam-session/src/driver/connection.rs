@@ -1,4 +1,4 @@
-//! What the driver keeps of one connection of its link.
+//! The driver's state of one connection of its link.
 
 use std::sync::Arc;
 
@@ -6,10 +6,9 @@ use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ChannelSide, Outcome, Phase, Request};
 use roam_wire::ConnectionId;
 
-use crate::handle::Announcements;
-use crate::record::{ConnectionTracker, Incoming, outcome_of};
+use crate::record::{Announcements, ConnectionTracker, Incoming, outcome_of};
 use crate::registry::Routed;
-use crate::runtime::{AbortHandle, OneshotSender, Sender};
+use crate::runtime::{AbortHandle, OneshotSender, Sender, is_abandoned};
 use crate::{
     ChannelError, ChannelId, ChannelRegistry, ConnectionHandle, DriverMessage, ResponseData, Role,
     ServiceDispatcher, TransportError,
@@ -23,9 +22,9 @@ pub(super) struct LinkConnection {
     pub(super) tracker: Arc<ConnectionTracker>,
     pub(super) announcements: Announcements,
     pub(super) handle: ConnectionHandle,
-    /// The channels of calls that came in.
+    /// The channels of incoming calls.
     pub(super) channels: ChannelRegistry,
-    /// Serves what comes in; `None` for the link's dispatcher.
+    /// Serves incoming calls; `None` for the dispatcher of the link.
     pub(super) dispatcher: Option<Box<dyn ServiceDispatcher>>,
     calls: HashMap<u64, Call>,
     requests: HashMap<u64, Serving>,
@@ -83,10 +82,26 @@ impl LinkConnection {
 
     /// A call is about to be written.
     pub(super) fn add_call(&mut self, request_id: u64, row: Request, response_tx: ResponseSender) {
+        if self.calls.len() == self.calls.capacity() {
+            self.forget_abandoned_calls();
+        }
         self.calls.insert(request_id, Call { row, response_tx });
     }
 
-    /// The response to a call came. One that nobody waits for is none of ours.
+    #[cfg(test)]
+    pub(super) fn calls_in_flight(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// Drops the calls whose callers left, because their responses may never arrive. If more than half of the
+    /// calls remain, makes room for as many again, so that this rarely runs.
+    fn forget_abandoned_calls(&mut self) {
+        self.calls
+            .retain(|_, call| !is_abandoned(&call.response_tx));
+        self.calls.reserve(self.calls.len());
+    }
+
+    /// A response arrived. It is ignored if no call waits for it.
     pub(super) fn answer_call(&mut self, request_id: u64, response: ResponseData) {
         let Some(call) = self.calls.remove(&request_id) else {
             return;
@@ -122,7 +137,8 @@ impl LinkConnection {
         let Some(serving) = self.requests.remove(&request_id) else {
             return false;
         };
-        serving.give_up(Outcome::Cancelled);
+        serving.request.cancel();
+        serving.abort();
         true
     }
 
@@ -134,11 +150,12 @@ impl LinkConnection {
             let _ = call.response_tx.send(Err(TransportError::ConnectionClosed));
         }
         for (_, serving) in self.requests.drain() {
-            serving.give_up(Outcome::ConnectionClosed);
+            serving.request.disconnect();
+            serving.abort();
         }
     }
 
-    /// Routes an item to the half of the connection that knows the channel.
+    /// Routes an item to the half of the connection that has the channel.
     pub(super) fn route(
         &mut self,
         channel_id: ChannelId,
@@ -174,22 +191,21 @@ impl LinkConnection {
 }
 
 impl Serving {
-    fn give_up(self, outcome: Outcome) {
-        self.request.abandon(outcome);
+    fn abort(self) {
         if let Some(abort) = self.abort {
             abort.abort();
         }
     }
 }
 
-/// The link is gone. Handlers that are left run on, and their callers will not know.
+/// Ends what is left when the link is gone. Handlers run on, and their callers get no response.
 impl Drop for LinkConnection {
     fn drop(&mut self) {
         for (_, call) in self.calls.drain() {
             call.row.end(Outcome::ConnectionClosed);
         }
         for (_, serving) in self.requests.drain() {
-            serving.request.abandon(Outcome::ConnectionClosed);
+            serving.request.disconnect();
         }
         self.tracker.close();
     }

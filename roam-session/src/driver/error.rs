@@ -1,27 +1,27 @@
-//! How a link or the way to one fails.
+//! Why a link ends, and why there is none.
 
 use std::io;
 
-use crate::TransportError;
+use crate::ConnectError;
 
-/// Why a link ended.
+/// Says why a link ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectionError {
     /// The transport failed.
     #[error("IO error: {0}")]
     Io(#[from] io::Error),
-    /// The peer broke a rule of the protocol, and was told so.
+    /// The peer broke a rule of the protocol. It was sent a Goodbye that names the rule.
     #[error("protocol violation: {rule_id}: {context}")]
     ProtocolViolation {
-        /// The rule, as it stands in the Goodbye.
+        /// Name of the rule, as in the Goodbye.
         rule_id: &'static str,
-        /// More about it, for people.
+        /// Details for people.
         context: String,
     },
     /// A dispatcher failed.
     #[error("dispatch error: {0}")]
     Dispatch(String),
-    /// The peer closed the link before it said Hello.
+    /// The peer closed the link before it sent Hello.
     #[error("connection closed")]
     Closed,
 }
@@ -34,7 +34,7 @@ impl ConnectionError {
         }
     }
 
-    /// The same for whoever wanted a link and did not get as far as having one.
+    /// The same error for a caller that has no link yet.
     pub(super) fn before_the_link(self) -> ConnectError {
         let kind = match self {
             Self::Io(error) => return ConnectError::ConnectFailed(error),
@@ -44,27 +44,4 @@ impl ConnectionError {
         };
         ConnectError::ConnectFailed(io::Error::new(kind, self.to_string()))
     }
-}
-
-/// Why there is no connection.
-#[derive(Debug, thiserror::Error)]
-pub enum ConnectError {
-    /// No attempt succeeded.
-    #[error("reconnection failed after {attempts} attempts: {original}")]
-    RetriesExhausted {
-        /// How one of them failed.
-        #[source]
-        original: io::Error,
-        /// How many there were.
-        attempts: u32,
-    },
-    /// There is no way to the peer.
-    #[error("connection failed: {0}")]
-    ConnectFailed(#[source] io::Error),
-    /// The call itself failed.
-    #[error("RPC error: {0}")]
-    Rpc(#[from] TransportError),
-    /// The peer does not want the virtual connection.
-    #[error("connection rejected: {0}")]
-    Rejected(String),
 }

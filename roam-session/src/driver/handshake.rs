@@ -1,5 +1,5 @@
-//! How a link starts: both ends say Hello at once, and what they agree on is the
-//! lower of every two offers.
+//! The start of a link: both ends send Hello at once, and agree on the lower of
+//! each two offers.
 
 use std::any::type_name;
 use std::io;
@@ -14,22 +14,22 @@ use crate::record::{ConnectionTracker, Opening};
 use crate::runtime::channel;
 use crate::{ConnectionHandle, MessageTransport, Role, ServiceDispatcher};
 
-/// How long the peer may take to say Hello.
+/// Maximum wait for the Hello of the peer.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
-/// Messages that wait for the driver.
+/// Messages that the queue of the driver holds.
 const QUEUED_MESSAGES: usize = 256;
-/// Virtual connections that wait for the program, and its answers that wait for the driver.
+/// Virtual connections that can wait for the program, and answers that can wait for the driver.
 const OFFERED_CONNECTIONS: usize = 64;
 
 const UNKNOWN_VERSION: Violation = "message.hello.unknown-version";
 const NOT_HELLO: Violation = "message.hello.ordering";
 
-/// Sets up a link that the peer opened. Returns a handle for calling the peer, the virtual connections it
-/// wants to open, and the driver, which must run.
+/// Sets up a link that the peer opened. Returns a handle for calls to the peer, the requests of the peer for
+/// virtual connections, and the driver. Nothing happens on the link unless [`Driver::run`] is polled.
 ///
 /// # Errors
 ///
-/// When the transport fails or the peer says no Hello that this end understands.
+/// Fails if the transport fails, or if the peer sends no supported Hello within 5 seconds.
 pub async fn accept_framed<T, D>(
     transport: T,
     config: HandshakeConfig,
@@ -42,11 +42,11 @@ where
     establish(transport, &config, dispatcher, Role::Acceptor).await
 }
 
-/// Sets up a link that this end opened. Returns what [`accept_framed`] does.
+/// Sets up a link that this end opened. Returns what [`accept_framed`] returns.
 ///
 /// # Errors
 ///
-/// As [`accept_framed`].
+/// See [`accept_framed`].
 pub async fn initiate_framed<T, D>(
     transport: T,
     config: HandshakeConfig,
@@ -69,7 +69,7 @@ where
     T: MessageTransport,
     D: ServiceDispatcher,
 {
-    // Open already while the peer may keep us waiting for its Hello.
+    // The row shows that this end waits for the Hello of the peer.
     let tracker = ConnectionTracker::open(&Opening {
         conn_id: ConnectionId::ROOT,
         role,
@@ -115,7 +115,7 @@ async fn exchange_hellos<T: MessageTransport>(
     }
 }
 
-/// What both ends can do, given what came where a Hello was due and the bytes of its frame.
+/// What both ends agree on. `received` is what arrived instead of or as a Hello, `frame` its bytes.
 fn negotiate(
     config: &HandshakeConfig,
     received: io::Result<Option<Message>>,

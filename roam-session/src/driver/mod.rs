@@ -1,10 +1,10 @@
-//! Everything between a transport of whole messages and the handles and
-//! dispatchers of a program.
+//! Moves messages between a transport and the handles and dispatchers of a
+//! program.
 //!
-//! A link is set up by [`accept_framed`] or [`initiate_framed`] (both ends say
-//! Hello), and then run by its [`Driver`]. It starts with one connection, the root;
-//! more are opened over it by [`ConnectionHandle::connect`](crate::ConnectionHandle::connect)
-//! and accepted as [`IncomingConnection`]s. [`connect_framed`] makes a client that
+//! [`accept_framed`] and [`initiate_framed`] set up a link (both ends send Hello),
+//! and its [`Driver`] runs it. A link starts with one connection, the root.
+//! [`ConnectionHandle::connect`](crate::ConnectionHandle::connect) opens more, which the
+//! peer accepts as [`IncomingConnection`]s. [`connect_framed`] creates a client that
 //! sets up a new link whenever it has none.
 
 mod config;
@@ -17,10 +17,11 @@ mod run;
 mod virtual_connection;
 
 pub use config::{HandshakeConfig, Negotiated, RetryPolicy};
-pub use error::{ConnectError, ConnectionError};
+pub use error::ConnectionError;
 pub use handshake::{accept_framed, initiate_framed};
 pub use reconnect::{FramedClient, MessageConnector, connect_framed, connect_framed_with_policy};
 pub use run::Driver;
 pub use virtual_connection::{IncomingConnection, IncomingConnections};
 
 pub use crate::dispatch::NoDispatcher;
+pub use crate::error::ConnectError;

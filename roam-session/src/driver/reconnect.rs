@@ -7,28 +7,29 @@ use std::sync::Arc;
 use facet::Facet;
 use roam_wire::Metadata;
 
-use super::{ConnectError, ConnectionError, HandshakeConfig, RetryPolicy, initiate_framed};
+use super::{ConnectionError, HandshakeConfig, RetryPolicy, initiate_framed};
 use crate::record::ConnectAttempt;
 use crate::runtime::{Mutex, sleep, spawn};
 use crate::{
-    Caller, ConnectionHandle, MessageTransport, ResponseData, ServiceDispatcher, TransportError,
+    Caller, ConnectError, ConnectionHandle, MessageTransport, ResponseData, ServiceDispatcher,
+    TransportError,
 };
 
-/// Makes transports to one peer.
+/// Opens transports to one peer.
 pub trait MessageConnector: Send + Sync + 'static {
-    /// What it makes.
+    /// Type of the transports.
     type Transport: MessageTransport;
 
-    /// Makes one.
+    /// Opens a transport.
     ///
     /// # Errors
     ///
-    /// When there is no way to the peer now.
+    /// Fails if the peer cannot be reached now.
     fn connect(&self) -> impl Future<Output = io::Result<Self::Transport>> + Send;
 }
 
-/// A client that connects at its first call, tries again by the default [`RetryPolicy`], and serves what the
-/// peer calls with `dispatcher`.
+/// Creates a client that connects at its first call, retries by the default [`RetryPolicy`], and serves the
+/// peer's calls with `dispatcher`.
 pub fn connect_framed<C, D>(
     connector: C,
     config: HandshakeConfig,
@@ -41,7 +42,7 @@ where
     connect_framed_with_policy(connector, config, dispatcher, RetryPolicy::default())
 }
 
-/// The same with a policy of the caller's.
+/// Creates a client as [`connect_framed`] does, which retries by `retry_policy`.
 pub fn connect_framed_with_policy<C, D>(
     connector: C,
     config: HandshakeConfig,
@@ -61,9 +62,10 @@ where
     }
 }
 
-/// A client that reconnects. Clones share its link.
+/// Calls a peer, and reconnects when the link fails. Clones share the link.
 ///
-/// A call that fails because the link did is made again over the next one, so a method may run twice.
+/// A call that fails because of its link is made again over the next link, so a method may run twice. The
+/// [`RetryPolicy`] says how often.
 pub struct FramedClient<C, D> {
     connector: Arc<C>,
     config: HandshakeConfig,
@@ -92,20 +94,28 @@ where
     C: MessageConnector,
     D: ServiceDispatcher + Clone + 'static,
 {
-    /// The link's handle, after connecting if there is no link.
+    /// Returns the handle of the link. If there is no link, tries once to set one up.
     ///
     /// # Errors
     ///
-    /// When connecting fails; it is tried once.
+    /// Fails if that attempt fails.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime if it sets up a link, because a task runs the driver.
     pub async fn handle(&self) -> Result<ConnectionHandle, ConnectError> {
         self.connected(&mut Retries::new(&self.retry_policy)).await
     }
 
-    /// Calls a method with encoded arguments, reconnecting if need be. Returns the encoded result.
+    /// Calls a method with encoded arguments, and reconnects if necessary. Returns the encoded result.
     ///
     /// # Errors
     ///
-    /// When the policy allows no further attempt.
+    /// Fails if the last attempt that the policy allows fails.
+    ///
+    /// # Panics
+    ///
+    /// See [`Self::handle`].
     pub async fn call_raw(
         &self,
         method_id: u64,
@@ -116,7 +126,7 @@ where
             let error = match self.connected(&mut retries).await {
                 Ok(handle) => match handle.call_raw(method_id, payload.clone()).await {
                     Err(TransportError::ConnectionClosed | TransportError::DriverGone) => {
-                        self.forget().await;
+                        self.forget(&handle).await;
                         io::Error::new(io::ErrorKind::ConnectionReset, "connection closed")
                     }
                     result => return Ok(result?),
@@ -144,10 +154,10 @@ where
             initiate_framed(transport, self.config.clone(), self.dispatcher.clone())
                 .await
                 .map_err(ConnectionError::before_the_link)?;
-        // Nobody listens: the peer's wishes for virtual connections are rejected.
+        // The peer's requests for virtual connections are rejected.
         drop(incoming);
         spawn(async move {
-            // How the link ended shows at its calls.
+            // The calls on the link fail with it.
             let _ = driver.run().await;
         });
         retries.row = None;
@@ -155,9 +165,12 @@ where
         Ok(handle)
     }
 
-    /// The link is down: the next call sets up another one.
-    async fn forget(&self) {
-        *self.link.lock().await = None;
+    /// The link of `handle` is down: the next call sets up another one, if none did before.
+    async fn forget(&self, handle: &ConnectionHandle) {
+        let mut link = self.link.lock().await;
+        if link.as_ref().is_some_and(|link| link.is_same(handle)) {
+            *link = None;
+        }
     }
 }
 
@@ -179,7 +192,7 @@ where
                     let call = handle.call_with_metadata(method_id, args, metadata.clone());
                     match call.await {
                         Err(TransportError::ConnectionClosed | TransportError::DriverGone) => {
-                            self.forget().await;
+                            self.forget(&handle).await;
                             io::Error::from(io::ErrorKind::ConnectionReset)
                         }
                         result => return result,
@@ -196,12 +209,12 @@ where
         }
     }
 
-    /// Does nothing: the handle that the response came through may be gone. Channels in results want a
-    /// [`ConnectionHandle`].
+    /// Does nothing, because the link of the response may be gone. To receive on channels of a result, call
+    /// through a [`ConnectionHandle`].
     fn bind_response_streams<R: Facet<'static>>(&self, _response: &mut R, _channels: &[u64]) {}
 }
 
-/// How often one call was tried, and the row that shows it while there is no link.
+/// The attempts of one call, and the row that shows them while there is no link.
 struct Retries<'a> {
     policy: &'a RetryPolicy,
     attempts: u32,
@@ -228,8 +241,8 @@ impl<'a> Retries<'a> {
     ///
     /// # Errors
     ///
-    /// When there is to be none: with the error of the attempt before this one, or of this one where it
-    /// was the first.
+    /// Fails if the policy allows no further attempt: with the error of the attempt before this one, or of this
+    /// one if it was the first.
     async fn back_off<T>(&mut self, error: io::Error) -> Result<(), ConnectError> {
         self.attempts += 1;
         if self.attempts >= self.policy.max_attempts {

@@ -1,5 +1,5 @@
-//! Runs a link: the one place that waits for the queue, the program's answers and
-//! the transport, spawns handlers, and writes. What any of it means is the link's.
+//! Runs a link: the one file that waits for the queue, the program's answers and
+//! the transport, spawns handlers, and writes. [`Link`] has the protocol.
 
 use std::io;
 use std::pin::pin;
@@ -14,17 +14,17 @@ use super::virtual_connection::Answer;
 use crate::runtime::{Receiver, spawn, spawn_with_abort};
 use crate::{ConnectionHandle, DriverMessage, MessageTransport, ServiceDispatcher};
 
-/// Moves everything over one link. Nothing on the link happens unless it runs.
+/// Moves the messages of one link. Nothing happens on the link unless it runs.
 pub struct Driver<T, D> {
     io: T,
     link: Link<D>,
     queue: Receiver<DriverMessage>,
     answers: Receiver<Answer>,
-    /// Whether reading comes first where there is something to read and something to write.
+    /// Whether to read first if there is a message to read and one to write.
     reads_first: bool,
 }
 
-/// What the driver waited for.
+/// An event that the driver waits for.
 enum Event {
     Queued(DriverMessage),
     Answered(Answer),
@@ -58,16 +58,20 @@ where
         }
     }
 
-    /// The handle of the root connection.
+    /// Returns the handle of the root connection.
     pub fn root_handle(&self) -> ConnectionHandle {
         self.link.root_handle().clone()
     }
 
-    /// Runs until the peer closes the link.
+    /// Runs the link until the peer closes it.
     ///
     /// # Errors
     ///
-    /// When the transport fails or the peer breaks a rule of the protocol.
+    /// Fails if the transport fails, or if the peer breaks a rule of the protocol.
+    ///
+    /// # Panics
+    ///
+    /// Panics outside a tokio runtime when a request arrives, because a task runs its handler.
     pub async fn run(mut self) -> Result<(), ConnectionError> {
         loop {
             self.link.handle_polled();
@@ -90,15 +94,14 @@ where
         }
     }
 
-    /// Waits for whatever comes first; where a message came in and one waits to be written, they take turns.
+    /// Waits for the first event. If there is a message to read and one to write, they take turns.
     ///
-    /// A peer reads nothing while its own write waits for room: two ends that rather wrote than read would
-    /// fill the transport in both directions and wait for each other for ever. An end that rather read than
-    /// wrote would fill its own queue with what forwarders make of what it reads, while they wait for room
-    /// in the queue and it waits for them.
+    /// An end reads nothing while its write waits for room. Two ends that preferred writing would fill the
+    /// transport in both directions and wait for each other for ever. An end that preferred reading would fill
+    /// its own queue with what forwarders put there, while it delivers to them and they wait for the queue.
     ///
-    /// The queue is asked by its future and never by `try_recv`: the future gives way to the runtime now and
-    /// then, and without that a driver with much to write is not told that there is something to read.
+    /// The queue is polled by its future and never by `try_recv`. The future yields to the runtime now and
+    /// then; otherwise a driver with much to write would not learn that there is something to read.
     async fn next_event(&mut self) -> Event {
         let reads_first = self.reads_first;
         let awaits_answers = self.link.awaits_answers();
@@ -124,7 +127,7 @@ where
         .await
     }
 
-    /// Takes what the transport gave.
+    /// Handles what was read from the transport.
     async fn take(
         &mut self,
         received: io::Result<Option<Message>>,

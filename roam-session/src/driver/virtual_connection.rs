@@ -1,23 +1,23 @@
-//! A peer's wish for a virtual connection, and the program's answer to it.
+//! A request of the peer for a virtual connection, and the program's answer.
 
 use roam_wire::Metadata;
 
-use crate::runtime::{OneshotSender, Receiver, Sender, TrySendError, oneshot, spawn};
+use crate::runtime::{OneshotSender, Receiver, Sender, TrySendError, oneshot, spawn_anywhere};
 use crate::{ConnectionHandle, ServiceDispatcher, TransportError};
 
-/// The virtual connections that a peer wants to open. Once it is dropped, all of them are rejected.
+/// Receives the peer's requests for virtual connections. Once it is dropped, all of them are rejected.
 pub type IncomingConnections = Receiver<IncomingConnection>;
 
-/// A virtual connection that the peer wants to open and waits for. Dropped without an answer, it leaves
-/// the peer waiting.
+/// Asks the program to accept or reject a virtual connection. The peer waits for ever if it is dropped without
+/// an answer.
 pub struct IncomingConnection {
-    /// Key-value pairs to decide by.
+    /// Key-value pairs of the peer by which the program decides.
     pub metadata: Metadata,
     pub(super) request_id: u64,
     pub(super) answers: Sender<Answer>,
 }
 
-/// What the program answers.
+/// An answer of the program.
 pub(super) enum Answer {
     Accept {
         request_id: u64,
@@ -33,12 +33,12 @@ pub(super) enum Answer {
 }
 
 impl IncomingConnection {
-    /// Opens the connection. `dispatcher` serves what the peer calls over it; without one, the link's
-    /// dispatcher does.
+    /// Accepts the connection and returns its handle. `dispatcher` serves the peer's calls over it; if `None`,
+    /// the dispatcher of the link does. `metadata` goes to the peer.
     ///
     /// # Errors
     ///
-    /// When the link is gone.
+    /// Fails if the link is gone.
     pub async fn accept(
         self,
         metadata: Metadata,
@@ -58,7 +58,7 @@ impl IncomingConnection {
         handle_rx.await.map_err(|_| TransportError::DriverGone)?
     }
 
-    /// Tells the peer that there will be no connection, and why.
+    /// Rejects the connection. `reason` and `metadata` go to the peer.
     pub fn reject(self, reason: String, metadata: Metadata) {
         let answer = Answer::Reject {
             request_id: self.request_id,
@@ -66,8 +66,8 @@ impl IncomingConnection {
             metadata,
         };
         if let Err(TrySendError::Full(answer)) = self.answers.try_send(answer) {
-            spawn(async move {
-                // Without a link there is nobody to tell.
+            spawn_anywhere(async move {
+                // Without a link nobody waits for the answer.
                 let _ = self.answers.send(answer).await;
             });
         }

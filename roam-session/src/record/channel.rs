@@ -8,7 +8,7 @@ use roam_diagnostic::registry::{
     self, Channel, ChannelDirection, ChannelOpen, ChannelSide, Request,
 };
 
-use super::ConnectionTracker;
+use super::connection::{ConnectionTracker, EndsWithConnection};
 use crate::ChannelId;
 use crate::reflect::Half;
 
@@ -26,11 +26,11 @@ pub(crate) struct ChannelTracker {
     uses: AtomicU32,
 }
 
-/// Joins the two ends of a pair made by [`channel`](crate::channel): binding one of them to a connection
-/// tells the other which row it counts in.
+/// Joins the two ends of a pair made by [`channel`](crate::channel). Once one of them is bound to a
+/// connection, the other one counts in the same row.
 pub(crate) type ChannelLink = Arc<OnceLock<Arc<ChannelTracker>>>;
 
-/// One end of a channel, in the hands of the program. Dropped, it says which end is gone.
+/// One end of a channel that the program holds. When it is dropped, the row shows that this end is gone.
 pub(crate) struct ChannelEnd {
     half: Half,
     link: Option<ChannelLink>,
@@ -99,8 +99,9 @@ impl ChannelTracker {
             connection: Arc::downgrade(&connection),
             uses: AtomicU32::new(0),
         });
+        let dependent: Weak<Self> = Arc::downgrade(&tracker);
         connection
-            .add_channel(row.serial().0, Arc::downgrade(&tracker))
+            .add_channel(row.serial().0, dependent)
             .then_some(tracker)
     }
 
@@ -152,6 +153,12 @@ impl ChannelTracker {
         if let Some(connection) = self.connection.upgrade() {
             connection.forget_channel(self.row.serial().0);
         }
+    }
+}
+
+impl EndsWithConnection for ChannelTracker {
+    fn connection_closed(&self) {
+        self.close();
     }
 }
 

@@ -7,12 +7,12 @@ use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{Connection, ConnectionOpen, ConnectionState, Outcome, Request};
 use roam_wire::ConnectionId;
 
-use super::{ChannelTracker, Incoming, role_of};
+use super::role_of;
 use crate::Role;
 use crate::diagnostic::DiagnosticState;
 
-/// Owns the row of a connection. Whoever serves the connection and every request that came over it hold
-/// one; the row goes with the last of them.
+/// Owns the row of a connection. Its driver and each of its incoming requests hold one; the row is released
+/// with the last of them.
 pub(crate) struct ConnectionTracker {
     row: Connection,
     /// The link's root, unless this is it. Its row outlives the others'.
@@ -21,6 +21,13 @@ pub(crate) struct ConnectionTracker {
     live: Mutex<Live>,
 }
 
+/// A channel or a request, which ends with its connection.
+pub(super) trait EndsWithConnection: Send + Sync {
+    fn connection_closed(&self);
+}
+
+type Dependent = Weak<dyn EndsWithConnection>;
+
 /// What ends with the connection. Keys are serials of rows.
 struct Live {
     is_open: bool,
@@ -28,10 +35,10 @@ struct Live {
     /// Whether somebody chose the name.
     is_named: bool,
     virtuals: Vec<(ConnectionId, Weak<ConnectionTracker>)>,
-    channels: HashMap<u64, Weak<ChannelTracker>>,
-    incoming: HashMap<u64, Weak<Incoming>>,
-    /// Requests without a handler whose end may never be told.
-    kept: Vec<Request>,
+    channels: HashMap<u64, Dependent>,
+    incoming: HashMap<u64, Dependent>,
+    /// Requests whose handler is gone and whose end nobody may report.
+    unanswered: Vec<Request>,
 }
 
 /// What is known of a connection when it is opened.
@@ -78,7 +85,7 @@ impl ConnectionTracker {
                 virtuals: Vec::new(),
                 channels: HashMap::new(),
                 incoming: HashMap::new(),
-                kept: Vec::new(),
+                unanswered: Vec::new(),
             }),
         });
         if let Some(link) = opening.link {
@@ -94,8 +101,8 @@ impl ConnectionTracker {
         self.row
     }
 
-    /// Reports a message put into the link's queue. Of a driver of another crate nobody knows when it takes
-    /// one out, so what goes in is not counted either.
+    /// Reports a message put into the link's queue. Not counted for drivers of other crates, because they do not
+    /// report when they take one out.
     pub(crate) fn enqueued(&self) {
         if self.served_here {
             self.link.as_deref().unwrap_or(self).row.enqueued();
@@ -130,7 +137,7 @@ impl ConnectionTracker {
 
     /// Closes the connection and its channels. Requests whose handlers run on keep the row.
     pub(crate) fn close(&self) {
-        let (channels, incoming, kept) = {
+        let (channels, incoming, unanswered) = {
             let mut live = self.live();
             if !std::mem::replace(&mut live.is_open, false) {
                 return;
@@ -138,23 +145,21 @@ impl ConnectionTracker {
             (
                 std::mem::take(&mut live.channels),
                 std::mem::take(&mut live.incoming),
-                std::mem::take(&mut live.kept),
+                std::mem::take(&mut live.unanswered),
             )
         };
-        for channel in channels.into_values().filter_map(|gone| gone.upgrade()) {
-            channel.close();
+        let dependents = channels.into_values().chain(incoming.into_values());
+        for dependent in dependents.filter_map(|dependent| dependent.upgrade()) {
+            dependent.connection_closed();
         }
-        for request in incoming.into_values().filter_map(|gone| gone.upgrade()) {
-            request.abandon(Outcome::ConnectionClosed);
-        }
-        for request in kept {
+        for request in unanswered {
             request.end_as_responded(Outcome::NoAnswer);
         }
         self.row.close();
     }
 
     /// `false` where the connection is closed: the channel must not be opened.
-    pub(super) fn add_channel(&self, serial: u64, channel: Weak<ChannelTracker>) -> bool {
+    pub(super) fn add_channel(&self, serial: u64, channel: Dependent) -> bool {
         let mut live = self.live();
         if live.is_open {
             live.channels.insert(serial, channel);
@@ -166,7 +171,7 @@ impl ConnectionTracker {
         self.live().channels.remove(&serial);
     }
 
-    pub(super) fn add_incoming(&self, serial: u64, request: Weak<Incoming>) {
+    pub(super) fn add_incoming(&self, serial: u64, request: Dependent) {
         self.live().incoming.insert(serial, request);
     }
 
@@ -175,16 +180,16 @@ impl ConnectionTracker {
     }
 
     /// Ends the row of a request without a handler when the connection closes, if nobody does before.
-    pub(super) fn keep_request(&self, request: Request) {
+    pub(super) fn add_unanswered(&self, request: Request) {
         let mut live = self.live();
         if !live.is_open {
             request.end_as_responded(Outcome::NoAnswer);
             return;
         }
-        if live.kept.len() == live.kept.capacity() {
-            live.kept.retain(|request| request.is_live());
+        if live.unanswered.len() == live.unanswered.capacity() {
+            live.unanswered.retain(|request| request.is_live());
         }
-        live.kept.push(request);
+        live.unanswered.push(request);
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

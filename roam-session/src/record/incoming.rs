@@ -1,15 +1,14 @@
-//! The row of one request that came in, from the driver through the dispatcher
-//! and the handler to the response.
+//! The row of one incoming request, from the driver through the dispatcher and
+//! the handler to the response.
 //!
 //! The driver makes the row and [offers](Incoming::offer) it while it calls the
 //! dispatcher; the dispatch helpers [adopt](Incoming::adopt) it. On a driver of
 //! another crate nothing is offered: the helpers adopt the row that the
-//! connection's `DiagnosticState` was told in the same poll, or make one.
+//! connection's `DiagnosticState` recorded in the same poll, or make one.
 
 use std::cell::{Cell, RefCell};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::Poll;
 
 use roam_diagnostic::registry::{
@@ -18,38 +17,40 @@ use roam_diagnostic::registry::{
 };
 use roam_wire::ConnectionId;
 
-use super::{ChannelTracker, ConnectionTracker, outcome_of};
+use super::connection::{ConnectionTracker, EndsWithConnection};
+use super::state::{SharedState, State};
+use super::{ChannelTracker, outcome_of};
+use crate::ChannelId;
 use crate::diagnostic::adopt_incoming;
-use crate::{ChannelId, ChannelRegistry, Context};
 
 type BoxFuture = Pin<Box<dyn Future<Output = ()> + Send + 'static>>;
+
+/// Identifies a request among those in flight on its link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RequestKey {
+    pub(crate) conn_id: ConnectionId,
+    pub(crate) request_id: u64,
+}
 
 /// Owns the row of an incoming request. Driver and handler hold one each; the row ends with the last of
 /// them, if nothing ended it before.
 pub(crate) struct Incoming {
     row: Request,
     connection: Option<Arc<ConnectionTracker>>,
-    conn_id: ConnectionId,
-    request_id: u64,
-    ending: Ending,
-    /// Whether one of this crate's dispatch helpers serves it.
-    is_adopted: AtomicBool,
-    is_answered: AtomicBool,
-    /// Whether somebody else ends the row.
-    is_kept: AtomicBool,
-    /// The `Outcome` code where nothing else tells one.
-    otherwise: AtomicU32,
+    key: RequestKey,
+    ended_by: EndedBy,
+    state: SharedState,
 }
 
 /// Who ends the row of a request that was answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ending {
+enum EndedBy {
     /// This crate's driver, after the response was written.
     Driver,
-    /// The handler, once the response is queued: the driver is not ours.
+    /// The handler, once the response is queued: the driver is another crate's.
     Handler,
-    /// The `DiagnosticState` that the driver tells.
-    State,
+    /// The `DiagnosticState` that another crate's driver reports to.
+    DiagnosticState,
 }
 
 thread_local! {
@@ -70,41 +71,28 @@ impl Incoming {
     /// Records a request that this crate's driver took from the transport.
     pub(crate) fn receive(
         connection: &Arc<ConnectionTracker>,
-        conn_id: ConnectionId,
-        request_id: u64,
+        key: RequestKey,
         method_id: u64,
         payload_bytes: usize,
     ) -> Arc<Self> {
-        let row = start(
-            connection.row(),
-            request_id,
-            method_id,
-            payload_bytes as u64,
-        );
-        Self::new(
-            row,
-            Some(connection.clone()),
-            (conn_id, request_id),
-            Ending::Driver,
-        )
+        let row = start(connection.row(), key, method_id, payload_bytes);
+        let connection = Some(Arc::clone(connection));
+        Self::new(row, connection, key, EndedBy::Driver, State::Received)
     }
 
     fn new(
         row: Request,
         connection: Option<Arc<ConnectionTracker>>,
-        (conn_id, request_id): (ConnectionId, u64),
-        ending: Ending,
+        key: RequestKey,
+        ended_by: EndedBy,
+        state: State,
     ) -> Arc<Self> {
         Arc::new(Self {
             row,
             connection,
-            conn_id,
-            request_id,
-            ending,
-            is_adopted: AtomicBool::new(ending != Ending::Driver),
-            is_answered: AtomicBool::new(false),
-            is_kept: AtomicBool::new(false),
-            otherwise: AtomicU32::new(Outcome::Aborted.code()),
+            key,
+            ended_by,
+            state: SharedState::new(state),
         })
     }
 
@@ -126,49 +114,45 @@ impl Incoming {
 
     /// The row of the request that a dispatch helper was called with.
     pub(crate) fn adopt(
-        cx: &Context,
-        registry: &ChannelRegistry,
+        key: RequestKey,
+        method_id: u64,
+        connection: &Weak<ConnectionTracker>,
         payload_bytes: usize,
     ) -> Arc<Self> {
-        let id = (cx.conn_id, cx.request_id.raw());
         let offered = OFFERED.with_borrow(|offered| {
-            offered
-                .as_ref()
-                .filter(|offered| (offered.conn_id, offered.request_id) == id)
-                .cloned()
+            let offered = offered.as_ref().filter(|offered| offered.key == key);
+            offered.cloned()
         });
         if let Some(offered) = offered {
-            offered.is_adopted.store(true, Ordering::Relaxed);
+            offered.state.change(State::adopted);
             return offered;
         }
-        let connection = registry.connection().upgrade();
-        if connection
-            .as_ref()
-            .is_some_and(|connection| connection.is_served_here())
-        {
-            // A dispatcher that changed the context: the driver has the row of what came in.
-            return Self::new(Request::NONE, None, id, Ending::Handler);
-        }
-        let method_id = cx.method_id.raw();
-        let told = adopt_incoming(id.1, method_id);
-        let at = connection
-            .as_ref()
-            .map_or(Connection::NONE, |connection| connection.row());
-        let (row, ending) = match told {
-            Some(row) => {
-                row.set_connection(at);
-                (row, Ending::State)
+        let connection = connection.upgrade();
+        let served_here = |connection: &Arc<ConnectionTracker>| connection.is_served_here();
+        let (row, connection, ended_by) = if connection.as_ref().is_some_and(served_here) {
+            // A dispatcher that changed the context: the driver has the row of the request.
+            (Request::NONE, None, EndedBy::Handler)
+        } else {
+            let at = connection
+                .as_ref()
+                .map_or(Connection::NONE, |connection| connection.row());
+            match adopt_incoming(key.request_id, method_id) {
+                Some(row) => {
+                    row.set_connection(at);
+                    (row, connection, EndedBy::DiagnosticState)
+                }
+                None => {
+                    let row = start(at, key, method_id, payload_bytes);
+                    (row, connection, EndedBy::Handler)
+                }
             }
-            None => (
-                start(at, id.1, method_id, payload_bytes as u64),
-                Ending::Handler,
-            ),
         };
-        let request = Self::new(row, connection, id, ending);
+        let request = Self::new(row, connection, key, ended_by, State::Serving);
         if let Some(connection) = &request.connection
             && row != Request::NONE
         {
-            connection.add_incoming(row.serial().0, Arc::downgrade(&request));
+            let dependent: Weak<Self> = Arc::downgrade(&request);
+            connection.add_incoming(row.serial().0, dependent);
         }
         request
     }
@@ -192,7 +176,7 @@ impl Incoming {
 
     /// The response is about to go into the driver's queue.
     pub(crate) fn respond(&self, payload: &[u8]) {
-        self.is_answered.store(true, Ordering::Relaxed);
+        self.state.change(State::answered);
         let bytes = payload.len() as u64;
         self.row
             .respond(Phase::Responding, outcome_of(payload), bytes);
@@ -205,9 +189,9 @@ impl Incoming {
         }
     }
 
-    /// The driver took the response. Where no dispatch helper made it, nobody has told of it.
+    /// The driver took the response. One that no dispatch helper made is reported only now.
     pub(crate) fn taken(&self, payload: &[u8]) {
-        if !self.is_answered.load(Ordering::Relaxed) {
+        if self.state.get() != State::Answered {
             self.enqueued();
             self.respond(payload);
         }
@@ -218,24 +202,36 @@ impl Incoming {
         self.row.end_as_responded(Outcome::Ok);
     }
 
-    /// The driver gives the request up. Its row stays, marked, until the handler is gone.
-    pub(crate) fn abandon(&self, reason: Outcome) {
-        if !self.is_kept.load(Ordering::Relaxed) {
-            self.otherwise.store(reason.code(), Ordering::Relaxed);
+    /// The peer cancelled the request. The row stays, marked, until the handler is gone.
+    pub(crate) fn cancel(&self) {
+        if self.state.change(State::cancelled) {
             self.row.mark(Mark::Orphaned);
-        } else if reason == Outcome::Cancelled {
-            self.row.end(reason);
+        } else {
+            // The handler is gone already.
+            self.row.end(Outcome::Cancelled);
+        }
+    }
+
+    /// The connection closed. The row stays, marked, until the handler is gone.
+    pub(crate) fn disconnect(&self) {
+        if self.state.change(State::disconnected) {
+            self.row.mark(Mark::Orphaned);
         }
     }
 
     /// The handler is gone and did not answer: the row stays until the connection closes.
-    pub(crate) fn end_without_answer(&self) {
-        self.is_kept.store(true, Ordering::Relaxed);
-        self.row.mark(Mark::EndedWithoutAnswer);
+    fn end_without_answer(&self) {
+        if self.state.change(State::unanswered) {
+            self.row.mark(Mark::EndedWithoutAnswer);
+            self.leave_to_connection();
+        }
+    }
+
+    fn leave_to_connection(&self) {
         match &self.connection {
-            Some(connection) => connection.keep_request(self.row),
+            Some(connection) => connection.add_unanswered(self.row),
             None => {
-                self.row.end(Outcome::NoAnswer);
+                self.row.end_as_responded(Outcome::NoAnswer);
             }
         }
     }
@@ -243,41 +239,46 @@ impl Incoming {
     /// The handler returned. A dispatcher that bypassed the dispatch helpers may have left the answer to
     /// somebody else.
     fn finish(&self) {
-        let is_answered = self.is_answered.load(Ordering::Relaxed);
-        if !is_answered && self.is_adopted.load(Ordering::Relaxed) {
-            self.end_without_answer();
-        } else if self.ending == Ending::Handler {
-            self.row.end_as_responded(Outcome::Aborted);
-        } else if self.ending == Ending::State
-            && let Some(connection) = &self.connection
-        {
-            self.is_kept.store(true, Ordering::Relaxed);
-            connection.keep_request(self.row);
+        match (self.state.get(), self.ended_by) {
+            (State::Serving, _) => self.end_without_answer(),
+            (_, EndedBy::Driver) => {}
+            (State::Answered, EndedBy::DiagnosticState) => {
+                if self.state.change(State::unanswered) {
+                    self.leave_to_connection();
+                }
+            }
+            (state, _) => {
+                if let Some(outcome) = state.outcome() {
+                    self.row.end_as_responded(outcome);
+                }
+            }
         }
     }
 
     fn panic(&self) {
-        if !self.is_answered.load(Ordering::Relaxed) {
+        if matches!(self.state.get(), State::Received | State::Serving) {
             self.end_without_answer();
         }
     }
 
-    /// On a driver of another crate, watches the handler in its place. This crate's driver does so itself.
-    pub(crate) fn watch(self: &Arc<Self>, handler: BoxFuture) -> BoxFuture {
-        match self.ending {
-            Ending::Driver => handler,
-            Ending::Handler | Ending::State => Box::pin(Handler::new(self.clone(), handler)),
-        }
+    /// What watches the handler, if the driver is another crate's. This crate's driver does so itself.
+    pub(crate) fn watcher(self: &Arc<Self>) -> Watcher {
+        Watcher((self.ended_by != EndedBy::Driver).then(|| Arc::clone(self)))
+    }
+}
+
+impl EndsWithConnection for Incoming {
+    fn connection_closed(&self) {
+        self.disconnect();
     }
 }
 
 impl Drop for Incoming {
     fn drop(&mut self) {
-        if !*self.is_kept.get_mut() {
-            let outcome = Outcome::from_code(*self.otherwise.get_mut());
-            self.row.end(outcome.unwrap_or(Outcome::Aborted));
+        if let Some(outcome) = self.state.get().outcome() {
+            self.row.end(outcome);
         }
-        if self.ending != Ending::Driver
+        if self.ended_by != EndedBy::Driver
             && let Some(connection) = &self.connection
         {
             connection.forget_incoming(self.row.serial().0);
@@ -285,18 +286,30 @@ impl Drop for Incoming {
     }
 }
 
-fn start(connection: Connection, request_id: u64, method_id: u64, payload_bytes: u64) -> Request {
+fn start(connection: Connection, key: RequestKey, method_id: u64, payload_bytes: usize) -> Request {
     Request::start(&RequestStart {
         connection,
-        request_id,
+        request_id: key.request_id,
         method_id,
         direction: Direction::Incoming,
         phase: Phase::Received,
         kind: RequestKind::Call,
-        payload_bytes,
+        payload_bytes: payload_bytes as u64,
         arguments: None,
         parent: Request::NONE,
     })
+}
+
+/// Watches a handler if the driver does not.
+pub(crate) struct Watcher(Option<Arc<Incoming>>);
+
+impl Watcher {
+    pub(crate) fn watch(self, handler: BoxFuture) -> BoxFuture {
+        match self.0 {
+            Some(request) => Box::pin(Handler::new(request, handler)),
+            None => handler,
+        }
+    }
 }
 
 /// A handler's future that reports when it first runs and how it ends.

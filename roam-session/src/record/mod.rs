@@ -1,23 +1,24 @@
-//! What the session tells `roam-diagnostic`: one row a connection, request and
-//! channel, from its start to its end on every path.
+//! What the session reports to `roam-diagnostic`: one row for each connection,
+//! request and channel, from its start to its end on every path.
 //!
 //! A tracker owns a row and ends it when it is dropped, so that no way out of a
-//! future or a driver leaves a row behind. Nothing in here decides anything that
-//! a peer could see, and nothing formats what people read.
+//! future or a driver leaves a row behind. Nothing here changes what a peer sees,
+//! and nothing formats what people read.
 
 mod channel;
 mod connection;
-mod foreign;
 mod incoming;
 mod outgoing;
+mod registration;
+mod state;
 
 use roam_diagnostic::registry::{self, Outcome};
 
 pub(crate) use channel::{ChannelEnd, ChannelLink, ChannelTracker};
 pub(crate) use connection::{ConnectAttempt, ConnectionTracker, Opening};
-pub(crate) use foreign::{HandleSeat, OwnedConnection, join_handle, join_registry};
-pub(crate) use incoming::{Handler, Incoming};
-pub(crate) use outgoing::{Announced, Outgoing, RawCall, arguments};
+pub(crate) use incoming::{Handler, Incoming, RequestKey};
+pub(crate) use outgoing::{Announcements, Outgoing, RawCall, arguments};
+pub(crate) use registration::{HandleRegistration, OwnedConnection, Owner};
 
 use crate::Role;
 

@@ -15,12 +15,12 @@ use super::{ConnectionTracker, outcome_of};
 use crate::runtime::{OneshotReceiver, OneshotSender, abandoned, oneshot};
 use crate::{ResponseData, TransportError};
 
-type Response = Result<ResponseData, TransportError>;
+type CallResponse = Result<ResponseData, TransportError>;
 
 /// The rows of calls that were announced to the driver and not taken by it, by request id.
 ///
-/// [`DriverMessage`](crate::DriverMessage) has no place for a row. A call whose caller left after
-/// handing it over stays in here, so that the driver knows it from one that nobody announced.
+/// [`DriverMessage`](crate::DriverMessage) has no field for a row. A call whose caller left after handing it
+/// over stays in here, so that the driver does not take it for one that nobody announced.
 #[derive(Default)]
 pub(crate) struct Announced(Mutex<HashMap<u64, Request>>);
 
@@ -33,6 +33,15 @@ impl Announced {
     fn rows(&self) -> MutexGuard<'_, HashMap<u64, Request>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Where this crate's driver finds the rows of the calls that handles ask it to send.
+#[derive(Clone, Default)]
+pub(crate) struct Announcements {
+    /// Of the connection.
+    pub(crate) calls: Arc<Announced>,
+    /// Of the link: the message does not say which connection's handle asks for another connection.
+    pub(crate) connects: Arc<Announced>,
 }
 
 /// Owns the row of a call for its caller: dropped with the caller's future, it ends the row.
@@ -82,7 +91,7 @@ impl<'a> Outgoing<'a> {
         self.row
     }
 
-    /// The call is in the driver's queue, where it got `at_once` or had to wait for a place.
+    /// The call is in the driver's queue: `at_once`, or after it waited for room.
     pub(crate) fn handed_over(&mut self, at_once: bool) {
         self.announced = None;
         if at_once {
@@ -96,11 +105,11 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The caller has its answer.
-    pub(crate) fn end(self, response: &Response) {
+    pub(crate) fn end(self, response: &CallResponse) {
         match response {
             Ok(response) => {
                 let outcome = outcome_of(&response.payload);
-                if !self.is_told_by_driver() {
+                if !self.is_reported_by_driver() {
                     let bytes = response.payload.len() as u64;
                     self.row.respond(Phase::Responded, outcome, bytes);
                 }
@@ -110,14 +119,14 @@ impl<'a> Outgoing<'a> {
         }
     }
 
-    /// The caller has its answer, of which nobody told how the request ends with it.
+    /// The caller has its answer, and nobody reported an outcome before.
     pub(crate) fn end_with(mut self, otherwise: Outcome) {
         let row = std::mem::replace(&mut self.row, Request::NONE);
         row.end_as_responded(otherwise);
     }
 
     /// Whether the driver reports the response when it comes in.
-    fn is_told_by_driver(&self) -> bool {
+    fn is_reported_by_driver(&self) -> bool {
         let connection = self.connection.as_ref();
         connection.is_some_and(|connection| connection.is_served_here())
     }
@@ -138,8 +147,8 @@ impl Drop for Outgoing<'_> {
 /// waits for it any more.
 pub(crate) struct RawCall {
     row: Request,
-    from_driver: OneshotReceiver<Response>,
-    to_caller: Option<OneshotSender<Response>>,
+    from_driver: OneshotReceiver<CallResponse>,
+    to_caller: Option<OneshotSender<CallResponse>>,
 }
 
 impl RawCall {
@@ -149,8 +158,8 @@ impl RawCall {
         request_id: u64,
         method_id: u64,
         payload_bytes: usize,
-        to_caller: OneshotSender<Response>,
-    ) -> (Self, Request, OneshotSender<Response>) {
+        to_caller: OneshotSender<CallResponse>,
+    ) -> (Self, Request, OneshotSender<CallResponse>) {
         let row = Request::start(&RequestStart {
             connection: connection.row(),
             request_id,

@@ -1,6 +1,11 @@
 //! The native runtime: tokio's own types under the names of this module.
 
+use std::future::pending;
+use std::sync::PoisonError;
 use std::time::Duration;
+use std::{io, sync, thread};
+
+use tokio::runtime::{Builder, Handle};
 
 pub use tokio::sync::Mutex;
 pub use tokio::sync::mpsc::error::SendError;
@@ -11,17 +16,17 @@ pub use tokio::sync::oneshot::{Receiver as OneshotReceiver, Sender as OneshotSen
 
 pub(crate) use tokio::sync::mpsc::error::TrySendError;
 
-/// A queue that holds up to `buffer` values.
+/// Creates a queue that holds up to `buffer` values.
 pub fn bounded<T>(buffer: usize) -> (Sender<T>, Receiver<T>) {
     channel(buffer)
 }
 
-/// A queue without a limit.
+/// Creates a queue without a limit.
 pub fn unbounded<T>() -> (UnboundedSender<T>, UnboundedReceiver<T>) {
     unbounded_channel()
 }
 
-/// A queue for a single value.
+/// Creates a queue for a single value.
 pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     tokio::sync::oneshot::channel()
 }
@@ -31,24 +36,28 @@ pub(crate) async fn abandoned<T>(sender: &mut OneshotSender<T>) {
     sender.closed().await;
 }
 
-/// Aborts the task it was made for.
+/// Whether nobody waits for the value any more.
+pub(crate) fn is_abandoned<T>(sender: &OneshotSender<T>) -> bool {
+    sender.is_closed()
+}
+
+/// Aborts the task that it was created for.
 #[derive(Debug)]
 pub struct AbortHandle(tokio::task::AbortHandle);
 
 impl AbortHandle {
-    /// Asks the task to stop at its next await. Always `true`: the request was made, whether or not the
-    /// task had ended before.
+    /// Asks the task to stop at its next await. Always returns `true`, also if the task had ended before.
     pub fn abort(&self) -> bool {
         self.0.abort();
         true
     }
 }
 
-/// Runs a future on its own.
+/// Spawns a task that runs `future`.
 ///
 /// # Panics
 ///
-/// Outside a tokio runtime.
+/// Panics outside a tokio runtime.
 pub fn spawn<F>(future: F) -> tokio::task::JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -57,11 +66,41 @@ where
     tokio::spawn(future)
 }
 
-/// Runs a future on its own and returns what aborts it.
+/// Spawns a task that runs `future`. Outside a runtime, the task runs on a thread that all such tasks share.
+pub(crate) fn spawn_anywhere<F>(future: F)
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if let Ok(runtime) = Handle::try_current().or_else(|_| shared_runtime()) {
+        runtime.spawn(future);
+    }
+}
+
+/// The runtime of a thread that starts when it is first needed, and runs until the process ends.
+///
+/// # Errors
+///
+/// Fails if the process cannot start a thread.
+fn shared_runtime() -> io::Result<Handle> {
+    static RUNTIME: sync::Mutex<Option<Handle>> = sync::Mutex::new(None);
+
+    let mut shared = RUNTIME.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(runtime) = &*shared {
+        return Ok(runtime.clone());
+    }
+    let runtime = Builder::new_current_thread().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("roam-session".into())
+        .spawn(move || runtime.block_on(pending::<()>()))?;
+    Ok(shared.insert(handle).clone())
+}
+
+/// Spawns a task that runs `future`, and returns a handle that aborts it.
 ///
 /// # Panics
 ///
-/// Outside a tokio runtime.
+/// Panics outside a tokio runtime.
 pub fn spawn_with_abort<F>(future: F) -> AbortHandle
 where
     F: Future<Output = ()> + Send + 'static,
@@ -74,7 +113,7 @@ pub async fn sleep(duration: Duration) {
     tokio::time::sleep(duration).await;
 }
 
-/// What `future` returns, or `None` when `duration` is over first.
+/// Returns the output of `future`, or `None` if it takes longer than `duration`.
 pub async fn timeout<F, T>(duration: Duration, future: F) -> Option<T>
 where
     F: Future<Output = T>,

@@ -1,5 +1,5 @@
 //! The runtime of a browser: one thread, tasks that cannot be aborted, and
-//! queues that look like tokio's.
+//! queues with the interface of tokio's.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use futures_util::future::{Either, select};
 pub use futures_channel::oneshot::{Receiver as OneshotReceiver, Sender as OneshotSender};
 pub use futures_util::lock::Mutex;
 
-/// The sending end of a queue.
+/// Sends into a queue.
 pub struct Sender<T>(async_channel::Sender<T>);
 
 impl<T> Clone for Sender<T> {
@@ -19,11 +19,11 @@ impl<T> Clone for Sender<T> {
 }
 
 impl<T> Sender<T> {
-    /// Queues a value, waiting for a place if need be.
+    /// Queues a value, and waits while the queue is full.
     ///
     /// # Errors
     ///
-    /// With the value, when the receiving end is gone.
+    /// Returns the value if the receiving end is gone.
     pub async fn send(&self, value: T) -> Result<(), SendError<T>> {
         self.0
             .send(value)
@@ -31,11 +31,11 @@ impl<T> Sender<T> {
             .map_err(|async_channel::SendError(value)| SendError(value))
     }
 
-    /// Queues a value if there is a place for it now.
+    /// Queues a value if there is room for it now.
     ///
     /// # Errors
     ///
-    /// With the value, when the queue is full or the receiving end is gone.
+    /// Returns the value if the queue is full or the receiving end is gone.
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         self.0.try_send(value).map_err(|error| match error {
             async_channel::TrySendError::Full(value) => TrySendError::Full(value),
@@ -43,13 +43,13 @@ impl<T> Sender<T> {
         })
     }
 
-    /// Whether the receiving end is gone.
+    /// Returns whether the receiving end is gone.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
     }
 }
 
-/// The receiving end of a queue is gone; the value comes back.
+/// Returns a value that was not queued, because the receiving end is gone.
 pub struct SendError<T>(pub T);
 
 impl<T> fmt::Debug for SendError<T> {
@@ -66,9 +66,9 @@ impl<T> fmt::Display for SendError<T> {
 
 impl<T> std::error::Error for SendError<T> {}
 
-/// Why a value was not queued; it comes back.
+/// Returns a value that was not queued, and says why.
 pub enum TrySendError<T> {
-    /// There is no place now.
+    /// The queue is full.
     Full(T),
     /// The receiving end is gone.
     Closed(T),
@@ -83,34 +83,34 @@ impl<T> fmt::Debug for TrySendError<T> {
     }
 }
 
-/// The receiving end of a queue.
+/// Receives from a queue.
 pub struct Receiver<T>(async_channel::Receiver<T>);
 
 impl<T> Receiver<T> {
-    /// The next value, or `None` once the queue is empty and every sender is gone.
+    /// Returns the next value, or `None` once the queue is empty and every sender is gone.
     pub async fn recv(&mut self) -> Option<T> {
         self.0.recv().await.ok()
     }
 }
 
-/// The sending end of a queue without a limit.
+/// Sends into a queue without a limit.
 pub type UnboundedSender<T> = Sender<T>;
-/// The receiving end of a queue without a limit.
+/// Receives from a queue without a limit.
 pub type UnboundedReceiver<T> = Receiver<T>;
 
-/// A queue that holds up to `buffer` values.
+/// Creates a queue that holds up to `buffer` values.
 pub fn channel<T>(buffer: usize) -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = async_channel::bounded(buffer);
     (Sender(sender), Receiver(receiver))
 }
 
-/// A queue without a limit.
+/// Creates a queue without a limit.
 pub fn unbounded_channel<T>() -> (Sender<T>, Receiver<T>) {
     let (sender, receiver) = async_channel::unbounded();
     (Sender(sender), Receiver(receiver))
 }
 
-/// A queue for a single value.
+/// Creates a queue for a single value.
 pub fn oneshot<T>() -> (OneshotSender<T>, OneshotReceiver<T>) {
     futures_channel::oneshot::channel()
 }
@@ -120,18 +120,23 @@ pub(crate) async fn abandoned<T>(sender: &mut OneshotSender<T>) {
     sender.cancellation().await;
 }
 
-/// Stands where the native runtime can abort a task. Here it cannot.
+/// Whether nobody waits for the value any more.
+pub(crate) fn is_abandoned<T>(sender: &OneshotSender<T>) -> bool {
+    sender.is_canceled()
+}
+
+/// Stands for a task that cannot be aborted in a browser.
 #[derive(Debug)]
 pub struct AbortHandle;
 
 impl AbortHandle {
-    /// Does nothing. Always `false`: the task runs on.
+    /// Does nothing and returns `false`: the task runs on.
     pub fn abort(&self) -> bool {
         false
     }
 }
 
-/// Runs a future on its own.
+/// Spawns a task that runs `future`.
 pub fn spawn<F>(future: F)
 where
     F: Future<Output = ()> + 'static,
@@ -139,7 +144,15 @@ where
     wasm_bindgen_futures::spawn_local(future);
 }
 
-/// Runs a future on its own. What it returns does not abort it.
+/// Spawns a task that runs `future`.
+pub(crate) fn spawn_anywhere<F>(future: F)
+where
+    F: Future<Output = ()> + 'static,
+{
+    spawn(future);
+}
+
+/// Spawns a task that runs `future`. The handle does not abort it.
 pub fn spawn_with_abort<F>(future: F) -> AbortHandle
 where
     F: Future<Output = ()> + 'static,
@@ -153,7 +166,7 @@ pub async fn sleep(duration: Duration) {
     gloo_timers::future::sleep(duration).await;
 }
 
-/// What `future` returns, or `None` when `duration` is over first.
+/// Returns the output of `future`, or `None` if it takes longer than `duration`.
 pub async fn timeout<F, T>(duration: Duration, future: F) -> Option<T>
 where
     F: Future<Output = T>,

@@ -1,6 +1,8 @@
 //! Two busy ends of a transport that does not hold much: neither may wait for the
 //! other for ever.
 
+mod reconnect;
+
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;

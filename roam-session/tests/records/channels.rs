@@ -109,7 +109,7 @@ async fn items_for_the_caller_are_counted() {
 }
 
 #[tokio::test]
-async fn a_sender_that_left_items_behind_is_told() {
+async fn a_sender_that_left_items_behind_is_shown() {
     let link = TestLink::new("writer gone", Service::default()).await;
     link.caller_gate.close();
     let (tx, rx) = new_channel::<Vec<u8>>();

@@ -167,7 +167,7 @@ async fn what_one_end_sent_the_other_received() {
 }
 
 #[tokio::test]
-async fn a_driver_that_waits_for_a_reader_says_so() {
+async fn a_driver_that_waits_for_a_reader_shows_it() {
     let service = Service::default();
     let config = HandshakeConfig {
         initial_channel_credit: u32::MAX,

@@ -1,5 +1,5 @@
-//! Connections whose driver is another crate's: all the session sees of it is its
-//! queue, its registries, and what it asks dispatchers for.
+//! Connections whose driver is another crate's: the session sees its queue, its
+//! registries, and its calls of dispatchers, and nothing else.
 
 use std::sync::Arc;
 
@@ -17,8 +17,8 @@ use crate::rows::{
     channel as channel_row, channels, connection, connections, request, requests, wait_until,
 };
 
-/// What such a driver keeps of one connection.
-struct Foreign {
+/// The state that such a driver has of one connection.
+struct ForeignDriver {
     handle: ConnectionHandle,
     registry: ChannelRegistry,
     queue: mpsc::Receiver<DriverMessage>,
@@ -27,7 +27,7 @@ struct Foreign {
     service: Service,
 }
 
-impl Foreign {
+impl ForeignDriver {
     fn new(name: &str, state: Option<Arc<DiagnosticState>>) -> Self {
         let (driver_tx, queue) = mpsc::channel(16);
         let handle = ConnectionHandle::new_with_diagnostics(
@@ -96,13 +96,13 @@ impl Foreign {
 
 #[tokio::test]
 async fn a_handle_and_a_registry_are_one_connection() {
-    let Foreign {
+    let ForeignDriver {
         handle,
         registry,
         queue: _queue,
         driver_tx,
         ..
-    } = Foreign::new("joined", None);
+    } = ForeignDriver::new("joined", None);
     let row = connection("joined");
     assert_eq!(row.state, ConnectionState::Open);
     assert_eq!(row.driver, None);
@@ -120,7 +120,7 @@ async fn a_handle_and_a_registry_are_one_connection() {
     assert_eq!(connections("joined conn 3"), []);
     drop(virtual_handle);
 
-    // The registry goes when the driver closes the connection; a handle may be kept.
+    // The registry goes when the driver closes the connection; a handle may stay.
     drop(registry);
     assert_eq!(connections("joined"), []);
     drop(handle);
@@ -148,7 +148,7 @@ async fn a_lone_handle_and_a_lone_registry_have_rows() {
 
 #[tokio::test]
 async fn a_write_is_not_observable() {
-    let mut foreign = Foreign::new("unobservable", None);
+    let mut foreign = ForeignDriver::new("unobservable", None);
     let handle = foreign.handle.clone();
     let call = tokio::spawn(async move { handle.call_raw(ECHO, vec![1, 2, 3]).await });
     let Some(DriverMessage::Call { response_tx, .. }) = foreign.queue.recv().await else {
@@ -169,7 +169,7 @@ async fn a_write_is_not_observable() {
 
 #[tokio::test]
 async fn a_request_without_a_state_ends_once_its_response_is_queued() {
-    let mut foreign = Foreign::new("stateless", None);
+    let mut foreign = ForeignDriver::new("stateless", None);
     let handler = foreign.receive(5, WAIT, Vec::new(), Vec::new());
     wait_until("the handler runs", || {
         request("stateless").phase == Phase::Running
@@ -184,9 +184,9 @@ async fn a_request_without_a_state_ends_once_its_response_is_queued() {
 }
 
 #[tokio::test]
-async fn a_request_that_a_state_was_told_of_is_one_row() {
+async fn a_request_that_a_state_recorded_is_one_row() {
     let state = Arc::new(DiagnosticState::new("stateful"));
-    let mut foreign = Foreign::new("stateful", Some(state));
+    let mut foreign = ForeignDriver::new("stateful", Some(state));
     let handler = foreign.receive(5, WAIT, Vec::new(), Vec::new());
     wait_until(
         "the handler runs",
@@ -207,7 +207,7 @@ async fn a_request_that_a_state_was_told_of_is_one_row() {
 #[tokio::test]
 async fn a_response_that_the_driver_never_takes_ends_with_the_connection() {
     let state = Arc::new(DiagnosticState::new("never taken"));
-    let mut foreign = Foreign::new("never taken", Some(state));
+    let mut foreign = ForeignDriver::new("never taken", Some(state));
     foreign.receive(5, ECHO, vec![0], Vec::new()).await.unwrap();
     assert_eq!(request("never taken").phase, Phase::Responding);
     drop(foreign);
@@ -219,7 +219,7 @@ async fn an_aborted_request_ends_and_a_panic_leaves_a_mark() {
     for with_state in [false, true] {
         let name = if with_state { "abort state" } else { "abort" };
         let state = with_state.then(|| Arc::new(DiagnosticState::new(name)));
-        let mut foreign = Foreign::new(name, state);
+        let mut foreign = ForeignDriver::new(name, state);
         let handler = foreign.receive(1, WAIT, Vec::new(), Vec::new());
         wait_until("the handler runs", || request(name).phase == Phase::Running).await;
         handler.abort();
@@ -235,7 +235,7 @@ async fn an_aborted_request_ends_and_a_panic_leaves_a_mark() {
 
 #[tokio::test]
 async fn a_handler_that_outlives_the_driver_is_orphaned() {
-    let mut foreign = Foreign::new("foreign orphan", None);
+    let mut foreign = ForeignDriver::new("foreign orphan", None);
     let finish = foreign.service.finish.clone();
     let handler = foreign.receive(1, WAIT, Vec::new(), Vec::new());
     wait_until("the handler runs", || {
@@ -252,7 +252,7 @@ async fn a_handler_that_outlives_the_driver_is_orphaned() {
 
 #[tokio::test]
 async fn channels_are_recorded_on_both_sides() {
-    let mut foreign = Foreign::new("foreign channels", None);
+    let mut foreign = ForeignDriver::new("foreign channels", None);
     let _handler = foreign.receive(5, CONSUME, vec![9], vec![9]);
     foreign.registry.route_data(9, vec![1]).await.unwrap();
     let row = channel_row("foreign channels");

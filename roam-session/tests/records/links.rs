@@ -1,4 +1,4 @@
-//! Links between a caller and a service that does what a test tells it.
+//! Links between a caller and a service that a test controls.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(crate) const PRODUCE: u64 = 0xc1;
 /// Calls [`WAIT`] upstream.
 pub(crate) const RELAY: u64 = 0x1e1a;
 
-/// What tests can be told and tell.
+/// Serves what the tests call, under their control.
 #[derive(Clone, Default)]
 pub(crate) struct Service {
     /// Lets handlers answer.

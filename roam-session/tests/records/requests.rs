@@ -75,7 +75,7 @@ async fn payload_bytes_are_counted() {
 
 /// Holds the first call in `phase`; a dropped future ends the row whatever it waits for.
 #[tokio::test]
-async fn an_outgoing_row_tells_how_far_it_got_and_ends_with_its_future() {
+async fn an_outgoing_row_shows_how_far_it_got_and_ends_with_its_future() {
     // Nothing drives the link: its queue fills up.
     let (left, right) = wire::pair();
     let config = HandshakeConfig::default();
@@ -144,7 +144,7 @@ async fn a_call_stays_handed_over_while_its_write_waits() {
 }
 
 #[tokio::test]
-async fn a_response_that_nobody_read_yet_is_told() {
+async fn a_response_that_nobody_read_yet_is_shown() {
     let link = TestLink::new("unread response", Service::default()).await;
     let mut args = "x".to_owned();
     let mut call = Box::pin(link.caller.call(ECHO, &mut args));
@@ -176,7 +176,7 @@ async fn a_dropped_call_ends_here_and_runs_on_there() {
     assert_eq!(requests(&link.caller_name), []);
 }
 
-/// A dispatcher that looks at its own row before it returns.
+/// A dispatcher that reads its own row before it returns.
 struct Witness(Arc<AtomicBool>);
 
 impl ServiceDispatcher for Witness {
@@ -312,8 +312,8 @@ async fn a_handler_that_outlives_its_connection_is_orphaned() {
 }
 
 #[tokio::test]
-async fn a_wish_for_a_connection_is_a_row() {
-    let mut link = TestLink::new("wish", Service::default()).await;
+async fn a_request_for_a_connection_is_a_row() {
+    let mut link = TestLink::new("connecting", Service::default()).await;
     let caller = link.caller.clone();
     let connect = tokio::spawn(async move { caller.connect(Vec::new(), None).await.is_ok() });
     let offer = link.service_incoming.recv().await.unwrap();

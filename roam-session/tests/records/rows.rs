@@ -1,4 +1,4 @@
-//! Looks at the registry.
+//! Reads the registry.
 
 use roam_dump::decode::from_registry;
 use std::time::{Duration, Instant};

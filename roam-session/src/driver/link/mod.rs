@@ -1,9 +1,9 @@
 //! The protocol of one link, without a runtime and without a transport.
 //!
-//! What happens is told to a [`Link`] by its `handle_*` methods: a message came
-//! in, something was queued to be sent, a message was written. What they return is
-//! to be done by whoever drives the link, one [`Action`] at a time and in order.
-//! All rules are here, and so are the ids of virtual connections.
+//! The driver reports each event to a [`Link`] through its `handle_*` methods: a
+//! message was received, queued, or written. Each returns the [`Action`] that the
+//! driver takes next. The rules of the protocol are all here, and so are the ids
+//! of virtual connections.
 
 mod queued;
 mod received;
@@ -16,14 +16,15 @@ use foldhash::{HashMap, HashMapExt};
 use roam_diagnostic::registry::{ConnectionState, Phase, Request};
 use roam_wire::{ConnectionId, Message};
 
+use super::Negotiated;
 use super::connection::LinkConnection;
 use super::virtual_connection::{Answer, IncomingConnection};
-use super::{ConnectError, Negotiated};
-use crate::handle::Announcements;
-use crate::record::{ConnectionTracker, Handler, Incoming, Opening, RawCall};
+use crate::record::{Announcements, ConnectionTracker, Handler, Incoming, Opening, RawCall};
 use crate::registry::Delivery;
 use crate::runtime::{AbortHandle, OneshotSender, Sender};
-use crate::{ConnectionHandle, DriverMessage, Role, ServiceDispatcher, TransportError};
+use crate::{
+    ConnectError, ConnectionHandle, DriverMessage, Role, ServiceDispatcher, TransportError,
+};
 
 pub(super) use received::check_unreadable;
 
@@ -39,11 +40,11 @@ pub(super) struct Link<D> {
     /// The id of the next virtual connection that we accept.
     next_conn_id: u64,
     connects: HashMap<u64, PendingConnect>,
-    /// What the peer wants to open goes here.
+    /// Takes the virtual connections that the peer wants to open.
     offers: Sender<IncomingConnection>,
-    /// For what goes there to be answered.
+    /// Part of each offer, for its answer.
     answers: Sender<Answer>,
-    /// Whether anything ever went there.
+    /// Whether there was ever an offer.
     awaits_answers: bool,
 }
 
@@ -70,11 +71,11 @@ pub(super) struct LinkParts<D> {
 pub(super) enum Action {
     /// Nothing.
     Wait,
-    /// Write a message, and then tell [`Link::handle_sent`].
+    /// Write a message, and then call [`Link::handle_sent`].
     Send(Outbound),
-    /// The same, and look after its caller.
+    /// The same, and run the [`RawCall`].
     SendWatched(Outbound, RawCall),
-    /// Run a handler, and then tell [`Link::handle_started`].
+    /// Run a handler, and then call [`Link::handle_started`].
     Run(Handler, Started),
     /// Read nothing more until the item is delivered.
     Deliver(Delivery),
@@ -88,7 +89,7 @@ pub(super) struct Outbound {
     receipt: Receipt,
 }
 
-/// Who wants to know that a message was written.
+/// What to inform when a message was written.
 enum Receipt {
     Nobody,
     Caller(Request),
@@ -139,7 +140,7 @@ impl<D: ServiceDispatcher> Link<D> {
         &self.root.handle
     }
 
-    /// Whether the program may answer to anything.
+    /// Whether the program may answer an offer.
     pub(super) fn awaits_answers(&self) -> bool {
         self.awaits_answers
     }
@@ -233,7 +234,7 @@ impl<D: ServiceDispatcher> Link<D> {
     }
 }
 
-/// The message that tells a peer which rule it broke.
+/// The message that names the rule that the peer broke.
 pub(super) fn goodbye(rule: Violation) -> Message {
     Message::Goodbye {
         conn_id: ConnectionId::ROOT,

@@ -1,4 +1,4 @@
-//! What the program wants sent: the queue's messages, and its answers to a peer
+//! What the program sends: the messages in the queue, and its answers to a peer
 //! that wants to open connections.
 
 use roam_diagnostic::registry::Request;
@@ -10,7 +10,7 @@ use crate::record::RawCall;
 use crate::{DriverMessage, ServiceDispatcher, TransportError};
 
 impl<D: ServiceDispatcher> Link<D> {
-    /// Somebody queued something to be sent.
+    /// The driver took a message out of the queue.
     pub(in crate::driver) fn handle_queued(&mut self, message: DriverMessage) -> Action {
         self.root.tracker.row().dequeued();
         match message {
@@ -129,7 +129,7 @@ impl<D: ServiceDispatcher> Link<D> {
         }
     }
 
-    /// The program answered to what the peer wanted to open.
+    /// The program answered an offer of a virtual connection.
     pub(in crate::driver) fn handle_answer(&mut self, answer: Answer) -> Action {
         match answer {
             Answer::Accept {

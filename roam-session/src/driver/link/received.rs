@@ -6,22 +6,23 @@ use roam_diagnostic::registry::{Outcome, Phase};
 use roam_wire::{ConnectionId, Message, Metadata, MethodId, RequestId, validate_metadata};
 
 use super::{Action, Link, Started, Violation, conn_id_of, payload_bytes_of, send};
-use crate::dispatch::refusal;
-use crate::driver::ConnectError;
 use crate::driver::virtual_connection::IncomingConnection;
-use crate::record::{Handler, Incoming};
+use crate::payload::refusal;
+use crate::record::{Handler, Incoming, RequestKey};
 use crate::registry::Routed;
-use crate::{ChannelError, ChannelId, Context, ResponseData, RoamError, ServiceDispatcher};
+use crate::{
+    ChannelError, ChannelId, ConnectError, Context, ResponseData, RoamError, ServiceDispatcher,
+};
 
 /// Variants of [`Message`]: the first byte of any other message is not less.
 const MESSAGE_VARIANTS: u8 = 12;
 
 impl<D: ServiceDispatcher> Link<D> {
-    /// A message came in.
+    /// A message was received.
     ///
     /// # Errors
     ///
-    /// The rule that it breaks: [`Self::handle_violation`] is next.
+    /// Returns the rule that the message breaks. Call [`Self::handle_violation`] next.
     pub(in crate::driver) fn handle_message(
         &mut self,
         message: Message,
@@ -180,8 +181,10 @@ impl<D: ServiceDispatcher> Link<D> {
         check_payload(&payload, limit)?;
         let request = Incoming::receive(
             &connection.tracker,
-            conn_id,
-            request_id,
+            RequestKey {
+                conn_id,
+                request_id,
+            },
             cx.method_id.raw(),
             payload.len(),
         );
@@ -238,11 +241,11 @@ impl<D: ServiceDispatcher> Link<D> {
     }
 }
 
-/// What came in is no message, or the transport failed.
+/// What was received is not a message, or the transport failed.
 ///
 /// # Errors
 ///
-/// The rule that `frame`, the bytes of the last frame, breaks. `Ok` where the transport failed by itself.
+/// Returns the rule that `frame`, the bytes of the last frame, breaks. `Ok` if the transport failed by itself.
 pub(in crate::driver) fn check_unreadable(
     frame: &[u8],
     error: &io::Error,

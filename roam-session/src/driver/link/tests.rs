@@ -1,5 +1,5 @@
-//! Both ends of a link in one thread, without a runtime: what one returns to be
-//! sent is what the other one is told.
+//! Both ends of a link in one thread, without a runtime: what one end sends, the
+//! other one handles.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -210,13 +210,13 @@ impl Pair {
 
     fn connect(&mut self) -> (ConnectionHandle, ConnectionHandle) {
         let handle = self.initiator.handle();
-        let mut wish = Box::pin(async move { handle.connect(Vec::new(), None).await });
-        assert!((&mut wish).now_or_never().is_none());
+        let mut connecting = Box::pin(async move { handle.connect(Vec::new(), None).await });
+        assert!((&mut connecting).now_or_never().is_none());
         self.settle();
         let incoming = self.acceptor.incoming.as_mut().unwrap();
         let offer = incoming.recv().now_or_never().unwrap().unwrap();
         let theirs = self.complete(offer.accept(Vec::new(), None)).unwrap();
-        (self.complete(wish).unwrap(), theirs)
+        (self.complete(connecting).unwrap(), theirs)
     }
 }
 
@@ -482,7 +482,7 @@ fn a_goodbye_fails_what_waits() {
 }
 
 #[test]
-fn whoever_breaks_a_rule_keeps_none_of_our_calls_waiting() {
+fn a_broken_rule_leaves_no_call_waiting() {
     let mut end = End::new(Role::Initiator);
     let handle = end.handle();
     let mut call = Box::pin(handle.call_raw(HANG, Vec::new()));
@@ -510,6 +510,41 @@ fn a_dropped_link_leaves_no_call_waiting() {
 }
 
 #[test]
+fn calls_whose_callers_left_do_not_pile_up() {
+    let mut end = End::new(Role::Initiator);
+    let handle = end.handle();
+    let call = || Box::pin(handle.call_raw(HANG, Vec::new()));
+    let mut waiting: Vec<_> = (0..20).map(|_| call()).collect();
+    for call in &mut waiting {
+        assert!(call.now_or_never().is_none());
+    }
+    for _ in 0..1_000 {
+        assert!(call().now_or_never().is_none());
+        end.work();
+    }
+    let calls = end.link.root.calls_in_flight();
+    assert!((20..=128).contains(&calls), "{calls}");
+
+    // The first one and the last one: a late response to the latter is ignored.
+    for request_id in [1, 1_020] {
+        end.receive(Message::Response {
+            conn_id: ConnectionId::ROOT,
+            request_id,
+            metadata: Vec::new(),
+            channels: Vec::new(),
+            payload: vec![0],
+        });
+    }
+    assert!(
+        waiting
+            .remove(0)
+            .now_or_never()
+            .is_some_and(|it| it.is_ok())
+    );
+    assert!(!end.is_closed);
+}
+
+#[test]
 fn virtual_connections_have_ids_of_the_acceptors() {
     let mut pair = Pair::new();
     for expected in [1, 2] {
@@ -533,13 +568,13 @@ fn a_virtual_connection_is_served_by_its_own_dispatcher() {
         requests: requests.clone(),
     });
     let handle = pair.initiator.handle();
-    let mut wish = Box::pin(async move { handle.connect(Vec::new(), Some(own)).await });
-    assert!((&mut wish).now_or_never().is_none());
+    let mut connecting = Box::pin(async move { handle.connect(Vec::new(), Some(own)).await });
+    assert!((&mut connecting).now_or_never().is_none());
     pair.settle();
     let incoming = pair.acceptor.incoming.as_mut().unwrap();
     let offer = incoming.recv().now_or_never().unwrap().unwrap();
     let theirs = pair.complete(offer.accept(Vec::new(), None)).unwrap();
-    pair.complete(wish).unwrap();
+    pair.complete(connecting).unwrap();
     pair.complete(theirs.call_raw(DOUBLE, vec![1])).unwrap();
     assert_eq!(requests.load(Ordering::Relaxed), 1);
 }
@@ -570,15 +605,15 @@ fn a_goodbye_of_a_virtual_connection_ends_that_one() {
 }
 
 #[test]
-fn a_wish_for_a_connection_is_rejected_with_the_reason() {
+fn a_request_for_a_connection_is_rejected_with_the_reason() {
     #[track_caller]
     fn check(pair: &mut Pair, answer: impl FnOnce(&mut End), reason: &str) {
         let handle = pair.initiator.handle();
-        let mut wish = Box::pin(async move { handle.connect(Vec::new(), None).await });
-        assert!((&mut wish).now_or_never().is_none());
+        let mut connecting = Box::pin(async move { handle.connect(Vec::new(), None).await });
+        assert!((&mut connecting).now_or_never().is_none());
         pair.settle();
         answer(&mut pair.acceptor);
-        match pair.complete(wish) {
+        match pair.complete(connecting) {
             Err(ConnectError::Rejected(given)) => assert_eq!(given, reason),
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("accepted"),

@@ -20,7 +20,7 @@ async fn a_connection_has_a_row_on_either_side_until_its_driver_is_gone() {
         assert_eq!((row.role, row.conn_id), (role, 0));
         assert_eq!(row.link, row.serial);
         assert_eq!(row.state, ConnectionState::Open);
-        // A driver that tells nothing of itself.
+        // A driver that reports nothing of itself.
         assert_eq!(row.driver, None);
     }
     drop(guest_driver);
@@ -99,8 +99,8 @@ async fn a_virtual_connection_has_rows_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_wish_for_a_connection_ends_with_a_refusal_and_with_its_future() {
-    let mut hub = Hub::new("shm wish", &Service::default());
+async fn a_request_for_a_connection_ends_with_a_refusal_and_with_its_future() {
+    let mut hub = Hub::new("shm connecting", &Service::default());
     let connect = |hub: &Hub| {
         let guest = hub.guest.clone();
         tokio::spawn(async move { guest.connect(Vec::new(), None).await })

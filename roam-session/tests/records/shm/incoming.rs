@@ -21,12 +21,12 @@ fn rows_of(request_id: u64) -> Vec<Request> {
 }
 
 /// Serves, and notes the rows of each request between its arrival and its handler's first step.
-struct Witness {
+struct PhaseWitness {
     service: Service,
     seen: Arc<Mutex<Vec<(u64, Phase)>>>,
 }
 
-impl ServiceDispatcher for Witness {
+impl ServiceDispatcher for PhaseWitness {
     fn method_ids(&self) -> Vec<u64> {
         self.service.method_ids()
     }
@@ -51,7 +51,7 @@ async fn an_incoming_request_is_one_row_with_and_without_a_state() {
         let name = format!("shm incoming, {with_state}");
         let service = Service::default();
         let seen = Arc::default();
-        let witness = Witness {
+        let witness = PhaseWitness {
             service: service.clone(),
             seen: Arc::clone(&seen),
         };
@@ -78,7 +78,7 @@ async fn a_refused_request_is_one_row() {
     for with_state in [false, true] {
         let name = format!("shm refused, {with_state}");
         let seen = Arc::default();
-        let witness = Witness {
+        let witness = PhaseWitness {
             service: Service::default(),
             seen: Arc::clone(&seen),
         };
@@ -144,7 +144,7 @@ async fn a_goodbye_and_a_cancel_end_incoming_requests() {
     }
 }
 
-/// Serves every request with a handler that blocks its thread until it is told to go on.
+/// Serves every request with a handler that blocks its thread until the test lets it go on.
 struct Blocking(Arc<Mutex<mpsc::Receiver<()>>>);
 
 impl ServiceDispatcher for Blocking {

@@ -27,7 +27,7 @@ async fn a_call_is_one_row_on_either_side() {
             assert_eq!(row.kind, RequestKind::Call);
             assert_eq!((row.request_id, row.method_id), (1, WAIT));
             assert_eq!((row.mark, row.parent), (None, None));
-            // The handler runs, so it was written; nobody told us.
+            // The handler runs, so it was written; nobody reports that.
             assert!(!row.writes_observable);
         }
         assert_eq!(outgoing.phase, Phase::HandedOver);

@@ -1,9 +1,9 @@
 //! Connections that a driver of another crate serves.
 //!
-//! All such a driver tells of a connection is that it makes a handle and a
-//! channel registry for it. Two of these belong together when they have the same
-//! driver queue and the same id; either may be alone. The registry is dropped
-//! when the connection closes, the handle when the last user is done with it, so
+//! Such a driver creates a handle and a channel registry for a connection, and
+//! reports nothing else. A handle and a registry with the same driver queue and
+//! the same id belong to one connection; either may be alone. The registry is
+//! dropped when the connection closes, the handle when its last user drops it, so
 //! the registry owns the tracker as soon as there is one.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,60 +11,22 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use roam_diagnostic::registry::ConnectionState;
 use roam_wire::ConnectionId;
 
-use super::{ConnectionTracker, Opening};
 use crate::diagnostic::DiagnosticState;
+use crate::record::{ConnectionTracker, HandleRegistration, Opening, OwnedConnection, Owner};
 use crate::runtime::Sender;
 use crate::{DriverMessage, Role};
 
-/// What a handle has of its connection's tracker.
-pub(crate) struct HandleSeat {
-    connection: Weak<ConnectionTracker>,
-    /// The tracker itself, while there is no registry to own it.
-    _owned: Option<Owned>,
-}
-
-type Owned = Arc<Mutex<Option<Arc<ConnectionTracker>>>>;
-
-impl HandleSeat {
-    /// Of a connection that somebody else owns.
-    pub(crate) fn borrowed(connection: &Arc<ConnectionTracker>) -> Self {
-        Self {
-            connection: Arc::downgrade(connection),
-            _owned: None,
-        }
-    }
-
-    pub(crate) fn connection(&self) -> &Weak<ConnectionTracker> {
-        &self.connection
-    }
-}
-
-/// A connection that is open for as long as this is there.
-pub(crate) struct OwnedConnection(Arc<ConnectionTracker>);
-
-impl OwnedConnection {
-    pub(crate) fn tracker(&self) -> Weak<ConnectionTracker> {
-        Arc::downgrade(&self.0)
-    }
-}
-
-impl Drop for OwnedConnection {
-    fn drop(&mut self) {
-        self.0.close();
-    }
-}
-
 /// One connection of a foreign driver.
-struct Foreign {
+struct ForeignConnection {
     driver: queue::Identity,
     conn_id: ConnectionId,
     connection: Weak<ConnectionTracker>,
-    /// Where the handle's tracker is taken from once there is a registry; `None` where there is no handle.
-    handle: Option<Weak<Mutex<Option<Arc<ConnectionTracker>>>>>,
+    /// What a registry takes the tracker from; `None` where there is no handle.
+    handle: Option<Weak<Owner>>,
     has_registry: bool,
 }
 
-static FOREIGN: Mutex<Vec<Foreign>> = Mutex::new(Vec::new());
+static FOREIGN: Mutex<Vec<ForeignConnection>> = Mutex::new(Vec::new());
 
 /// The connection of a new handle.
 pub(crate) fn join_handle(
@@ -72,7 +34,7 @@ pub(crate) fn join_handle(
     driver: &Sender<DriverMessage>,
     role: Role,
     diagnostic_state: Option<&Arc<DiagnosticState>>,
-) -> HandleSeat {
+) -> HandleRegistration {
     with_connections(|connections| {
         let registry = connections.iter_mut().find(|other| {
             other.handle.is_none() && other.conn_id == conn_id && other.driver.is(driver)
@@ -84,22 +46,18 @@ pub(crate) fn join_handle(
             if let Some(state) = diagnostic_state {
                 connection.set_name(&state.name);
             }
-            return HandleSeat::borrowed(&connection);
+            return HandleRegistration::borrowed(&connection);
         }
         let connection = open(connections, conn_id, driver, role, diagnostic_state);
-        let seat = HandleSeat::borrowed(&connection);
-        let owned = Arc::new(Mutex::new(Some(connection)));
-        connections.push(Foreign {
+        let registration = HandleRegistration::owned(connection);
+        connections.push(ForeignConnection {
             driver: queue::Identity::of(driver),
             conn_id,
-            connection: seat.connection.clone(),
-            handle: Some(Arc::downgrade(&owned)),
+            connection: registration.connection().clone(),
+            handle: Some(registration.owner()),
             has_registry: false,
         });
-        HandleSeat {
-            _owned: Some(owned),
-            ..seat
-        }
+        registration
     })
 }
 
@@ -114,32 +72,32 @@ pub(crate) fn join_registry(
             !other.has_registry && other.conn_id == conn_id && other.driver.is(driver)
         });
         if let Some(other) = handle
-            && let Some(owned) = other.handle.as_ref().and_then(Weak::upgrade)
-            && let Some(connection) = owned.lock().unwrap_or_else(PoisonError::into_inner).take()
+            && let Some(owner) = other.handle.as_ref().and_then(Weak::upgrade)
+            && let Some(connection) = owner.take()
         {
             other.has_registry = true;
-            return OwnedConnection(connection);
+            return OwnedConnection::new(connection);
         }
         let connection = open(connections, conn_id, driver, role, None);
-        connections.push(Foreign {
+        connections.push(ForeignConnection {
             driver: queue::Identity::of(driver),
             conn_id,
             connection: Arc::downgrade(&connection),
             handle: None,
             has_registry: true,
         });
-        OwnedConnection(connection)
+        OwnedConnection::new(connection)
     })
 }
 
-fn with_connections<R>(act: impl FnOnce(&mut Vec<Foreign>) -> R) -> R {
+fn with_connections<R>(act: impl FnOnce(&mut Vec<ForeignConnection>) -> R) -> R {
     let mut connections = FOREIGN.lock().unwrap_or_else(PoisonError::into_inner);
     connections.retain(|other| other.connection.strong_count() > 0);
     act(&mut connections)
 }
 
 fn open(
-    connections: &[Foreign],
+    connections: &[ForeignConnection],
     conn_id: ConnectionId,
     driver: &Sender<DriverMessage>,
     role: Role,
