@@ -1,18 +1,22 @@
-//! What this process may do, what it lacks, and giving up what it has. Never raises a privilege.
+//! The privileges of this process: which it has, which it lacks, and dropping them. Never raises one.
 
 use std::fmt;
 
-use caps::errors::CapsError;
-use caps::{CapSet, Capability, CapsHashSet};
 use procfs::sys::kernel::Version;
-use rustix::thread::set_no_new_privs;
+use rustix::io;
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_no_new_privs,
+};
 
-/// What looking into another user's process takes: its memory and files are closed to those who may not
+/// A set with one capability.
+pub type Capability = CapabilitySet;
+
+/// What inspecting another user's process takes: its memory and files are closed to those who may not
 /// trace it, and the directory of its descriptors is its user's.
-const TO_LOOK_INTO: [Capability; 2] = [Capability::CAP_SYS_PTRACE, Capability::CAP_DAC_READ_SEARCH];
+const TO_INSPECT: [Capability; 2] = [Capability::SYS_PTRACE, Capability::DAC_READ_SEARCH];
 
 /// What opening a registry whose descriptor was closed takes.
-const TO_REOPEN: Capability = Capability::CAP_CHECKPOINT_RESTORE;
+const TO_REOPEN: Capability = Capability::CHECKPOINT_RESTORE;
 
 /// What would have to change for something that was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,63 +49,62 @@ impl fmt::Display for Missing {
 }
 
 fn join(f: &mut fmt::Formatter<'_>, capabilities: &[Capability], separator: &str) -> fmt::Result {
-    for (index, capability) in capabilities.iter().enumerate() {
-        if index > 0 {
-            f.write_str(separator)?;
-        }
-        write!(f, "{capability}")?;
-    }
-    Ok(())
+    let names: Vec<_> = capabilities.iter().copied().map(name).collect();
+    f.write_str(&names.join(separator))
 }
 
-/// Gives up for good what is not needed once probes are attached, from when on the tracer's maps are filled
+/// Returns the name of a capability, such as `CAP_BPF`.
+pub fn name(capability: Capability) -> String {
+    let names = capability.iter_names().map(|(name, _)| name);
+    format!("CAP_{}", names.collect::<String>())
+}
+
+/// Drops for good what is not needed once probes are attached, from when on the tracer's maps are filled
 /// with what processes choose. Who holds a map's descriptor may read and change the map.
 ///
 /// # Errors
 ///
-/// What the system says; expected of none.
-pub fn drop_attach_privileges() -> Result<(), CapsError> {
-    let mut kept = CapsHashSet::from(TO_LOOK_INTO);
-    kept.insert(TO_REOPEN);
+/// The error of the system call; none is expected.
+pub fn drop_attach_privileges() -> io::Result<()> {
+    let mut needed = TO_REOPEN.union(TO_INSPECT.into_iter().collect());
     // Before Linux 5.19, kernel.unprivileged_bpf_disabled closes every bpf command to those without it.
     if Version::current().is_ok_and(|kernel| kernel < Version::new(5, 19, 0)) {
-        kept.insert(Capability::CAP_BPF);
+        needed |= Capability::BPF;
     }
-    retain(&kept)
+    retain(needed)
 }
 
-/// Gives up for good whatever is left: to print takes nothing.
+/// Drops for good whatever is left: to print takes nothing.
 ///
 /// # Errors
 ///
-/// What the system says; expected of none.
-pub fn drop_all() -> Result<(), CapsError> {
-    retain(&CapsHashSet::new())
+/// The error of the system call; none is expected.
+pub fn drop_all() -> io::Result<()> {
+    retain(CapabilitySet::empty())
 }
 
-fn retain(kept: &CapsHashSet) -> Result<(), CapsError> {
-    // A capability can only be in the other sets while it is in the permitted one, so that goes last.
-    for set in [CapSet::Effective, CapSet::Inheritable, CapSet::Permitted] {
-        let left = &caps::read(None, set)? & kept;
-        caps::set(None, set, &left)?;
-    }
+fn retain(needed: CapabilitySet) -> io::Result<()> {
+    let sets = capabilities(None)?;
+    set_capabilities(
+        None,
+        CapabilitySets {
+            effective: sets.effective & needed,
+            permitted: sets.permitted & needed,
+            inheritable: sets.inheritable & needed,
+        },
+    )?;
     // Nothing is ever executed; now nothing could give the capabilities back.
-    set_no_new_privs(true).map_err(|error| CapsError::from(error.to_string()))
+    set_no_new_privs(true)
 }
 
-/// Whether this process has a capability in effect, or one that includes it.
+/// Returns whether this process has a capability in effect, or one that includes it.
 pub fn has(capability: Capability) -> bool {
-    let in_effect =
-        |capability| caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    match capability {
-        Capability::CAP_DAC_READ_SEARCH => {
-            in_effect(capability) || in_effect(Capability::CAP_DAC_OVERRIDE)
-        }
-        _ => in_effect(capability),
-    }
+    let in_effect = capabilities(None).map_or(CapabilitySet::empty(), |sets| sets.effective);
+    in_effect.contains(capability)
+        || capability == Capability::DAC_READ_SEARCH && in_effect.contains(Capability::DAC_OVERRIDE)
 }
 
-/// What a refused action needed, any of `any_of` being enough.
+/// Returns what a refused action needed, any of `any_of` being enough.
 pub fn missing(any_of: &'static [Capability]) -> Missing {
     if any_of.iter().any(|&capability| has(capability)) {
         Missing::Unknown
@@ -110,12 +113,12 @@ pub fn missing(any_of: &'static [Capability]) -> Missing {
     }
 }
 
-/// What looking into a process needed.
-pub fn missing_to_look_into() -> Missing {
-    missing_of_all(&TO_LOOK_INTO)
+/// Returns what inspecting another process needed.
+pub fn missing_to_inspect() -> Missing {
+    missing_of_all(&TO_INSPECT)
 }
 
-/// What a refused action needed, all of `all_of` being necessary.
+/// Returns what a refused action needed, all of `all_of` being necessary.
 pub fn missing_of_all(all_of: &[Capability]) -> Missing {
     let missing: Vec<_> = all_of
         .iter()

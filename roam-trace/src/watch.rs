@@ -9,8 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use caps::Capability;
-use caps::errors::CapsError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use thiserror::Error;
@@ -18,7 +16,7 @@ use thiserror::Error;
 use crate::attach::{AttachError, Options, ProbedFile, ProbedProcess, Rows, Tracer};
 use crate::error::Exit;
 use crate::kernel::{MapAccessError, Maps};
-use crate::privilege::{self, Missing};
+use crate::privilege::{self, Capability, Missing};
 use crate::process::Share;
 use crate::process::program::ProbedBinary;
 
@@ -61,7 +59,7 @@ pub enum WatchError {
     Attach(#[source] AttachError),
     /// Privileges could not be given up.
     #[error("cannot give up capabilities")]
-    Privileges(#[source] CapsError),
+    Privileges(#[source] rustix::io::Errno),
     /// Interrupts could not be caught.
     #[error("cannot handle SIGINT")]
     Signal(#[source] io::Error),
@@ -71,7 +69,7 @@ pub enum WatchError {
 }
 
 impl WatchError {
-    /// The exit status that tells it.
+    /// Returns the exit status that it leads to.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Permission(_) | Self::Attach(AttachError::Permission { .. }) => {
@@ -85,14 +83,14 @@ impl WatchError {
 }
 
 impl From<AttachError> for WatchError {
-    /// Says which capability is missing, where one is: attaching only knows what it needs. Root of a user
+    /// Finds out which capability is missing, where one is: attaching only knows what it needs. Root of a user
     /// namespace has all of them, for its own processes.
     fn from(error: AttachError) -> Self {
-        let needed = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+        let needed = [Capability::BPF, Capability::PERFMON];
         match privilege::missing_of_all(&needed) {
             _ if !matches!(error, AttachError::Permission { .. }) => Self::Attach(error),
             missing @ Missing::AllOf(_) => Self::Permission(missing),
-            missing if privilege::has(Capability::CAP_SYS_ADMIN) => Self::Permission(missing),
+            missing if privilege::has(Capability::SYS_ADMIN) => Self::Permission(missing),
             _ => Self::Attach(error),
         }
     }
@@ -176,7 +174,7 @@ fn probed_process(pid: u32, probed: &[ProbedBinary]) -> ProbedProcess {
 }
 
 /// Opens what only a privilege opens, then keeps none that reading does not take.
-fn give_up_privileges(shares: &[&Share<'_>]) -> Result<(), CapsError> {
+fn give_up_privileges(shares: &[&Share<'_>]) -> rustix::io::Result<()> {
     for Share { target, budget } in shares {
         // Its registries, too. What fails now fails again, and is reported, where it is needed.
         if let Err(error) = target.read_connections(*budget) {

@@ -1,5 +1,5 @@
 //! The files that targets run from, opened so that what is attached to is what was
-//! looked at.
+//! checked.
 //!
 //! Never decodes them: the sites come from [`elf`].
 
@@ -14,7 +14,7 @@ use super::method::{Method, PidFilter};
 use super::probed::{ProbedFile, ProbedProcess};
 use crate::elf::{self, ProbeSite};
 
-/// A binary that stays open, so that what is attached to is what was looked at.
+/// A binary that stays open, so that what is attached to is what was checked.
 pub(super) struct OpenBinary<'a> {
     path: &'a Path,
     pub(super) file: File,
@@ -81,7 +81,7 @@ impl<'a> OpenBinary<'a> {
         }
     }
 
-    /// The places of one probe, each once whatever the notes say.
+    /// Lists the offsets of one probe's sites, each once whatever the notes say.
     pub(super) fn offsets(&self, probe: &str) -> Vec<u64> {
         let sites = self.sites.iter().filter(|site| site.name == probe);
         let offsets: BTreeSet<u64> = sites.map(|site| site.file_offset).collect();

@@ -40,7 +40,7 @@ pub enum AttachError {
         /// Its pid.
         tgid: u32,
     },
-    /// The kernel tells a program the pid in the tracer's own namespace only.
+    /// A program gets pids of the tracer's own namespace only.
     #[error(
         "process {tgid} is in another pid namespace than roam-trace, which is itself in a \
          container: run roam-trace in the same container or on the host"
@@ -103,7 +103,7 @@ pub enum AttachError {
         probe: &'static str,
         /// The binary.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
@@ -161,7 +161,7 @@ pub enum LoadError {
         program: String,
         /// The end of the verifier's log.
         verifier: String,
-        /// What the kernel said.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },

@@ -13,7 +13,7 @@ pub enum Method {
     PerfEvent,
 }
 
-/// Who leaves out the processes that are not traced.
+/// Which side filters out the processes that are not traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PidFilter {
     /// The kernel: no other process traps.
@@ -23,7 +23,7 @@ pub enum PidFilter {
 }
 
 impl Method {
-    /// What to tell who may not attach this way.
+    /// Returns the error of a user who may not attach this way.
     pub(super) fn permission_error(self) -> AttachError {
         match self {
             Self::UprobeMulti(_) => AttachError::may_not_load(),
@@ -31,7 +31,7 @@ impl Method {
         }
     }
 
-    /// Who leaves out other processes.
+    /// Returns which side filters out other processes.
     pub fn pid_filter(self) -> PidFilter {
         match self {
             Self::UprobeMulti(filter) => filter,

@@ -26,7 +26,7 @@ const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 const OBJECT: Option<&[u8]> = None;
 
-/// The object for this machine.
+/// Returns the object for this machine.
 pub(super) fn bytes() -> Result<&'static [u8], AttachError> {
     OBJECT.ok_or(AttachError::Architecture)
 }
@@ -65,7 +65,7 @@ pub(super) fn load(
         })
 }
 
-/// Tells the programs which processes are traced.
+/// Lists the processes that are traced in the programs' map.
 pub(super) fn register_targets(
     bpf: &mut Ebpf,
     targets: &[ProbedProcess],

@@ -47,7 +47,7 @@ pub(super) fn load(bpf: &mut Ebpf, names: &[&'static str]) -> Result<(), AttachE
     Ok(())
 }
 
-/// Makes sure that events may be opened, by an attempt that must fail: the kernel looks at the
+/// Makes sure that events may be opened, by an attempt that must fail: the kernel checks the
 /// privilege first, and nobody can attach to a directory.
 pub(super) fn check_permission(bpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
     match open(bpf, name, Path::new("/"), 0) {

@@ -61,7 +61,7 @@ impl Seeds {
     }
 }
 
-/// Tells the programs that from now on an end without a row is one too many.
+/// Has the programs count an end without a row from now on.
 fn count_unmatched(bpf: &mut Ebpf) -> Result<(), MapAccessError> {
     const NAME: &str = "SEEDED";
     let failed = |source| MapAccessError { map: NAME, source };

@@ -1,4 +1,4 @@
-//! What is attached, from the first probe to the last.
+//! Probes that are attached, and the maps that they fill.
 
 use std::fmt;
 use std::path::Path;
@@ -110,7 +110,7 @@ impl Tracer {
         self.seeds.reconcile(&mut self.bpf, now)
     }
 
-    /// What is in flight now, as the probes told it.
+    /// Reads what is in flight now, as the probes reported it.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl Tracer {
         Ok(maps)
     }
 
-    /// Requests that started and ended since the probes were attached, by connection.
+    /// Reads how many requests started and ended since the probes were attached, by connection.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Tracer {
         kernel::read_traffic(&self.bpf)
     }
 
-    /// The lines that the programs logged since the last call. Empty without [`Options::verbose`].
+    /// Returns the lines that the programs logged since the last call. Empty without [`Options::verbose`].
     pub fn log_lines(&mut self) -> Vec<String> {
         self.log.as_mut().map(LogLines::take).unwrap_or_default()
     }

@@ -30,8 +30,8 @@ const ATTACH_TYPE: u32 = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
 /// Bytes for what the verifier says of a program that it refuses.
 const VERIFIER_LOG_BYTES: usize = 1 << 20;
 
-/// Finds out what the kernel can do, by two attempts that must fail: as the kernel looks at the pid
-/// before the path only where it filters by process, the error tells. `None`: it has no such programs.
+/// Finds out what the kernel can do, by two attempts that must fail: the kernel checks the pid
+/// before the path only where it filters by process, so the error differs. `None`: it has no such programs.
 pub(super) fn pid_filter() -> Result<Option<PidFilter>, AttachError> {
     let instruction = |code| bpf_insn {
         code,

@@ -66,7 +66,7 @@ struct Counts {
     are_least: bool,
 }
 
-/// One process, `None` where it is not roam's. `known` says of files whether they have probes.
+/// Returns the row of a process, `None` where it is not roam's. `known` has files that were checked for probes.
 fn row(pid: u32, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, TargetError> {
     let target = Target::find(pid)?;
     let reading = target.read(Budget::default())?;

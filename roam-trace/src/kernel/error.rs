@@ -9,7 +9,7 @@ use thiserror::Error;
 pub struct MapAccessError {
     /// The map's name.
     pub map: &'static str,
-    /// What the kernel said.
+    /// The kernel's error.
     #[source]
     pub source: MapError,
 }

@@ -25,7 +25,7 @@ pub struct Maps {
     /// Requests that started and ended since the tracer attached. The key's serial is the
     /// connection's.
     pub traffic: Vec<(RecordKey, TrafficValue)>,
-    /// What is missing, or there too much, in the four lists.
+    /// What the four lists lack, or have too much.
     pub losses: Losses,
     /// The processes that ended for the tracer; they have no rows.
     pub exited: Vec<Exited>,
@@ -55,17 +55,17 @@ pub struct Exited {
     pub traffic: TrafficValue,
 }
 
-/// Events that the kernel side could not keep, by kind.
+/// Events that the kernel side could not record, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses([u64; Loss::ALL.len()]);
 
 impl Losses {
-    /// How many of one kind.
+    /// Returns how many there are of one kind.
     pub fn get(&self, loss: Loss) -> u64 {
         self.0.get(loss.code() as usize).copied().unwrap_or(0)
     }
 
-    /// The kinds that occurred, with their counts.
+    /// Returns the kinds that occurred, with their counts.
     pub fn iter(&self) -> impl Iterator<Item = (Loss, u64)> + '_ {
         Loss::ALL
             .iter()
@@ -73,7 +73,7 @@ impl Losses {
             .filter(|(_, count)| *count != 0)
     }
 
-    /// Whether nothing was lost.
+    /// Returns whether nothing was lost.
     pub fn is_empty(&self) -> bool {
         self.iter().next().is_none()
     }
@@ -101,7 +101,7 @@ pub(crate) fn read_traffic(bpf: &Ebpf) -> Result<Vec<(RecordKey, TrafficValue)>,
 }
 
 impl Maps {
-    /// The rows of a process.
+    /// Returns the rows of a process.
     pub fn rows_of(&self, tgid: u32) -> ProcessRows<'_> {
         ProcessRows {
             requests: of_process(&self.requests, tgid),
@@ -110,7 +110,7 @@ impl Maps {
         }
     }
 
-    /// How a process ended, if it did while it was traced.
+    /// Returns how a process ended, if it did while it was traced.
     pub fn exited(&self, tgid: u32) -> Option<&Exited> {
         self.exited.iter().find(|exited| exited.tgid == tgid)
     }
@@ -139,7 +139,7 @@ impl Maps {
     }
 
     /// Drops the rows of processes that ended, which the programs leave in the maps. Of their traffic the sum
-    /// is kept.
+    /// remains.
     fn drop_exited(&mut self) {
         if self.exited.is_empty() {
             return;

@@ -18,7 +18,7 @@ pub(super) struct Registered {
     ids: Ids,
     age_us: u64,
     phase: u32,
-    /// Whether the probes were not told of its end yet.
+    /// Whether its end was not reported to the probes yet.
     is_open: bool,
 }
 

@@ -24,11 +24,11 @@ pub enum MissingRegistry {
 }
 
 impl MissingRegistry {
-    /// Finds out.
+    /// Finds out why a process has none, by its environment and its limits.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn of(process: &Process) -> io::Result<Self> {
         let environment = process.read_file("environ")?;
         if is_switched_off(&environment) {
