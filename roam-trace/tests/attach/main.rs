@@ -455,7 +455,7 @@ fn a_tracer_that_is_dropped_or_killed_leaves_nothing_behind() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_cannot_be_attached_is_told() {
+fn what_cannot_be_attached_is_reported() {
     let mut process = Process::start(Role::Target);
     let mut gone = process.target();
 

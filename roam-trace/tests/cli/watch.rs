@@ -29,7 +29,7 @@ fn window(process: &Value, connection: &str) -> (u64, u64) {
 
 #[test]
 #[ignore = "needs root"]
-fn stalled_and_busy_are_told_apart() {
+fn stalled_and_busy_connections_differ() {
     let target = Fixture::start("busy");
     let run = roam_trace(&["-p", &target.pid(), "-d", "300ms", "--json"]);
     assert_eq!((run.status, &*run.stderr), (0, ""));
