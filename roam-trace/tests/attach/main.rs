@@ -240,7 +240,7 @@ fn only_the_processes_that_were_named_are_traced() {
     let mut expected = [key(&first, 1), key(&second, 1)];
     expected.sort_by_key(|key| key.tgid);
     assert_eq!(keys, expected);
-    // Nor does it trap, where the kernel can tell processes apart.
+    // Nor does it trap, where the kernel filters by process.
     let byte_of_other = match Method::detect().unwrap().pid_filter() {
         PidFilter::Kernel => 0x90,
         PidFilter::Program => 0xcc,
@@ -337,7 +337,7 @@ fn what_began_before_is_seeded_and_leaves_no_ghosts() {
     assert_eq!(sent, row(Phase::Sent, 9));
     assert_eq!(maps.channels[0].1.items_sent, 6);
     assert_eq!(serials(&maps.connections), [7]);
-    // Of the ends, only that of 2 was of a row: 1 was in flight before anybody looked.
+    // Of the ends, only that of 2 was of a row: 1 was in flight before the probes were attached.
     assert_eq!(
         maps.traffic[0].1,
         TrafficValue {

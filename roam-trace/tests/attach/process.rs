@@ -20,7 +20,7 @@ use roam_trace::elf;
 const ROLE: &str = "ROAM_TRACE_TEST_ROLE";
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What tells answers from what the test harness prints.
+/// What distinguishes answers from what the test harness prints.
 const ANSWER: &str = "@ ";
 
 /// What a process is for.
@@ -201,7 +201,7 @@ pub(crate) fn run_role() {
             }
             "exit_leader" => {
                 exit_leader();
-                answer("told");
+                answer("leaving");
             }
             "exec" => {
                 let role = if role == "Target" {
