@@ -25,9 +25,9 @@ pub struct KernelRows<'a> {
 
 /// The snapshot of a process by the kernel maps, as of `now_ns` on their clock, which `taken_ns` is of as well.
 ///
-/// The source of a row is [`Source::Registry`] where no probe has seen it since it was put in from there. Of
-/// each kind no more rows are kept than `room` has of it, the oldest. Rows with codes that this version does not
-/// know are left out and counted. `images` lend their names.
+/// The source of a row is [`Source::Registry`] where no probe has seen it since it was put in from there. The oldest
+/// rows are decoded, as many as there is `room` for. Rows with codes that this version does not know are left out
+/// and counted. `images` lend their names.
 pub fn from_kernel(
     process: Process,
     rows: KernelRows<'_>,
@@ -49,12 +49,18 @@ pub fn from_kernel(
         mut channels,
         mut connections,
     } = rows;
-    let truncated = Truncated {
-        requests: keep_oldest(&mut requests, room.rows, |value| value.started_ns),
-        channels: keep_oldest(&mut channels, room.channels, |value| value.opened_ns),
-        connections: keep_oldest(&mut connections, room.connections, |value| value.opened_ns),
-        ..Truncated::default()
-    };
+    let mut truncated = Truncated::default();
+    let room_for = |part: usize| part.min(room.rows);
+    truncated.connections = keep_oldest(&mut connections, room_for(room.connections), |value| {
+        value.opened_ns
+    });
+    truncated.channels = keep_oldest(&mut channels, room_for(room.channels), |value| {
+        value.opened_ns
+    });
+    // What the others leave, and half at the least, as of a registry.
+    let others = connections.len() + channels.len();
+    let room_for_requests = room.rows.saturating_sub(others).max(room.rows / 2);
+    truncated.requests = keep_oldest(&mut requests, room_for_requests, |value| value.started_ns);
     let count = requests.len() + channels.len() + connections.len();
     let requests: Vec<_> = requests
         .into_iter()

@@ -86,10 +86,9 @@ impl Differences {
         let mut differences = Self::default();
         let mut is_matched = vec![false; values.len()];
         for (index, row) in rows.iter_mut().enumerate() {
-            let registered = row.registered();
-            let found = position(values, registered.serial & range.serial_mask)
-                .map(|found| (found, R::mapped(&values[found].1)))
-                .filter(|(found, mapped)| !is_matched[*found] && mapped.ids == registered.ids);
+            let mut registered = row.registered();
+            registered.serial &= range.serial_mask;
+            let found = find::<R>(values, &registered).filter(|(found, _)| !is_matched[*found]);
             let Some((found, mapped)) = found else {
                 let is_old = |age_us| registered.age_us >= age_us;
                 if registered.is_open && range.mapped_age_us.is_some_and(is_old) {
@@ -125,19 +124,20 @@ impl Differences {
 
     /// Settles what has caught up in the kernel map by now.
     pub(super) fn settle<R: Compared>(&mut self, rows: &mut [R], values: &[(RecordKey, R::Value)]) {
-        let mapped = |serial| position(values, serial).map(|found| R::mapped(&values[found].1));
-        self.only_mapped.retain(|&serial| mapped(serial).is_some());
+        self.only_mapped
+            .retain(|&serial| position(values, serial).is_some());
         self.only_registered.retain(|&index| {
             let row = &mut rows[index];
-            let mapped = mapped(row.registered().serial);
-            if mapped.as_ref().is_some_and(|mapped| mapped.is_seen) {
+            let found = find::<R>(values, &row.registered());
+            if found.as_ref().is_some_and(|(_, mapped)| mapped.is_seen) {
                 row.set_source(Source::Both);
             }
-            mapped.is_none()
+            found.is_none()
         });
         self.behind.retain(|&index| {
-            let Registered { serial, phase, .. } = rows[index].registered();
-            mapped(serial).is_some_and(|mapped| mapped.phase < phase)
+            let registered = rows[index].registered();
+            find::<R>(values, &registered)
+                .is_some_and(|(_, mapped)| mapped.phase < registered.phase)
         });
     }
 
@@ -184,6 +184,16 @@ fn position<V>(values: &[(RecordKey, V)], serial: u64) -> Option<usize> {
     values
         .binary_search_by_key(&serial, |(key, _)| key.serial)
         .ok()
+}
+
+/// Where the value of the same row is, and what it has.
+fn find<R: Compared>(
+    values: &[(RecordKey, R::Value)],
+    registered: &Registered,
+) -> Option<(usize, Mapped)> {
+    let found = position(values, registered.serial)?;
+    let mapped = R::mapped(&values[found].1);
+    (mapped.ids == registered.ids).then_some((found, mapped))
 }
 
 impl Compared for Request {

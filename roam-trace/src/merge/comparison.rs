@@ -105,7 +105,8 @@ impl Comparison {
         self.connections.settle(connections, rows.connections);
     }
 
-    fn forget_differences(&mut self) {
+    /// Leaves the snapshot as the registries have it.
+    pub fn forget_differences(&mut self) {
         self.requests = Differences::default();
         self.channels = Differences::default();
         self.connections = Differences::default();

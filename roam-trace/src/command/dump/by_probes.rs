@@ -93,7 +93,7 @@ fn by_kernel(
         Source::Auto => share.budget,
         // The maps are limited themselves.
         Source::Registry | Source::Probes => Budget {
-            rows: limits::REQUESTS as usize,
+            rows: (limits::REQUESTS + limits::CHANNELS) as usize + share.budget.connections,
             channels: limits::CHANNELS as usize,
             ..share.budget
         },

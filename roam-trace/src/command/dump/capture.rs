@@ -76,11 +76,12 @@ pub(super) fn capture<'a>(
             Err(error) => errors.report(&error),
         }
     }
+    let taken_at = Timestamp::now();
     let snapshots = finish(snapped, &mut watching, errors);
     Captured {
         shares,
         snapshots,
-        taken_at: Timestamp::now(),
+        taken_at,
         before,
         watching,
     }
@@ -187,6 +188,8 @@ fn finish(
                 Ok(now) => maps = now,
                 Err(error) => {
                     errors.report_as(Exit::Failure, &error);
+                    open.iter_mut()
+                        .for_each(|comparison| comparison.forget_differences());
                     break;
                 }
             }
