@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
 
 /// A roam host and its cells, with background traffic and hangs on request.
 #[derive(Debug, Parser)]
@@ -51,7 +52,7 @@ pub struct HostOptions {
     pub hang: Option<HangKind>,
 
     /// Time to run normally before the hang, such as 3s
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, requires = "hang")]
+    #[arg(long, value_name = "TIME", value_parser = duration, requires = "hang")]
     pub hang_after: Option<Duration>,
 
     /// Start N calls that never finish, spread over the cells and their links
@@ -147,6 +148,10 @@ pub struct NamedSocket {
     pub name: String,
     /// The socket's path.
     pub path: PathBuf,
+}
+
+fn duration(text: &str) -> Result<Duration, jiff::Error> {
+    Duration::try_from(text.parse::<SignedDuration>()?)
 }
 
 fn named_socket(argument: &str) -> Result<NamedSocket, String> {

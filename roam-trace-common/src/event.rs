@@ -296,8 +296,8 @@ pub struct RequestValue {
     pub kind: u32,
     /// [`Mark`] code, or 0.
     pub mark: u32,
-    /// 1 where the tracer put the row in from the registry, 0 where a probe did.
-    pub seeded: u32,
+    /// 1 once a probe reported the row, 0 while it is only what the tracer put in from the registry.
+    pub seen: u32,
     /// Always 0.
     pub reserved: u32,
 }
@@ -336,8 +336,8 @@ pub struct ChannelValue {
     pub side: u32,
     /// Slot of the element type's name plus one, or 0.
     pub type_index: u32,
-    /// 1 where the tracer put the row in from the registry, 0 where a probe did.
-    pub seeded: u32,
+    /// 1 once a probe reported the row, 0 while it is only what the tracer put in from the registry.
+    pub seen: u32,
 }
 
 /// An open connection, as the probes reported it.
@@ -356,8 +356,8 @@ pub struct ConnectionValue {
     pub opened_ns: u64,
     /// [`Role`] code.
     pub role: u32,
-    /// 1 where the tracer put the row in from the registry, 0 where a probe did.
-    pub seeded: u32,
+    /// 1 once a probe reported the row, 0 while it is only what the tracer put in from the registry.
+    pub seen: u32,
 }
 
 /// Requests that started and ended on one connection while it was watched.

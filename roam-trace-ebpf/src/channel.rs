@@ -26,7 +26,7 @@ fn channel_open(ctx: ProbeContext) -> Option<()> {
         direction,
         side,
         type_index,
-        seeded: 0,
+        seen: 1,
     };
     if CHANNELS.insert(key, value, BPF_ANY.into()).is_err() {
         lost(Loss::ChannelInsert);
@@ -55,6 +55,7 @@ fn channel_data(ctx: ProbeContext) -> Option<()> {
         }
         (*row).receive_budget_bytes = receive_budget_bytes;
         (*row).last_activity_ns = now_ns();
+        (*row).seen = 1;
     }
     Some(())
 }

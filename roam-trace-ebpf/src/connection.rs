@@ -16,7 +16,7 @@ fn connection_open(ctx: ProbeContext) -> Option<()> {
         conn_id: ctx.arg(2)?,
         opened_ns: now_ns(),
         role: ctx.arg::<u64>(3)? as u32,
-        seeded: 0,
+        seen: 1,
     };
     if CONNECTIONS.insert(key, value, BPF_ANY.into()).is_err() {
         lost(Loss::ConnectionInsert);

@@ -30,7 +30,7 @@ fn request_start(ctx: ProbeContext) -> Option<()> {
         phase,
         kind,
         mark: 0,
-        seeded: 0,
+        seen: 1,
         reserved: 0,
     };
     // A row of this serial can only be one that was seeded from the registry a moment
@@ -70,6 +70,7 @@ fn request_phase(ctx: ProbeContext) -> Option<()> {
         if response_bytes != 0 {
             (*row).response_bytes = response_bytes;
         }
+        (*row).seen = 1;
     }
     Some(())
 }

@@ -108,8 +108,8 @@ pub struct DumpArgs {
     pub min_age: Option<Duration>,
     /// Keep no more rows and names than that, the oldest requests first, and count the others
     ///
-    /// Over all processes. Half of them may be requests, whatever else there is; with -d a row counts twice. With
-    /// the default roam-trace takes at most 64 MB of memory, and a megabyte more for every 2,000.
+    /// Over all processes. Half of them may be requests, whatever else there is. With the default roam-trace
+    /// takes at most 64 MB of memory, and a megabyte more for every 2,000.
     #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1_000..))]
     pub max_rows: u32,
     /// Print one JSON object instead of text

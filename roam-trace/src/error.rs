@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use roam_dump::read::ReadError;
 use thiserror::Error;
 
-use crate::target::privilege::Missing;
+use crate::privilege::Missing;
 
 /// The exit status of the whole command. The worst of several is the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub enum TargetError {
         /// The pid asked for.
         pid: u32,
     },
-    /// Nothing can be looked at.
+    /// Nothing can be inspected.
     #[error("cannot look at process {pid}: there is no /proc here")]
     NoProc {
         /// The pid asked for.
@@ -80,7 +80,7 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
-    /// The system refuses to let it be looked at.
+    /// The system refuses to let it be inspected.
     #[error("no permission to {action} process {pid} ({name}): {missing}")]
     NoPermission {
         /// The process.
@@ -144,7 +144,7 @@ pub enum TargetError {
         /// The pid that the registry is of, as its own namespace numbers it.
         owner: u32,
     },
-    /// Told to be silent.
+    /// Started with reporting off.
     #[error(
         "process {pid} ({name}) was started with ROAM_DIAGNOSTIC=off and reports nothing: restart it without"
     )]
@@ -191,7 +191,7 @@ pub enum TargetError {
 }
 
 impl TargetError {
-    /// The exit status that tells it.
+    /// Returns the exit status that it leads to.
     pub fn exit(&self) -> Exit {
         match self {
             Self::NoPermission { .. } => Exit::NoPermission,

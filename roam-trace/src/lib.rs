@@ -1,6 +1,6 @@
 //! Shows from outside what a running roam program is waiting for.
 //!
-//! Data goes one way: a target is found and its registry read ([`target`]), its
+//! Data goes one way: a target is found and its registry read ([`process`]), its
 //! probes are attached to ([`attach`], [`watch`]), the kernel's maps are read
 //! ([`kernel`]), the rows put together ([`merge`]) and printed ([`command`]).
 //! Nothing here ever writes to a target.
@@ -9,11 +9,12 @@
 pub mod attach;
 pub mod cli;
 pub mod command;
+pub mod elf;
 pub mod error;
-pub mod explain;
 pub mod kernel;
 pub mod merge;
-pub mod target;
+pub mod privilege;
+pub mod process;
 pub mod watch;
 
 use cli::Cli;

@@ -9,33 +9,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use caps::Capability;
-use caps::errors::CapsError;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use thiserror::Error;
 
-use crate::attach::{AttachError, Options, Rows, Tracer};
+use crate::attach::{AttachError, Options, ProbedFile, ProbedProcess, Rows, Tracer};
 use crate::error::Exit;
 use crate::kernel::{MapAccessError, Maps};
-use crate::merge;
-use crate::target::Target;
-use crate::target::privilege::{self, Missing};
-use crate::target::program;
+use crate::privilege::{self, Capability, Missing};
+use crate::process::Share;
+use crate::process::program::ProbedBinary;
 
-/// How often it is looked whether there is still anything to watch.
+/// The time between two checks whether there is still anything to watch.
 const STEP: Duration = Duration::from_millis(50);
 
-/// What the probes told. They stay attached as long as this value lives.
+/// What the probes reported. They stay attached as long as this value lives.
 #[derive(Debug)]
 pub struct Watched {
     /// The kernel maps at the end.
     pub maps: Maps,
+    /// When they were read.
+    pub read_at: Instant,
     /// How long the traffic was counted.
     pub duration: Duration,
     /// Whether everything that began before was put in from registries.
     pub is_seeded: bool,
-    _tracer: Tracer,
+    tracer: Tracer,
+}
+
+impl Watched {
+    /// Reads the kernel maps once more, as of now.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] where the kernel refuses.
+    pub fn read_again(&self) -> Result<Maps, MapAccessError> {
+        self.tracer.snapshot()
+    }
 }
 
 /// Why the probes were not watched.
@@ -49,7 +59,7 @@ pub enum WatchError {
     Attach(#[source] AttachError),
     /// Privileges could not be given up.
     #[error("cannot give up capabilities")]
-    Privileges(#[source] CapsError),
+    Privileges(#[source] rustix::io::Errno),
     /// Interrupts could not be caught.
     #[error("cannot handle SIGINT")]
     Signal(#[source] io::Error),
@@ -59,7 +69,7 @@ pub enum WatchError {
 }
 
 impl WatchError {
-    /// The exit status that tells it.
+    /// Returns the exit status that it leads to.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Permission(_) | Self::Attach(AttachError::Permission { .. }) => {
@@ -73,14 +83,14 @@ impl WatchError {
 }
 
 impl From<AttachError> for WatchError {
-    /// Says which capability is missing, where one is: attaching only knows what it needs. Root of a user
+    /// Finds out which capability is missing, where one is: attaching only knows what it needs. Root of a user
     /// namespace has all of them, for its own processes.
     fn from(error: AttachError) -> Self {
-        let needed = [Capability::CAP_BPF, Capability::CAP_PERFMON];
+        let needed = [Capability::BPF, Capability::PERFMON];
         match privilege::missing_of_all(&needed) {
             _ if !matches!(error, AttachError::Permission { .. }) => Self::Attach(error),
             missing @ Missing::AllOf(_) => Self::Permission(missing),
-            missing if privilege::has(Capability::CAP_SYS_ADMIN) => Self::Permission(missing),
+            missing if privilege::has(Capability::SYS_ADMIN) => Self::Permission(missing),
             _ => Self::Attach(error),
         }
     }
@@ -102,68 +112,84 @@ fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
 ///
 /// [`WatchError`]; nothing stays attached then.
 pub fn watch(
-    targets: &[&Target],
+    shares: &[&Share<'_>],
     seed: bool,
     duration: Duration,
     verbose: bool,
 ) -> Result<Watched, WatchError> {
-    let attached: Vec<_> = targets
+    // Before the first probe is attached: from then on a signal must end the watching, not the program.
+    let interrupted = on_interrupt().map_err(WatchError::Signal)?;
+    let processes: Vec<_> = shares
         .iter()
-        .filter_map(|target| {
+        .filter_map(|Share { target, .. }| {
             let probed = target.probed().ok()?;
-            Some(program::attach_target(&target.process, probed))
+            Some(probed_process(target.pid(), probed))
         })
         .collect();
     let options = Options {
         verbose,
         ..Options::default()
     };
-    let mut tracer = Tracer::attach(&attached, options)?;
-    log::info!("attached to the probes of {} processes", attached.len());
-    give_up_privileges(targets).map_err(WatchError::Privileges)?;
-    let is_seeded = seed && self::seed(&mut tracer, targets)?;
+    log::info!("attaching");
+    let mut tracer = Tracer::attach(&processes, options)?;
+    log::info!("attached to the probes of {} processes", processes.len());
+    give_up_privileges(shares).map_err(WatchError::Privileges)?;
+    let is_seeded = seed && self::seed(&mut tracer, shares)?;
     // An end is counted for the connection of its row, and until now rows were missing.
     let before = tracer.traffic()?;
     let started = Instant::now();
-    let interrupted = on_interrupt().map_err(WatchError::Signal)?;
     log::info!("watching");
     while let Some(left) = duration.checked_sub(started.elapsed())
         && !left.is_zero()
-        && targets.iter().any(|target| target.process.is_alive())
+        && shares.iter().any(|share| share.target.process.is_alive())
         && !interrupted.load(Ordering::Relaxed)
     {
         std::thread::sleep(left.min(STEP));
         log_kernel_side(&mut tracer);
     }
+    let read_at = Instant::now();
     let mut maps = tracer.snapshot()?;
     maps.count_from(&before);
     let duration = started.elapsed();
     log_kernel_side(&mut tracer);
     Ok(Watched {
         maps,
+        read_at,
         duration,
         is_seeded,
-        _tracer: tracer,
+        tracer,
     })
 }
 
+/// What the probes of a process are attached by.
+fn probed_process(pid: u32, probed: &[ProbedBinary]) -> ProbedProcess {
+    let files = probed.iter().map(|probed| ProbedFile {
+        path: probed.binary.path(),
+        sites: probed.sites.clone(),
+    });
+    ProbedProcess {
+        tgid: pid,
+        files: files.collect(),
+    }
+}
+
 /// Opens what only a privilege opens, then keeps none that reading does not take.
-fn give_up_privileges(targets: &[&Target]) -> Result<(), CapsError> {
-    for target in targets {
-        // Its registries, too. What fails now fails again, and is told, where it is needed.
-        if let Err(error) = target.read_connections() {
+fn give_up_privileges(shares: &[&Share<'_>]) -> rustix::io::Result<()> {
+    for Share { target, budget } in shares {
+        // Its registries, too. What fails now fails again, and is reported, where it is needed.
+        if let Err(error) = target.read_connections(*budget) {
             log::info!("{error}");
         }
         if let Err(error) = target.socket_lister() {
             log::info!("the sockets of process {}: {error}", target.pid());
         }
     }
-    privilege::keep_what_reading_takes()
+    privilege::drop_attach_privileges()
 }
 
-/// Puts in what began before the probes were attached. Says whether every target had a registry to tell.
-fn seed(tracer: &mut Tracer, targets: &[&Target]) -> Result<bool, WatchError> {
-    let (before, first) = seeds(targets);
+/// Puts in what began before the probes were attached. Says whether that was everything.
+fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<bool, WatchError> {
+    let (before, first) = seeds(shares);
     let seeded = tracer.seed(&before)?;
     log::info!(
         "seeded {} rows; {} were there, {} had no room",
@@ -171,7 +197,7 @@ fn seed(tracer: &mut Tracer, targets: &[&Target]) -> Result<bool, WatchError> {
         seeded.present,
         seeded.full
     );
-    let (mut after, second) = seeds(targets);
+    let (mut after, second) = seeds(shares);
     if !second.torn.is_empty() {
         // A row that could not be read the second time may still be in flight.
         after.extend(before, |tgid| second.torn.contains(&tgid));
@@ -190,14 +216,14 @@ struct Extent {
 
 /// What the registries of the targets hold, one after the other. Who cannot be read is not seeded; the dump
 /// will say why.
-fn seeds(targets: &[&Target]) -> (Rows, Extent) {
+fn seeds(shares: &[&Share<'_>]) -> (Rows, Extent) {
     let mut rows = Rows::default();
     let mut extent = Extent {
         is_everything: true,
         torn: HashSet::new(),
     };
-    for target in targets {
-        let images = match target.read() {
+    for Share { target, budget } in shares {
+        let images = match target.read(*budget) {
             Ok(reading) => reading.images,
             Err(error) => {
                 log::info!("{error}");
@@ -209,7 +235,8 @@ fn seeds(targets: &[&Target]) -> (Rows, Extent) {
         if images.iter().any(|image| image.torn > 0) {
             extent.torn.insert(target.pid());
         }
-        rows.extend(merge::seeds(target.pid(), &images, &target.clock), |_| true);
+        let seeds = Rows::of_registries(target.pid(), &images, &target.clock);
+        rows.extend(seeds, |_| true);
     }
     (rows, extent)
 }

@@ -83,6 +83,17 @@ fn aarch64_differs_in_where_the_arguments_are_and_in_nothing_else() {
     }
 }
 
+/// Debug information holds lines of whatever sources are installed where it was built.
+#[test]
+fn there_is_no_debug_information() {
+    for object in [X86_64, AARCH64] {
+        for section in [".BTF", ".debug"] {
+            let mut bytes = object.windows(section.len());
+            assert!(!bytes.any(|bytes| bytes == section.as_bytes()), "{section}");
+        }
+    }
+}
+
 /// Run on either architecture, it shows that one's half of the table.
 #[test]
 fn arguments_are_where_the_c_library_has_this_architectures_registers() {

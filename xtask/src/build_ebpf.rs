@@ -2,8 +2,10 @@
 //! compares them with the committed ones.
 //!
 //! Owns the choice of a toolchain and what to install where there is none. An
-//! object does not depend on the directory it is built in: paths are remapped,
-//! and no symbol in it has a name that the compiler made up.
+//! object depends neither on the directory it is built in nor on what else is
+//! installed: paths are remapped, and no symbol in it has a name that the compiler
+//! made up. It has no BTF: the maps are declared without types, and the linker would
+//! copy the text of source lines, those of `core` wherever its sources are installed.
 
 use std::fmt::{self, Write};
 use std::fs;
@@ -100,7 +102,7 @@ pub(crate) fn install() -> Result<()> {
         "no toolchain for the eBPF side, and no apt-get to install one.\n{}",
         install_hint()
     );
-    if Compiler::debian().is_none() || llvm_tool("llvm-objcopy").is_none() {
+    if Compiler::debian().is_none() {
         eprintln!("build-ebpf: installing {}", PACKAGES.join(" "));
         let apt = |arguments: &[&str]| {
             let mut command = Command::new("apt-get");
@@ -134,7 +136,6 @@ fn linker_install() -> Vec<String> {
 struct Toolchain {
     compiler: Compiler,
     linker: Linker,
-    strip: PathBuf,
 }
 
 impl Toolchain {
@@ -147,18 +148,12 @@ impl Toolchain {
             None => Compiler::debian().or_else(Compiler::nightly),
         };
         let linker = Linker::find();
-        let strip = llvm_tool("llvm-objcopy");
-        match (compiler, linker, strip) {
-            (Some(compiler), Some(linker), Some(strip)) => Ok(Self {
-                compiler,
-                linker,
-                strip,
-            }),
-            (compiler, linker, strip) => {
+        match (compiler, linker) {
+            (Some(compiler), Some(linker)) => Ok(Self { compiler, linker }),
+            (compiler, linker) => {
                 let missing: Vec<&str> = [
                     (compiler.is_none(), "a Rust compiler for BPF"),
                     (linker.is_none(), "bpf-linker"),
-                    (strip.is_none(), "llvm-objcopy"),
                 ]
                 .into_iter()
                 .filter_map(|(is_missing, name)| is_missing.then_some(name))
@@ -192,26 +187,12 @@ impl Toolchain {
             .env_remove("RUSTUP_TOOLCHAIN");
         self.compiler.configure(&mut command);
         execute(&mut command)?;
-
-        let linked = target_directory.join(TARGET).join("release/roam-trace");
-        let object = target_directory.join("roam-trace.o");
-        // DWARF is nine tenths of the file. Without the line numbers in BTF.ext, which only a log of the
-        // verifier would show, the object changes with the code and not with its comments.
-        execute(
-            Command::new(&self.strip)
-                .arg("--strip-debug")
-                .args(["--remove-section=.BTF.ext", "--remove-section=.rel.BTF.ext"])
-                .arg(&linked)
-                .arg(&object),
-        )?;
-        Ok(object)
+        Ok(target_directory.join(TARGET).join("release/roam-trace"))
     }
 
     fn compiler_flags(&self, architecture: &str) -> Result<Vec<String>> {
         let mut flags = vec![
             format!("-Clinker={}", self.linker.path.display()),
-            "-Clink-arg=--btf".to_owned(),
-            "-Cdebuginfo=2".to_owned(),
             format!("--cfg=bpf_target_arch=\"{architecture}\""),
             format!("--remap-path-prefix={}=.", root().display()),
         ];
@@ -230,7 +211,6 @@ impl Toolchain {
         for (tool, version) in [
             ("rustc", &self.compiler.version),
             ("bpf-linker", &self.linker.version),
-            ("llvm-objcopy", &version_of(&self.strip).unwrap_or_default()),
         ] {
             // Writing to a string does not fail.
             let _ = writeln!(record, "{tool}: {version}");

@@ -1,10 +1,12 @@
 //! From records to the model. What this version does not know is left out and counted; text becomes printable.
 
+mod kernel;
 mod names;
 mod printable;
 mod registry;
 mod row;
 
+pub use kernel::{KernelRows, from_kernel, loss_gaps};
 pub use names::Names;
 pub use printable::printable;
 pub use registry::from_registry;

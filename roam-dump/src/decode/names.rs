@@ -45,6 +45,18 @@ impl Names {
         }
     }
 
+    /// The names of all registries of a process. Where they number alike, the first one names.
+    pub fn of_all(images: &[Image]) -> Self {
+        let mut names = Self::default();
+        for image in images.iter().rev() {
+            let of_image = Self::of(image);
+            names.methods.extend(of_image.methods);
+            names.connections.extend(of_image.connections);
+            names.types = of_image.types;
+        }
+        names
+    }
+
     /// The element type behind a channel's type index.
     pub fn element_type(&self, type_index: u32) -> Option<Arc<str>> {
         let slot = type_index.checked_sub(1)?;

@@ -1,5 +1,5 @@
 //! The files that targets run from, opened so that what is attached to is what was
-//! looked at.
+//! checked.
 //!
 //! Never decodes them: the sites come from [`elf`].
 
@@ -7,31 +7,14 @@ use std::collections::{BTreeSet, HashSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::error::AttachError;
 use super::method::{Method, PidFilter};
-use crate::target::elf::{self, ProbeSite};
+use super::probed::{ProbedFile, ProbedProcess};
+use crate::elf::{self, ProbeSite};
 
-/// A process to trace.
-#[derive(Debug, Clone)]
-pub struct Target {
-    /// Its pid (that of the thread group), as `/proc` shows it to the tracer.
-    pub tgid: u32,
-    /// The files it runs from that have probes.
-    pub binaries: Vec<Binary>,
-}
-
-/// A file with probes.
-#[derive(Debug, Clone)]
-pub struct Binary {
-    /// Where to open it: `/proc/PID/exe`, `/proc/PID/map_files/...` or `/proc/PID/root/...`.
-    pub path: PathBuf,
-    /// Its sites.
-    pub sites: Vec<ProbeSite>,
-}
-
-/// A binary that stays open, so that what is attached to is what was looked at.
+/// A binary that stays open, so that what is attached to is what was checked.
 pub(super) struct OpenBinary<'a> {
     path: &'a Path,
     pub(super) file: File,
@@ -44,14 +27,14 @@ impl<'a> OpenBinary<'a> {
     /// Opens the binaries of all targets, each once for every process; once at all where the kernel
     /// cannot filter by process.
     pub(super) fn open_all(
-        targets: &'a [Target],
+        targets: &'a [ProbedProcess],
         filter: PidFilter,
     ) -> Result<Vec<Self>, AttachError> {
         let mut binaries = Vec::new();
         let mut known = HashSet::new();
         for target in targets {
             let tgid = target.tgid;
-            for binary in &target.binaries {
+            for binary in &target.files {
                 let failed = |source| AttachError::binary(tgid, &binary.path, source);
                 // Whoever runs the target may have put a pipe there: opening it must not wait.
                 let file = File::options()
@@ -98,7 +81,7 @@ impl<'a> OpenBinary<'a> {
         }
     }
 
-    /// The places of one probe, each once whatever the notes say.
+    /// Lists the offsets of one probe's sites, each once whatever the notes say.
     pub(super) fn offsets(&self, probe: &str) -> Vec<u64> {
         let sites = self.sites.iter().filter(|site| site.name == probe);
         let offsets: BTreeSet<u64> = sites.map(|site| site.file_offset).collect();
@@ -111,7 +94,7 @@ impl<'a> OpenBinary<'a> {
 fn check_site(
     file: &File,
     tgid: u32,
-    binary: &Binary,
+    binary: &ProbedFile,
     site: &ProbeSite,
 ) -> Result<(), AttachError> {
     let mut bytes = [0; elf::MAX_SITE_BYTES];

@@ -8,7 +8,6 @@ use aya::programs::ProgramError;
 use thiserror::Error;
 
 use super::kernel_layout::LayoutError;
-use super::uprobe_multi::LoadError;
 use crate::kernel::MapAccessError;
 
 /// Why nothing was attached.
@@ -41,7 +40,7 @@ pub enum AttachError {
         /// Its pid.
         tgid: u32,
     },
-    /// The kernel tells a program the pid in the tracer's own namespace only.
+    /// A program gets pids of the tracer's own namespace only.
     #[error(
         "process {tgid} is in another pid namespace than roam-trace, which is itself in a \
          container: run roam-trace in the same container or on the host"
@@ -104,7 +103,7 @@ pub enum AttachError {
         probe: &'static str,
         /// The binary.
         path: PathBuf,
-        /// What the kernel said.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
@@ -145,6 +144,38 @@ impl AttachError {
                 path: path.to_owned(),
                 source,
             },
+        }
+    }
+}
+
+/// A probe's program could not be loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The object is not what this tracer was built with.
+    #[error("the eBPF object is damaged: {0}")]
+    Object(String),
+    /// The kernel refuses the program.
+    #[error("the kernel refuses the program {program}: {verifier}")]
+    Refused {
+        /// The program.
+        program: String,
+        /// The end of the verifier's log.
+        verifier: String,
+        /// The error of the system call.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl LoadError {
+    /// A program that the verifier refused, with the last lines of its log, which say what is wrong.
+    pub(super) fn refused(program: &str, log: &str, source: io::Error) -> Self {
+        const LINES: usize = 8;
+        let lines: Vec<&str> = log.lines().collect();
+        Self::Refused {
+            program: program.to_owned(),
+            verifier: lines[lines.len().saturating_sub(LINES)..].join("\n"),
+            source,
         }
     }
 }

@@ -2,7 +2,7 @@
 //! information (BTF).
 //!
 //! The program that notices the exit of a process needs to know whether the
-//! exiting thread is the last one; Linux tells it so only from 6.16. Owns the
+//! exiting thread is the last one; Linux reports that only from 6.16. Owns the
 //! few lines of BTF decoding that takes: aya decodes all of it and gives no offsets
 //! out, and a second complete decoding would take longer than attaching.
 //!

@@ -1,9 +1,8 @@
-//! Which way of attaching the kernel offers: found out by trying, never by its
-//! version, since distributions carry features back and leave others out.
+//! The ways of attaching.
 
 use std::fmt;
 
-use super::{AttachError, perf_event, uprobe_multi};
+use super::error::AttachError;
 
 /// A way of attaching programs to probes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +13,7 @@ pub enum Method {
     PerfEvent,
 }
 
-/// Who leaves out the processes that are not traced.
+/// Which side filters out the processes that are not traced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PidFilter {
     /// The kernel: no other process traps.
@@ -24,27 +23,7 @@ pub enum PidFilter {
 }
 
 impl Method {
-    /// The best one of the running kernel, found out with a program that does nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`AttachError::Permission`] where that may not be loaded; [`AttachError::Unsupported`].
-    pub fn detect() -> Result<Self, AttachError> {
-        if let Some(filter) = uprobe_multi::pid_filter()? {
-            return Ok(Self::UprobeMulti(filter));
-        }
-        if perf_event::is_known() {
-            return Ok(Self::PerfEvent);
-        }
-        Err(AttachError::Unsupported {
-            release: rustix::system::uname()
-                .release()
-                .to_string_lossy()
-                .into_owned(),
-        })
-    }
-
-    /// What to tell who may not attach this way.
+    /// Returns the error of a user who may not attach this way.
     pub(super) fn permission_error(self) -> AttachError {
         match self {
             Self::UprobeMulti(_) => AttachError::may_not_load(),
@@ -52,7 +31,7 @@ impl Method {
         }
     }
 
-    /// Who leaves out other processes.
+    /// Returns which side filters out other processes.
     pub fn pid_filter(self) -> PidFilter {
         match self {
             Self::UprobeMulti(filter) => filter,

@@ -5,7 +5,8 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use super::{AttachError, Target};
+use super::error::AttachError;
+use super::probed::ProbedProcess;
 
 /// Inode of the initial pid namespace, fixed by the kernel (`PROC_PID_INIT_INO`).
 const INITIAL_INODE: u64 = 0xefff_fffc;
@@ -22,7 +23,7 @@ pub(super) struct PidNamespace {
 impl PidNamespace {
     /// The tracer's. In a container, `bpf_get_ns_current_pid_tgid` knows only the processes whose own
     /// namespace is the tracer's, so a target in another one is refused.
-    pub(super) fn of_tracer(targets: &[Target]) -> Result<Self, AttachError> {
+    pub(super) fn of_tracer(targets: &[ProbedProcess]) -> Result<Self, AttachError> {
         let failed = |tgid| move |source| AttachError::ReadNamespace { tgid, source };
         let own = namespace("self").map_err(failed(std::process::id()))?;
         if own.1 == INITIAL_INODE {

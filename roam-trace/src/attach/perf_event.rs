@@ -17,8 +17,8 @@ use aya::Ebpf;
 use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 
-use super::links::Uninterrupted;
-use super::{AttachError, LoadError};
+use super::error::{AttachError, LoadError};
+use super::signals::SignalsBlocked;
 
 /// Where the kernel says how to ask for such an event.
 const PMU: &str = "/sys/bus/event_source/devices/uprobe/type";
@@ -47,7 +47,7 @@ pub(super) fn load(bpf: &mut Ebpf, names: &[&'static str]) -> Result<(), AttachE
     Ok(())
 }
 
-/// Makes sure that events may be opened, by an attempt that must fail: the kernel looks at the
+/// Makes sure that events may be opened, by an attempt that must fail: the kernel checks the
 /// privilege first, and nobody can attach to a directory.
 pub(super) fn check_permission(bpf: &mut Ebpf, name: &str) -> Result<(), AttachError> {
     match open(bpf, name, Path::new("/"), 0) {
@@ -61,9 +61,9 @@ pub(super) fn check_permission(bpf: &mut Ebpf, name: &str) -> Result<(), AttachE
 /// What is attached. Linux 6.1 takes some 70 ms to close one, and as it holds a lock meanwhile, it
 /// would take no less to close them side by side.
 #[derive(Default)]
-pub(super) struct Links(Vec<UProbeLink>);
+pub(super) struct PerfEventLinks(Vec<UProbeLink>);
 
-impl Links {
+impl PerfEventLinks {
     /// Attaches a probe's program to all its sites in a binary, in every process.
     pub(super) fn attach(
         &mut self,
@@ -80,9 +80,9 @@ impl Links {
     }
 }
 
-impl Drop for Links {
+impl Drop for PerfEventLinks {
     fn drop(&mut self) {
-        let _signals = Uninterrupted::begin();
+        let _signals = SignalsBlocked::begin();
         self.0.clear();
     }
 }

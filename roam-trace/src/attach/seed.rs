@@ -14,40 +14,10 @@ use aya::Ebpf;
 use aya::maps::Array;
 use roam_trace_common::event::{ChannelValue, ConnectionValue, RecordKey, RequestValue};
 
-use crate::kernel::{Inserted, MapAccessError, Maps, TableMut};
+use super::rows::Rows;
+use crate::kernel::{Inserted, MapAccessError, Maps, Plain, TableMut};
 
-/// What registries have in flight.
-#[derive(Debug, Clone, Default)]
-pub struct Rows {
-    /// Requests.
-    pub requests: Vec<(RecordKey, RequestValue)>,
-    /// Channels.
-    pub channels: Vec<(RecordKey, ChannelValue)>,
-    /// Connections.
-    pub connections: Vec<(RecordKey, ConnectionValue)>,
-}
-
-impl Rows {
-    /// Adds rows of those processes that are wanted.
-    pub fn extend(&mut self, rows: Self, is_wanted: impl Fn(u32) -> bool) {
-        let Self {
-            requests,
-            channels,
-            connections,
-        } = rows;
-        self.requests
-            .extend(requests.into_iter().filter(|(key, _)| is_wanted(key.tgid)));
-        self.channels
-            .extend(channels.into_iter().filter(|(key, _)| is_wanted(key.tgid)));
-        self.connections.extend(
-            connections
-                .into_iter()
-                .filter(|(key, _)| is_wanted(key.tgid)),
-        );
-    }
-}
-
-/// What came of seeding, over all three kinds of rows.
+/// The result of seeding, over all three kinds of rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seeded {
     /// Rows that were put in.
@@ -91,7 +61,7 @@ impl Seeds {
     }
 }
 
-/// Tells the programs that from now on an end without a row is one too many.
+/// Has the programs count an end without a row from now on.
 fn count_unmatched(bpf: &mut Ebpf) -> Result<(), MapAccessError> {
     const NAME: &str = "SEEDED";
     let failed = |source| MapAccessError { map: NAME, source };
@@ -103,11 +73,8 @@ fn count_unmatched(bpf: &mut Ebpf) -> Result<(), MapAccessError> {
 }
 
 /// A value that can be seeded.
-trait Seed: crate::kernel::Plain {
+trait Seed: Plain {
     const MAP: &'static str;
-
-    /// Notes that the row does not come from a probe.
-    fn set_seeded(&mut self);
 
     /// Takes over from `later` what it knows and the row does not.
     fn catch_up(&mut self, later: &Self);
@@ -117,8 +84,8 @@ trait Seed: crate::kernel::Plain {
 struct SeededRows<V> {
     /// What they were like when they were put in. There may be a hundred thousand, and all that matters is
     /// whether they changed.
-    rows: HashMap<RecordKey, Likeness>,
-    likeness: RandomState,
+    rows: HashMap<RecordKey, Fingerprint>,
+    hasher: RandomState,
     /// Those that had changed when the registry was read again.
     later: HashMap<RecordKey, V>,
 }
@@ -127,14 +94,14 @@ impl<V> Default for SeededRows<V> {
     fn default() -> Self {
         Self {
             rows: HashMap::new(),
-            likeness: RandomState::new(),
+            hasher: RandomState::new(),
             later: HashMap::new(),
         }
     }
 }
 
-/// A hash of a row. Whoever could make two rows alike would hide from itself that one got further.
-type Likeness = u64;
+/// A hash of a row. A target that finds two rows with the same one hides from the tracer that one got further.
+type Fingerprint = u64;
 
 impl<V: Seed> SeededRows<V> {
     fn insert(
@@ -146,12 +113,10 @@ impl<V: Seed> SeededRows<V> {
         let mut map = TableMut::open(bpf, V::MAP)?;
         self.rows.reserve(rows.len());
         for (key, value) in rows {
-            let mut value = *value;
-            value.set_seeded();
-            match map.insert_new(*key, value)? {
+            match map.insert_new(*key, *value)? {
                 Inserted::Yes => {
-                    let likeness = self.likeness.hash_one(value.as_bytes());
-                    self.rows.insert(*key, likeness);
+                    let fingerprint = self.hasher.hash_one(value.as_bytes());
+                    self.rows.insert(*key, fingerprint);
                     seeded.inserted += 1;
                 }
                 Inserted::Present => seeded.present += 1,
@@ -173,11 +138,9 @@ impl<V: Seed> SeededRows<V> {
     fn settle(&mut self, now: &[(RecordKey, V)]) -> Vec<RecordKey> {
         let mut first = std::mem::take(&mut self.rows);
         for (key, value) in now {
-            let mut value = *value;
-            value.set_seeded();
-            let likeness = self.likeness.hash_one(value.as_bytes());
-            if first.remove(key).is_some_and(|first| first != likeness) {
-                self.later.insert(*key, value);
+            let fingerprint = self.hasher.hash_one(value.as_bytes());
+            if first.remove(key).is_some_and(|first| first != fingerprint) {
+                self.later.insert(*key, *value);
             }
         }
         first.into_keys().collect()
@@ -198,10 +161,6 @@ impl<V: Seed> SeededRows<V> {
 impl Seed for RequestValue {
     const MAP: &'static str = "REQUESTS";
 
-    fn set_seeded(&mut self) {
-        self.seeded = 1;
-    }
-
     fn catch_up(&mut self, later: &Self) {
         // Phases only go forward.
         if later.phase > self.phase {
@@ -218,10 +177,6 @@ impl Seed for RequestValue {
 impl Seed for ChannelValue {
     const MAP: &'static str = "CHANNELS";
 
-    fn set_seeded(&mut self) {
-        self.seeded = 1;
-    }
-
     fn catch_up(&mut self, later: &Self) {
         if later.last_activity_ns > self.last_activity_ns {
             self.last_activity_ns = later.last_activity_ns;
@@ -237,10 +192,6 @@ impl Seed for ChannelValue {
 
 impl Seed for ConnectionValue {
     const MAP: &'static str = "CONNECTIONS";
-
-    fn set_seeded(&mut self) {
-        self.seeded = 1;
-    }
 
     fn catch_up(&mut self, _: &Self) {}
 }
@@ -264,7 +215,6 @@ mod tests {
         RequestValue {
             phase: phase.code(),
             phase_ns,
-            seeded: 1,
             ..RequestValue::default()
         }
     }
@@ -272,8 +222,8 @@ mod tests {
     fn seeded(rows: &[(RecordKey, RequestValue)]) -> SeededRows<RequestValue> {
         let mut seeded = SeededRows::default();
         for (key, row) in rows {
-            let likeness = seeded.likeness.hash_one(row.as_bytes());
-            seeded.rows.insert(*key, likeness);
+            let fingerprint = seeded.hasher.hash_one(row.as_bytes());
+            seeded.rows.insert(*key, fingerprint);
         }
         seeded
     }

@@ -20,50 +20,18 @@ use aya_obj::generated::{
     bpf_prog_type,
 };
 use aya_obj::{Function, Object};
-use thiserror::Error;
 
-use super::links::Uninterrupted;
-use super::{AttachError, PidFilter};
+use super::error::{AttachError, LoadError};
+use super::method::PidFilter;
+use super::signals::SignalsBlocked;
 
 const ATTACH_TYPE: u32 = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
 
 /// Bytes for what the verifier says of a program that it refuses.
 const VERIFIER_LOG_BYTES: usize = 1 << 20;
 
-/// A probe's program could not be loaded.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The object is not what this tracer was built with.
-    #[error("the eBPF object is damaged: {0}")]
-    Object(String),
-    /// The kernel refuses the program.
-    #[error("the kernel refuses the program {program}: {verifier}")]
-    Refused {
-        /// The program.
-        program: String,
-        /// The end of the verifier's log.
-        verifier: String,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
-}
-
-impl LoadError {
-    /// A program that the verifier refused, with the last lines of its log, which say what is wrong.
-    pub(super) fn refused(program: &str, log: &str, source: io::Error) -> Self {
-        const LINES: usize = 8;
-        let lines: Vec<&str> = log.lines().collect();
-        Self::Refused {
-            program: program.to_owned(),
-            verifier: lines[lines.len().saturating_sub(LINES)..].join("\n"),
-            source,
-        }
-    }
-}
-
-/// Finds out what the kernel can do, by two attempts that must fail: as the kernel looks at the pid
-/// before the path only where it filters by process, the error tells. `None`: it has no such programs.
+/// Finds out what the kernel can do, by two attempts that must fail: the kernel checks the pid
+/// before the path only where it filters by process, so the error differs. `None`: it has no such programs.
 pub(super) fn pid_filter() -> Result<Option<PidFilter>, AttachError> {
     let instruction = |code| bpf_insn {
         code,
@@ -130,9 +98,9 @@ impl Programs {
 
 /// What is attached.
 #[derive(Default)]
-pub(super) struct Links(Vec<OwnedFd>);
+pub(super) struct UprobeMultiLinks(Vec<OwnedFd>);
 
-impl Links {
+impl UprobeMultiLinks {
     /// Attaches a probe's program to all its sites in a binary; without a pid, in every process.
     pub(super) fn attach(
         &mut self,
@@ -150,12 +118,12 @@ impl Links {
     }
 }
 
-impl Drop for Links {
+impl Drop for UprobeMultiLinks {
     /// Detaches everything at once. Closing a link waits until no program runs any more, 45 ms on an idle
     /// machine, and all of them can wait for the same. The order does not matter here: nobody reads the
     /// maps after this.
     fn drop(&mut self) {
-        let _signals = Uninterrupted::begin();
+        let _signals = SignalsBlocked::begin();
         std::thread::scope(|scope| {
             for link in self.0.drain(..) {
                 // Where there may be no thread, the link is closed here, with the closure.

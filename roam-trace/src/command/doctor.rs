@@ -1,35 +1,35 @@
 //! `roam-trace doctor`: what this machine, this user and a process allow.
 //!
-//! Each check turns what it was given into one [`Finding`]; looking around is
-//! done by [`machine`] and [`process`] alone.
+//! A function per check turns what it is given into a [`Check`]; what is given comes from
+//! [`machine`] and [`process`] alone.
 
 use std::fs;
 use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
-use caps::Capability;
 use roam_dump::model::Process;
-use roam_dump::read::Image;
+use roam_dump::read::{Budget, Image};
 use roam_trace_common::event::PROBES;
 use roam_trace_common::registry::Table;
 
 use crate::attach::{self, AttachError, Method, PidFilter};
 use crate::cli::DoctorArgs;
+use crate::elf::{ElfError, ProbeSite};
 use crate::error::{Exit, TargetError};
-use crate::target::absence::Absence;
-use crate::target::elf::{ElfError, ProbeSite};
-use crate::target::{Reading, Target, privilege, program};
+use crate::privilege::{self, Capability};
+use crate::process::missing_registry::MissingRegistry;
+use crate::process::{Reading, Target, program};
 
 /// One line of the report.
 #[derive(Debug, PartialEq, Eq)]
-struct Finding {
+struct Check {
     topic: &'static str,
     is_ok: bool,
     text: String,
 }
 
-impl Finding {
+impl Check {
     fn ok(topic: &'static str, text: impl Into<String>) -> Self {
         Self {
             topic,
@@ -52,24 +52,24 @@ impl Finding {
 ///
 /// Where the output cannot be written.
 pub(super) fn run(args: &DoctorArgs, color: bool, out: &mut impl Write) -> Result<Exit> {
-    let mut findings = machine();
+    let mut checks = machine();
     let mut exit = Exit::Success;
     if let Some(pid) = args.pid
-        && let Err(error) = process(pid, &mut findings)
+        && let Err(error) = process(pid, &mut checks)
     {
-        findings.push(Finding::todo("process", error.to_string()));
+        checks.push(Check::todo("process", error.to_string()));
         exit = error.exit();
     }
-    if findings.iter().any(|finding| !finding.is_ok) {
+    if checks.iter().any(|check| !check.is_ok) {
         exit = exit.max(Exit::Failure);
     }
-    write(&findings, color, out)?;
+    write(&checks, color, out)?;
     Ok(exit)
 }
 
-fn write(findings: &[Finding], color: bool, out: &mut impl Write) -> std::io::Result<()> {
-    for finding in findings {
-        let (word, style) = match finding.is_ok {
+fn write(checks: &[Check], color: bool, out: &mut impl Write) -> std::io::Result<()> {
+    for check in checks {
+        let (word, style) = match check.is_ok {
             true => ("ok", AnsiColor::Green.on_default()),
             false => ("todo", AnsiColor::Yellow.on_default()),
         };
@@ -77,24 +77,24 @@ fn write(findings: &[Finding], color: bool, out: &mut impl Write) -> std::io::Re
         writeln!(
             out,
             "{style}{word:<4}{style:#}  {:<13} {}",
-            finding.topic, finding.text
+            check.topic, check.text
         )?;
     }
     Ok(())
 }
 
 /// Looks at the machine and at what this process may do there.
-fn machine() -> Vec<Finding> {
+fn machine() -> Vec<Check> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let release = rustix::system::uname()
         .release()
         .to_string_lossy()
         .into_owned();
-    let mut findings = vec![Finding::ok("kernel", format!("Linux {release}"))];
-    findings.extend(CAPABILITIES.map(|(capability, use_of_it)| {
+    let mut checks = vec![Check::ok("kernel", format!("Linux {release}"))];
+    checks.extend(CAPABILITIES.map(|(capability, use_of_it)| {
         self::capability(capability, use_of_it, privilege::has(capability))
     }));
-    findings.extend([
+    checks.extend([
         user_namespace(&read("/proc/self/uid_map").unwrap_or_default()),
         lockdown(read("/sys/kernel/security/lockdown").as_deref()),
         setting(
@@ -112,103 +112,104 @@ fn machine() -> Vec<Finding> {
         types(fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false)),
         attaching(attach::check_kernel()),
     ]);
-    findings
+    checks
 }
 
 /// What each capability is for; none is needed to look at one's own processes by their registries.
 const CAPABILITIES: [(Capability, &str); 5] = [
-    (Capability::CAP_SYS_PTRACE, "other users' processes"),
-    (Capability::CAP_DAC_READ_SEARCH, "other users' processes"),
-    (Capability::CAP_BPF, "-d"),
-    (Capability::CAP_PERFMON, "-d"),
+    (Capability::SYS_PTRACE, "other users' processes"),
+    (Capability::DAC_READ_SEARCH, "other users' processes"),
+    (Capability::BPF, "-d"),
+    (Capability::PERFMON, "-d"),
     (
-        Capability::CAP_CHECKPOINT_RESTORE,
+        Capability::CHECKPOINT_RESTORE,
         "processes that closed their registry's descriptor",
     ),
 ];
 
-fn capability(capability: Capability, use_of_it: &str, has: bool) -> Finding {
+fn capability(capability: Capability, use_of_it: &str, has: bool) -> Check {
+    let name = privilege::name(capability);
     match has {
-        true => Finding::ok("capability", format!("{capability}, for {use_of_it}")),
+        true => Check::ok("capability", format!("{name}, for {use_of_it}")),
         // Root's CAP_SYS_ADMIN opens the same door.
         false
-            if capability == Capability::CAP_CHECKPOINT_RESTORE
-                && privilege::has(Capability::CAP_SYS_ADMIN) =>
+            if capability == Capability::CHECKPOINT_RESTORE
+                && privilege::has(Capability::SYS_ADMIN) =>
         {
-            Finding::ok("capability", format!("CAP_SYS_ADMIN, for {use_of_it}"))
+            Check::ok("capability", format!("CAP_SYS_ADMIN, for {use_of_it}"))
         }
-        false => Finding::todo(
+        false => Check::todo(
             "capability",
-            format!("{capability} is missing, for {use_of_it}: run roam-trace as root"),
+            format!("{name} is missing, for {use_of_it}: run roam-trace as root"),
         ),
     }
 }
 
 /// Judges `/proc/self/uid_map`: in the initial user namespace it maps every id to itself.
-fn user_namespace(uid_map: &str) -> Finding {
+fn user_namespace(uid_map: &str) -> Check {
     let words: Vec<_> = uid_map.split_ascii_whitespace().collect();
     match words == ["0", "0", "4294967295"] {
-        true => Finding::ok("namespace", "the initial user namespace"),
-        false => Finding::todo(
+        true => Check::ok("namespace", "the initial user namespace"),
+        false => Check::todo(
             "namespace",
             "in a user namespace capabilities count for its own processes only, and -d not at all: run roam-trace on the host",
         ),
     }
 }
 
-fn lockdown(modes: Option<&str>) -> Finding {
+fn lockdown(modes: Option<&str>) -> Check {
     match modes {
-        Some(modes) if modes.contains("[confidentiality]") => Finding::todo(
+        Some(modes) if modes.contains("[confidentiality]") => Check::todo(
             "lockdown",
             "confidentiality: the kernel lets no program read its memory, so -d does not work; boot with lockdown=integrity",
         ),
-        Some(modes) if modes.contains("[integrity]") => Finding::ok("lockdown", "integrity"),
-        _ => Finding::ok("lockdown", "none"),
+        Some(modes) if modes.contains("[integrity]") => Check::ok("lockdown", "integrity"),
+        _ => Check::ok("lockdown", "none"),
     }
 }
 
-fn setting(topic: &'static str, name: &str, value: Option<&str>, meaning: &str) -> Finding {
+fn setting(topic: &'static str, name: &str, value: Option<&str>, meaning: &str) -> Check {
     match value {
-        Some(value) => Finding::ok(topic, format!("{name} is {}; {meaning}", value.trim())),
-        None => Finding::ok(topic, format!("{name} does not exist; {meaning}")),
+        Some(value) => Check::ok(topic, format!("{name} is {}; {meaning}", value.trim())),
+        None => Check::ok(topic, format!("{name} does not exist; {meaning}")),
     }
 }
 
-fn types(exist: bool) -> Finding {
+fn types(exist: bool) -> Check {
     match exist {
-        true => Finding::ok("types", "/sys/kernel/btf/vmlinux"),
-        false => Finding::todo(
+        true => Check::ok("types", "/sys/kernel/btf/vmlinux"),
+        false => Check::todo(
             "types",
             "/sys/kernel/btf/vmlinux does not exist, so -d does not work: the kernel needs CONFIG_DEBUG_INFO_BTF",
         ),
     }
 }
 
-fn attaching(tried: Result<Method, AttachError>) -> Finding {
+fn attaching(tried: Result<Method, AttachError>) -> Check {
     const EVERY_PROCESS: &str =
         "while -d watches a process, all of the same binary are slowed down";
     match tried {
         Ok(method @ Method::UprobeMulti(PidFilter::Kernel)) => {
-            Finding::ok("attaching", format!("by {method}"))
+            Check::ok("attaching", format!("by {method}"))
         }
-        Ok(method @ Method::UprobeMulti(PidFilter::Program)) => Finding::ok(
+        Ok(method @ Method::UprobeMulti(PidFilter::Program)) => Check::ok(
             "attaching",
             format!("by {method}; before Linux 6.10, {EVERY_PROCESS}"),
         ),
-        Ok(method @ Method::PerfEvent) => Finding::ok(
+        Ok(method @ Method::PerfEvent) => Check::ok(
             "attaching",
             format!("by {method} and with CAP_SYS_ADMIN; before Linux 6.6, {EVERY_PROCESS}"),
         ),
-        Err(error) => Finding::todo("attaching", format!("{:#}", anyhow::Error::new(error))),
+        Err(error) => Check::todo("attaching", format!("{:#}", anyhow::Error::new(error))),
     }
 }
 
 /// Looks at one process.
-fn process(pid: u32, findings: &mut Vec<Finding>) -> Result<(), TargetError> {
+fn process(pid: u32, checks: &mut Vec<Check>) -> Result<(), TargetError> {
     let target = Target::find(pid)?;
-    let reading = target.read()?;
+    let reading = target.read(Budget::default())?;
     let Process { pid, name } = target.label();
-    findings.push(Finding::ok(
+    checks.push(Check::ok(
         "process",
         format!("{pid} ({name}) may be looked at"),
     ));
@@ -219,8 +220,8 @@ fn process(pid: u32, findings: &mut Vec<Finding>) -> Result<(), TargetError> {
         let sites = binary.probe_sites(&target.process)?;
         probes.extend(self::probes(&binary.name, sites));
     }
-    let has_probes = probes.iter().any(|finding| finding.is_ok);
-    findings.extend(registries(&target, &reading, has_probes)?);
+    let has_probes = probes.iter().any(|check| check.is_ok);
+    checks.extend(registries(&target, &reading, has_probes)?);
     if probes.is_empty() {
         if reading.images.is_empty() && reading.inherited.is_empty() && reading.errors.is_empty() {
             return Err(match program::is_built_on_published(&binaries) {
@@ -229,9 +230,9 @@ fn process(pid: u32, findings: &mut Vec<Finding>) -> Result<(), TargetError> {
             });
         }
         let text = "none of provider roam in the executable and the libraries, so -d does not work: build without removing .note.stapsdt";
-        probes.push(Finding::todo("probes", text));
+        probes.push(Check::todo("probes", text));
     }
-    findings.append(&mut probes);
+    checks.append(&mut probes);
     Ok(())
 }
 
@@ -239,46 +240,46 @@ fn registries(
     target: &Target,
     reading: &Reading,
     has_probes: bool,
-) -> Result<Vec<Finding>, TargetError> {
-    let mut findings: Vec<_> = reading.images.iter().map(registry).collect();
+) -> Result<Vec<Check>, TargetError> {
+    let mut checks: Vec<_> = reading.images.iter().map(registry).collect();
     let errors = reading.errors.iter();
-    findings.extend(errors.map(|error| Finding::todo("registry", error.to_string())));
+    checks.extend(errors.map(|error| Check::todo("registry", error.to_string())));
     let Process { pid, name } = target.label();
     if reading.images.is_empty()
         && let Some(&owner) = reading.inherited.first()
     {
         let inherited = TargetError::Inherited { pid, name, owner };
-        findings.push(Finding::todo("registry", inherited.to_string()));
-    } else if findings.is_empty() && has_probes {
+        checks.push(Check::todo("registry", inherited.to_string()));
+    } else if checks.is_empty() && has_probes {
         let process = &target.process;
-        let absence = Absence::of(process)
+        let missing = MissingRegistry::of(process)
             .map_err(|error| process.error("read the environment of", error))?;
-        findings.push(match absence {
-            Absence::NothingReported if process.has_seccomp_filter() => Finding::ok(
+        checks.push(match missing {
+            MissingRegistry::NothingReported if process.has_seccomp_filter() => Check::ok(
                 "registry",
                 "none yet: the program has had no connection, or its seccomp filter refuses memfd_create",
             ),
-            Absence::NothingReported => {
-                Finding::ok("registry", "none yet: the program has had no connection")
+            MissingRegistry::NothingReported => {
+                Check::ok("registry", "none yet: the program has had no connection")
             }
-            Absence::SwitchedOff => Finding::todo(
+            MissingRegistry::SwitchedOff => Check::todo(
                 "registry",
                 TargetError::SwitchedOff { pid, name }.to_string(),
             ),
-            Absence::FileSizeLimit { bytes } => Finding::todo(
+            MissingRegistry::FileSizeLimit { bytes } => Check::todo(
                 "registry",
                 TargetError::FileSizeLimit { pid, name, bytes }.to_string(),
             ),
         });
     }
-    Ok(findings)
+    Ok(checks)
 }
 
-fn registry(image: &Image) -> Finding {
+fn registry(image: &Image) -> Check {
     let room = image.header.tables[Table::Requests as usize].capacity;
     let lost = image.lost(Table::Requests);
     if lost > 0 {
-        return Finding::todo(
+        return Check::todo(
             "registry",
             format!(
                 "{lost} requests found no room among {room}: restart the program with ROAM_DIAGNOSTIC_REQUESTS={}",
@@ -287,7 +288,7 @@ fn registry(image: &Image) -> Finding {
         );
     }
     if image.torn + image.invalid > 0 {
-        return Finding::todo(
+        return Check::todo(
             "registry",
             format!(
                 "{} rows stayed half written and {} make no sense: the program's memory may be damaged",
@@ -295,7 +296,7 @@ fn registry(image: &Image) -> Finding {
             ),
         );
     }
-    Finding::ok(
+    Check::ok(
         "registry",
         format!(
             "{} requests in flight, room for {room}",
@@ -305,16 +306,16 @@ fn registry(image: &Image) -> Finding {
 }
 
 /// Judges the probes of one file; nothing is said of a file without any.
-fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Finding> {
+fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Check> {
     let sites = match sites {
         Ok(sites) if sites.is_empty() => return None,
         // Not everything with code is a program for this machine.
         Err(ElfError::Malformed(_) | ElfError::Machine(_)) => return None,
-        Err(error) => return Some(Finding::todo("probes", format!("{name}: {error}"))),
+        Err(error) => return Some(Check::todo("probes", format!("{name}: {error}"))),
         Ok(sites) => sites,
     };
     if sites.iter().any(|site| site.base == 0) {
-        return Some(Finding::todo(
+        return Some(Check::todo(
             "probes",
             format!(
                 "{name}: the linker dropped .stapsdt.base, so -d fails if the file is moved: link with another linker"
@@ -328,16 +329,16 @@ fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Finding
         let absent: Vec<&str> = absent.into_iter().copied().collect();
         text += &format!("; the program has no use for {}", absent.join(", "));
     }
-    Some(Finding::ok("probes", text))
+    Some(Check::ok("probes", text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(finding: Finding, is_ok: bool, part: &str) {
-        assert_eq!(finding.is_ok, is_ok, "{finding:?}");
-        assert!(finding.text.contains(part), "{finding:?}");
+    fn check(check: Check, is_ok: bool, part: &str) {
+        assert_eq!(check.is_ok, is_ok, "{check:?}");
+        assert!(check.text.contains(part), "{check:?}");
     }
 
     #[test]
@@ -397,12 +398,12 @@ mod tests {
             "kernel.x is 2; so",
         );
         check(
-            capability(Capability::CAP_BPF, "-d", true),
+            capability(Capability::BPF, "-d", true),
             true,
             "CAP_BPF, for -d",
         );
         check(
-            capability(Capability::CAP_BPF, "-d", false),
+            capability(Capability::BPF, "-d", false),
             false,
             "CAP_BPF is missing",
         );

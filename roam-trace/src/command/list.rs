@@ -5,13 +5,14 @@ use std::collections::hash_map::Entry;
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use roam_dump::read::Budget;
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
-use super::report;
+use super::report::report;
 use crate::error::{Exit, TargetError};
-use crate::target::maps::FileId;
-use crate::target::{Reading, Target, proc, program};
+use crate::process::maps::FileId;
+use crate::process::{Reading, Target, proc, program};
 
 /// Lists every process that has a registry or probes, by pid.
 ///
@@ -65,10 +66,10 @@ struct Counts {
     are_least: bool,
 }
 
-/// One process, `None` where it is not roam's. `known` says of files whether they have probes.
+/// Returns the row of a process, `None` where it is not roam's. `known` has files that were checked for probes.
 fn row(pid: u32, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, TargetError> {
     let target = Target::find(pid)?;
-    let reading = target.read()?;
+    let reading = target.read(Budget::default())?;
     let has_registry = !reading.images.is_empty();
     let mut has_probes = false;
     for binary in program::binaries(&target.process)? {

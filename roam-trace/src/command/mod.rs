@@ -3,6 +3,7 @@
 mod doctor;
 mod dump;
 mod list;
+mod report;
 
 use std::io::{self, BufWriter, Write};
 
@@ -10,6 +11,7 @@ use anstream::{AutoStream, ColorChoice};
 
 use crate::cli::{Cli, Color, Command};
 use crate::error::Exit;
+use report::report;
 
 /// Bytes that are written to stdout at a time.
 const BUFFER_BYTES: usize = 1 << 16;
@@ -37,12 +39,6 @@ pub fn run(cli: &Cli) -> Exit {
             Exit::Failure
         }
     }
-}
-
-/// Says on stderr what went wrong, in one line.
-fn report(what: &dyn std::fmt::Display) {
-    // There is nobody to tell where stderr is closed.
-    let _ = writeln!(io::stderr(), "roam-trace: {what}");
 }
 
 fn start_log(verbose: u8) {

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use aya::maps::MapError;
 use aya_obj::generated::{bpf_attr, bpf_cmd};
 
-use super::table::Plain;
+use super::plain::Plain;
 
 /// Rows asked for at once, to begin with.
 const CHUNK: usize = 8_192;

@@ -6,14 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use aya::maps::{HashMap, Map, MapData, MapError};
 use aya::{Ebpf, Pod};
-use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-use super::{MapAccessError, batch};
-
-/// What may be a key or a value: every byte pattern is one, and none of its bytes is padding.
-pub(crate) trait Plain: FromBytes + IntoBytes + Immutable + Copy + 'static {}
-
-impl<T: FromBytes + IntoBytes + Immutable + Copy + 'static> Plain for T {}
+use super::batch;
+use super::error::MapAccessError;
+use super::plain::Plain;
 
 /// Shows aya that a type is plain data.
 #[derive(Clone, Copy)]
@@ -79,7 +75,7 @@ impl<'a, K: Plain, V: Plain> Table<'a, K, V> {
     }
 }
 
-/// What came of an insert.
+/// The result of an insert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Inserted {
     /// The entry is in the map.

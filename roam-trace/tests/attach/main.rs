@@ -141,6 +141,7 @@ fn every_event_arrives_with_its_arguments() {
             kind: RequestKind::Call.code(),
             started_ns: sent.started_ns,
             phase_ns: sent.phase_ns,
+            seen: 1,
             ..RequestValue::default()
         }
     );
@@ -168,7 +169,7 @@ fn every_event_arrives_with_its_arguments() {
             type_index: 3,
             opened_ns: channel.opened_ns,
             last_activity_ns: channel.last_activity_ns,
-            ..ChannelValue::default()
+            seen: 1,
         }
     );
     let [(connection_key, connection)] = maps.connections[..] else {
@@ -192,9 +193,9 @@ fn nothing_is_lost_or_counted_twice() {
     let mut process = Process::start(Role::Target);
     // Named twice, the binary and its sites are still attached to once.
     let mut target = process.target();
-    let sites = target.binaries[0].sites.clone();
-    target.binaries[0].sites.extend(sites);
-    target.binaries.push(target.binaries[0].clone());
+    let sites = target.files[0].sites.clone();
+    target.files[0].sites.extend(sites);
+    target.files.push(target.files[0].clone());
     let tracer = Tracer::attach(&[target], Options::default()).unwrap();
     process.command(&format!("burst {THREADS} {PAIRS}"));
     let maps = tracer.snapshot().unwrap();
@@ -239,7 +240,7 @@ fn only_the_processes_that_were_named_are_traced() {
     let mut expected = [key(&first, 1), key(&second, 1)];
     expected.sort_by_key(|key| key.tgid);
     assert_eq!(keys, expected);
-    // Nor does it trap, where the kernel can tell processes apart.
+    // Nor does it trap, where the kernel filters by process.
     let byte_of_other = match Method::detect().unwrap().pid_filter() {
         PidFilter::Kernel => 0x90,
         PidFilter::Program => 0xcc,
@@ -319,25 +320,24 @@ fn what_began_before_is_seeded_and_leaves_no_ghosts() {
 
     let maps = tracer.snapshot().unwrap();
     assert_eq!(serials(&maps.requests), [3, 4]);
+    // Of the rows that were put in, a probe reported the channel only.
     for (key, value) in &maps.requests {
-        assert_eq!(value.seeded, u32::from(key.serial == 3));
+        assert_eq!(value.seen, u32::from(key.serial == 4));
     }
+    assert_eq!(
+        (maps.channels[0].1.seen, maps.connections[0].1.seen),
+        (1, 0)
+    );
     let sent = maps
         .requests
         .iter()
         .find(|(key, _)| key.serial == 3)
         .unwrap()
         .1;
-    assert_eq!(
-        sent,
-        RequestValue {
-            seeded: 1,
-            ..row(Phase::Sent, 9)
-        }
-    );
+    assert_eq!(sent, row(Phase::Sent, 9));
     assert_eq!(maps.channels[0].1.items_sent, 6);
     assert_eq!(serials(&maps.connections), [7]);
-    // Of the ends, only that of 2 was of a row: 1 was in flight before anybody looked.
+    // Of the ends, only that of 2 was of a row: 1 was in flight before the probes were attached.
     assert_eq!(
         maps.traffic[0].1,
         TrafficValue {
@@ -346,6 +346,11 @@ fn what_began_before_is_seeded_and_leaves_no_ghosts() {
         }
     );
     assert!(maps.losses.is_empty());
+
+    process.fire("request_phase", [3, Phase::Responded.code().into(), 0, 7]);
+    let maps = tracer.snapshot().unwrap();
+    let is_3 = |row: &&(RecordKey, RequestValue)| row.0.serial == 3;
+    assert_eq!(maps.requests.iter().find(is_3).unwrap().1.seen, 1);
 
     process.fire("request_end", [3, Outcome::Ok.code().into(), 0]);
     process.fire("request_end", [3, Outcome::Ok.code().into(), 0]);
@@ -450,21 +455,21 @@ fn a_tracer_that_is_dropped_or_killed_leaves_nothing_behind() {
 
 #[test]
 #[ignore = "needs root"]
-fn what_cannot_be_attached_is_told() {
+fn what_cannot_be_attached_is_reported() {
     let mut process = Process::start(Role::Target);
     let mut gone = process.target();
 
     let mut changed = process.target();
-    changed.binaries[0].sites[0].file_offset += 1;
+    changed.files[0].sites[0].file_offset += 1;
     let error = Tracer::attach(&[changed], Options::default()).unwrap_err();
     assert!(matches!(error, AttachError::Changed { .. }), "{error:?}");
 
     let mut without = process.target();
-    without.binaries[0].sites.clear();
+    without.files[0].sites.clear();
     let error = Tracer::attach(&[without], Options::default()).unwrap_err();
     assert!(matches!(error, AttachError::NoSites), "{error:?}");
 
-    gone.binaries[0].path = std::env::current_exe().unwrap();
+    gone.files[0].path = std::env::current_exe().unwrap();
     process.exit();
     let error = Tracer::attach(&[gone], Options::default()).unwrap_err();
     assert!(

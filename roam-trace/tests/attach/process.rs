@@ -14,13 +14,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use roam_diagnostic::probe;
-use roam_trace::attach::{Binary, Options, Target, Tracer};
-use roam_trace::target::elf;
+use roam_trace::attach::{Options, ProbedFile, ProbedProcess, Tracer};
+use roam_trace::elf;
 
 const ROLE: &str = "ROAM_TRACE_TEST_ROLE";
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What tells answers from what the test harness prints.
+/// What distinguishes answers from what the test harness prints.
 const ANSWER: &str = "@ ";
 
 /// What a process is for.
@@ -71,7 +71,7 @@ impl Process {
     }
 
     /// As the tracer takes it.
-    pub(crate) fn target(&self) -> Target {
+    pub(crate) fn target(&self) -> ProbedProcess {
         target(self.tgid())
     }
 
@@ -114,7 +114,7 @@ impl Process {
 
     /// The byte in the process's memory where a probe is.
     pub(crate) fn byte_at(&self, probe: &str) -> u8 {
-        let sites = &self.target().binaries[0].sites;
+        let sites = &self.target().files[0].sites;
         let site = sites.iter().find(|site| site.name == probe).unwrap();
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.tgid())).unwrap();
         let address = maps
@@ -152,12 +152,12 @@ pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-fn target(tgid: u32) -> Target {
+fn target(tgid: u32) -> ProbedProcess {
     let path = PathBuf::from(format!("/proc/{tgid}/exe"));
     let sites = elf::file_probe_sites(File::open(&path).unwrap()).unwrap();
-    Target {
+    ProbedProcess {
         tgid,
-        binaries: vec![Binary { path, sites }],
+        files: vec![ProbedFile { path, sites }],
     }
 }
 
@@ -201,7 +201,7 @@ pub(crate) fn run_role() {
             }
             "exit_leader" => {
                 exit_leader();
-                answer("told");
+                answer("leaving");
             }
             "exec" => {
                 let role = if role == "Target" {

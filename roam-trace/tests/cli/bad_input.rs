@@ -3,8 +3,9 @@
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
+use roam_dump::read::Budget;
 use roam_trace::error::TargetError;
-use roam_trace::target::Target;
+use roam_trace::process::Target;
 
 use crate::dump::processes;
 use crate::fixture::Fixture;
@@ -87,7 +88,10 @@ fn process_that_ended() {
     let expected =
         "1 roam-trace: process [pid] (fixture) has ended; its parent has not noticed yet";
     check(&run, &[(&pid, "[pid]")], expected);
-    assert!(matches!(found.read(), Err(TargetError::Ended { .. })));
+    assert!(matches!(
+        found.read(Budget::default()),
+        Err(TargetError::Ended { .. })
+    ));
 }
 
 #[test]
@@ -96,7 +100,7 @@ fn process_that_ends_while_it_is_read() {
     let pid = target.pid();
     let found = Target::find(pid.parse().unwrap()).unwrap();
     target.kill_and_collect();
-    let error = found.read().unwrap_err();
+    let error = found.read(Budget::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
         format!("process {pid} ended while it was read")

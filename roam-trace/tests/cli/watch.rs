@@ -29,7 +29,7 @@ fn window(process: &Value, connection: &str) -> (u64, u64) {
 
 #[test]
 #[ignore = "needs root"]
-fn stalled_and_busy_are_told_apart() {
+fn stalled_and_busy_connections_differ() {
     let target = Fixture::start("busy");
     let run = roam_trace(&["-p", &target.pid(), "-d", "300ms", "--json"]);
     assert_eq!((run.status, &*run.stderr), (0, ""));
@@ -40,7 +40,15 @@ fn stalled_and_busy_are_told_apart() {
         .iter()
         .find(|row| row["request_id"] == 93)
         .unwrap();
-    assert_eq!(hung["source"], "both");
+    // No probe has seen it: it began before, and has not moved since.
+    assert_eq!(hung["source"], "registry");
+    let watched = |row: &&Value| row["age_us"].as_u64() < process["window"]["duration_us"].as_u64();
+    let began: Vec<_> = list(process, "requests").iter().filter(watched).collect();
+    assert!(!began.is_empty());
+    assert!(
+        began.iter().all(|row| row["source"] == "both"),
+        "{began:#?}"
+    );
     assert_eq!(window(process, "cell-http"), (0, 0));
     let (started, ended) = window(process, "cell-busy");
     assert!(

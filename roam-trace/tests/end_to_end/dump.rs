@@ -17,8 +17,8 @@ const BACKGROUND_LIMIT: Duration = Duration::from_secs(1);
 /// How far an age may be from the truth.
 const AGE_TOLERANCE: Duration = Duration::from_millis(200);
 
-/// Looks at what may be hidden by a machine with much to do.
-const LOOKS: u32 = 5;
+/// How often a check is repeated that a machine with much to do may spoil.
+const ATTEMPTS: u32 = 5;
 
 impl Tracer {
     pub(crate) fn finish(self) -> Rows {
@@ -232,7 +232,7 @@ fn seconds(line: &str) -> f64 {
 pub(crate) fn site_bytes(pid: u32) -> Vec<Vec<u8>> {
     use std::os::unix::fs::FileExt;
     let executable = std::fs::File::open(format!("/proc/{pid}/exe")).unwrap();
-    let sites = roam_trace::target::elf::file_probe_sites(executable).unwrap();
+    let sites = roam_trace::elf::file_probe_sites(executable).unwrap();
     let base = std::fs::read_to_string(format!("/proc/{pid}/maps"))
         .unwrap()
         .split('-')
@@ -252,10 +252,10 @@ pub(crate) fn site_bytes(pid: u32) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Looks again while a check fails. On a machine with much to do a background call may take over a second;
+/// Repeats a check while it fails. On a machine with much to do a background call may take over a second;
 /// it is gone a moment later, whereas a row that is wrong stays.
 pub(crate) fn in_the_end<T>(check: impl Fn() -> T) -> T {
-    for _ in 1..LOOKS {
+    for _ in 1..ATTEMPTS {
         if let Ok(checked) = catch_unwind(AssertUnwindSafe(&check)) {
             return checked;
         }

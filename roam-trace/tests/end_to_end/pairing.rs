@@ -101,7 +101,7 @@ fn every_row_is_paired_as_the_log_says() {
     let callees = callees_by_log(&log, &demo.ready.cells);
     assert_eq!(callees.len(), CALLS);
     for _ in 0..5 {
-        // Whatever is paired is paired right. On a machine under load it may take more than one look.
+        // Whatever is paired is paired right. On a machine under load it may take more than one dump.
         let mut unpaired = Vec::new();
         wait_for("every row to be paired", || {
             unpaired = check(&dump(&demo), &callees);
@@ -114,8 +114,8 @@ fn every_row_is_paired_as_the_log_says() {
 fn check(dump: &Value, callees: &HashMap<u64, (u64, String, u64)>) -> Vec<Value> {
     let rows = rows(dump);
     let graph = &dump["graph"];
-    let node = |place: &Value| {
-        let node = &graph["nodes"][place.as_u64().unwrap() as usize];
+    let node = |index: &Value| {
+        let node = &graph["nodes"][index.as_u64().unwrap() as usize];
         key(&node["process"]["pid"], &node["serial"])
     };
     let mut paired = 0;

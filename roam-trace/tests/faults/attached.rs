@@ -1,5 +1,5 @@
-//! What is attached, as the kernel and a process's memory tell it: witnesses that share no code with the
-//! tracer, but for the places of the probes.
+//! What is attached, as the kernel and a process's memory show it: witnesses that share no code with the
+//! tracer, but for the offsets of the probes.
 #![allow(unsafe_code)]
 
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileExt;
 
 use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
-use roam_trace::target::elf;
+use roam_trace::elf;
 
 /// Bytes of a probe site that are compared with the file's.
 const SITE_BYTES: usize = 11;
@@ -20,7 +20,7 @@ pub(crate) struct Sites {
     pub(crate) changed: usize,
 }
 
-/// Looks at the sites in a process's memory.
+/// Compares the sites in a process's memory with its files.
 pub(crate) fn sites(pid: u32) -> io::Result<Sites> {
     let maps = std::fs::read_to_string(format!("/proc/{pid}/maps"))?;
     let memory = File::open(format!("/proc/{pid}/mem"))?;
@@ -59,7 +59,7 @@ pub(crate) fn sites(pid: u32) -> io::Result<Sites> {
 }
 
 /// Links of the kind uprobe_multi that are attached to a program or library of the load. A kernel before
-/// Linux 6.8 does not tell the path; then there is nothing to see.
+/// Linux 6.8 does not report the path; then there is nothing to see.
 pub(crate) fn links() -> usize {
     let mut found = 0;
     let mut id = 0;

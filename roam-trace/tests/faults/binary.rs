@@ -114,7 +114,7 @@ fn with_library(library: &Path) -> Command {
 fn a_library_carries_the_probes() {
     let target = Target::start_by(|_| with_library(library()), &[]);
     let program = fs::File::open(format!("/proc/{}/exe", target.pid)).unwrap();
-    let sites = roam_trace::target::elf::file_probe_sites(program).unwrap();
+    let sites = roam_trace::elf::file_probe_sites(program).unwrap();
     assert_eq!(sites, []);
     check(target);
 }

@@ -89,7 +89,7 @@ fn short_lived_processes() {
             })
             .collect();
         if batch % 25 == 0 {
-            look_at(&children[0]);
+            dump_one(&children[0]);
         }
         for child in &mut children {
             assert!(child.wait().unwrap().success());
@@ -100,9 +100,9 @@ fn short_lived_processes() {
     target.end_as(&tracer.stop());
 }
 
-/// Looks at one that ends meanwhile, and at all that this process has started: neither is anything but an
+/// Dumps one that ends meanwhile, and all that this process has started: neither is anything but an
 /// answer.
-fn look_at(child: &Child) {
+fn dump_one(child: &Child) {
     let one = Tracer::start(&[child.id()], &["-d", "20ms"]);
     let all = Tracer::start(&[std::process::id()], &["--children"]).seen();
     // This process itself is not a roam program; nothing else is to be told.

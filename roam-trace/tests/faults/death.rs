@@ -56,7 +56,7 @@ fn target_is_killed_while_the_tracer_begins() {
         let seen = tracer.seen();
         assert_eq!(seen.status, Some(1), "{seen:#?}");
         let lines: Vec<_> = seen.stderr.lines().collect();
-        let is_told = |line: &&str| {
+        let is_reported = |line: &&str| {
             let pid = target.pid;
             [
                 format!("process {pid} ended while it was "),
@@ -66,9 +66,12 @@ fn target_is_killed_while_the_tracer_begins() {
                 "has ended; its parent has not noticed yet".to_owned(),
             ]
             .iter()
-            .any(|told| line.contains(told))
+            .any(|message| line.contains(message))
         };
-        assert!(!lines.is_empty() && lines.iter().all(is_told), "{seen:#?}");
+        assert!(
+            !lines.is_empty() && lines.iter().all(is_reported),
+            "{seen:#?}"
+        );
         target.check_results();
     }
     check_no_zombies();

@@ -54,7 +54,7 @@ fn two_versions_of_the_registry() {
 }
 
 /// Two libraries that were built each with a roam-diagnostic of its own. Their rows have the same serials: the
-/// dump tells them apart, the kernel does not, which is said, and what is lost by it is counted.
+/// dump distinguishes them, the kernel does not, which is reported, and what is lost by it is counted.
 #[test]
 #[ignore = "needs root"]
 fn two_registries_in_one_process() {

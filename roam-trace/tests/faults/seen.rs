@@ -59,7 +59,7 @@ impl Seen {
         (sum("started"), sum("ended"))
     }
 
-    /// The same of a process that ended, or executed another program, of which a line tells.
+    /// The same of a process that ended, or executed another program, which a line reports.
     pub(crate) fn counts_until_the_end(&self) -> (u64, u64) {
         let line = self
             .gaps()

@@ -3,7 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -38,6 +38,45 @@ fn tracer_is_killed_at_random_moments() {
                 scope.spawn(move || kill_one(number));
             }
         });
+    }
+    target.run();
+    target.pause();
+    target.end();
+}
+
+/// Tracers that get a signal while they attach.
+const INTERRUPTS: u32 = 200;
+
+/// The signals come at every moment from before it attaches until it watches.
+#[test]
+#[ignore = "needs root"]
+fn tracer_is_interrupted_while_it_attaches() {
+    let target = Target::start(&["threads=1"]);
+    target.run();
+    target.pause();
+    let start = || {
+        let mut tracer = Tracer::start(&[target.pid], WATCH);
+        tracer.wait_for_line("attaching");
+        tracer
+    };
+    let tracer = start();
+    let started = Instant::now();
+    let tracer = watching(tracer);
+    let span = started.elapsed();
+    assert_eq!(tracer.stop().status, Some(0));
+    target.check_sites();
+
+    for number in 0..INTERRUPTS {
+        let signal = match number % 2 {
+            0 => Signal::INT,
+            _ => Signal::TERM,
+        };
+        let tracer = start();
+        thread::sleep(span * number / INTERRUPTS);
+        tracer.signal(signal);
+        let seen = tracer.seen();
+        assert_eq!(seen.status, Some(0), "{number}: {seen:#?}");
+        target.check_sites();
     }
     target.run();
     target.pause();

@@ -109,7 +109,7 @@ fn a_terabyte_of_holes() {
 }
 
 #[test]
-fn rows_that_change_between_two_looks() {
+fn rows_that_change_between_two_reads() {
     let run = dump("changing");
     assert_eq!((run.status, &*run.stderr), (0, ""));
 }

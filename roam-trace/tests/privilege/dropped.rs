@@ -76,7 +76,7 @@ fn check_watching(user: u32) {
 
 #[test]
 #[ignore = "needs root"]
-fn watching_keeps_what_reading_takes_and_printing_nothing() {
+fn attach_privileges_are_dropped_before_watching_and_all_before_printing() {
     check_watching(0);
     check_watching(OTHER);
 }

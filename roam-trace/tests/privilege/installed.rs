@@ -100,7 +100,7 @@ fn the_unit_is_well_formed_and_has_what_its_command_takes() {
 
     let capabilities: Vec<_> = setting(&unit, "AmbientCapabilities")
         .split(' ')
-        .map(|name| setpriv_name(name.parse().unwrap()))
+        .map(setpriv_name)
         .collect();
     assert_eq!(
         setting(&unit, "AmbientCapabilities"),

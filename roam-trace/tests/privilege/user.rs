@@ -3,7 +3,7 @@
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
-use caps::CapSet;
+use rustix::thread::capabilities;
 
 use crate::fixture::Fixture;
 
@@ -41,17 +41,16 @@ pub(crate) fn with_capabilities(tool: &Command, user: u32, capabilities: &str) -
 
 /// Root's capabilities; in a container some may be out of its reach.
 fn all() -> String {
-    let mut names: Vec<_> = caps::read(None, CapSet::Permitted)
-        .unwrap()
-        .into_iter()
-        .map(setpriv_name)
+    let permitted = capabilities(None).unwrap().permitted;
+    let names: Vec<_> = permitted
+        .iter_names()
+        .map(|(name, _)| setpriv_name(name))
         .collect();
-    names.sort_unstable();
     names.join(",")
 }
 
-/// `+sys_ptrace` for CAP_SYS_PTRACE.
-pub(crate) fn setpriv_name(capability: caps::Capability) -> String {
-    let name = capability.to_string().to_lowercase();
-    name.replace("cap_", "+")
+/// `+sys_ptrace` for `SYS_PTRACE`, with `CAP_` before it or without.
+pub(crate) fn setpriv_name(capability: &str) -> String {
+    let name = capability.strip_prefix("CAP_").unwrap_or(capability);
+    format!("+{}", name.to_lowercase())
 }

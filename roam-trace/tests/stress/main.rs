@@ -12,8 +12,8 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use content::{Kind, LASTING, THREADS, counter, thread};
-use roam_dump::read::Image;
-use roam_trace::target::Target;
+use roam_dump::read::{Budget, Image};
+use roam_trace::process::Target;
 use roam_trace_common::Serial;
 use roam_trace_common::registry::{ChannelRecord, ConnectionRecord, RequestRecord, Table};
 
@@ -70,7 +70,7 @@ fn no_read_returns_a_row_that_was_never_written() {
 }
 
 fn read(target: &Target) -> Image {
-    let mut reading = target.read().unwrap();
+    let mut reading = target.read(Budget::default()).unwrap();
     assert!(reading.errors.is_empty(), "{:?}", reading.errors);
     assert_eq!(reading.images.len(), 1);
     reading.images.remove(0)

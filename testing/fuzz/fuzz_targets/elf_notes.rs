@@ -4,7 +4,7 @@
 use std::io::Cursor;
 
 use libfuzzer_sys::fuzz_target;
-use roam_trace::target::elf::{file_probe_sites, probe_sites};
+use roam_trace::elf::{file_probe_sites, probe_sites};
 use roam_trace_common::event::PROVIDER;
 
 fuzz_target!(|file: &[u8]| {

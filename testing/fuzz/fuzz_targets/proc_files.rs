@@ -4,10 +4,10 @@
 use libfuzzer_sys::fuzz_target;
 use procfs::FromRead;
 use procfs::process::Stat;
-use roam_trace::target::clock::Offsets;
-use roam_trace::target::maps::Mapping;
-use roam_trace::target::neighbour::socket_inode;
-use roam_trace::target::proc::status_number;
+use roam_trace::process::clock::Offsets;
+use roam_trace::process::maps::Mapping;
+use roam_trace::process::neighbour::socket_inode;
+use roam_trace::process::proc::status_number;
 
 /// Bytes of a process's name, as `prctl(PR_SET_NAME)` takes it.
 const NAME_BYTES: usize = 15;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use roam_trace::target::elf::{ElfError, probe_sites};
+use roam_trace::elf::{ElfError, probe_sites};
 use roam_trace_fuzz::elf;
 
 fuzz_target!(|arguments: &[u8]| {

@@ -11,7 +11,7 @@ use super::proc::Process;
 
 /// Why a process that has probes has no registry that others can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Absence {
+pub enum MissingRegistry {
     /// Nothing has happened in it yet.
     NothingReported,
     /// It was started with `ROAM_DIAGNOSTIC=off`.
@@ -23,12 +23,12 @@ pub enum Absence {
     },
 }
 
-impl Absence {
-    /// Finds out.
+impl MissingRegistry {
+    /// Finds out why a process has none, by its environment and its limits.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn of(process: &Process) -> io::Result<Self> {
         let environment = process.read_file("environ")?;
         if is_switched_off(&environment) {

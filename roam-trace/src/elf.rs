@@ -30,7 +30,7 @@ const NOTE_SECTION: &[u8] = b".note.stapsdt";
 const NOTE_NAME: &[u8] = b"stapsdt";
 const NOTE_TYPE: u32 = 3;
 
-/// Section whose address tells by how much a tool moved the file after it was linked.
+/// Section whose address shows by how much a tool moved the file after it was linked.
 const BASE_SECTION: &[u8] = b".stapsdt.base";
 
 /// What a site consists of: a nop, and on x86-64 a long one behind it, since Linux 6.18 turns
@@ -43,7 +43,7 @@ const SITE_AARCH64: &[u8] = &[0x1f, 0x20, 0x03, 0xd5];
 /// Bytes of the longest site.
 pub(crate) const MAX_SITE_BYTES: usize = SITE_X86_64.len();
 
-/// A place in a binary where a probe of roam's fires.
+/// A site in a binary where a probe of roam's fires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeSite {
     /// Always [`PROVIDER`].
@@ -169,7 +169,7 @@ fn expected_site(machine: u16) -> Result<&'static [u8], ElfError> {
     }
 }
 
-/// Whether bytes read from a binary of this machine start with a probe site.
+/// Returns whether bytes read from a binary of this machine start with a probe site.
 pub(crate) fn is_site(bytes: &[u8]) -> bool {
     let expected = if cfg!(target_arch = "aarch64") {
         SITE_AARCH64

@@ -63,7 +63,7 @@ impl SocketLister {
     ///
     /// # Errors
     ///
-    /// What the system says: entering another namespace than this process's own takes CAP_SYS_ADMIN.
+    /// The error of the system call: entering another namespace than this process's own takes CAP_SYS_ADMIN.
     pub fn open_in(process: &Process) -> io::Result<Self> {
         const NAMESPACE: &str = "ns/net";
         if process.read_link(NAMESPACE)?
@@ -89,7 +89,7 @@ impl SocketLister {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn list(&self) -> io::Result<Vec<ConnectedSocket>> {
         list(&self.0)
     }

@@ -11,7 +11,6 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use caps::Capability;
 use procfs::FromRead;
 use procfs::process::{Stat, StatFlags};
 use roam_dump::decode::printable;
@@ -20,8 +19,8 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
-use super::privilege;
 use crate::error::TargetError;
+use crate::privilege::{self, Capability};
 
 /// Bytes of a `/proc` file that are read at the most.
 const FILE_BYTES: u64 = 1 << 20;
@@ -41,7 +40,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Where there is no such process, it ended, or it is a kernel thread.
+    /// [`TargetError`] where there is no such process, it has ended, or it is a kernel thread.
     pub fn open(pid: u32) -> Result<Self, TargetError> {
         let directory = open_directory(pid)?;
         let fail = |error| process_error(pid, "", "read the status of", error);
@@ -69,33 +68,33 @@ impl Process {
         })
     }
 
-    /// Its pid in this process's namespace.
+    /// Returns its pid in this process's namespace.
     pub fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Its name, printable.
+    /// Returns its name, printable.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its pid in its own namespace.
+    /// Returns its pid in its own namespace.
     pub fn namespace_pid(&self) -> u32 {
         self.namespace_pid
     }
 
-    /// When it started: clock ticks since boot in this process's time namespace.
+    /// Returns when it started: clock ticks since boot in this process's time namespace.
     pub fn start_ticks(&self) -> u64 {
         self.start_ticks
     }
 
-    /// Whether it still runs.
+    /// Returns whether it still runs.
     pub fn is_alive(&self) -> bool {
-        self.life() != ProcessState::Dead
+        self.state() != ProcessState::Dead
     }
 
-    /// Whether it can do anything.
-    pub fn life(&self) -> ProcessState {
+    /// Returns whether it runs, is stopped, or is dead.
+    pub fn state(&self) -> ProcessState {
         match self.stat() {
             Ok(stat) => match stat.state {
                 'T' | 't' => ProcessState::Stopped,
@@ -110,12 +109,12 @@ impl Process {
         }
     }
 
-    /// The process that started it, or took it in.
+    /// Returns the pid of its parent.
     pub fn parent(&self) -> Option<u32> {
         u32::try_from(self.stat().ok()?.ppid).ok()
     }
 
-    /// How many of its threads are in which state; those that end meanwhile are not counted.
+    /// Counts its threads by state; those that end meanwhile are not counted.
     pub fn thread_states(&self) -> BTreeMap<char, u32> {
         let mut states = BTreeMap::new();
         for thread in self.entries("task").unwrap_or_default() {
@@ -130,11 +129,11 @@ impl Process {
         states
     }
 
-    /// The names in one of its `/proc` directories.
+    /// Lists the names in one of its `/proc` directories.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn entries(&self, path: &str) -> io::Result<Vec<String>> {
         let directory = self.open_file(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut names = Vec::new();
@@ -153,7 +152,7 @@ impl Process {
         Stat::from_read(&stat[..]).map_err(io::Error::other)
     }
 
-    /// Whether a seccomp filter decides on its system calls.
+    /// Returns whether a seccomp filter decides on its system calls.
     pub fn has_seccomp_filter(&self) -> bool {
         const FILTER: u32 = 2;
         let status = self.read_file("status").unwrap_or_default();
@@ -164,7 +163,7 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn open_file(&self, path: &str, flags: OFlags) -> io::Result<File> {
         open_at(&self.directory, path, flags)
     }
@@ -173,21 +172,21 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn read_file(&self, path: &str) -> io::Result<Vec<u8>> {
         read_file(&self.directory, path)
     }
 
-    /// Where one of its `/proc` links points to.
+    /// Returns where one of its `/proc` links points to.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn read_link(&self, path: &str) -> io::Result<Vec<u8>> {
         Ok(readlinkat(&self.directory, path, Vec::new())?.into_bytes())
     }
 
-    /// What an error of the system means that came while doing `action`, such as `read the mappings of`.
+    /// Explains an error of the system that came while doing `action`, such as `read the mappings of`.
     pub fn error(&self, action: &'static str, error: io::Error) -> TargetError {
         if !self.is_alive() {
             return TargetError::Ended { pid: self.pid };
@@ -196,11 +195,11 @@ impl Process {
     }
 }
 
-/// The pids of every process, as `/proc` lists them.
+/// Lists the pids of all processes, in order.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The error of the system call.
 pub fn pids() -> io::Result<Vec<u32>> {
     let mut pids = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
@@ -216,11 +215,11 @@ pub fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
-/// The children of processes, and theirs, by pid; without the processes themselves.
+/// Lists the descendants of processes, by pid, without the processes themselves.
 ///
 /// # Errors
 ///
-/// What the system says.
+/// The error of the system call.
 pub fn descendants(ancestors: &[u32]) -> io::Result<Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
     for pid in pids()? {
@@ -254,7 +253,7 @@ fn open_directory(pid: u32) -> Result<OwnedFd, TargetError> {
             pid,
             name: "hidden by hidepid of /proc".to_owned(),
             action: "see",
-            missing: privilege::missing(&[Capability::CAP_SYS_PTRACE]),
+            missing: privilege::missing(&[Capability::SYS_PTRACE]),
         }),
         Err(Errno::NOENT) => Err(TargetError::NoSuchProcess { pid }),
         Err(error) => Err(process_error(pid, "", "open", error.into())),
@@ -275,7 +274,7 @@ fn process_error(pid: u32, name: &str, action: &'static str, error: io::Error) -
             pid,
             name: name.to_owned(),
             action: "look into",
-            missing: privilege::missing_to_look_into(),
+            missing: privilege::missing_to_inspect(),
         },
         _ => TargetError::Io {
             pid,
@@ -299,7 +298,7 @@ fn read_file(directory: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
     Ok(content)
 }
 
-/// A field of `/proc/PID/status`: of several numbers, such as those of `NSpid`, the last. Read as bytes: a
+/// Reads a field of `/proc/PID/status`: of several numbers, such as those of `NSpid`, the last. Read as bytes: a
 /// name need not be UTF-8, be it because the kernel cut it within a character.
 pub fn status_number(status: &[u8], field: &str) -> Option<u32> {
     let value = status

@@ -2,7 +2,7 @@
 //!
 //! Only a memory file is ever opened: the name in the mappings is the process's
 //! choice, and behind it could be a pipe that blocks or a file system of its
-//! own making. Hence every file is looked at before it is opened.
+//! own making. Hence every file is checked before it is opened.
 
 use std::cell::RefCell;
 use std::fs::File;
@@ -10,7 +10,6 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-use caps::Capability;
 use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::{
     AtFlags, CWD, Dir, MemfdFlags, Mode, OFlags, StatxFlags, fstat, major, memfd_create, minor,
@@ -19,9 +18,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::maps::{FileId, for_each_mapping};
-use super::privilege;
 use super::proc::Process;
 use crate::error::TargetError;
+use crate::privilege::{self, Capability};
 
 /// Registries of one process that are opened: a program has one, a few with libraries of its own.
 const MAX_REGIONS: usize = 64;
@@ -34,22 +33,22 @@ pub type Opened = RefCell<Vec<(FileId, Rc<File>)>>;
 pub struct Regions {
     /// Opened, each once.
     pub files: Vec<Rc<File>>,
-    /// Whether there are more than anybody needs, which were left out.
+    /// Whether there are more than a program can have, which were not opened.
     pub is_cut: bool,
 }
 
-/// One place where a process maps a registry.
+/// A mapping of a registry.
 struct Mapped {
     file: FileId,
     start: u64,
     end: u64,
 }
 
-/// The registries that a process maps, opened, each once. Adds to `known` what it opens.
+/// Opens the registries that a process maps, each once. Adds to `known` what it opens.
 ///
 /// # Errors
 ///
-/// Where the process may not be looked at or ended.
+/// [`TargetError`] where the process may not be inspected or has ended.
 pub fn open_regions(process: &Process, known: &Opened) -> Result<Regions, TargetError> {
     let mut mappings = mappings(process)?;
     let device = memory_file_device()
@@ -79,7 +78,7 @@ fn is_known(opened: &[(FileId, Rc<File>)], file: FileId) -> bool {
     opened.iter().any(|(known, _)| *known == file)
 }
 
-/// Every mapping with the name of a registry, each file once.
+/// Lists the mappings with the name of a registry, each file once.
 fn mappings(process: &Process) -> Result<Vec<Mapped>, TargetError> {
     let name = format!("/memfd:{REGION_NAME} (deleted)").into_bytes();
     let mut found: Vec<Mapped> = Vec::new();
@@ -152,8 +151,8 @@ fn open_by_mapping(process: &Process, mapping: &Mapped) -> Result<File, TargetEr
                 name: process.name().to_owned(),
                 action,
                 missing: privilege::missing(&[
-                    Capability::CAP_CHECKPOINT_RESTORE,
-                    Capability::CAP_SYS_ADMIN,
+                    Capability::CHECKPOINT_RESTORE,
+                    Capability::SYS_ADMIN,
                 ]),
             },
             _ => process.error(action, error),

@@ -40,7 +40,7 @@ pub struct Mapping<'a> {
 ///
 /// # Errors
 ///
-/// Where the process may not be looked at or ended.
+/// [`TargetError`] where the process may not be inspected or has ended.
 pub fn for_each_mapping(
     process: &Process,
     mut visit: impl FnMut(&Mapping<'_>),

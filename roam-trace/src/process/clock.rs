@@ -33,7 +33,7 @@ impl Clock {
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     pub fn of(process: &Process) -> io::Result<Self> {
         let own_namespace = match std::fs::read_link("/proc/self/ns/time") {
             Ok(namespace) => namespace,
@@ -42,7 +42,7 @@ impl Clock {
             Err(error) => return Err(error),
         };
         let ours = Offsets::parse(&std::fs::read("/proc/self/timens_offsets")?);
-        // The file tells about the namespace of future children, which mostly is the process's
+        // The file is about the namespace of future children, which mostly is the process's
         // own; where the namespace is this one there is nothing to ask.
         let is_same = process.read_link("ns/time")? == own_namespace.as_os_str().as_encoded_bytes();
         let theirs = match is_same {
@@ -52,34 +52,34 @@ impl Clock {
         Ok(Self { theirs, ours })
     }
 
-    /// This moment on the process's `CLOCK_MONOTONIC`.
+    /// Returns this moment on the process's `CLOCK_MONOTONIC`.
     pub fn now_ns(&self) -> u64 {
         self.at_ns(self.initial_now_ns())
     }
 
-    /// This moment on the `CLOCK_MONOTONIC` of the initial time namespace, the kernel side's clock.
+    /// Returns this moment on the `CLOCK_MONOTONIC` of the initial time namespace, the kernel side's clock.
     pub fn initial_now_ns(&self) -> u64 {
         let now = clock_gettime(ClockId::Monotonic);
         let now_ns = i128::from(now.tv_sec) * NANOS + i128::from(now.tv_nsec);
         clamp(now_ns - self.ours.monotonic_ns)
     }
 
-    /// A time of the initial time namespace as the process has it.
+    /// Converts a time of the initial time namespace to the process's.
     pub fn at_ns(&self, initial_ns: u64) -> u64 {
         clamp(i128::from(initial_ns) + self.theirs.monotonic_ns)
     }
 
-    /// A time of the initial time namespace as this process has it.
+    /// Converts a time of the initial time namespace to this process's own.
     pub fn own_ns(&self, initial_ns: u64) -> u64 {
         clamp(i128::from(initial_ns) + self.ours.monotonic_ns)
     }
 
-    /// A time of the process as the initial time namespace has it.
+    /// Converts a time of the process to the initial time namespace's.
     pub fn initial_ns(&self, their_ns: u64) -> u64 {
         clamp(i128::from(their_ns) - self.theirs.monotonic_ns)
     }
 
-    /// Whether a start time that the process read of itself is the one that this process reads, both in
+    /// Returns whether a start time that the process read of itself is the one that this process reads, both in
     /// clock ticks since boot.
     pub fn is_same_start(&self, their_ticks: u64, our_ticks: u64) -> bool {
         let theirs_ns = i128::from(their_ticks) * NANOS / TICKS - self.theirs.boottime_ns;

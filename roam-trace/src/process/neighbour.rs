@@ -18,8 +18,9 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 
 use super::maps::{FileId, for_each_mapping};
 use super::proc::{self, Process};
+use super::program;
 use super::sockets::{ConnectedSocket, SocketEnd, SocketLister};
-use super::{Target, program};
+use super::target::Target;
 use crate::error::TargetError;
 
 /// Standard input, output and error, which lead to terminals and logs.
@@ -34,13 +35,13 @@ pub struct Neighbourhood {
     pub processes: Vec<ProcessFacts>,
 }
 
-/// Looks at the sockets and the shared memory of targets, and for whoever holds the other ends.
+/// Follows the sockets and the shared memory of targets to the processes at the other ends.
 ///
-/// What may not be looked at is left out: the target's facts then say that not everything is known.
+/// What may not be inspected is left out: the target's facts then say that not everything is known.
 pub fn neighbourhood(targets: &[&Target]) -> Neighbourhood {
     let mut search = Search::default();
     for target in targets {
-        search.look_at(target);
+        search.inspect(target);
     }
     search.list_sockets();
     search.follow_sockets();
@@ -51,7 +52,7 @@ pub fn neighbourhood(targets: &[&Target]) -> Neighbourhood {
 
 #[derive(Default)]
 struct Search<'a> {
-    targets: Vec<Looked<'a>>,
+    targets: Vec<Inspected<'a>>,
     sockets: HashMap<u64, ConnectedSocket>,
     /// By own and peer's address.
     tcp: HashMap<(SocketAddr, SocketAddr), u64>,
@@ -74,7 +75,7 @@ struct Held {
 }
 
 /// A target and what it holds.
-struct Looked<'a> {
+struct Inspected<'a> {
     target: &'a Target,
     /// Descriptors and inodes.
     sockets: Vec<(i32, u64)>,
@@ -85,7 +86,7 @@ struct Looked<'a> {
 }
 
 impl<'a> Search<'a> {
-    fn look_at(&mut self, target: &'a Target) {
+    fn inspect(&mut self, target: &'a Target) {
         let process = &target.process;
         let sockets = socket_inodes(process);
         let shared = shared_files(process);
@@ -95,7 +96,7 @@ impl<'a> Search<'a> {
         for &(_, inode) in &sockets {
             self.holders.entry(inode).or_default().push(target.pid());
         }
-        self.targets.push(Looked {
+        self.targets.push(Inspected {
             target,
             sockets,
             shared: shared.unwrap_or_default(),
@@ -109,8 +110,8 @@ impl<'a> Search<'a> {
         let namespaces: HashMap<Vec<u8>, &Target> = self
             .targets
             .iter()
-            .filter(|looked| looked.is_known)
-            .map(|looked| (looked.namespace.clone(), looked.target))
+            .filter(|inspected| inspected.is_known)
+            .map(|inspected| (inspected.namespace.clone(), inspected.target))
             .collect();
         for (namespace, target) in namespaces {
             let listed = target.socket_lister().and_then(SocketLister::list);
@@ -126,8 +127,8 @@ impl<'a> Search<'a> {
                 Err(error) => {
                     let name = String::from_utf8_lossy(&namespace).into_owned();
                     log::info!("the sockets of {name} are not known: {error}");
-                    for looked in &mut self.targets {
-                        looked.is_known &= looked.namespace != namespace;
+                    for inspected in &mut self.targets {
+                        inspected.is_known &= inspected.namespace != namespace;
                     }
                 }
             }
@@ -138,9 +139,9 @@ impl<'a> Search<'a> {
     fn follow_sockets(&mut self) {
         let mut unseen = BTreeSet::new();
         let mut met = Vec::new();
-        for looked in &self.targets {
-            let pid = looked.target.pid();
-            for &(descriptor, inode) in &looked.sockets {
+        for inspected in &self.targets {
+            let pid = inspected.target.pid();
+            for &(descriptor, inode) in &inspected.sockets {
                 let Some(socket) = self.sockets.get(&inode) else {
                     continue;
                 };
@@ -188,7 +189,7 @@ impl<'a> Search<'a> {
         let targets: HashSet<u32> = self
             .targets
             .iter()
-            .map(|looked| looked.target.pid())
+            .map(|inspected| inspected.target.pid())
             .collect();
         let mut is_everybody_seen = true;
         for pid in proc::pids().unwrap_or_default() {
@@ -244,9 +245,9 @@ impl<'a> Search<'a> {
 
     fn join_shared_memory(&mut self) {
         let mut users: HashMap<FileId, Vec<u32>> = HashMap::new();
-        for looked in &self.targets {
-            for &file in &looked.shared {
-                users.entry(file).or_default().push(looked.target.pid());
+        for inspected in &self.targets {
+            for &file in &inspected.shared {
+                users.entry(file).or_default().push(inspected.target.pid());
             }
         }
         for users in users.values() {
@@ -264,7 +265,7 @@ impl<'a> Search<'a> {
         let targets: HashSet<u32> = self
             .targets
             .iter()
-            .map(|looked| looked.target.pid())
+            .map(|inspected| inspected.target.pid())
             .collect();
         let mut neighbours: Vec<_> = self
             .found
@@ -286,11 +287,11 @@ impl<'a> Search<'a> {
         let processes = self
             .targets
             .iter()
-            .map(|looked| ProcessFacts {
-                process: looked.target.label(),
-                state: looked.target.process.life(),
-                threads: looked.target.process.thread_states(),
-                is_connectivity_known: looked.is_known,
+            .map(|inspected| ProcessFacts {
+                process: inspected.target.label(),
+                state: inspected.target.process.state(),
+                threads: inspected.target.process.thread_states(),
+                is_connectivity_known: inspected.is_known,
                 untraced: None,
             })
             .chain(self.others.into_values())
@@ -302,7 +303,7 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The sockets that a process holds and their descriptors, but for the standard ones.
+/// Lists the sockets that a process holds and their descriptors, but for the standard ones.
 fn socket_inodes(process: &Process) -> io::Result<Vec<(i32, u64)>> {
     let mut inodes = Vec::new();
     for name in process.entries("fd")? {
@@ -323,13 +324,13 @@ fn socket_inodes(process: &Process) -> io::Result<Vec<(i32, u64)>> {
     Ok(inodes)
 }
 
-/// `socket:[17]` names the socket with inode 17.
+/// Parses the link of a socket: `socket:[17]` is the one with inode 17.
 pub fn socket_inode(link: &[u8]) -> Option<u64> {
     let inode = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
     std::str::from_utf8(inode).ok()?.parse().ok()
 }
 
-/// The files that a process maps so that others see what it writes; the registry, which a forked child
+/// Lists the files that a process maps so that others see what it writes; the registry, which a forked child
 /// still maps, is none of them.
 fn shared_files(process: &Process) -> Result<HashSet<FileId>, TargetError> {
     let registry = format!("/memfd:{REGION_NAME}").into_bytes();
@@ -342,10 +343,10 @@ fn shared_files(process: &Process) -> Result<HashSet<FileId>, TargetError> {
     Ok(files)
 }
 
-/// The process that made the other end of a unix socket, where it is dead and another holds that end now.
+/// Returns the process that made the other end of a unix socket, where it is dead and another holds that end.
 ///
-/// The kernel keeps who it was, and tells whoever has the socket: its descriptor is taken over for the moment
-/// of that question.
+/// The kernel remembers its pid and reports it to a holder of the socket: the descriptor is duplicated for the
+/// moment of that question.
 fn dead_peer(held: Held, holder: u32) -> Option<u32> {
     if held.via != Via::Unix {
         return None;
@@ -362,7 +363,7 @@ fn dead_peer(held: Held, holder: u32) -> Option<u32> {
     (peer != holder && is_dead(peer)).then_some(peer)
 }
 
-/// What is known of a process at the other end that is no target.
+/// Collects what is known of a process at the other end that is no target.
 fn other_process(pid: u32) -> ProcessFacts {
     let target = match Target::find(pid) {
         Ok(target) => target,
@@ -373,7 +374,7 @@ fn other_process(pid: u32) -> ProcessFacts {
         Ok(false) => why_untraced(&target),
         Err(error) => error.to_string(),
     };
-    other_facts(pid, target.process.life(), reason)
+    other_facts(pid, target.process.state(), reason)
 }
 
 fn why_untraced(target: &Target) -> String {

@@ -1,15 +1,4 @@
-//! Finding a process and what it offers to a tracer. Never writes to one.
-
-pub mod absence;
-pub mod clock;
-pub mod elf;
-pub mod maps;
-pub mod neighbour;
-pub mod privilege;
-pub mod proc;
-pub mod program;
-pub mod region;
-pub mod sockets;
+//! A process that was asked for, with what it offers to a tracer.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -19,49 +8,59 @@ use std::rc::Rc;
 use std::thread::sleep;
 use std::time::Duration;
 
-use clock::Clock;
-use proc::Process;
-use program::{ProbedBinary, Probes};
 use roam_dump::model;
 use roam_dump::read::{self, Budget, Image, ReadError, RegionMemory};
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
-use sockets::SocketLister;
 
+use super::clock::Clock;
+use super::proc::Process;
+use super::program::{self, ProbedBinary, Probes};
+use super::region;
+use super::sockets::SocketLister;
 use crate::error::TargetError;
 
-/// How often it is looked whether a registry's header is written by now, over all registries of a process.
-const HEADER_LOOKS: u32 = 50;
+/// How often a header that is not written yet is read again, over all registries of a process.
+const HEADER_READS: u32 = 50;
 const HEADER_PAUSE: Duration = Duration::from_millis(2);
 
-/// A process that was asked for.
+/// A process that a command is about.
 #[derive(Debug)]
 pub struct Target {
     /// The process.
     pub process: Process,
     /// Its clocks.
     pub clock: Clock,
-    /// Looked for at the first need: a registry is read without.
+    /// Read when they are first needed: a registry is read without them.
     probes: OnceCell<Probes>,
-    /// How much of its registries is read at a time.
-    pub budget: Budget,
     regions: region::Opened,
-    /// Opened at the first need, like the others: who lists the sockets of the process's network namespace.
+    /// Opened when it is first needed.
     socket_lister: OnceCell<SocketLister>,
 }
 
-/// What a process's registries held at one moment.
+/// The registries of a process, as they were at one moment.
 #[derive(Debug, Default)]
 pub struct Reading {
     /// Those of the process itself.
     pub images: Vec<Image>,
     /// The pids of processes that it was forked from, whose registries it still maps.
     pub inherited: Vec<u32>,
-    /// Those that make no sense.
+    /// Why others could not be read.
     pub errors: Vec<ReadError>,
-    /// Whether there are so many that some were left out.
+    /// Whether there are so many that some were not read.
     pub is_cut: bool,
-    /// When it was, on the process's `CLOCK_MONOTONIC`: later than every time in the registries.
+    /// What is left of the budget.
+    pub left: Budget,
+    /// The moment, on the process's `CLOCK_MONOTONIC`: later than every time in the registries.
     pub now_ns: u64,
+}
+
+impl Reading {
+    /// Returns whether all of its registries were read, as far as the budget allowed.
+    pub fn is_whole(&self) -> bool {
+        let is_whole =
+            |image: &Image| image.torn == 0 && image.invalid == 0 && image.truncated.slots == 0;
+        self.errors.is_empty() && !self.is_cut && self.images.iter().all(is_whole)
+    }
 }
 
 impl Target {
@@ -69,7 +68,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// Where it cannot be looked at or is no program.
+    /// [`TargetError`] where there is no such process, it is no program, or may not be inspected.
     pub fn find(pid: u32) -> Result<Self, TargetError> {
         let process = Process::open(pid)?;
         let clock =
@@ -78,18 +77,17 @@ impl Target {
             process,
             clock,
             probes: OnceCell::new(),
-            budget: Budget::default(),
             regions: region::Opened::default(),
             socket_lister: OnceCell::new(),
         })
     }
 
-    /// Its pid.
+    /// Returns its pid.
     pub fn pid(&self) -> u32 {
         self.process.pid()
     }
 
-    /// What a snapshot calls it.
+    /// Returns what a snapshot calls it.
     pub fn label(&self) -> model::Process {
         model::Process {
             pid: self.pid(),
@@ -97,16 +95,16 @@ impl Target {
         }
     }
 
-    /// Its files with probes. They stay open, so that what is attached to is what was looked at.
+    /// Returns its files with probes. They stay open, so that what is attached to is what was checked.
     ///
     /// # Errors
     ///
-    /// Where it may not be looked at, or ended.
+    /// [`TargetError`] where the process may not be inspected or has ended.
     pub fn probed(&self) -> Result<&[ProbedBinary], TargetError> {
         Ok(&self.probes()?.binaries)
     }
 
-    /// Those of its files whose notes of probes are not true, and why.
+    /// Returns those of its files whose probe notes are wrong, and why.
     ///
     /// # Errors
     ///
@@ -123,12 +121,12 @@ impl Target {
         Ok(self.probes.get_or_init(|| probes))
     }
 
-    /// Lists the sockets of the process's network namespace. It stays open, so that later no capability is
-    /// needed to enter that.
+    /// Returns the lister of the sockets in the process's network namespace. It stays open, so that later no
+    /// capability is needed to enter that.
     ///
     /// # Errors
     ///
-    /// What the system says: entering another namespace takes CAP_SYS_ADMIN.
+    /// The error of the system call: entering another namespace takes CAP_SYS_ADMIN.
     pub fn socket_lister(&self) -> io::Result<&SocketLister> {
         if let Some(lister) = self.socket_lister.get() {
             return Ok(lister);
@@ -137,19 +135,18 @@ impl Target {
         Ok(self.socket_lister.get_or_init(|| lister))
     }
 
-    /// Reads the registries that the process maps now.
+    /// Reads the registries that the process maps now, as far as the budget allows.
     ///
     /// # Errors
     ///
-    /// Where it may not be looked at, or ended.
-    pub fn read(&self) -> Result<Reading, TargetError> {
+    /// [`TargetError`] where the process may not be inspected or has ended.
+    pub fn read(&self, mut budget: Budget) -> Result<Reading, TargetError> {
         let mut reading = Reading::default();
         let regions = region::open_regions(&self.process, &self.regions)?;
         reading.is_cut = regions.is_cut;
-        let mut looks = HEADER_LOOKS;
-        let mut budget = self.budget;
+        let mut reads = HEADER_READS;
         for region in &regions.files {
-            match wait_for_header(region, &mut looks) {
+            match wait_for_header(region, &mut reads) {
                 Ok(header) if !self.owns(&header) => reading.inherited.push(header.process_id),
                 Ok(_) => match read::read_within(region.as_ref(), &mut budget) {
                     Ok(image) => reading.images.push(image),
@@ -158,6 +155,7 @@ impl Target {
                 Err(error) => reading.errors.push(error),
             }
         }
+        reading.left = budget;
         reading.now_ns = self.clock.now_ns();
         // The memory outlives the process; what it says then is nobody's.
         if !self.process.is_alive() {
@@ -173,14 +171,14 @@ impl Target {
         Ok(reading)
     }
 
-    /// What reading its registries takes, as far as they can be read.
+    /// Returns the budget that reading its registries takes, as far as they can be read.
     pub fn need(&self) -> Budget {
         let own = self.own_registries().unwrap_or_default();
         let headers: Vec<_> = own.into_iter().map(|(_, header)| header).collect();
         Budget::need(&headers)
     }
 
-    /// Its own registries and their headers, as far as they can be read.
+    /// Returns its own registries and their headers, as far as they can be read.
     fn own_registries(&self) -> Result<Vec<(Rc<File>, HeaderRecord)>, TargetError> {
         let regions = region::open_regions(&self.process, &self.regions)?;
         let with_header = |region: Rc<File>| {
@@ -190,32 +188,35 @@ impl Target {
         Ok(regions.files.into_iter().filter_map(with_header).collect())
     }
 
-    /// Whether it has a registry of its own.
+    /// Returns whether it has a registry of its own.
     ///
     /// # Errors
     ///
-    /// Where it may not be looked at, or ended.
+    /// [`TargetError`] where the process may not be inspected or has ended.
     pub fn has_registry(&self) -> Result<bool, TargetError> {
         Ok(!self.own_registries()?.is_empty())
     }
 
-    /// Reads the connections of the process's own registries alone, for each of those.
+    /// Reads the connections of the process's own registries alone, for each of those, as far as the budget
+    /// allows.
     ///
     /// # Errors
     ///
-    /// Where it may not be looked at, or ended.
-    pub fn read_connections(&self) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
-        let mut budget = self.budget;
+    /// [`TargetError`] where the process may not be inspected or has ended.
+    pub fn read_connections(
+        &self,
+        mut budget: Budget,
+    ) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
         let own = self.own_registries()?.into_iter();
         Ok(own
             .filter_map(|(region, _)| read::read_connections(region.as_ref(), &mut budget).ok())
             .collect())
     }
 
-    /// Whether a registry is the process's own, not one of a process that it was forked from.
+    /// Returns whether a registry is the process's own, not one of a process that it was forked from.
     fn owns(&self, header: &HeaderRecord) -> bool {
         header.process_id == self.process.namespace_pid()
-            // A writer that sees no /proc cannot tell when it started.
+            // A writer that sees no /proc does not know when it started.
             && (header.process_start_ticks == 0
                 || self
                     .clock
@@ -224,13 +225,13 @@ impl Target {
 }
 
 /// Reads a region's header, and waits a little where that is being made.
-fn wait_for_header(region: &File, looks: &mut u32) -> Result<HeaderRecord, ReadError> {
-    while *looks > 0 {
+fn wait_for_header(region: &File, reads: &mut u32) -> Result<HeaderRecord, ReadError> {
+    while *reads > 0 {
         let mut magic = [0; 8];
         if region.read_at(&mut magic, 0)? == 0 || magic != [0; 8] {
             break;
         }
-        *looks -= 1;
+        *reads -= 1;
         sleep(HEADER_PAUSE);
     }
     read::read_header(region)

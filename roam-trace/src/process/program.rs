@@ -1,4 +1,4 @@
-//! The files that a process runs code from, and what they tell about it.
+//! The files that a process runs code from, and the probes in them.
 
 use std::collections::HashSet;
 use std::fs::File;
@@ -11,10 +11,9 @@ use roam_dump::decode::printable;
 use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, statx};
 use rustix::io::Errno;
 
-use super::elf::{self, ElfError, ProbeSite};
 use super::maps::{FileId, for_each_mapping};
 use super::proc::Process;
-use crate::attach;
+use crate::elf::{self, ElfError, ProbeSite};
 use crate::error::TargetError;
 
 /// Bytes that are searched for a name at the most, over all files of a process.
@@ -40,13 +39,13 @@ pub struct Binary {
 }
 
 impl Binary {
-    /// Where this process can open it, as long as this value lives. Whatever happens to the file's name, it
-    /// is the file that is mapped.
+    /// Returns where this process can open it, as long as this value lives. Whatever happens to the file's name,
+    /// it is the file that is mapped.
     pub fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.handle.as_raw_fd()))
     }
 
-    /// The probes in it, or why they are not known. `process` is the one that runs it.
+    /// Reads the probes in it, or why they are not known. `process` is the one that runs it.
     ///
     /// # Errors
     ///
@@ -77,15 +76,15 @@ pub struct ProbedBinary {
 pub struct Probes {
     /// The files that have some.
     pub binaries: Vec<ProbedBinary>,
-    /// Files whose notes of probes are not true, and why; nothing is attached to them.
+    /// Files whose probe notes are wrong, and why; nothing is attached to them.
     pub refused: Vec<String>,
 }
 
-/// The binaries of a process that have probes.
+/// Finds the binaries of a process that have probes.
 ///
 /// # Errors
 ///
-/// Where the process may not be looked at or ended.
+/// [`TargetError`] where the process may not be inspected or has ended.
 pub fn probes(process: &Process) -> Result<Probes, TargetError> {
     let mut probes = Probes::default();
     for binary in binaries(process)? {
@@ -105,25 +104,11 @@ pub fn probes(process: &Process) -> Result<Probes, TargetError> {
     Ok(probes)
 }
 
-/// What the probes of a process are attached by.
-pub fn attach_target(process: &Process, probed: &[ProbedBinary]) -> attach::Target {
-    attach::Target {
-        tgid: process.pid(),
-        binaries: probed
-            .iter()
-            .map(|probed| attach::Binary {
-                path: probed.binary.path(),
-                sites: probed.sites.clone(),
-            })
-            .collect(),
-    }
-}
-
-/// The executable and the libraries of a process, each once.
+/// Opens the executable and the libraries of a process, each once.
 ///
 /// # Errors
 ///
-/// Where the process may not be looked at or ended.
+/// [`TargetError`] where the process may not be inspected or has ended.
 pub fn binaries(process: &Process) -> Result<Vec<Binary>, TargetError> {
     let mut mapped: Vec<Mapped> = Vec::new();
     let mut known = HashSet::new();
@@ -154,7 +139,7 @@ pub fn binaries(process: &Process) -> Result<Vec<Binary>, TargetError> {
     Ok(binaries)
 }
 
-/// Whether it is this process that lacks something, not the file.
+/// Returns whether this process lacks a resource, and the file is not to blame.
 fn is_shortage(error: &io::Error) -> bool {
     matches!(
         Errno::from_io_error(error),
@@ -162,7 +147,7 @@ fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-/// A file with code, as a mapping tells of it.
+/// A file with code, as its mapping has it.
 struct Mapped {
     inode: u64,
     range: (u64, u64),
@@ -200,7 +185,7 @@ fn open_file(process: &Process, path: &str) -> io::Result<(File, FileId)> {
     Ok((handle, file))
 }
 
-/// Whether a process that has no probes has a roam-session nevertheless: the published one.
+/// Returns whether a process that has no probes is built on the published roam-session.
 pub fn is_built_on_published(binaries: &[Binary]) -> bool {
     let mut budget = SEARCH_BYTES;
     binaries.iter().any(|binary| {
@@ -213,21 +198,21 @@ pub fn is_built_on_published(binaries: &[Binary]) -> bool {
 fn contains_name(mut file: impl Read, budget: &mut u64) -> io::Result<bool> {
     let overlap = PUBLISHED.len().max(PUBLISHED_PATH.len()) - 1;
     let mut buffer = vec![0; CHUNK_BYTES + overlap];
-    let mut kept = 0;
+    let mut carried = 0;
     while *budget > 0 {
-        let read = file.read(&mut buffer[kept..])?;
+        let read = file.read(&mut buffer[carried..])?;
         if read == 0 {
             break;
         }
         *budget = budget.saturating_sub(read as u64);
-        let filled = &buffer[..kept + read];
+        let filled = &buffer[..carried + read];
         if memmem::find(filled, PUBLISHED).is_some()
             || memmem::find(filled, PUBLISHED_PATH).is_some()
         {
             return Ok(true);
         }
         let tail = filled.len() - filled.len().min(overlap)..filled.len();
-        kept = tail.len();
+        carried = tail.len();
         buffer.copy_within(tail, 0);
     }
     Ok(false)

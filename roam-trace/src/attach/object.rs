@@ -1,0 +1,105 @@
+//! The kernel programs as they are built in, and loading what of them is not for probes.
+
+use std::io;
+
+use aya::programs::{ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfLoader};
+use roam_trace_common::event::TargetValue;
+use roam_trace_common::limits;
+
+use super::error::{AttachError, is_permission};
+use super::kernel_layout::KernelLayout;
+use super::namespace::PidNamespace;
+use super::options::Options;
+use super::probed::ProbedProcess;
+use crate::kernel::TableMut;
+
+/// The kernel programs, built by `cargo xtask build-ebpf`.
+#[cfg(target_arch = "x86_64")]
+const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(
+    "../../ebpf/roam-trace.x86_64.o"
+));
+#[cfg(target_arch = "aarch64")]
+const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(
+    "../../ebpf/roam-trace.aarch64.o"
+));
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+const OBJECT: Option<&[u8]> = None;
+
+/// Returns the object for this machine.
+pub(super) fn bytes() -> Result<&'static [u8], AttachError> {
+    OBJECT.ok_or(AttachError::Architecture)
+}
+
+/// Makes the maps, by aya, and loads what aya can load.
+pub(super) fn load(
+    object: &[u8],
+    targets: &[ProbedProcess],
+    options: Options,
+    namespace: &PidNamespace,
+) -> Result<Ebpf, AttachError> {
+    const LOG_NOTHING: u8 = 0;
+    let layout = KernelLayout::read()?;
+    let log_level = match options.verbose {
+        true => aya_log::Level::Info as u8,
+        false => LOG_NOTHING,
+    };
+    // A map without room cannot be made.
+    let targets_count = targets.len().max(1) as u32;
+    let connections = limits::CONNECTIONS.saturating_mul(targets_count);
+    EbpfLoader::new()
+        .map_max_entries("REQUESTS", options.max_requests.max(1))
+        .map_max_entries("CHANNELS", options.max_channels.max(1))
+        .map_max_entries("CONNECTIONS", connections)
+        .map_max_entries("TRAFFIC", connections)
+        .map_max_entries("TARGETS", targets_count)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .override_global("PID_NAMESPACE_DEV", &namespace.device, true)
+        .override_global("PID_NAMESPACE_INO", &namespace.inode, true)
+        .override_global("TASK_SIGNAL_OFFSET", &layout.task_signal, true)
+        .override_global("SIGNAL_LIVE_OFFSET", &layout.signal_live, true)
+        .load(object)
+        .map_err(|error| match is_permission(&error) {
+            true => AttachError::may_not_load(),
+            false => AttachError::Object(Box::new(error)),
+        })
+}
+
+/// Lists the processes that are traced in the programs' map.
+pub(super) fn register_targets(
+    bpf: &mut Ebpf,
+    targets: &[ProbedProcess],
+) -> Result<(), AttachError> {
+    let mut map = TableMut::<u32, TargetValue>::open(bpf, "TARGETS")?;
+    for target in targets {
+        map.insert_new(target.tgid, TargetValue::default())?;
+    }
+    Ok(())
+}
+
+/// Attaches the programs that notice the end of a process. Before the probes, so that no target
+/// ends unseen.
+pub(super) fn attach_process_programs(bpf: &mut Ebpf) -> Result<(), AttachError> {
+    for (program, tracepoint) in [
+        ("process_exec", "sched_process_exec"),
+        ("process_exit", "sched_process_exit"),
+    ] {
+        let mut attach = || -> Result<(), ProgramError> {
+            let loaded: &mut RawTracePoint = bpf
+                .program_mut(program)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?
+                .try_into()?;
+            loaded.load()?;
+            loaded.attach(tracepoint)?;
+            Ok(())
+        };
+        attach().map_err(|source| match is_permission(&source) {
+            true => AttachError::may_not_load(),
+            false => AttachError::Process {
+                program,
+                source: Box::new(source),
+            },
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,164 @@
+//! Probes that are attached, and the maps that they fill.
+
+use std::fmt;
+use std::path::Path;
+
+use aya::Ebpf;
+use roam_trace_common::event::{RecordKey, TrafficValue};
+
+use super::binary::OpenBinary;
+use super::error::AttachError;
+use super::links::AttachedProbes;
+use super::log_lines::LogLines;
+use super::method::Method;
+use super::namespace::PidNamespace;
+use super::object;
+use super::options::Options;
+use super::order::ATTACH_ORDER;
+use super::probed::ProbedProcess;
+use super::rows::Rows;
+use super::seed::{Seeded, Seeds};
+use super::signals::SignalsBlocked;
+use super::{perf_event, uprobe_multi};
+use crate::kernel::{self, MapAccessError, Maps};
+
+/// Probes that are attached, until it is dropped.
+pub struct Tracer {
+    // Fields are dropped in this order: probes first, then the programs that watch for exec and
+    // exit, and the maps with them.
+    _probes: AttachedProbes,
+    bpf: Ebpf,
+    seeds: Seeds,
+    log: Option<LogLines>,
+}
+
+impl fmt::Debug for Tracer {
+    /// Without the programs, instruction by instruction, that aya would print.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tracer").finish_non_exhaustive()
+    }
+}
+
+impl Tracer {
+    /// Attaches to every probe of the targets. From the moment it returns, every event is seen.
+    ///
+    /// Signals to this thread are blocked meanwhile. A signal that would end the process must have a handler:
+    /// once the probes are attached it is delivered.
+    ///
+    /// # Errors
+    ///
+    /// [`AttachError`]; nothing stays attached then.
+    pub fn attach(targets: &[ProbedProcess], options: Options) -> Result<Self, AttachError> {
+        if targets
+            .iter()
+            .flat_map(|target| &target.files)
+            .all(|file| file.sites.is_empty())
+        {
+            return Err(AttachError::NoSites);
+        }
+        let object = object::bytes()?;
+        let namespace = PidNamespace::of_tracer(targets)?;
+        // Until probes are attached, or detached again where one of them cannot be.
+        let _signals = SignalsBlocked::begin();
+        let mut bpf = object::load(object, targets, options, &namespace)?;
+        object::register_targets(&mut bpf, targets)?;
+        object::attach_process_programs(&mut bpf)?;
+        // From here on their end is noticed.
+        for ProbedProcess { tgid, .. } in targets {
+            if !Path::new(&format!("/proc/{tgid}")).exists() {
+                return Err(AttachError::NoProcess { tgid: *tgid });
+            }
+        }
+
+        let method = Method::detect()?;
+        let binaries = OpenBinary::open_all(targets, method.pid_filter())?;
+        let probes = AttachedProbes::attach(method, object, &mut bpf, &binaries)?;
+        let log = match options.verbose {
+            true => Some(LogLines::open(&mut bpf).map_err(AttachError::Log)?),
+            false => None,
+        };
+        Ok(Self {
+            _probes: probes,
+            bpf,
+            seeds: Seeds::default(),
+            log,
+        })
+    }
+
+    /// Puts in what the targets' registries had in flight, as far as the maps lack it. Times must be
+    /// those of the initial time namespace. [`Self::reconcile`] must follow.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] where the kernel refuses; a full map is no error but part of the result.
+    pub fn seed(&mut self, rows: &Rows) -> Result<Seeded, MapAccessError> {
+        self.seeds.insert(&mut self.bpf, rows)
+    }
+
+    /// Ends seeding. `now` is what the registries have in flight, read again after [`Self::seed`]
+    /// returned: what was seeded and is not in it ended meanwhile and is taken out; what got further
+    /// meanwhile is shown as far as it got. A row that could not be read the second time must be in
+    /// `now` as it was the first time, since it may still be in flight.
+    ///
+    /// From now on an end without a row is counted as unmatched. Without a registry to seed from,
+    /// call it with no rows to have that.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] where the kernel refuses.
+    pub fn reconcile(&mut self, now: &Rows) -> Result<(), MapAccessError> {
+        self.seeds.reconcile(&mut self.bpf, now)
+    }
+
+    /// Reads what is in flight now, as the probes reported it.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] where the kernel refuses.
+    pub fn snapshot(&self) -> Result<Maps, MapAccessError> {
+        let mut maps = kernel::read(&self.bpf)?;
+        self.seeds.complete(&mut maps);
+        Ok(maps)
+    }
+
+    /// Reads how many requests started and ended since the probes were attached, by connection.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] where the kernel refuses.
+    pub fn traffic(&self) -> Result<Vec<(RecordKey, TrafficValue)>, MapAccessError> {
+        kernel::read_traffic(&self.bpf)
+    }
+
+    /// Returns the lines that the programs logged since the last call. Empty without [`Options::verbose`].
+    pub fn log_lines(&mut self) -> Vec<String> {
+        self.log.as_mut().map(LogLines::take).unwrap_or_default()
+    }
+}
+
+/// Loads the programs without attaching them: whether that works is what a kernel and a user must
+/// allow. Returns how they would be attached.
+///
+/// # Errors
+///
+/// [`AttachError`], as [`Tracer::attach`].
+pub fn check_kernel() -> Result<Method, AttachError> {
+    let options = Options {
+        max_requests: 1,
+        max_channels: 1,
+        verbose: false,
+    };
+    let object = object::bytes()?;
+    let mut bpf = object::load(object, &[], options, &PidNamespace::of_tracer(&[])?)?;
+    let method = Method::detect()?;
+    match method {
+        Method::UprobeMulti(_) => {
+            uprobe_multi::Programs::load(object, &bpf, &ATTACH_ORDER)?;
+        }
+        Method::PerfEvent => {
+            perf_event::load(&mut bpf, &ATTACH_ORDER)?;
+            perf_event::check_permission(&mut bpf, ATTACH_ORDER[0])?;
+        }
+    }
+    Ok(method)
+}

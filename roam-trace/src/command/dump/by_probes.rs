@@ -1,0 +1,165 @@
+//! The snapshot of a process whose probes were watched.
+
+use roam_dump::decode::{KernelRows, from_kernel, loss_gaps};
+use roam_dump::model::{Gap, Snapshot};
+use roam_dump::read::{Budget, Image};
+use roam_trace_common::event::TrafficValue;
+use roam_trace_common::limits;
+
+use super::by_registry::{self, without_registry};
+use crate::cli::Source;
+use crate::error::TargetError;
+use crate::kernel::ProcessRows;
+use crate::merge::{Comparison, Coverage, Registries, join_registries, window};
+use crate::process::{Reading, Share};
+use crate::watch::Watched;
+
+/// A snapshot on its way.
+pub(super) enum Snapped {
+    /// It is complete.
+    Done(Snapshot),
+    /// Rows that the kernel maps alone have are missing, unless the maps agree when they are read again.
+    Compared(Box<Comparison>),
+}
+
+/// The snapshot of a process by the kernel maps, together with its registry where that is asked for.
+///
+/// # Errors
+///
+/// Where it cannot be looked at any more, or reports nothing.
+pub(super) fn by_probes(
+    share: &Share<'_>,
+    source: Source,
+    mut reading: Reading,
+    watched: &Watched,
+) -> Result<Snapped, TargetError> {
+    let target = share.target;
+    // A forked child reports nothing, and there is nothing to watch in it.
+    if reading.images.is_empty() && !reading.inherited.is_empty() {
+        return without_registry(target, &mut reading).map(Snapped::Done);
+    }
+    let mut other_gaps = gaps(share, &reading, watched)?;
+    let process = target.label();
+    let by_registry = match source {
+        Source::Auto => {
+            let now_ns = reading.now_ns;
+            join_registries(&process, &mut reading.images, now_ns, &target.clock)
+        }
+        Source::Registry | Source::Probes => None,
+    };
+    let losses = loss_gaps(watched.maps.losses.iter(), watched.is_seeded);
+    Ok(match by_registry {
+        Some(mut snapshot) => {
+            snapshot.gaps.extend(losses);
+            snapshot.gaps.append(&mut other_gaps);
+            snapshot.window = Some(window(
+                &snapshot,
+                &watched.maps.traffic,
+                &reading.images,
+                watched.duration,
+            ));
+            Snapped::Compared(Box::new(compare(share, snapshot, reading, watched)))
+        }
+        None => {
+            let mut snapshot = by_kernel(share, source, &mut reading, watched);
+            snapshot.gaps.splice(0..0, losses);
+            snapshot.gaps.append(&mut other_gaps);
+            Snapped::Done(snapshot)
+        }
+    })
+}
+
+/// The snapshot of a process by the kernel maps alone. Of its registry only names are of use.
+fn by_kernel(
+    share: &Share<'_>,
+    source: Source,
+    reading: &mut Reading,
+    watched: &Watched,
+) -> Snapshot {
+    let images = &mut reading.images;
+    images.iter_mut().for_each(Image::forget_rows);
+    let clock = &share.target.clock;
+    let ProcessRows {
+        requests,
+        channels,
+        connections,
+    } = watched.maps.rows_of(share.target.pid());
+    let rows = KernelRows {
+        requests: requests.iter().collect(),
+        channels: channels.iter().collect(),
+        connections: connections.iter().collect(),
+    };
+    let room = match source {
+        Source::Auto => share.budget,
+        // The maps are limited themselves.
+        Source::Registry | Source::Probes => Budget {
+            rows: (limits::REQUESTS + limits::CHANNELS) as usize + share.budget.connections,
+            channels: limits::CHANNELS as usize,
+            ..share.budget
+        },
+    };
+    let now_ns = clock.initial_now_ns();
+    let mut snapshot = from_kernel(share.target.label(), rows, images, now_ns, &room);
+    snapshot.taken_ns = clock.own_ns(now_ns);
+    snapshot
+        .gaps
+        .push(gap("what began before the probes were watched is missing"));
+    if !images.is_empty() {
+        snapshot.gaps.push(gap("names come from the registry"));
+    }
+    snapshot.window = Some(window(
+        &snapshot,
+        &watched.maps.traffic,
+        images,
+        watched.duration,
+    ));
+    snapshot
+}
+
+fn compare(
+    share: &Share<'_>,
+    snapshot: Snapshot,
+    reading: Reading,
+    watched: &Watched,
+) -> Comparison {
+    let pid = share.target.pid();
+    // A program that was executed meanwhile was not there to be seeded from.
+    let is_seeded = watched.is_seeded && watched.maps.exited(pid).is_none();
+    let coverage = Coverage {
+        age: is_seeded.then(|| watched.read_at.elapsed()),
+        losses: &watched.maps.losses,
+    };
+    let registries = Registries {
+        read_ns: share.target.clock.initial_ns(reading.now_ns),
+        is_whole: reading.is_whole(),
+        room: reading.left,
+        images: reading.images,
+    };
+    Comparison::new(snapshot, registries, watched.maps.rows_of(pid), &coverage)
+}
+
+/// What neither the registry nor the kernel maps tell.
+fn gaps(share: &Share<'_>, reading: &Reading, watched: &Watched) -> Result<Vec<Gap>, TargetError> {
+    let mut gaps = Vec::new();
+    if reading.images.len() > 1 {
+        gaps.push(gap("the probes of several registries are counted together"));
+    }
+    if let Some(exited) = watched.maps.exited(share.target.pid()) {
+        let TrafficValue { started, ended } = exited.traffic;
+        gaps.push(gap(format!(
+            "it executed another program while it was watched, after {started} requests had started and {ended} had ended"
+        )));
+    }
+    let refused = share.target.refused_probes()?;
+    gaps.extend(
+        refused
+            .iter()
+            .map(|refused| gap(format!("probes are left out: {refused}"))),
+    );
+    gaps.extend(by_registry::gaps(reading));
+    Ok(gaps)
+}
+
+fn gap(text: impl Into<String>) -> Gap {
+    Gap::Other { text: text.into() }
+}

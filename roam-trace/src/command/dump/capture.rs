@@ -1,0 +1,214 @@
+//! The second step: what the processes have in flight.
+
+use std::mem;
+use std::thread::sleep;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use roam_dump::analysis::CounterSample;
+use roam_dump::model::{Gap, Process, Snapshot};
+use roam_dump::read::Budget;
+use roam_trace_common::event::TargetEnd;
+
+use super::by_probes::{Snapped, by_probes};
+use super::by_registry::by_registry;
+use super::counters::counters;
+use super::errors::Errors;
+use super::select::Selected;
+use crate::cli::{DumpArgs, Source};
+use crate::error::{Exit, TargetError};
+use crate::kernel::Maps;
+use crate::merge::Comparison;
+use crate::process::{Share, Target};
+use crate::watch::{Watched, watch};
+
+/// Pauses before the kernel maps are read once more, as long as they differ from a registry: a thread of the
+/// target may be anywhere between its registry and the probe, and not have its turn.
+const SETTLE_PAUSES_MS: [u64; 4] = [1, 10, 50, 200];
+
+/// What the processes have in flight.
+pub(super) struct Captured<'a> {
+    /// The processes.
+    pub(super) shares: Vec<Share<'a>>,
+    /// Those of which there is something to show.
+    pub(super) snapshots: Vec<Snapshot>,
+    /// The moment that ages count back from.
+    pub(super) taken_at: Timestamp,
+    /// The counters of all connections before.
+    pub(super) before: CounterSample,
+    /// What the probes reported. They are attached until this is dropped.
+    pub(super) watching: Watching,
+}
+
+/// What the probes reported.
+pub(super) enum Watching {
+    /// Nobody asked for it.
+    Unasked,
+    /// They were watched, those of every process that has any.
+    Done(Box<Watched>),
+    /// They could not be watched, for a reason that was reported.
+    Failed(String),
+}
+
+/// Watches the probes of the processes where that is asked for, and reads their registries.
+pub(super) fn capture<'a>(
+    selected: &'a Selected,
+    args: &DumpArgs,
+    verbose: bool,
+    errors: &mut Errors,
+) -> Captured<'a> {
+    let budget = Budget::of_rows(args.max_rows);
+    let mut shares = Share::divide(budget, &selected.targets);
+    let mut watching = Watching::Unasked;
+    if let Some(duration) = args.duration {
+        watching = watch_probes(&shares, args.source, duration, verbose, errors);
+        // They do not need what they needed.
+        shares = Share::divide(budget, &selected.targets);
+    }
+    let before = counters(&shares);
+    let mut snapped = Vec::new();
+    for share in &shares {
+        match snap(share, args.source, &watching, errors) {
+            Ok(done) => snapped.extend(done),
+            Err(error @ TargetError::Ended { .. }) if selected.is_found(share.target) => {
+                log::debug!("{error}");
+            }
+            Err(error) => errors.report(&error),
+        }
+    }
+    let taken_at = Timestamp::now();
+    let snapshots = finish(snapped, &mut watching, errors);
+    Captured {
+        shares,
+        snapshots,
+        taken_at,
+        before,
+        watching,
+    }
+}
+
+fn watch_probes(
+    shares: &[Share<'_>],
+    source: Source,
+    duration: Duration,
+    verbose: bool,
+    errors: &mut Errors,
+) -> Watching {
+    // An error comes again, and is reported, where the process has its turn.
+    let has_probes = |target: &Target| target.probed().is_ok_and(|probed| !probed.is_empty());
+    let shares = shares.iter().filter(|share| has_probes(share.target));
+    let shares: Vec<_> = shares.collect();
+    if shares.is_empty() {
+        return Watching::Failed("no process has probes".to_owned());
+    }
+    match watch(&shares, source == Source::Auto, duration, verbose) {
+        Ok(watched) => Watching::Done(Box::new(watched)),
+        Err(error) => {
+            let exit = error.exit();
+            let text = format!("{:#}", anyhow::Error::new(error));
+            errors.report_as(exit, &text);
+            Watching::Failed(text)
+        }
+    }
+}
+
+/// The snapshot of one process by the sources there are; none where it was reported already why not.
+fn snap(
+    share: &Share<'_>,
+    source: Source,
+    watching: &Watching,
+    errors: &mut Errors,
+) -> Result<Option<Snapped>, TargetError> {
+    let target = share.target;
+    if let Watching::Done(watched) = watching
+        && let Some(exited) = watched.maps.exited(target.pid())
+        && exited.end == TargetEnd::Exit
+    {
+        return Err(TargetError::EndedWhileWatched {
+            pid: target.pid(),
+            started: exited.traffic.started,
+            ended: exited.traffic.ended,
+        });
+    }
+    // After the kernel maps.
+    let reading = target.read(share.budget)?;
+    let not_watched = |mut snapshot: Snapshot, why: &str| {
+        let text = format!("not watched: {why}");
+        snapshot.gaps.push(Gap::Other { text });
+        Ok(Some(Snapped::Done(snapshot)))
+    };
+    match watching {
+        Watching::Unasked => Ok(Some(Snapped::Done(by_registry(target, reading)?))),
+        _ if target.probed()?.is_empty() => {
+            let snapshot = by_registry(target, reading)?;
+            let error = no_probes(target)?;
+            if source == Source::Probes {
+                return Err(error);
+            }
+            errors.report(&error);
+            not_watched(snapshot, "it has no probes")
+        }
+        Watching::Done(watched) => by_probes(share, source, reading, watched).map(Some),
+        Watching::Failed(_) if source == Source::Probes => Ok(None),
+        Watching::Failed(error) => not_watched(by_registry(target, reading)?, error),
+    }
+}
+
+/// Why a process that is to be watched has no probes.
+fn no_probes(target: &Target) -> Result<TargetError, TargetError> {
+    let Process { pid, name } = target.label();
+    Ok(match target.refused_probes()?.first() {
+        Some(refused) => TargetError::RefusedProbes {
+            pid,
+            name,
+            refused: refused.clone(),
+        },
+        None => TargetError::NoProbes { pid, name },
+    })
+}
+
+/// Reads the kernel maps again until they differ no more from the registries.
+fn finish(
+    mut snapped: Vec<Snapped>,
+    watching: &mut Watching,
+    errors: &mut Errors,
+) -> Vec<Snapshot> {
+    let mut maps = Maps::default();
+    if let Watching::Done(watched) = watching {
+        maps = mem::take(&mut watched.maps);
+        for pause_ms in SETTLE_PAUSES_MS {
+            let mut open: Vec<_> = snapped.iter_mut().filter_map(unsettled).collect();
+            if open.is_empty() {
+                break;
+            }
+            sleep(Duration::from_millis(pause_ms));
+            // There may be a hundred thousand rows: no room for them twice.
+            drop(mem::take(&mut maps));
+            match watched.read_again() {
+                Ok(now) => maps = now,
+                Err(error) => {
+                    errors.report_as(Exit::Failure, &error);
+                    open.iter_mut()
+                        .for_each(|comparison| comparison.forget_differences());
+                    break;
+                }
+            }
+            open.iter_mut()
+                .for_each(|comparison| comparison.settle(&maps));
+        }
+    }
+    snapped
+        .into_iter()
+        .map(|snapped| match snapped {
+            Snapped::Done(snapshot) => snapshot,
+            Snapped::Compared(comparison) => comparison.finish(&maps),
+        })
+        .collect()
+}
+
+fn unsettled(snapped: &mut Snapped) -> Option<&mut Comparison> {
+    match snapped {
+        Snapped::Compared(comparison) if !comparison.is_settled() => Some(comparison),
+        Snapped::Compared(_) | Snapped::Done(_) => None,
+    }
+}

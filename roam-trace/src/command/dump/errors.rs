@@ -1,0 +1,37 @@
+//! What cannot be dumped.
+
+use std::fmt::Display;
+
+use crate::command::report::report;
+use crate::error::{Exit, TargetError};
+
+/// The errors that were reported, as far as the exit status remembers them.
+pub(super) struct Errors {
+    exit: Exit,
+}
+
+impl Default for Errors {
+    fn default() -> Self {
+        Self {
+            exit: Exit::Success,
+        }
+    }
+}
+
+impl Errors {
+    /// Reports why a process is not dumped, or not as it was asked for.
+    pub(super) fn report(&mut self, error: &TargetError) {
+        self.report_as(error.exit(), error);
+    }
+
+    /// Reports an error that leads to the exit status `exit`.
+    pub(super) fn report_as(&mut self, exit: Exit, error: &dyn Display) {
+        report(error);
+        self.exit = self.exit.max(exit);
+    }
+
+    /// The exit status of the worst one.
+    pub(super) fn exit(&self) -> Exit {
+        self.exit
+    }
+}

@@ -1,0 +1,95 @@
+//! The third step: why what is in flight does not move, and who waits for whom.
+//!
+//! Brings together what verdicts need: counters before and after the snapshots, the neighbours, and snapshots
+//! taken anew of processes that contradict others.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use roam_dump::analysis::{Facts, STUCK_US};
+use roam_dump::model::{Dump, SCHEMA_VERSION, Snapshot, WaitGraph};
+
+use super::by_registry::by_registry;
+use super::capture::{Captured, Watching};
+use super::counters::counters;
+use crate::process::Share;
+use crate::process::neighbour::{Neighbourhood, neighbourhood};
+
+/// Pauses between samples of counters where connections look alike. What was sent before one is to arrive
+/// within it, on a machine that has more to do too.
+const SAMPLE_PAUSES_MS: [u64; 8] = [10, 10, 20, 20, 40, 40, 60, 60];
+
+/// Gives the rows their verdicts and finds who waits for whom. The probes are detached by then.
+pub(super) fn explain(captured: Captured<'_>) -> Dump {
+    let Captured {
+        shares,
+        mut snapshots,
+        taken_at,
+        before,
+        watching,
+    } = captured;
+    let after = vec![counters(&shares)];
+    let targets: Vec<_> = shares.iter().map(|share| share.target).collect();
+    let Neighbourhood {
+        neighbours,
+        processes,
+    } = neighbourhood(&targets);
+    let mut facts = Facts {
+        processes,
+        neighbours,
+        before,
+        after,
+    };
+    let graph = judge(&mut snapshots, &shares, &mut facts, &watching);
+    Dump {
+        schema_version: SCHEMA_VERSION,
+        taken_at,
+        processes: snapshots,
+        graph: Some(graph),
+    }
+}
+
+/// Snapshots of several processes are not one instant: those that contradict others are taken anew, once.
+fn judge(
+    snapshots: &mut [Snapshot],
+    shares: &[Share<'_>],
+    facts: &mut Facts,
+    watching: &Watching,
+) -> WaitGraph {
+    let mut explained = roam_dump::explain(snapshots, facts, STUCK_US);
+    if !explained.contradicting.is_empty() {
+        log::info!(
+            "processes {:?} contradict each other: they are read again",
+            explained.contradicting
+        );
+        for snapshot in snapshots.iter_mut() {
+            let pid = snapshot.process.pid;
+            let share = shares.iter().find(|share| share.target.pid() == pid);
+            if explained.contradicting.contains(&pid)
+                && let Some(newer) = share.and_then(|share| again(share, watching))
+            {
+                *snapshot = newer;
+            }
+        }
+        facts.after = vec![counters(shares)];
+        explained = roam_dump::explain(snapshots, facts, STUCK_US);
+    }
+    if explained.is_ambiguous {
+        log::info!("several connections look alike: their counters are watched");
+        for pause_ms in SAMPLE_PAUSES_MS {
+            sleep(Duration::from_millis(pause_ms));
+            facts.after.push(counters(shares));
+        }
+        explained = roam_dump::explain(snapshots, facts, STUCK_US);
+    }
+    explained.graph
+}
+
+/// A newer snapshot of a process, without reporting again what could not be read.
+fn again(share: &Share<'_>, watching: &Watching) -> Option<Snapshot> {
+    match watching {
+        Watching::Unasked => by_registry(share.target, share.target.read(share.budget).ok()?).ok(),
+        // What the kernel maps held is as old as it was.
+        Watching::Done(_) | Watching::Failed(_) => None,
+    }
+}

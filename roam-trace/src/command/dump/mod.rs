@@ -1,0 +1,43 @@
+//! `roam-trace -p PID`: what processes are waiting for.
+//!
+//! Four steps, each of which takes what the one before returns: select the processes, capture what they
+//! have in flight, explain it, print it.
+
+mod by_probes;
+mod by_registry;
+mod capture;
+mod counters;
+mod errors;
+mod explain;
+mod print;
+mod select;
+
+use std::io::Write;
+
+use anyhow::Result;
+
+use crate::cli::DumpArgs;
+use crate::error::Exit;
+use crate::privilege;
+use errors::Errors;
+
+/// Dumps what can be dumped and reports the rest.
+///
+/// # Errors
+///
+/// Where there is no `/proc` or the output cannot be written.
+pub(super) fn run(
+    args: &DumpArgs,
+    color: bool,
+    verbose: bool,
+    out: &mut impl Write,
+) -> Result<Exit> {
+    let mut errors = Errors::default();
+    let selected = select::select(args, &mut errors)?;
+    let captured = capture::capture(&selected, args, verbose, &mut errors);
+    let dump = explain::explain(captured);
+    // A reader of the dump that is slow must not keep the privileges.
+    privilege::drop_all()?;
+    let exit = print::print(dump, args, color, out)?;
+    Ok(exit.max(errors.exit()))
+}

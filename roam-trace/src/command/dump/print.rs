@@ -1,0 +1,65 @@
+//! The last step.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use roam_dump::model::{Dump, WaitGraph};
+use roam_dump::render::{dot, graph, json, text};
+
+use crate::cli::DumpArgs;
+use crate::command::report::report;
+use crate::error::Exit;
+
+/// Prints the dump as it was asked for, unless there is nothing in it. Returns the exit status that it leads to.
+///
+/// # Errors
+///
+/// Where the output cannot be written.
+pub(super) fn print(
+    mut dump: Dump,
+    args: &DumpArgs,
+    color: bool,
+    out: &mut impl Write,
+) -> io::Result<Exit> {
+    if dump.processes.is_empty() {
+        return Ok(Exit::Success);
+    }
+    if let Some(min_age) = args.min_age {
+        for snapshot in &mut dump.processes {
+            snapshot.retain_older(micros(min_age));
+        }
+    }
+    match (&dump.graph, args.dot) {
+        _ if args.json => json::render(out, &dump)?,
+        (Some(graph), true) => dot::render(out, graph)?,
+        _ => {
+            let options = text::Options {
+                color,
+                time_zone: TimeZone::system(),
+            };
+            text::render(out, &dump, &options)?;
+        }
+    }
+    Ok(match (&dump.graph, args.fail_if_stuck) {
+        (Some(graph), Some(limit)) => check_stuck(graph, limit),
+        _ => Exit::Success,
+    })
+}
+
+/// Reports the root blocker where it holds something up for too long.
+fn check_stuck(graph: &WaitGraph, limit: Duration) -> Exit {
+    match graph.roots.first() {
+        Some(root) if root.oldest_us >= micros(limit) => {
+            let line = graph::root_line(graph).unwrap_or_default();
+            let stuck = Duration::from_micros(root.oldest_us).as_secs_f64();
+            report(&format_args!("stuck for {stuck:.1}s: {line}"));
+            Exit::Stuck
+        }
+        _ => Exit::Success,
+    }
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,215 @@
+//! The snapshot of a process by its registry, held against the kernel maps.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use roam_dump::decode::{KernelRows, from_kernel};
+use roam_dump::model::{Channel, Connection, Request, Snapshot, Source};
+use roam_dump::read::{Budget, Image};
+use roam_trace_common::event::Loss;
+
+use super::compare::{Differences, Range};
+use super::registries::SERIAL_MASK;
+use crate::kernel::{Losses, Maps, ProcessRows};
+
+/// For how long a row need not be in the kernel maps. A program writes to its registry a moment before it passes
+/// the probe, and in between other threads may run; the clock of registries is up to 10 ms late.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What a snapshot of registries was made from.
+pub struct Registries {
+    /// Their names and connections.
+    pub images: Vec<Image>,
+    /// When they were read, on the clock of the kernel maps.
+    pub read_ns: u64,
+    /// Whether everything could be read of which there was room.
+    pub is_whole: bool,
+    /// How many more rows there is room for.
+    pub room: Budget,
+}
+
+/// What may be expected of the kernel maps.
+pub struct Coverage<'a> {
+    /// How long before the registries they were read, `None` where they were not seeded with everything that
+    /// began before.
+    pub age: Option<Duration>,
+    /// What they had no room for.
+    pub losses: &'a Losses,
+}
+
+/// A snapshot, and what the kernel maps do not agree with. It is finished once that is settled.
+pub struct Comparison {
+    snapshot: Snapshot,
+    registries: Registries,
+    requests: Differences,
+    channels: Differences,
+    connections: Differences,
+}
+
+impl Comparison {
+    /// Compares a snapshot of registries with what the kernel maps had of the process before those were read.
+    pub fn new(
+        mut snapshot: Snapshot,
+        mut registries: Registries,
+        maps: ProcessRows<'_>,
+        coverage: &Coverage<'_>,
+    ) -> Self {
+        snapshot.source = Source::Both;
+        let [requests, channels, connections] = ranges(&snapshot, &registries, coverage);
+        let mut comparison = Self {
+            requests: Differences::find(&mut snapshot.requests, maps.requests, requests),
+            channels: Differences::find(&mut snapshot.channels, maps.channels, channels),
+            connections: Differences::find(
+                &mut snapshot.connections,
+                maps.connections,
+                connections,
+            ),
+            snapshot,
+            registries: Registries {
+                images: Vec::new(),
+                ..registries
+            },
+        };
+        // In the kernel maps, rows of several registries replace one another.
+        if registries.images.len() > 1 {
+            comparison.forget_differences();
+        }
+        if !comparison.is_settled() {
+            comparison.registries.images = std::mem::take(&mut registries.images);
+        }
+        comparison
+    }
+
+    /// Whether there is nothing that reading the kernel maps once more could settle.
+    pub fn is_settled(&self) -> bool {
+        self.requests.is_settled() && self.channels.is_settled() && self.connections.is_settled()
+    }
+
+    /// Settles what has caught up in the kernel maps by now.
+    pub fn settle(&mut self, maps: &Maps) {
+        let Snapshot {
+            process,
+            requests,
+            channels,
+            connections,
+            ..
+        } = &mut self.snapshot;
+        // Then its rows are gone from the maps, and say nothing of those in its registry.
+        if maps.exited(process.pid).is_some() {
+            self.forget_differences();
+            return;
+        }
+        let rows = maps.rows_of(process.pid);
+        self.requests.settle(requests, rows.requests);
+        self.channels.settle(channels, rows.channels);
+        self.connections.settle(connections, rows.connections);
+    }
+
+    /// Leaves the snapshot as the registries have it.
+    pub fn forget_differences(&mut self) {
+        self.requests = Differences::default();
+        self.channels = Differences::default();
+        self.connections = Differences::default();
+    }
+
+    /// The snapshot, with the rows that the kernel maps alone have. `maps` are those that were last settled with.
+    pub fn finish(self, maps: &Maps) -> Snapshot {
+        let Self {
+            mut snapshot,
+            registries,
+            requests,
+            channels,
+            connections,
+        } = self;
+        let rows = maps.rows_of(snapshot.process.pid);
+        let is_whole = registries.is_whole;
+        let (requests, gaps) = requests.finish::<Request>(rows.requests, is_whole);
+        snapshot.gaps.extend(gaps);
+        let (channels, gaps) = channels.finish::<Channel>(rows.channels, is_whole);
+        snapshot.gaps.extend(gaps);
+        let (connections, gaps) = connections.finish::<Connection>(rows.connections, is_whole);
+        snapshot.gaps.extend(gaps);
+        if !(requests.is_empty() && channels.is_empty() && connections.is_empty()) {
+            let rows = KernelRows {
+                requests,
+                channels,
+                connections,
+            };
+            add(&mut snapshot, rows, &registries);
+        }
+        snapshot
+    }
+}
+
+/// Which rows both sources should have, for each kind.
+fn ranges(snapshot: &Snapshot, registries: &Registries, coverage: &Coverage<'_>) -> [Range; 3] {
+    let images = &registries.images;
+    let youngest_ns = |age_us: Option<u64>| {
+        let age_ns = age_us.map_or(u64::MAX, |age_us| (age_us + 1).saturating_mul(1_000));
+        registries.read_ns.saturating_sub(age_ns)
+    };
+    let range = |lost, is_truncated, youngest_ns| Range {
+        mapped_age_us: coverage
+            .age
+            .filter(|_| coverage.losses.get(lost) == 0)
+            .map(|age| u64::try_from((age + GRACE).as_micros()).unwrap_or(u64::MAX)),
+        until_ns: if is_truncated { youngest_ns } else { u64::MAX },
+        serial_mask: if images.len() > 1 {
+            SERIAL_MASK
+        } else {
+            u64::MAX
+        },
+    };
+    [
+        range(
+            Loss::RequestInsert,
+            images.iter().any(|image| image.truncated.requests > 0),
+            youngest_ns(snapshot.requests.last().map(|row| row.age_us)),
+        ),
+        range(
+            Loss::ChannelInsert,
+            images.iter().any(|image| image.truncated.channels > 0),
+            youngest_ns(snapshot.channels.last().map(|row| row.age_us)),
+        ),
+        // Of connections, those are left out for which there was no room, whatever their age.
+        range(
+            Loss::ConnectionInsert,
+            images.iter().any(|image| image.truncated.connections > 0),
+            0,
+        ),
+    ]
+}
+
+/// Adds rows of the kernel maps to a snapshot.
+fn add(snapshot: &mut Snapshot, rows: KernelRows<'_>, registries: &Registries) {
+    let Registries {
+        images,
+        read_ns,
+        room,
+        ..
+    } = registries;
+    let mut added = from_kernel(snapshot.process.clone(), rows, images, *read_ns, room);
+    for gap in added.gaps {
+        gap.join(&mut snapshot.gaps);
+    }
+    let owners: Vec<u64> = added
+        .channels
+        .iter()
+        .filter_map(|row| row.request)
+        .collect();
+    if !owners.is_empty() {
+        let ids: HashMap<u64, u64> = snapshot
+            .requests
+            .iter()
+            .map(|row| (row.serial, row.request_id))
+            .collect();
+        for channel in &mut added.channels {
+            let id = channel.request.and_then(|request| ids.get(&request));
+            channel.request_id = channel.request_id.or(id.copied());
+        }
+    }
+    snapshot.requests.append(&mut added.requests);
+    snapshot.channels.append(&mut added.channels);
+    snapshot.connections.append(&mut added.connections);
+    snapshot.sort();
+}

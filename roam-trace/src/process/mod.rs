@@ -1,0 +1,15 @@
+//! Finding a process and what it offers to a tracer. Never writes to one.
+
+pub mod clock;
+pub mod maps;
+pub mod missing_registry;
+pub mod neighbour;
+pub mod proc;
+pub mod program;
+pub mod region;
+mod share;
+pub mod sockets;
+mod target;
+
+pub use share::Share;
+pub use target::{Reading, Target};
