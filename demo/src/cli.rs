@@ -35,7 +35,7 @@ pub enum Command {
 /// Options of `roam-demo host`.
 #[derive(Debug, Args)]
 pub struct HostOptions {
-    /// Cell processes to start; `chain`, `forward` and `deadlock` need two
+    /// Number of cell processes; `chain`, `forward` and `deadlock` need two
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
     pub cells: u32,
 
@@ -43,7 +43,7 @@ pub struct HostOptions {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub links: u32,
 
-    /// Background calls per second, per link from the host and per cell to it; 0 for none
+    /// Background calls per second, per link from the host and per cell to the host; 0 for none
     #[arg(long, value_name = "CALLS", default_value_t = 20)]
     pub rate: u32,
 
@@ -71,11 +71,11 @@ pub struct HostOptions {
     #[arg(long, conflicts_with_all = ["hang", "flood"])]
     pub restart: bool,
 
-    /// Log the start and the end of every call to FILE.PID, in each process
+    /// Log the start and the end of every call to FILE.PID in each process
     #[arg(long, value_name = "FILE")]
     pub log: Option<PathBuf>,
 
-    /// Write the standard error of cell N to FILE.N instead of the host's
+    /// Write the standard error of cell N to FILE.N instead of the host's standard error
     #[arg(long, value_name = "FILE")]
     pub cell_stderr: Option<PathBuf>,
 }
@@ -87,9 +87,9 @@ pub enum HangKind {
     Handler,
     /// The host waits for cell 1, which waits for cell 2, which never answers
     Chain,
-    /// Cell 1 stops reading a stream: its driver blocks, and every call on that link with it
+    /// Cell 1 stops reading a stream: its driver blocks, and with it every call on that link
     Reader,
-    /// Callers time out and drop their futures; the handlers run on
+    /// Callers time out and drop their futures; the handlers still run
     Dropped,
     /// Cell 1 forwards a call to cell 2, which never answers
     Forward,
@@ -97,13 +97,13 @@ pub enum HangKind {
     Starved,
     /// A handler of cell 1 panics: no response is sent
     Panic,
-    /// The host closes a link to cell 1 whose handler runs on
+    /// The host closes a link to cell 1 while a handler of cell 1 runs
     Orphan,
     /// Cell 1 is stopped by a signal
     PeerStopped,
     /// Cell 1 is killed, and another process keeps its end of the link open
     PeerDead,
-    /// Cells 1 and 2 each hold a lock in a call to the other, which needs it
+    /// Cells 1 and 2 each hold a lock while they call the other, and each call needs the callee's lock
     Deadlock,
     /// The host does not read a response that has arrived
     Unread,

@@ -84,7 +84,7 @@ fn run(callback: &Arc<Callback>) -> String {
     let name = &callback.name;
     let skipped = |why: &str| format!("[{name}] skipped: {why}\n");
     if callback.is_running.swap(true, Ordering::AcqRel) {
-        return skipped("still running since an earlier dump");
+        return skipped("its callback still runs since an earlier dump");
     }
     let (sender, receiver) = channel();
     let running = Arc::clone(callback);
@@ -103,8 +103,8 @@ fn run(callback: &Arc<Callback>) -> String {
     match receiver.recv_timeout(LIMIT) {
         Ok(Ok(text)) if text.is_empty() => text,
         Ok(Ok(text)) => format!("[{name}] {}\n", text.trim_end()),
-        Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => skipped("panicked"),
-        Err(RecvTimeoutError::Timeout) => skipped("takes over 1 s"),
+        Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => skipped("its callback panicked"),
+        Err(RecvTimeoutError::Timeout) => skipped("its callback takes longer than 1 s"),
     }
 }
 

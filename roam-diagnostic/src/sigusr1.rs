@@ -27,7 +27,7 @@ static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 #[derive(Debug, Error)]
 pub enum InstallError {
     /// The signal handler was refused.
-    #[error("cannot handle SIGUSR1: {0}")]
+    #[error("cannot install the handler for SIGUSR1: {0}")]
     Signal(#[source] io::Error),
     /// The thread that writes dumps could not be started.
     #[error("cannot start the thread that writes the dump: {0}")]

@@ -24,9 +24,9 @@ pub fn install() -> Result<(), InstallError> {
 fn dump() -> Vec<u8> {
     let mut image = match read_own() {
         Some(Ok(image)) => image,
-        Some(Err(error)) => return format!("roam-diagnostic: {error}\n").into(),
+        Some(Err(error)) => return format!("roam-dump: cannot read the registry of this process: {error}\n").into(),
         None => {
-            return b"roam-diagnostic: nothing was recorded (no connection yet, or ROAM_DIAGNOSTIC=off)\n".into();
+            return b"roam-dump: this process has no registry: it has had no connection yet, or was started with ROAM_DIAGNOSTIC=off\n".into();
         }
     };
     let name = std::fs::read("/proc/self/comm").unwrap_or_default();

@@ -12,29 +12,29 @@ const EXIT_STATUS: &str = "\
 Exit status:
   0  a dump was printed, or the process has no connection yet
   1  failure
-  2  the command line makes no sense
-  3  no permission; the message names the capability that is missing
-  4  not a roam program; the message names what was looked for
+  2  usage error
+  3  no permission; the message names the missing capability
+  4  not a roam program; the message states what roam-trace looked for
   5  with --fail-if-stuck: something is stuck; stderr names the root blocker
-With several processes it is the highest one. What can be printed is printed whatever the status.";
+With several processes, the highest status wins. Every dump that can be printed is printed.";
 
 const EXAMPLES: &str = "\
 Examples:
-  roam-trace -p 4242               what process 4242 is waiting for, now
-  roam-trace -p 4242 -d 5s         and what moved during five seconds
-  roam-trace -p 17 -p 18 --json    two processes, for another program
-  roam-trace -p 4242 --children    a host and its cells, and who waits for whom
+  roam-trace -p 4242               show what process 4242 is waiting for
+  roam-trace -p 4242 -d 5s         also count its requests for five seconds
+  roam-trace -p 4242 --children    also read its child processes
+  roam-trace -p 17 -p 18 --json    dump two processes as JSON
   roam-trace --all --fail-if-stuck 30s
-                                   for a health check
-  roam-trace list                  which processes can be looked at";
+                                   check the health of every roam program
+  roam-trace list                  list the processes that can be read";
 
 /// Shows what a running roam program is waiting for.
 ///
-/// Prints every request in flight, in both directions, with its method, its age and how far it got, and
-/// every open channel with what moved over it. Reads the registry that the program keeps in shared memory:
-/// the program is neither stopped nor changed, and calls that began long ago are shown. Looking at your own
-/// processes needs no privilege, at those of others CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, and watching
-/// probes with -d CAP_BPF and CAP_PERFMON.
+/// Prints every request in flight in both directions, with its method, age and phase, every open channel
+/// with the data it carried, and which request blocks which. Reads the registry that the program keeps in
+/// shared memory: the program is neither stopped nor changed, and requests that started before roam-trace
+/// are included. Your own processes need no privilege. Processes of other users need CAP_SYS_PTRACE and
+/// CAP_DAC_READ_SEARCH. Attaching the probes with -d needs CAP_BPF and CAP_PERFMON.
 #[derive(Debug, Parser)]
 #[command(
     name = "roam-trace",
@@ -53,31 +53,31 @@ pub struct Cli {
     /// The dump.
     #[command(flatten)]
     pub dump: DumpArgs,
-    /// When to use colours; auto also looks at NO_COLOR
+    /// When to use color
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: Color,
-    /// Say on stderr what is looked at, with the kernel side's own lines; twice for more
+    /// Print on stderr what roam-trace does, and the log of its eBPF programs; -vv prints more
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
 }
 
 impl Cli {
-    /// Parses the command line; ends the program where it makes no sense or asks for help.
+    /// Parses the command line; exits on a usage error and after printing help.
     pub fn parse_or_exit() -> Self {
         Self::try_parse()
             .and_then(Self::checked)
             .unwrap_or_else(|error| error.exit())
     }
 
-    /// Refuses what clap cannot see to be senseless.
+    /// Rejects combinations of options that clap cannot express.
     fn checked(self) -> Result<Self, clap::Error> {
         let error = |text| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
         match (self.dump.source, self.dump.duration) {
             (Source::Probes, None) => error(
-                "--source probes needs -d: probes only tell what happens while they are watched",
+                "--source probes needs -d, for example -d 5s: probes report only what happens while they are attached",
             ),
             (Source::Registry, Some(_)) => {
-                error("-d watches the probes, which --source registry excludes")
+                error("-d attaches the probes, and --source registry excludes them: leave out one of the two")
             }
             _ => Ok(self),
         }
@@ -88,22 +88,22 @@ impl Cli {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("targets").args(["pids", "all"]).required(true)))]
 pub struct DumpArgs {
-    /// A process to look at; repeatable
+    /// Process to read; repeatable
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub pids: Vec<u32>,
-    /// Look at the children of these processes too, and at theirs
+    /// Also read the child processes of these processes, and their child processes
     #[arg(long, conflicts_with = "all")]
     pub children: bool,
-    /// Look at every process that has a registry
+    /// Read every process that has a registry
     #[arg(long)]
     pub all: bool,
-    /// Watch the probes that long, such as 5s or 1m30s, and tell how many requests started and ended
+    /// Attach the probes for this long, for example 5s or 1m30s, and count the requests that start and end
     #[arg(short, long, value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Where rows come from
+    /// Where to read rows from
     #[arg(long, default_value = "auto")]
     pub source: Source,
-    /// Leave out requests and channels younger than this, such as 10s
+    /// Leave out requests and channels younger than this, for example 10s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_age: Option<Duration>,
     /// Keep no more rows and names than that, the oldest requests first, and count the others
@@ -115,10 +115,10 @@ pub struct DumpArgs {
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
-    /// Print the wait graph alone, for Graphviz
+    /// Print only the wait graph, for Graphviz
     #[arg(long, conflicts_with = "json")]
     pub dot: bool,
-    /// End with status 5 where something is stuck for that long, such as 30s, and name the root blocker on
+    /// If something has been stuck for this long, for example 30s, exit with status 5 and name the root blocker on
     /// stderr
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub fail_if_stuck: Option<Duration>,
@@ -127,14 +127,14 @@ pub struct DumpArgs {
 /// What to do instead of a dump.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// List the processes that can be looked at, with what they have in flight
+    /// List the processes that can be read, and count what they have in flight
     #[command(
-        after_help = "A number with a + is the least: there are more rows than are read.\n\nExit status: 0 also when there is none, 1 failure."
+        after_help = "A + after a number means that the process has more rows than roam-trace reads.\n\nExit status: 0, also if no process is found; 1 on failure."
     )]
     List,
-    /// Check what this machine, this user and a process allow, and say what to do about the rest
+    /// Check what this machine, this user and a process allow, and say how to fix the rest
     #[command(
-        after_help = "Exit status: 0 when every line is ok, 1 when not; 3 and 4 as for a dump."
+        after_help = "Exit status: 0 if every line is ok, 1 if not; 3 and 4 as for a dump."
     )]
     Doctor(DoctorArgs),
 }
@@ -142,7 +142,7 @@ pub enum Command {
 /// What to check.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
-    /// A process to check as well
+    /// Process to check as well
     #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub pid: Option<u32>,
 }
@@ -150,11 +150,11 @@ pub struct DoctorArgs {
 /// Where rows come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// The registry where there is one, else the probes; both with -d
+    /// The registry, or the probes if there is no registry; with -d both
     Auto,
-    /// The registry alone
+    /// The registry only
     Registry,
-    /// The probes alone: what began after roam-trace did; needs -d
+    /// The probes only: requests that start after they are attached; needs -d
     Probes,
 }
 

@@ -67,13 +67,13 @@ pub struct ProbeSite {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum ElfError {
     /// The file is not a 64-bit ELF file, or its headers point outside of it.
-    #[error("not a readable 64-bit ELF file: {0}")]
+    #[error("not a valid 64-bit ELF file: {0}")]
     Malformed(String),
     /// Its machine is not one that roam has probes on.
-    #[error("machine {0} has no roam probes (x86-64 and AArch64 have)")]
+    #[error("roam has no probes for ELF machine {0}, only for x86-64 and AArch64")]
     Machine(u16),
     /// A note is not what it should be.
-    #[error("probe note {index} is malformed: {problem}")]
+    #[error("probe note {index} is invalid: {problem}")]
     Note {
         /// Which note, counted from 0.
         index: usize,
@@ -81,7 +81,7 @@ pub enum ElfError {
         problem: &'static str,
     },
     /// A note's address is in no executable part of the file.
-    #[error("probe `{name}` at {address:#x} is outside of the file's code")]
+    #[error("probe `{name}` at {address:#x} is outside the code of the file")]
     Outside {
         /// The probe.
         name: String,
@@ -89,7 +89,7 @@ pub enum ElfError {
         address: u64,
     },
     /// There is no nop where a note says there is one, so nothing may be attached there.
-    #[error("probe `{name}` at {address:#x} is no probe site: found {found:02x?}")]
+    #[error("probe `{name}` at {address:#x} is not a probe site: found the bytes {found:02x?}")]
     NoSite {
         /// The probe.
         name: String,

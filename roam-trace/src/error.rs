@@ -16,7 +16,7 @@ pub enum Exit {
     Success = 0,
     /// Anything that has no status of its own.
     Failure = 1,
-    // 2 is a command line that makes no sense; clap ends the program with it.
+    // 2 is a usage error; clap exits with it.
     /// No permission.
     NoPermission = 3,
     /// Not a roam program.
@@ -35,26 +35,26 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, Error)]
 pub enum TargetError {
     /// There is none.
-    #[error("there is no process {pid}")]
+    #[error("cannot read process {pid}: it does not exist; `roam-trace list` lists the processes that can be read")]
     NoSuchProcess {
         /// The pid asked for.
         pid: u32,
     },
     /// Nothing can be inspected.
-    #[error("cannot look at process {pid}: there is no /proc here")]
+    #[error("cannot read process {pid}: /proc is not mounted here; mount it, or run roam-trace where it is mounted")]
     NoProc {
         /// The pid asked for.
         pid: u32,
     },
     /// It ended.
-    #[error("process {pid} ended while it was read")]
+    #[error("cannot read process {pid}: it ended while it was read")]
     Ended {
         /// The process.
         pid: u32,
     },
     /// It ended while its probes were watched.
     #[error(
-        "process {pid} ended while it was watched, after {started} requests had started and {ended} had ended"
+        "cannot dump process {pid}: it ended while its probes were attached, after {started} requests started and {ended} ended"
     )]
     EndedWhileWatched {
         /// The process.
@@ -65,7 +65,7 @@ pub enum TargetError {
         ended: u64,
     },
     /// It ended before.
-    #[error("process {pid} ({name}) has ended; its parent has not noticed yet")]
+    #[error("cannot read process {pid} ({name}): it is a zombie (not yet reaped by its parent)")]
     Zombie {
         /// The process.
         pid: u32,
@@ -73,7 +73,7 @@ pub enum TargetError {
         name: String,
     },
     /// The kernel's own.
-    #[error("{pid} ({name}) is a kernel thread, not a roam program")]
+    #[error("cannot read process {pid} ({name}): it is a kernel thread, not a roam program")]
     KernelThread {
         /// The thread.
         pid: u32,
@@ -87,14 +87,14 @@ pub enum TargetError {
         pid: u32,
         /// Its name.
         name: String,
-        /// What was refused, such as `look into`.
+        /// What was denied, for example `read`.
         action: &'static str,
         /// What would be needed.
         missing: Missing,
     },
     /// Nothing in it is roam's.
     #[error(
-        "process {pid} ({name}) is not a roam program: it maps no registry (/memfd:roam-diagnostic), and its executable and libraries have no probes of provider roam"
+        "process {pid} ({name}) is not a roam program: it maps no registry (/memfd:roam-diagnostic), and its executable and libraries have no probes of provider roam; if it uses roam, rebuild it with the drop-in roam-session"
     )]
     NotATarget {
         /// The process.
@@ -104,7 +104,7 @@ pub enum TargetError {
     },
     /// Its files have no probes, and it was to be watched.
     #[error(
-        "process {pid} ({name}) cannot be watched: its executable and libraries have no probes of provider roam"
+        "cannot attach to process {pid} ({name}): its executable and libraries have no probes of provider roam; keep .note.stapsdt when you strip them, or read the registry without -d"
     )]
     NoProbes {
         /// The process.
@@ -113,7 +113,7 @@ pub enum TargetError {
         name: String,
     },
     /// Its files say that there are probes where there are none.
-    #[error("process {pid} ({name}) cannot be watched: {refused}")]
+    #[error("cannot attach to process {pid} ({name}): {refused}; read the registry without -d")]
     RefusedProbes {
         /// The process.
         pid: u32,
@@ -124,7 +124,7 @@ pub enum TargetError {
     },
     /// Built on the published crate.
     #[error(
-        "process {pid} ({name}) is built on the published roam-session, which reports nothing: it has neither registry nor probes; select the roam-session of roam-trace in [patch.crates-io] and rebuild"
+        "process {pid} ({name}) has neither registry nor probes: it is built with the published roam-session; select the drop-in roam-session in [patch.crates-io] and rebuild it"
     )]
     Published {
         /// The process.
@@ -134,7 +134,7 @@ pub enum TargetError {
     },
     /// A forked child.
     #[error(
-        "process {pid} ({name}) has only the registry of pid {owner}, from which it was forked; a forked child reports nothing of its own: try -p {owner}"
+        "process {pid} ({name}) has no registry of its own: it was forked from pid {owner}, and a forked child reports nothing; run roam-trace -p {owner}"
     )]
     Inherited {
         /// The process.
@@ -146,7 +146,7 @@ pub enum TargetError {
     },
     /// Started with reporting off.
     #[error(
-        "process {pid} ({name}) was started with ROAM_DIAGNOSTIC=off and reports nothing: restart it without"
+        "process {pid} ({name}) reports nothing: it was started with ROAM_DIAGNOSTIC=off; restart it without that variable"
     )]
     SwitchedOff {
         /// The process.
@@ -156,7 +156,7 @@ pub enum TargetError {
     },
     /// It may not make a file as large as a registry.
     #[error(
-        "process {pid} ({name}) keeps its registry where only it can read it, as its files may have no more than {bytes} bytes (RLIMIT_FSIZE): watch its probes with -d 5s, or restart it with a higher limit"
+        "cannot read the registry of process {pid} ({name}): RLIMIT_FSIZE ({bytes} bytes) is too small for a shared registry, so the registry is private; attach the probes with -d 5s, or restart the process with a higher limit"
     )]
     FileSizeLimit {
         /// The process.
@@ -167,7 +167,7 @@ pub enum TargetError {
         bytes: u64,
     },
     /// Its registry makes no sense.
-    #[error("process {pid} ({name}): {error}")]
+    #[error("cannot read the registry of process {pid} ({name}): {error}")]
     Registry {
         /// The process.
         pid: u32,

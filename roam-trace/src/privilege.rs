@@ -42,7 +42,7 @@ impl fmt::Display for Missing {
                 write!(f, " {verb} missing; run roam-trace as root")
             }
             Self::Unknown => f.write_str(
-                "no capability is missing, so a user namespace or a security module refuses it",
+                "no capability is missing, so a user namespace or a security module denies it",
             ),
         }
     }

@@ -58,10 +58,10 @@ pub enum WatchError {
     #[error("cannot attach to the probes")]
     Attach(#[source] AttachError),
     /// Privileges could not be given up.
-    #[error("cannot give up capabilities")]
+    #[error("cannot drop capabilities")]
     Privileges(#[source] rustix::io::Errno),
     /// Interrupts could not be caught.
-    #[error("cannot handle SIGINT")]
+    #[error("cannot install the handler for SIGINT")]
     Signal(#[source] io::Error),
     /// The kernel maps cannot be used.
     #[error(transparent)]
@@ -138,7 +138,7 @@ pub fn watch(
     // An end is counted for the connection of its row, and until now rows were missing.
     let before = tracer.traffic()?;
     let started = Instant::now();
-    log::info!("watching");
+    log::info!("counting requests");
     while let Some(left) = duration.checked_sub(started.elapsed())
         && !left.is_zero()
         && shares.iter().any(|share| share.target.process.is_alive())
@@ -192,7 +192,7 @@ fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<bool, WatchError> 
     let (before, first) = seeds(shares);
     let seeded = tracer.seed(&before)?;
     log::info!(
-        "seeded {} rows; {} were there, {} had no room",
+        "seeded {} rows; {} were present, {} lost (kernel map full)",
         seeded.inserted,
         seeded.present,
         seeded.full
@@ -243,6 +243,6 @@ fn seeds(shares: &[&Share<'_>]) -> (Rows, Extent) {
 
 fn log_kernel_side(tracer: &mut Tracer) {
     for line in tracer.log_lines() {
-        log::info!("kernel: {line}");
+        log::info!("eBPF: {line}");
     }
 }

@@ -114,16 +114,16 @@ pub fn loss_gaps(
         .filter(move |&(loss, _)| is_seeded || !is_unmatched(loss))
         .map(|(loss, count)| {
             let what = match loss {
-                Loss::RequestInsert => "requests that the kernel map had no room for",
-                Loss::ChannelInsert => "channels that the kernel map had no room for",
-                Loss::ConnectionInsert => "connections that the kernel map had no room for",
-                Loss::TrafficInsert => "requests missing from the counts of the window",
-                Loss::RequestUnmatched => "requests ended that the kernel map did not know",
-                Loss::ChannelUnmatched => "channels closed that the kernel map did not know",
-                Loss::ConnectionUnmatched => "connections closed that the kernel map did not know",
-                Loss::RequestDelete => "ended requests left in the kernel map",
-                Loss::ChannelDelete => "closed channels left in the kernel map",
-                Loss::ConnectionDelete => "closed connections left in the kernel map",
+                Loss::RequestInsert => "requests lost (kernel map full)",
+                Loss::ChannelInsert => "channels lost (kernel map full)",
+                Loss::ConnectionInsert => "connections lost (kernel map full)",
+                Loss::TrafficInsert => "requests not counted in the window (kernel map full)",
+                Loss::RequestUnmatched => "requests ended without a row in the kernel map",
+                Loss::ChannelUnmatched => "channels closed without a row in the kernel map",
+                Loss::ConnectionUnmatched => "connections closed without a row in the kernel map",
+                Loss::RequestDelete => "ended requests still in the kernel map",
+                Loss::ChannelDelete => "closed channels still in the kernel map",
+                Loss::ConnectionDelete => "closed connections still in the kernel map",
             };
             Gap::Other {
                 text: format!("probes: {count} {what}"),

@@ -79,10 +79,10 @@ impl fmt::Display for Gap {
             Self::TableFull { table, count } => {
                 write!(f, "{count} {table} lost (table full)")
             }
-            Self::Torn { count } => write!(f, "rows that stayed half written: {count}"),
+            Self::Torn { count } => write!(f, "{count} torn rows (they changed at each attempt to read them)"),
             Self::Invalid { count } => write!(f, "invalid rows: {count}"),
             Self::Truncated { what, count } => {
-                write!(f, "{count} {what} left out, too many to show")
+                write!(f, "{count} {what} left out (limit reached: see --max-rows)")
             }
             Self::Other { text } => f.write_str(text),
         }

@@ -13,21 +13,21 @@ use super::memory::{RegionMemory, read_full};
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// The memory could not be read.
-    #[error("cannot read the registry: {0}")]
+    #[error("the system reports: {0}")]
     Io(#[from] io::Error),
     /// The first bytes are not those of a registry.
-    #[error("this is no registry: it does not begin with \"roamdiag\"")]
+    #[error("it does not start with \"roamdiag\"")]
     NotARegistry,
     /// The registry was written by another version.
     #[error(
-        "the registry has ABI version {found}, this tracer reads version {ABI_VERSION}: use the roam-trace that belongs to the program's roam-diagnostic"
+        "it has ABI version {found}, and this reader has version {ABI_VERSION}; use the roam-trace that belongs to the program's roam-diagnostic"
     )]
     AbiVersion {
         /// The version it has.
         found: u32,
     },
     /// The header contradicts itself.
-    #[error("the registry's header is damaged: {0}")]
+    #[error("its header is invalid: {0}")]
     Damaged(&'static str),
 }
 
@@ -52,11 +52,11 @@ pub fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord,
     for (table, record) in Table::ALL.into_iter().zip(header.tables) {
         let slot_bytes = table.slot_bytes() as u64;
         if u64::from(record.slot_bytes) != slot_bytes {
-            return Err(ReadError::Damaged("a table has slots of another size"));
+            return Err(ReadError::Damaged("a table has slots of an unexpected size"));
         }
         if record.capacity > MAX_CAPACITY || record.high_water > record.capacity {
             return Err(ReadError::Damaged(
-                "a table claims more slots than it can have",
+                "a table claims more slots than the maximum",
             ));
         }
         let table_end = record

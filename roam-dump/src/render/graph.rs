@@ -193,7 +193,7 @@ fn deadlock_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
     Some(match deadlock {
         Deadlock::Certain => format!("DEADLOCK ({names}): each of these waits for the next"),
         Deadlock::Likely => format!(
-            "DEADLOCK, likely ({names}): in each of these processes a handler waits in a call to another of them"
+            "DEADLOCK, likely ({names}): in each of these processes, a handler waits for a call to another of them"
         ),
     })
 }

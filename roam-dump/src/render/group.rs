@@ -81,7 +81,7 @@ impl RowGroups {
             .map(|group| {
                 let node = &graph.nodes[group.example as usize];
                 format!(
-                    "… and {} more: {}, the longest {}",
+                    "… and {} more like this: {}, the oldest {}",
                     group.nodes - SHOWN,
                     Signature(node),
                     Age(group.oldest_us)

@@ -53,7 +53,7 @@ impl fmt::Display for RequestLine<'_> {
         match (&request.verdict, self.above) {
             // A hundred thousand calls behind one driver have one reason.
             (Some(verdict), Some(above)) if Arc::ptr_eq(&verdict.text, &above.text) => {
-                f.write_str("\n    ↳ as above")
+                f.write_str("\n    ↳ same verdict as above")
             }
             (verdict, _) => why(f, verdict.as_ref()),
         }
@@ -160,7 +160,7 @@ impl fmt::Display for ConnectionLine<'_> {
         if let Some(delivering) = connection.delivering {
             write!(
                 f,
-                " · delivering to channel {} since {}",
+                " · delivering to channel {} for {}",
                 delivering.channel_id,
                 Age(delivering.waiting_us)
             )?;

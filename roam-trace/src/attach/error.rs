@@ -16,15 +16,14 @@ pub enum AttachError {
     /// The kernel can attach to no probe.
     #[error(
         "kernel {release} has neither uprobe_multi (Linux 6.6) nor uprobe perf events \
-         (CONFIG_UPROBE_EVENTS, and /sys mounted); read the process's registry instead: \
-         `--source registry`"
+        (CONFIG_UPROBE_EVENTS, and /sys mounted); read the registry without -d"
     )]
     Unsupported {
         /// As `uname -r` has it.
         release: String,
     },
     /// The tracer may not do what it has to.
-    #[error("no permission to {action}: run as root, or with {capabilities}")]
+    #[error("no permission to {action}; run roam-trace as root, or with {capabilities}")]
     Permission {
         /// What it may not do.
         action: &'static str,
@@ -32,25 +31,25 @@ pub enum AttachError {
         capabilities: &'static str,
     },
     /// There are no kernel programs for this machine yet.
-    #[error("there is no eBPF object for {}", std::env::consts::ARCH)]
+    #[error("roam-trace has no eBPF object for {}; read the registry without -d", std::env::consts::ARCH)]
     Architecture,
     /// The process is gone.
-    #[error("process {tgid} has exited")]
+    #[error("process {tgid} ended")]
     NoProcess {
         /// Its pid.
         tgid: u32,
     },
     /// A program gets pids of the tracer's own namespace only.
     #[error(
-        "process {tgid} is in another pid namespace than roam-trace, which is itself in a \
-         container: run roam-trace in the same container or on the host"
+        "process {tgid} and roam-trace are in different pid namespaces, and roam-trace is in a \
+        container; run roam-trace in the same container or on the host"
     )]
     Namespace {
         /// Its pid.
         tgid: u32,
     },
     /// No target has a probe.
-    #[error("there is no probe to attach to")]
+    #[error("no process has a probe to attach to")]
     NoSites,
     /// A file of a target could not be opened or read.
     #[error("cannot read {}", path.display())]
@@ -62,7 +61,7 @@ pub enum AttachError {
         source: io::Error,
     },
     /// A file changed since its sites were read.
-    #[error("{} has no probe site at offset {file_offset:#x} any more", path.display())]
+    #[error("{} changed and has no probe site at offset {file_offset:#x} any more; run roam-trace again", path.display())]
     Changed {
         /// The file.
         path: PathBuf,
@@ -70,7 +69,7 @@ pub enum AttachError {
         file_offset: u64,
     },
     /// The kernel's data structures are not described.
-    #[error("cannot find out how the kernel lays out its processes")]
+    #[error("cannot read the layout of the kernel's process structures")]
     Layout(#[from] LayoutError),
     /// The pid namespaces could not be compared.
     #[error("cannot read the pid namespace of process {tgid}")]
@@ -82,10 +81,10 @@ pub enum AttachError {
         source: io::Error,
     },
     /// The maps could not be made.
-    #[error("cannot load the kernel side")]
+    #[error("cannot load the eBPF object")]
     Object(#[source] Box<EbpfError>),
     /// The programs that watch for exec and exit could not be attached.
-    #[error("cannot watch for the end of processes ({program})")]
+    #[error("cannot attach the eBPF program {program}, which reports the end of processes")]
     Process {
         /// The program.
         program: &'static str,
@@ -111,21 +110,21 @@ pub enum AttachError {
     #[error(transparent)]
     Maps(#[from] MapAccessError),
     /// The programs' log could not be opened.
-    #[error("cannot read the log of the kernel side")]
+    #[error("cannot read the log of the eBPF programs")]
     Log(#[source] aya_log::Error),
 }
 
 impl AttachError {
     pub(super) fn may_not_load() -> Self {
         Self::Permission {
-            action: "load kernel programs",
+            action: "load eBPF programs",
             capabilities: "CAP_BPF and CAP_PERFMON",
         }
     }
 
     pub(super) fn may_not_open_events() -> Self {
         Self::Permission {
-            action: "attach by perf events, this kernel having no uprobe_multi (Linux 6.6)",
+            action: "attach with perf events, which this kernel needs because it has no uprobe_multi (Linux 6.6)",
             capabilities: "CAP_SYS_ADMIN",
         }
     }
@@ -134,7 +133,7 @@ impl AttachError {
     pub(super) fn binary(tgid: u32, path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::Permission {
-                action: "look at the files of the process",
+                action: "read the files of the process",
                 capabilities: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
             },
             io::ErrorKind::NotFound if !Path::new(&format!("/proc/{tgid}")).exists() => {
@@ -152,10 +151,10 @@ impl AttachError {
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The object is not what this tracer was built with.
-    #[error("the eBPF object is damaged: {0}")]
+    #[error("the eBPF object is invalid: {0}")]
     Object(String),
     /// The kernel refuses the program.
-    #[error("the kernel refuses the program {program}: {verifier}")]
+    #[error("the kernel rejected the eBPF program {program}: {verifier}")]
     Refused {
         /// The program.
         program: String,

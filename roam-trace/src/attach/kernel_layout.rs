@@ -30,13 +30,13 @@ pub(super) struct KernelLayout {
 #[derive(Debug, Error)]
 pub enum LayoutError {
     /// The kernel does not offer its types.
-    #[error("cannot read {BTF_PATH}: the kernel needs CONFIG_DEBUG_INFO_BTF")]
+    #[error("cannot read {BTF_PATH}; the kernel needs CONFIG_DEBUG_INFO_BTF")]
     Read(#[source] io::Error),
     /// They are not as documented.
-    #[error("{BTF_PATH} is not understood: {0}")]
+    #[error("{BTF_PATH} is invalid: {0}")]
     Malformed(&'static str),
     /// A member is not where it used to be.
-    #[error("the kernel's {structure} has no member `{member}`")]
+    #[error("the kernel structure {structure} has no member `{member}`")]
     Missing {
         /// The structure.
         structure: &'static str,

@@ -101,13 +101,13 @@ fn machine() -> Vec<Check> {
             "bpf",
             "kernel.unprivileged_bpf_disabled",
             read("/proc/sys/kernel/unprivileged_bpf_disabled").as_deref(),
-            "programs are loaded with CAP_BPF",
+            "roam-trace loads eBPF programs with CAP_BPF",
         ),
         setting(
             "perf",
             "kernel.perf_event_paranoid",
             read("/proc/sys/kernel/perf_event_paranoid").as_deref(),
-            "probes are attached with CAP_PERFMON",
+            "roam-trace attaches probes with CAP_PERFMON",
         ),
         types(fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false)),
         attaching(attach::check_kernel()),
@@ -123,7 +123,7 @@ const CAPABILITIES: [(Capability, &str); 5] = [
     (Capability::PERFMON, "-d"),
     (
         Capability::CHECKPOINT_RESTORE,
-        "processes that closed their registry's descriptor",
+        "processes that closed the descriptor of their registry",
     ),
 ];
 
@@ -152,7 +152,7 @@ fn user_namespace(uid_map: &str) -> Check {
         true => Check::ok("namespace", "the initial user namespace"),
         false => Check::todo(
             "namespace",
-            "in a user namespace capabilities count for its own processes only, and -d not at all: run roam-trace on the host",
+            "roam-trace runs in a user namespace, where capabilities apply to its own processes only and -d does not work; run roam-trace on the host",
         ),
     }
 }
@@ -161,7 +161,7 @@ fn lockdown(modes: Option<&str>) -> Check {
     match modes {
         Some(modes) if modes.contains("[confidentiality]") => Check::todo(
             "lockdown",
-            "confidentiality: the kernel lets no program read its memory, so -d does not work; boot with lockdown=integrity",
+            "confidentiality: eBPF programs cannot read kernel memory, so -d does not work; boot with lockdown=integrity",
         ),
         Some(modes) if modes.contains("[integrity]") => Check::ok("lockdown", "integrity"),
         _ => Check::ok("lockdown", "none"),
@@ -180,25 +180,25 @@ fn types(exist: bool) -> Check {
         true => Check::ok("types", "/sys/kernel/btf/vmlinux"),
         false => Check::todo(
             "types",
-            "/sys/kernel/btf/vmlinux does not exist, so -d does not work: the kernel needs CONFIG_DEBUG_INFO_BTF",
+            "/sys/kernel/btf/vmlinux does not exist, so -d does not work; the kernel needs CONFIG_DEBUG_INFO_BTF",
         ),
     }
 }
 
 fn attaching(tried: Result<Method, AttachError>) -> Check {
     const EVERY_PROCESS: &str =
-        "while -d watches a process, all of the same binary are slowed down";
+        "-d slows down every process of the same binary";
     match tried {
         Ok(method @ Method::UprobeMulti(PidFilter::Kernel)) => {
             Check::ok("attaching", format!("by {method}"))
         }
         Ok(method @ Method::UprobeMulti(PidFilter::Program)) => Check::ok(
             "attaching",
-            format!("by {method}; before Linux 6.10, {EVERY_PROCESS}"),
+            format!("by {method}; on kernels before Linux 6.10, {EVERY_PROCESS}"),
         ),
         Ok(method @ Method::PerfEvent) => Check::ok(
             "attaching",
-            format!("by {method} and with CAP_SYS_ADMIN; before Linux 6.6, {EVERY_PROCESS}"),
+            format!("by {method}, which needs CAP_SYS_ADMIN; on kernels before Linux 6.6, {EVERY_PROCESS}"),
         ),
         Err(error) => Check::todo("attaching", format!("{:#}", anyhow::Error::new(error))),
     }
@@ -211,7 +211,7 @@ fn process(pid: u32, checks: &mut Vec<Check>) -> Result<(), TargetError> {
     let Process { pid, name } = target.label();
     checks.push(Check::ok(
         "process",
-        format!("{pid} ({name}) may be looked at"),
+        format!("{pid} ({name}) can be read"),
     ));
 
     let mut probes = Vec::new();
@@ -229,7 +229,7 @@ fn process(pid: u32, checks: &mut Vec<Check>) -> Result<(), TargetError> {
                 false => TargetError::NotATarget { pid, name },
             });
         }
-        let text = "none of provider roam in the executable and the libraries, so -d does not work: build without removing .note.stapsdt";
+        let text = "the executable and the libraries have no probes of provider roam, so -d does not work; keep .note.stapsdt when you strip them";
         probes.push(Check::todo("probes", text));
     }
     checks.append(&mut probes);
@@ -257,7 +257,7 @@ fn registries(
         checks.push(match missing {
             MissingRegistry::NothingReported if process.has_seccomp_filter() => Check::ok(
                 "registry",
-                "none yet: the program has had no connection, or its seccomp filter refuses memfd_create",
+                "none yet: the program has had no connection, or its seccomp filter denies memfd_create",
             ),
             MissingRegistry::NothingReported => {
                 Check::ok("registry", "none yet: the program has had no connection")
@@ -282,7 +282,7 @@ fn registry(image: &Image) -> Check {
         return Check::todo(
             "registry",
             format!(
-                "{lost} requests found no room among {room}: restart the program with ROAM_DIAGNOSTIC_REQUESTS={}",
+                "{lost} requests lost (table full, room for {room}); restart the program with ROAM_DIAGNOSTIC_REQUESTS={}",
                 room.saturating_mul(2)
             ),
         );
@@ -291,7 +291,7 @@ fn registry(image: &Image) -> Check {
         return Check::todo(
             "registry",
             format!(
-                "{} rows stayed half written and {} make no sense: the program's memory may be damaged",
+                "{} torn rows and {} invalid rows; the memory of the program may be damaged",
                 image.torn, image.invalid
             ),
         );
@@ -318,7 +318,7 @@ fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Check> 
         return Some(Check::todo(
             "probes",
             format!(
-                "{name}: the linker dropped .stapsdt.base, so -d fails if the file is moved: link with another linker"
+                "{name}: the linker dropped .stapsdt.base, so -d fails if the file is moved; use another linker"
             ),
         ));
     }
@@ -327,7 +327,7 @@ fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Check> 
     let mut text = format!("{name}: {} of {} probes", present.len(), PROBES.len());
     if !absent.is_empty() {
         let absent: Vec<&str> = absent.into_iter().copied().collect();
-        text += &format!("; the program has no use for {}", absent.join(", "));
+        text += &format!("; not linked into the program: {}", absent.join(", "));
     }
     Some(Check::ok("probes", text))
 }
@@ -356,7 +356,7 @@ mod tests {
         );
         check(by(Method::PerfEvent), true, "CAP_SYS_ADMIN");
         let refused = AttachError::Permission {
-            action: "load kernel programs",
+            action: "load eBPF programs",
             capabilities: "CAP_BPF and CAP_PERFMON",
         };
         check(attaching(Err(refused)), false, "CAP_BPF");
@@ -432,7 +432,7 @@ mod tests {
         check(
             of(Ok(without_close.collect())),
             true,
-            "7 of 8 probes; the program has no use for channel_close",
+            "7 of 8 probes; not linked into the program: channel_close",
         );
         check(of(Ok(all)), true, "demo: 8 of 8 probes");
         check(of(Ok(vec![site("request_end", 0)])), false, ".stapsdt.base");

@@ -32,14 +32,14 @@ pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
         }
     }
     if rows.is_empty() {
-        report(&"no process found that has a registry or probes");
+        report(&"no process has a registry or probes");
     } else {
         write(&rows, out)?;
     }
     if let Some(missing) = closed.first() {
         let plural = if closed.len() == 1 { "" } else { "es" };
         report(&format_args!(
-            "{} process{plural} could not be looked into: {missing}",
+            "no permission to read {} process{plural}: {missing}",
             closed.len()
         ));
     }
@@ -120,7 +120,7 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
     let mut table = TabWriter::new(out).padding(2);
     writeln!(
         table,
-        "PID\tNAME\tHOW\tCONNECTIONS\tOUTGOING\tINCOMING\tCHANNELS"
+        "PID\tNAME\tSOURCES\tCONNECTIONS\tOUTGOING\tINCOMING\tCHANNELS"
     )?;
     for row in rows {
         let how = match (row.has_registry, row.has_probes) {
@@ -190,7 +190,7 @@ mod tests {
         check(
             &[stripped, silent, host],
             "\
-PID   NAME       HOW               CONNECTIONS  OUTGOING  INCOMING  CHANNELS
+PID   NAME       SOURCES           CONNECTIONS  OUTGOING  INCOMING  CHANNELS
 7     日本 host  registry          0            0         0         0
 17    cell       probes            -            -         -         -
 4242  demo-host  registry, probes  2            100000    0         3

@@ -126,7 +126,7 @@ impl<'a> Search<'a> {
                 }
                 Err(error) => {
                     let name = String::from_utf8_lossy(&namespace).into_owned();
-                    log::info!("the sockets of {name} are not known: {error}");
+                    log::info!("cannot list the sockets of {name}: {error}");
                     for inspected in &mut self.targets {
                         inspected.is_known &= inspected.namespace != namespace;
                     }
@@ -214,7 +214,7 @@ impl<'a> Search<'a> {
             let held: HashSet<u32> = self.found.keys().flat_map(|&(a, b)| [a, b]).collect();
             for Held { pid, .. } in self.unheld.values().flatten() {
                 if !held.contains(pid) {
-                    let text = "a process that may not be looked into: run as root".to_owned();
+                    let text = "a process that roam-trace has no permission to read: run it as root".to_owned();
                     self.unseen.insert((*pid, text));
                 }
             }
@@ -386,9 +386,9 @@ fn why_untraced(target: &Target) -> String {
     if has_probes {
         "it has no registry of its own".to_owned()
     } else if is_published() {
-        "it is built on the published roam-session, which keeps no rows".to_owned()
+        "it is built with the published roam-session, which reports nothing".to_owned()
     } else {
-        "it has no registry, and no sign of roam-session".to_owned()
+        "it has no registry and no sign of roam-session".to_owned()
     }
 }
 

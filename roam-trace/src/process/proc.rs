@@ -273,7 +273,7 @@ fn process_error(pid: u32, name: &str, action: &'static str, error: io::Error) -
         Some(Errno::ACCESS | Errno::PERM) => TargetError::NoPermission {
             pid,
             name: name.to_owned(),
-            action: "look into",
+            action: "read",
             missing: privilege::missing_to_inspect(),
         },
         _ => TargetError::Io {

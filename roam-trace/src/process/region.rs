@@ -52,7 +52,7 @@ struct Mapped {
 pub fn open_regions(process: &Process, known: &Opened) -> Result<Regions, TargetError> {
     let mut mappings = mappings(process)?;
     let device = memory_file_device()
-        .map_err(|error| process.error("tell memory files from other files of", error))?;
+        .map_err(|error| process.error("identify the memory files of", error))?;
     mappings.retain(|mapping| mapping.file.device == device);
     let is_cut = mappings.len() > MAX_REGIONS;
     mappings.truncate(MAX_REGIONS);
@@ -61,7 +61,7 @@ pub fn open_regions(process: &Process, known: &Opened) -> Result<Regions, Target
     known.retain(|(file, _)| is_mapped(file));
     if known.len() < mappings.len() {
         open_by_descriptors(process, &mappings, &mut known)
-            .map_err(|error| process.error("look at the open files of", error))?;
+            .map_err(|error| process.error("list the open files of", error))?;
     }
     // A program that closed every descriptor it did not know still has the mapping.
     for mapping in &mappings {

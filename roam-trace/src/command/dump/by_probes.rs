@@ -147,7 +147,7 @@ fn gaps(share: &Share<'_>, reading: &Reading, watched: &Watched) -> Result<Vec<G
     if let Some(exited) = watched.maps.exited(share.target.pid()) {
         let TrafficValue { started, ended } = exited.traffic;
         gaps.push(gap(format!(
-            "it executed another program while it was watched, after {started} requests had started and {ended} had ended"
+            "the process executed another program while its probes were attached, after {started} requests started and {ended} ended"
         )));
     }
     let refused = share.target.refused_probes()?;

@@ -59,7 +59,7 @@ fn judge(
     let mut explained = roam_dump::explain(snapshots, facts, STUCK_US);
     if !explained.contradicting.is_empty() {
         log::info!(
-            "processes {:?} contradict each other: they are read again",
+            "processes {:?} contradict each other: reading them again",
             explained.contradicting
         );
         for snapshot in snapshots.iter_mut() {
@@ -75,7 +75,7 @@ fn judge(
         explained = roam_dump::explain(snapshots, facts, STUCK_US);
     }
     if explained.is_ambiguous {
-        log::info!("several connections look alike: their counters are watched");
+        log::info!("several connections look alike: sampling their counters");
         for pause_ms in SAMPLE_PAUSES_MS {
             sleep(Duration::from_millis(pause_ms));
             facts.after.push(counters(shares));

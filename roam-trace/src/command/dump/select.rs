@@ -57,7 +57,7 @@ pub(super) fn select(args: &DumpArgs, errors: &mut Errors) -> Result<Selected> {
         &mut selected,
     );
     if selected.targets.is_empty() && args.all {
-        report(&"no process found that has a registry");
+        report(&"no process has a registry");
     }
     Ok(selected)
 }
@@ -80,7 +80,7 @@ fn find(pids: Vec<u32>, selected: &mut Selected) {
     }
     if closed > 0 {
         report(&format_args!(
-            "processes that could not be looked into: {closed}; run as root to see them"
+            "processes without permission to read them: {closed}; run roam-trace as root to include them"
         ));
     }
 }
