@@ -1,4 +1,4 @@
-//! What a program adds to its own dumps: callbacks, each run on a thread of its own and within a time limit.
+//! Callbacks by which a program adds text to its own dumps. Each runs on a thread of its own with a time limit.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -30,8 +30,8 @@ impl Callback {
     }
 }
 
-/// Adds the text that `callback` appends to every dump. Where it panics or runs for over a second, the dump
-/// has a line with `name` instead.
+/// Registers a callback whose text is added to every dump. If the callback panics or takes longer than one
+/// second, the dump has a line that says so, with `name`, instead.
 pub fn register_diagnostic(
     name: impl Into<String>,
     callback: impl Fn(&mut String) + Send + Sync + 'static,
@@ -39,7 +39,7 @@ pub fn register_diagnostic(
     register(name.into(), None, Box::new(callback));
 }
 
-/// As [`register_diagnostic`], for as long as `owner` lives.
+/// Registers a callback as [`register_diagnostic`] does, until `owner` is dropped.
 pub fn register_diagnostic_of<T: Send + Sync + 'static>(
     owner: &Arc<T>,
     name: impl Into<String>,
@@ -71,7 +71,7 @@ fn register(
     }));
 }
 
-/// Runs every callback and hands its text, or why there is none, to `write`.
+/// Runs every callback, and passes its text, or why it has none, to `write`.
 pub fn run_all(mut write: impl FnMut(&str)) {
     let callbacks = lock().clone();
     for callback in callbacks.iter().filter(|callback| callback.is_wanted()) {
@@ -84,7 +84,7 @@ fn run(callback: &Arc<Callback>) -> String {
     let name = &callback.name;
     let skipped = |why: &str| format!("[{name}] skipped: {why}\n");
     if callback.is_running.swap(true, Ordering::AcqRel) {
-        return skipped("its callback still runs since an earlier dump");
+        return skipped("its callback is still running from an earlier dump");
     }
     let (sender, receiver) = channel();
     let running = Arc::clone(callback);

@@ -23,14 +23,14 @@ const WRITE_LIMIT: Duration = Duration::from_secs(1);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 static CHILDREN: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
-/// Why the handler could not be installed.
+/// Why the handler for SIGUSR1 could not be installed.
 #[derive(Debug, Error)]
 pub enum InstallError {
-    /// The signal handler was refused.
+    /// The system denied the signal handler.
     #[error("cannot install the handler for SIGUSR1: {0}")]
     Signal(#[source] io::Error),
     /// The thread that writes dumps could not be started.
-    #[error("cannot start the thread that writes the dump: {0}")]
+    #[error("cannot start the thread that writes dumps: {0}")]
     Thread(#[source] io::Error),
 }
 
@@ -39,12 +39,12 @@ struct Child {
     pidfd: OwnedFd,
 }
 
-/// Writes what `dump` returns, then the text of every [`callback`], to descriptor 2 whenever the process
-/// receives SIGUSR1. Calling it again does nothing.
+/// Installs a handler that, on SIGUSR1, writes what `dump` returns and the text of every [`callback`] to
+/// descriptor 2. A second call does nothing.
 ///
 /// # Errors
 ///
-/// [`InstallError`]; the process is then as before.
+/// [`InstallError`]; SIGUSR1 then has the effect that it had before.
 pub fn install(dump: fn() -> Vec<u8>) -> Result<(), InstallError> {
     if INSTALLED.swap(true, Ordering::AcqRel) {
         return Ok(());
@@ -67,11 +67,12 @@ pub fn install(dump: fn() -> Vec<u8>) -> Result<(), InstallError> {
         .inspect_err(|_| INSTALLED.store(false, Ordering::Release))
 }
 
-/// Forwards SIGUSR1 to a child from now on, whenever that child catches it: the signal would end it otherwise.
+/// Forwards SIGUSR1 to a child from now on. A child that does not catch SIGUSR1 gets none, since the signal
+/// would end it.
 ///
 /// # Errors
 ///
-/// No process has that pid.
+/// The error of the system call, for example if no process has that pid.
 pub fn register_child_pid(pid: u32) -> io::Result<()> {
     let id = i32::try_from(pid)
         .ok()

@@ -12,11 +12,11 @@ use crate::model::{Dump, Process, SCHEMA_VERSION};
 use crate::read::read_own;
 use crate::render::text;
 
-/// Writes a dump to descriptor 2 whenever the process receives SIGUSR1. Calling it again does nothing.
+/// Installs a handler that writes a dump of this process to descriptor 2 on SIGUSR1. A second call does nothing.
 ///
 /// # Errors
 ///
-/// [`InstallError`]; the process is then as before.
+/// [`InstallError`]; SIGUSR1 then has the effect that it had before.
 pub fn install() -> Result<(), InstallError> {
     sigusr1::install(dump)
 }
@@ -24,7 +24,10 @@ pub fn install() -> Result<(), InstallError> {
 fn dump() -> Vec<u8> {
     let mut image = match read_own() {
         Some(Ok(image)) => image,
-        Some(Err(error)) => return format!("roam-dump: cannot read the registry of this process: {error}\n").into(),
+        Some(Err(error)) => {
+            return format!("roam-dump: cannot read the registry of this process: {error}\n")
+                .into();
+        }
         None => {
             return b"roam-dump: this process has no registry: it has had no connection yet, or was started with ROAM_DIAGNOSTIC=off\n".into();
         }

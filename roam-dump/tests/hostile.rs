@@ -44,9 +44,9 @@ fn an_empty_registry_is_an_empty_snapshot() {
 
 #[test]
 fn damaged_headers_are_rejected() {
-    check(|header| header.magic = 1, "no registry");
+    check(|header| header.magic = 1, "does not start with");
     check(|header| header.abi_version = 9, "ABI version 9");
-    check(|header| header.tables[1].slot_bytes = 64, "another size");
+    check(|header| header.tables[1].slot_bytes = 64, "unexpected size");
     check(|header| header.tables[1].capacity = u32::MAX, "more slots");
     check(|header| header.tables[1].high_water = 5, "more slots");
     check(|header| header.tables[1].offset = u64::MAX - 7, "outside");

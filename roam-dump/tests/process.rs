@@ -275,8 +275,8 @@ fn sigusr1_dumps_while_the_standard_locks_are_held() {
         "[req_id=93] method_id=0x0000000000000001(\"x\") - open",
         "(running) · peer",
         "[ring] head=3 tail=1",
-        "[broken] skipped: panicked",
-        "[slow] skipped: takes over 1 s",
+        "[broken] skipped: its callback panicked",
+        "[slow] skipped: its callback takes longer than 1 s",
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }

@@ -1,4 +1,4 @@
-//! What the command line looks like. Never does anything.
+//! The command line: types only.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::fmt::friendly::SpanParser;
 use roam_trace_common::limits::SHOWN_ROWS;
 
-/// What every help text ends with.
+/// The end of every help text.
 const EXIT_STATUS: &str = "\
 Exit status:
   0  a dump was printed, or the process has no connection yet
@@ -47,10 +47,10 @@ Examples:
     max_term_width = 100
 )]
 pub struct Cli {
-    /// What to do instead of a dump.
+    /// The subcommand; without one, a dump.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The dump.
+    /// Options of the dump.
     #[command(flatten)]
     pub dump: DumpArgs,
     /// When to use color
@@ -76,15 +76,15 @@ impl Cli {
             (Source::Probes, None) => error(
                 "--source probes needs -d, for example -d 5s: probes report only what happens while they are attached",
             ),
-            (Source::Registry, Some(_)) => {
-                error("-d attaches the probes, and --source registry excludes them: leave out one of the two")
-            }
+            (Source::Registry, Some(_)) => error(
+                "-d attaches the probes, and --source registry excludes them: leave out one of the two",
+            ),
             _ => Ok(self),
         }
     }
 }
 
-/// What to dump and how.
+/// Options of the dump.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("targets").args(["pids", "all"]).required(true)))]
 pub struct DumpArgs {
@@ -106,10 +106,11 @@ pub struct DumpArgs {
     /// Leave out requests and channels younger than this, for example 10s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_age: Option<Duration>,
-    /// Keep no more rows and names than that, the oldest requests first, and count the others
+    /// Keep at most this many rows and names, the oldest requests first, and count the others
     ///
-    /// Over all processes. Half of them may be requests, whatever else there is. With the default roam-trace
-    /// takes at most 64 MB of memory, and a megabyte more for every 2,000.
+    /// The limit holds for all processes together, and at least half of it is available for requests. A row counts
+    /// once, also with -d. With the default, roam-trace needs at most 64 MB of memory, and one megabyte more for
+    /// every further 2,000.
     #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1_000..))]
     pub max_rows: u32,
     /// Print one JSON object instead of text
@@ -124,7 +125,7 @@ pub struct DumpArgs {
     pub fail_if_stuck: Option<Duration>,
 }
 
-/// What to do instead of a dump.
+/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// List the processes that can be read, and count what they have in flight
@@ -133,13 +134,11 @@ pub enum Command {
     )]
     List,
     /// Check what this machine, this user and a process allow, and say how to fix the rest
-    #[command(
-        after_help = "Exit status: 0 if every line is ok, 1 if not; 3 and 4 as for a dump."
-    )]
+    #[command(after_help = "Exit status: 0 if every line is ok, 1 if not; 3 and 4 as for a dump.")]
     Doctor(DoctorArgs),
 }
 
-/// What to check.
+/// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Process to check as well
@@ -147,7 +146,7 @@ pub struct DoctorArgs {
     pub pid: Option<u32>,
 }
 
-/// Where rows come from.
+/// Where to read rows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Source {
     /// The registry, or the probes if there is no registry; with -d both
@@ -158,7 +157,7 @@ pub enum Source {
     Probes,
 }
 
-/// When to use colours.
+/// When to use color.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Color {
     /// On a terminal, unless NO_COLOR is set
@@ -172,7 +171,7 @@ pub enum Color {
 fn duration(text: &str) -> Result<Duration, String> {
     SpanParser::new()
         .parse_unsigned_duration(text)
-        .map_err(|_| "not a duration such as 5s, 500ms or 1m30s".to_owned())
+        .map_err(|_| "not a duration; write for example 5s, 500ms or 1m30s".to_owned())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What can go wrong with a target, in one line each, and the exit status it leads to.
+//! Why a process cannot be dumped, in one line each, and the exit status of each reason.
 
 use std::io;
 use std::process::ExitCode;
@@ -8,20 +8,20 @@ use thiserror::Error;
 
 use crate::privilege::Missing;
 
-/// The exit status of the whole command. The worst of several is the highest.
+/// The exit status of the command. Of several, the highest wins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Exit {
-    /// What was asked for was printed.
+    /// A dump was printed, or the process has no connection yet.
     Success = 0,
-    /// Anything that has no status of its own.
+    /// A failure without a status of its own.
     Failure = 1,
     // 2 is a usage error; clap exits with it.
     /// No permission.
     NoPermission = 3,
     /// Not a roam program.
     NotATarget = 4,
-    /// Something is stuck for as long as was asked about.
+    /// Something has been stuck for as long as `--fail-if-stuck` says.
     Stuck = 5,
 }
 
@@ -31,40 +31,44 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why there is no dump of a process.
+/// Why a process cannot be dumped.
 #[derive(Debug, Error)]
 pub enum TargetError {
-    /// There is none.
-    #[error("cannot read process {pid}: it does not exist; `roam-trace list` lists the processes that can be read")]
+    /// No process has that pid.
+    #[error(
+        "cannot read process {pid}: it does not exist; `roam-trace list` shows the processes that can be read"
+    )]
     NoSuchProcess {
         /// The pid asked for.
         pid: u32,
     },
-    /// Nothing can be inspected.
-    #[error("cannot read process {pid}: /proc is not mounted here; mount it, or run roam-trace where it is mounted")]
+    /// `/proc` is not mounted.
+    #[error(
+        "cannot read process {pid}: /proc is not mounted here; mount it, or run roam-trace where it is mounted"
+    )]
     NoProc {
         /// The pid asked for.
         pid: u32,
     },
-    /// It ended.
+    /// The process ended while it was read.
     #[error("cannot read process {pid}: it ended while it was read")]
     Ended {
         /// The process.
         pid: u32,
     },
-    /// It ended while its probes were watched.
+    /// The process ended while its probes were attached.
     #[error(
         "cannot dump process {pid}: it ended while its probes were attached, after {started} requests started and {ended} ended"
     )]
     EndedWhileWatched {
         /// The process.
         pid: u32,
-        /// Requests that started while it was watched.
+        /// Requests that started while the probes were attached.
         started: u64,
-        /// Requests that ended meanwhile.
+        /// Requests that ended while the probes were attached.
         ended: u64,
     },
-    /// It ended before.
+    /// The process ended, and its parent has not reaped it.
     #[error("cannot read process {pid} ({name}): it is a zombie (not yet reaped by its parent)")]
     Zombie {
         /// The process.
@@ -72,7 +76,7 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
-    /// The kernel's own.
+    /// The process is a kernel thread.
     #[error("cannot read process {pid} ({name}): it is a kernel thread, not a roam program")]
     KernelThread {
         /// The thread.
@@ -80,7 +84,7 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
-    /// The system refuses to let it be inspected.
+    /// The system denies access to the process.
     #[error("no permission to {action} process {pid} ({name}): {missing}")]
     NoPermission {
         /// The process.
@@ -89,10 +93,10 @@ pub enum TargetError {
         name: String,
         /// What was denied, for example `read`.
         action: &'static str,
-        /// What would be needed.
+        /// The capabilities that are missing.
         missing: Missing,
     },
-    /// Nothing in it is roam's.
+    /// The process has neither a registry nor probes.
     #[error(
         "process {pid} ({name}) is not a roam program: it maps no registry (/memfd:roam-diagnostic), and its executable and libraries have no probes of provider roam; if it uses roam, rebuild it with the drop-in roam-session"
     )]
@@ -102,7 +106,7 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
-    /// Its files have no probes, and it was to be watched.
+    /// Probes were asked for, and the files of the process have none.
     #[error(
         "cannot attach to process {pid} ({name}): its executable and libraries have no probes of provider roam; keep .note.stapsdt when you strip them, or read the registry without -d"
     )]
@@ -112,17 +116,17 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
-    /// Its files say that there are probes where there are none.
+    /// The files of the process have probe notes that do not match their code.
     #[error("cannot attach to process {pid} ({name}): {refused}; read the registry without -d")]
     RefusedProbes {
         /// The process.
         pid: u32,
         /// Its name.
         name: String,
-        /// The file and what is wrong with its notes.
+        /// The file, and what is wrong with its notes.
         refused: String,
     },
-    /// Built on the published crate.
+    /// The process is built with the published roam-session.
     #[error(
         "process {pid} ({name}) has neither registry nor probes: it is built with the published roam-session; select the drop-in roam-session in [patch.crates-io] and rebuild it"
     )]
@@ -132,7 +136,7 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
-    /// A forked child.
+    /// The process is a forked child, which has only the registry of its parent.
     #[error(
         "process {pid} ({name}) has no registry of its own: it was forked from pid {owner}, and a forked child reports nothing; run roam-trace -p {owner}"
     )]
@@ -141,10 +145,10 @@ pub enum TargetError {
         pid: u32,
         /// Its name.
         name: String,
-        /// The pid that the registry is of, as its own namespace numbers it.
+        /// The pid of the process that owns the registry, in the pid namespace of that process.
         owner: u32,
     },
-    /// Started with reporting off.
+    /// The process was started with `ROAM_DIAGNOSTIC=off`.
     #[error(
         "process {pid} ({name}) reports nothing: it was started with ROAM_DIAGNOSTIC=off; restart it without that variable"
     )]
@@ -154,7 +158,7 @@ pub enum TargetError {
         /// Its name.
         name: String,
     },
-    /// It may not make a file as large as a registry.
+    /// The limit on the size of files is smaller than a registry.
     #[error(
         "cannot read the registry of process {pid} ({name}): RLIMIT_FSIZE ({bytes} bytes) is too small for a shared registry, so the registry is private; attach the probes with -d 5s, or restart the process with a higher limit"
     )]
@@ -163,35 +167,35 @@ pub enum TargetError {
         pid: u32,
         /// Its name.
         name: String,
-        /// The limit.
+        /// The limit, in bytes.
         bytes: u64,
     },
-    /// Its registry makes no sense.
+    /// The registry of the process cannot be read.
     #[error("cannot read the registry of process {pid} ({name}): {error}")]
     Registry {
         /// The process.
         pid: u32,
         /// Its name.
         name: String,
-        /// What is wrong.
+        /// What is wrong with it.
         error: ReadError,
     },
-    /// The system fails.
+    /// A system call failed.
     #[error("cannot {action} process {pid} ({name}): {error}")]
     Io {
         /// The process.
         pid: u32,
         /// Its name.
         name: String,
-        /// What failed.
+        /// What failed, for example `open`.
         action: &'static str,
-        /// How.
+        /// The error of the system call.
         error: io::Error,
     },
 }
 
 impl TargetError {
-    /// Returns the exit status that it leads to.
+    /// Returns the exit status for this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::NoPermission { .. } => Exit::NoPermission,

@@ -11,21 +11,21 @@ use rustix::thread::{
 /// A set with one capability.
 pub type Capability = CapabilitySet;
 
-/// What inspecting another user's process takes: its memory and files are closed to those who may not
-/// trace it, and the directory of its descriptors is its user's.
+/// What reading another user's process needs: its memory and files are closed to processes that may not
+/// trace it, and only its user may list its descriptors.
 const TO_INSPECT: [Capability; 2] = [Capability::SYS_PTRACE, Capability::DAC_READ_SEARCH];
 
-/// What opening a registry whose descriptor was closed takes.
+/// What opening a registry whose descriptor was closed needs.
 const TO_REOPEN: Capability = Capability::CHECKPOINT_RESTORE;
 
-/// What would have to change for something that was refused.
+/// The capabilities that a denied action needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Missing {
     /// One of these capabilities; the first is the least.
     AnyOf(&'static [Capability]),
     /// Every one of these.
     AllOf(Vec<Capability>),
-    /// Nothing that could be named: the capabilities are there.
+    /// None: the capabilities are there, and something else denies the action.
     Unknown,
 }
 
@@ -53,14 +53,14 @@ fn join(f: &mut fmt::Formatter<'_>, capabilities: &[Capability], separator: &str
     f.write_str(&names.join(separator))
 }
 
-/// Returns the name of a capability, such as `CAP_BPF`.
+/// Returns the name of a capability, for example `CAP_BPF`.
 pub fn name(capability: Capability) -> String {
     let names = capability.iter_names().map(|(name, _)| name);
     format!("CAP_{}", names.collect::<String>())
 }
 
-/// Drops for good what is not needed once probes are attached, from when on the tracer's maps are filled
-/// with what processes choose. Who holds a map's descriptor may read and change the map.
+/// Drops every capability that is not needed after attaching, irrevocably: from then on, targets choose what
+/// the kernel maps hold. The descriptors of the maps, which are open, remain usable.
 ///
 /// # Errors
 ///
@@ -74,7 +74,7 @@ pub fn drop_attach_privileges() -> io::Result<()> {
     retain(needed)
 }
 
-/// Drops for good whatever is left: to print takes nothing.
+/// Drops every remaining capability, irrevocably: printing needs none.
 ///
 /// # Errors
 ///
@@ -104,7 +104,7 @@ pub fn has(capability: Capability) -> bool {
         || capability == Capability::DAC_READ_SEARCH && in_effect.contains(Capability::DAC_OVERRIDE)
 }
 
-/// Returns what a refused action needed, any of `any_of` being enough.
+/// Returns what is missing for a denied action that needs one of `any_of`.
 pub fn missing(any_of: &'static [Capability]) -> Missing {
     if any_of.iter().any(|&capability| has(capability)) {
         Missing::Unknown
@@ -113,12 +113,12 @@ pub fn missing(any_of: &'static [Capability]) -> Missing {
     }
 }
 
-/// Returns what inspecting another process needed.
+/// Returns what is missing to read another process.
 pub fn missing_to_inspect() -> Missing {
     missing_of_all(&TO_INSPECT)
 }
 
-/// Returns what a refused action needed, all of `all_of` being necessary.
+/// Returns what is missing for a denied action that needs all of `all_of`.
 pub fn missing_of_all(all_of: &[Capability]) -> Missing {
     let missing: Vec<_> = all_of
         .iter()

@@ -1,4 +1,4 @@
-//! Watches the probes of processes for a while.
+//! Attaches the probes of processes for a while.
 //!
 //! Owns the order of things: attach, seed from the registries, wait, read the
 //! maps. Knows nothing of how rows are shown.
@@ -28,11 +28,11 @@ const STEP: Duration = Duration::from_millis(50);
 pub struct Watched {
     /// The kernel maps at the end.
     pub maps: Maps,
-    /// When they were read.
+    /// When the maps were read.
     pub read_at: Instant,
-    /// How long the traffic was counted.
+    /// Length of the window.
     pub duration: Duration,
-    /// Whether everything that began before was put in from registries.
+    /// Whether the maps were seeded with everything that started before.
     pub is_seeded: bool,
     tracer: Tracer,
 }
@@ -42,13 +42,13 @@ impl Watched {
     ///
     /// # Errors
     ///
-    /// [`MapAccessError`] where the kernel refuses.
+    /// [`MapAccessError`] if the maps cannot be read.
     pub fn read_again(&self) -> Result<Maps, MapAccessError> {
         self.tracer.snapshot()
     }
 }
 
-/// Why the probes were not watched.
+/// Why the probes could not be attached or read.
 #[derive(Debug, Error)]
 pub enum WatchError {
     /// A capability is missing.
@@ -57,19 +57,19 @@ pub enum WatchError {
     /// Attaching failed.
     #[error("cannot attach to the probes")]
     Attach(#[source] AttachError),
-    /// Privileges could not be given up.
+    /// Capabilities could not be dropped.
     #[error("cannot drop capabilities")]
     Privileges(#[source] rustix::io::Errno),
-    /// Interrupts could not be caught.
-    #[error("cannot install the handler for SIGINT")]
+    /// The handlers for SIGINT and SIGTERM could not be installed.
+    #[error("cannot install the handlers for SIGINT and SIGTERM")]
     Signal(#[source] io::Error),
-    /// The kernel maps cannot be used.
+    /// The kernel maps could not be read or written.
     #[error(transparent)]
     Maps(#[from] MapAccessError),
 }
 
 impl WatchError {
-    /// Returns the exit status that it leads to.
+    /// Returns the exit status for this error.
     pub fn exit(&self) -> Exit {
         match self {
             Self::Permission(_) | Self::Attach(AttachError::Permission { .. }) => {
@@ -106,11 +106,11 @@ fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
-/// Watches the probes of the targets for `duration`, or until none of them runs any more, or until SIGINT.
+/// Attaches the probes of the targets for `duration`, or until no target runs any more, or until SIGINT or SIGTERM.
 ///
 /// # Errors
 ///
-/// [`WatchError`]; nothing stays attached then.
+/// [`WatchError`]; no probe remains attached.
 pub fn watch(
     shares: &[&Share<'_>],
     seed: bool,
@@ -130,9 +130,9 @@ pub fn watch(
         verbose,
         ..Options::default()
     };
-    log::info!("attaching");
+    log::info!("attaching the probes of {} processes", processes.len());
     let mut tracer = Tracer::attach(&processes, options)?;
-    log::info!("attached to the probes of {} processes", processes.len());
+    log::info!("attached");
     give_up_privileges(shares).map_err(WatchError::Privileges)?;
     let is_seeded = seed && self::seed(&mut tracer, shares)?;
     // An end is counted for the connection of its row, and until now rows were missing.
@@ -145,13 +145,13 @@ pub fn watch(
         && !interrupted.load(Ordering::Relaxed)
     {
         std::thread::sleep(left.min(STEP));
-        log_kernel_side(&mut tracer);
+        log_ebpf(&mut tracer);
     }
     let read_at = Instant::now();
     let mut maps = tracer.snapshot()?;
     maps.count_from(&before);
     let duration = started.elapsed();
-    log_kernel_side(&mut tracer);
+    log_ebpf(&mut tracer);
     Ok(Watched {
         maps,
         read_at,
@@ -181,7 +181,10 @@ fn give_up_privileges(shares: &[&Share<'_>]) -> rustix::io::Result<()> {
             log::info!("{error}");
         }
         if let Err(error) = target.socket_lister() {
-            log::info!("the sockets of process {}: {error}", target.pid());
+            log::info!(
+                "cannot list the sockets of process {}: {error}",
+                target.pid()
+            );
         }
     }
     privilege::drop_attach_privileges()
@@ -241,7 +244,7 @@ fn seeds(shares: &[&Share<'_>]) -> (Rows, Extent) {
     (rows, extent)
 }
 
-fn log_kernel_side(tracer: &mut Tracer) {
+fn log_ebpf(tracer: &mut Tracer) {
     for line in tracer.log_lines() {
         log::info!("eBPF: {line}");
     }

@@ -32,7 +32,7 @@ const TICK_US: i64 = 10_000;
 pub(super) struct SnapshotIndex<'a> {
     pub(super) snapshots: &'a [Snapshot],
     pub(super) facts: &'a Facts,
-    /// Rows younger than that are no matter of concern.
+    /// Age in microseconds from which a row can be stuck.
     pub(super) stuck_us: u64,
     /// Whether there are both calls and handlers: otherwise there is nothing to pair.
     pub(super) both_directions: bool,

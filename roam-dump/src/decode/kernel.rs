@@ -96,9 +96,9 @@ pub fn from_kernel(
     snapshot
 }
 
-/// What the kernel side could not record, over all processes that were watched.
+/// Returns what the eBPF programs could not record, over all traced processes, as gaps.
 ///
-/// Unless the maps were seeded with everything that began before, ends of what they do not know are no loss.
+/// Unless the maps were seeded with everything that started before, an end without a row is no loss.
 pub fn loss_gaps(
     losses: impl Iterator<Item = (Loss, u64)>,
     is_seeded: bool,
@@ -126,7 +126,7 @@ pub fn loss_gaps(
                 Loss::ConnectionDelete => "closed connections still in the kernel map",
             };
             Gap::Other {
-                text: format!("probes: {count} {what}"),
+                text: format!("{count} {what}"),
             }
         })
 }
@@ -326,8 +326,8 @@ mod tests {
     #[test]
     fn losses() {
         let losses = [(Loss::RequestInsert, 3), (Loss::RequestUnmatched, 2)];
-        let inserts = "probes: 3 requests that the kernel map had no room for";
-        let unmatched = "probes: 2 requests ended that the kernel map did not know";
+        let inserts = "3 requests lost (kernel map full)";
+        let unmatched = "2 requests ended without a row in the kernel map";
         for (is_seeded, expected) in [(true, &[inserts, unmatched][..]), (false, &[inserts])] {
             let gaps: Vec<_> = loss_gaps(losses.into_iter(), is_seeded)
                 .map(|gap| gap.to_string())

@@ -1,46 +1,46 @@
-//! Why a snapshot is not complete.
+//! Why a snapshot is incomplete.
 
 use std::fmt;
 
 use serde::Serialize;
 
-/// One reason why a snapshot is not complete.
+/// One reason why a snapshot is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "gap", rename_all = "snake_case")]
 pub enum Gap {
-    /// Events that found a table of the registry full since the process started.
+    /// Events that found this table of the registry full since the process started.
     TableFull {
         /// The table.
         table: &'static str,
         /// How many.
         count: u64,
     },
-    /// Rows that stayed half written while they were read.
+    /// Rows that changed at each attempt to read them.
     Torn {
         /// How many.
         count: u64,
     },
-    /// Rows that contradict themselves.
+    /// Rows whose content contradicts itself or its slot.
     Invalid {
         /// How many.
         count: u64,
     },
-    /// What a dump has no room for, or a reader no time.
+    /// Rows, names or arguments beyond a limit of the dump.
     Truncated {
         /// What it is.
         what: &'static str,
         /// How many.
         count: u64,
     },
-    /// Anything else, in words.
+    /// Another reason.
     Other {
-        /// What is missing and why.
+        /// What is missing, and why.
         text: String,
     },
 }
 
 impl Gap {
-    /// Adds it to others: counts of the same are one count.
+    /// Adds this gap to `gaps`; counts of the same kind are added up.
     pub fn join(self, gaps: &mut Vec<Self>) {
         for known in gaps.iter_mut() {
             match (known, &self) {
@@ -79,10 +79,16 @@ impl fmt::Display for Gap {
             Self::TableFull { table, count } => {
                 write!(f, "{count} {table} lost (table full)")
             }
-            Self::Torn { count } => write!(f, "{count} torn rows (they changed at each attempt to read them)"),
-            Self::Invalid { count } => write!(f, "invalid rows: {count}"),
+            Self::Torn { count } => write!(
+                f,
+                "{count} torn rows (changed at each attempt to read them)"
+            ),
+            Self::Invalid { count } => write!(f, "{count} invalid rows"),
             Self::Truncated { what, count } => {
-                write!(f, "{count} {what} left out (limit reached: see --max-rows)")
+                write!(
+                    f,
+                    "{count} {what} left out (limit reached; see roam-trace --max-rows)"
+                )
             }
             Self::Other { text } => f.write_str(text),
         }

@@ -1,4 +1,4 @@
-//! The header of a registry: checked before anything else is believed.
+//! The header of a registry: checked before anything else is read.
 
 use std::io;
 
@@ -9,16 +9,16 @@ use zerocopy::FromBytes;
 
 use super::memory::{RegionMemory, read_full};
 
-/// Why a region could not be read.
+/// Why a registry cannot be read.
 #[derive(Debug, Error)]
 pub enum ReadError {
     /// The memory could not be read.
-    #[error("the system reports: {0}")]
+    #[error(transparent)]
     Io(#[from] io::Error),
     /// The first bytes are not those of a registry.
     #[error("it does not start with \"roamdiag\"")]
     NotARegistry,
-    /// The registry was written by another version.
+    /// The registry has another version of the layout.
     #[error(
         "it has ABI version {found}, and this reader has version {ABI_VERSION}; use the roam-trace that belongs to the program's roam-diagnostic"
     )]
@@ -31,7 +31,7 @@ pub enum ReadError {
     Damaged(&'static str),
 }
 
-/// Reads the header of a registry alone.
+/// Reads only the header of a registry, and checks it.
 ///
 /// # Errors
 ///
@@ -52,7 +52,9 @@ pub fn read_header<M: RegionMemory + ?Sized>(memory: &M) -> Result<HeaderRecord,
     for (table, record) in Table::ALL.into_iter().zip(header.tables) {
         let slot_bytes = table.slot_bytes() as u64;
         if u64::from(record.slot_bytes) != slot_bytes {
-            return Err(ReadError::Damaged("a table has slots of an unexpected size"));
+            return Err(ReadError::Damaged(
+                "a table has slots of an unexpected size",
+            ));
         }
         if record.capacity > MAX_CAPACITY || record.high_water > record.capacity {
             return Err(ReadError::Damaged(

@@ -1,4 +1,4 @@
-//! Why nothing was attached, and what to do about it.
+//! Why probes cannot be attached, and what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use thiserror::Error;
 use super::kernel_layout::LayoutError;
 use crate::kernel::MapAccessError;
 
-/// Why nothing was attached.
+/// Why probes cannot be attached.
 #[derive(Debug, Error)]
 pub enum AttachError {
-    /// The kernel can attach to no probe.
+    /// The kernel offers no way to attach.
     #[error(
         "kernel {release} has neither uprobe_multi (Linux 6.6) nor uprobe perf events \
         (CONFIG_UPROBE_EVENTS, and /sys mounted); read the registry without -d"
@@ -22,24 +22,27 @@ pub enum AttachError {
         /// As `uname -r` has it.
         release: String,
     },
-    /// The tracer may not do what it has to.
+    /// A capability is missing.
     #[error("no permission to {action}; run roam-trace as root, or with {capabilities}")]
     Permission {
-        /// What it may not do.
+        /// What is denied.
         action: &'static str,
-        /// What would allow it.
+        /// The capabilities that allow it.
         capabilities: &'static str,
     },
-    /// There are no kernel programs for this machine yet.
-    #[error("roam-trace has no eBPF object for {}; read the registry without -d", std::env::consts::ARCH)]
+    /// There is no eBPF object for this architecture.
+    #[error(
+        "roam-trace has no eBPF object for {}; read the registry without -d",
+        std::env::consts::ARCH
+    )]
     Architecture,
-    /// The process is gone.
+    /// The process ended.
     #[error("process {tgid} ended")]
     NoProcess {
         /// Its pid.
         tgid: u32,
     },
-    /// A program gets pids of the tracer's own namespace only.
+    /// The process is in another pid namespace: eBPF programs get pids of the tracer's namespace only.
     #[error(
         "process {tgid} and roam-trace are in different pid namespaces, and roam-trace is in a \
         container; run roam-trace in the same container or on the host"
@@ -48,7 +51,7 @@ pub enum AttachError {
         /// Its pid.
         tgid: u32,
     },
-    /// No target has a probe.
+    /// No process has a probe.
     #[error("no process has a probe to attach to")]
     NoSites,
     /// A file of a target could not be opened or read.
@@ -56,7 +59,7 @@ pub enum AttachError {
     Binary {
         /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
@@ -68,31 +71,31 @@ pub enum AttachError {
         /// Where the site was.
         file_offset: u64,
     },
-    /// The kernel's data structures are not described.
+    /// The layout of the kernel's data structures is unknown.
     #[error("cannot read the layout of the kernel's process structures")]
     Layout(#[from] LayoutError),
-    /// The pid namespaces could not be compared.
+    /// The pid namespace of a process could not be read.
     #[error("cannot read the pid namespace of process {tgid}")]
     ReadNamespace {
         /// The process.
         tgid: u32,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         source: io::Error,
     },
-    /// The maps could not be made.
+    /// The maps could not be created, or the eBPF object not loaded.
     #[error("cannot load the eBPF object")]
     Object(#[source] Box<EbpfError>),
-    /// The programs that watch for exec and exit could not be attached.
+    /// A program that reports the end of processes could not be attached.
     #[error("cannot attach the eBPF program {program}, which reports the end of processes")]
     Process {
         /// The program.
         program: &'static str,
-        /// What aya or the kernel said.
+        /// The error of aya or the kernel.
         #[source]
         source: Box<ProgramError>,
     },
-    /// A probe's program could not be loaded.
+    /// The program of a probe could not be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
     /// A program could not be attached to a binary.
@@ -109,7 +112,7 @@ pub enum AttachError {
     /// The maps could not be filled.
     #[error(transparent)]
     Maps(#[from] MapAccessError),
-    /// The programs' log could not be opened.
+    /// The log of the programs could not be opened.
     #[error("cannot read the log of the eBPF programs")]
     Log(#[source] aya_log::Error),
 }
@@ -147,13 +150,13 @@ impl AttachError {
     }
 }
 
-/// A probe's program could not be loaded.
+/// The program of a probe could not be loaded.
 #[derive(Debug, Error)]
 pub enum LoadError {
     /// The object is not what this tracer was built with.
     #[error("the eBPF object is invalid: {0}")]
     Object(String),
-    /// The kernel refuses the program.
+    /// The verifier rejected the program.
     #[error("the kernel rejected the eBPF program {program}: {verifier}")]
     Refused {
         /// The program.
@@ -167,7 +170,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    /// A program that the verifier refused, with the last lines of its log, which say what is wrong.
+    /// Reports a program that the verifier rejected, with the last lines of its log.
     pub(super) fn refused(program: &str, log: &str, source: io::Error) -> Self {
         const LINES: usize = 8;
         let lines: Vec<&str> = log.lines().collect();

@@ -250,7 +250,7 @@ mod tests {
         btf[at + 1] = b'L';
         assert_eq!(
             KernelLayout::parse(&btf).unwrap_err().to_string(),
-            "the kernel's signal_struct has no member `live`"
+            "the kernel structure signal_struct has no member `live`"
         );
     }
 

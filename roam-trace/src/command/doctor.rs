@@ -1,7 +1,7 @@
 //! `roam-trace doctor`: what this machine, this user and a process allow.
 //!
-//! A function per check turns what it is given into a [`Check`]; what is given comes from
-//! [`machine`] and [`process`] alone.
+//! One function for each check, which takes values and returns a [`Check`]. Only [`machine`] and [`process`] read
+//! the system.
 
 use std::fs;
 use std::io::Write;
@@ -46,7 +46,7 @@ impl Check {
     }
 }
 
-/// Prints what is well and what to do about the rest.
+/// Checks the machine, the user and a process, and prints one line for each check.
 ///
 /// # Errors
 ///
@@ -83,7 +83,7 @@ fn write(checks: &[Check], color: bool, out: &mut impl Write) -> std::io::Result
     Ok(())
 }
 
-/// Looks at the machine and at what this process may do there.
+/// Checks the machine, and what this process may do there.
 fn machine() -> Vec<Check> {
     let read = |path: &str| fs::read_to_string(path).ok();
     let release = rustix::system::uname()
@@ -115,7 +115,7 @@ fn machine() -> Vec<Check> {
     checks
 }
 
-/// What each capability is for; none is needed to look at one's own processes by their registries.
+/// What each capability is for. To read the registries of one's own processes, none is needed.
 const CAPABILITIES: [(Capability, &str); 5] = [
     (Capability::SYS_PTRACE, "other users' processes"),
     (Capability::DAC_READ_SEARCH, "other users' processes"),
@@ -131,7 +131,7 @@ fn capability(capability: Capability, use_of_it: &str, has: bool) -> Check {
     let name = privilege::name(capability);
     match has {
         true => Check::ok("capability", format!("{name}, for {use_of_it}")),
-        // Root's CAP_SYS_ADMIN opens the same door.
+        // CAP_SYS_ADMIN allows the same.
         false
             if capability == Capability::CHECKPOINT_RESTORE
                 && privilege::has(Capability::SYS_ADMIN) =>
@@ -140,12 +140,12 @@ fn capability(capability: Capability, use_of_it: &str, has: bool) -> Check {
         }
         false => Check::todo(
             "capability",
-            format!("{name} is missing, for {use_of_it}: run roam-trace as root"),
+            format!("{name} is missing, for {use_of_it}; run roam-trace as root"),
         ),
     }
 }
 
-/// Judges `/proc/self/uid_map`: in the initial user namespace it maps every id to itself.
+/// Checks `/proc/self/uid_map`: in the initial user namespace it maps every id to itself.
 fn user_namespace(uid_map: &str) -> Check {
     let words: Vec<_> = uid_map.split_ascii_whitespace().collect();
     match words == ["0", "0", "4294967295"] {
@@ -186,8 +186,7 @@ fn types(exist: bool) -> Check {
 }
 
 fn attaching(tried: Result<Method, AttachError>) -> Check {
-    const EVERY_PROCESS: &str =
-        "-d slows down every process of the same binary";
+    const EVERY_PROCESS: &str = "-d slows down every process of the same binary";
     match tried {
         Ok(method @ Method::UprobeMulti(PidFilter::Kernel)) => {
             Check::ok("attaching", format!("by {method}"))
@@ -198,21 +197,20 @@ fn attaching(tried: Result<Method, AttachError>) -> Check {
         ),
         Ok(method @ Method::PerfEvent) => Check::ok(
             "attaching",
-            format!("by {method}, which needs CAP_SYS_ADMIN; on kernels before Linux 6.6, {EVERY_PROCESS}"),
+            format!(
+                "by {method}, which needs CAP_SYS_ADMIN; on kernels before Linux 6.6, {EVERY_PROCESS}"
+            ),
         ),
         Err(error) => Check::todo("attaching", format!("{:#}", anyhow::Error::new(error))),
     }
 }
 
-/// Looks at one process.
+/// Checks one process.
 fn process(pid: u32, checks: &mut Vec<Check>) -> Result<(), TargetError> {
     let target = Target::find(pid)?;
     let reading = target.read(Budget::default())?;
     let Process { pid, name } = target.label();
-    checks.push(Check::ok(
-        "process",
-        format!("{pid} ({name}) can be read"),
-    ));
+    checks.push(Check::ok("process", format!("{pid} ({name}) can be read")));
 
     let mut probes = Vec::new();
     let binaries = program::binaries(&target.process)?;
@@ -243,7 +241,7 @@ fn registries(
 ) -> Result<Vec<Check>, TargetError> {
     let mut checks: Vec<_> = reading.images.iter().map(registry).collect();
     let errors = reading.errors.iter();
-    checks.extend(errors.map(|error| Check::todo("registry", error.to_string())));
+    checks.extend(errors.map(|error| Check::todo("registry", format!("cannot be read: {error}"))));
     let Process { pid, name } = target.label();
     if reading.images.is_empty()
         && let Some(&owner) = reading.inherited.first()
@@ -305,7 +303,7 @@ fn registry(image: &Image) -> Check {
     )
 }
 
-/// Judges the probes of one file; nothing is said of a file without any.
+/// Checks the probes of one file; a file without probes has no line.
 fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Check> {
     let sites = match sites {
         Ok(sites) if sites.is_empty() => return None,

@@ -1,4 +1,4 @@
-//! `roam-trace list`: which processes can be looked at.
+//! `roam-trace list`: the processes that can be read.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -9,7 +9,7 @@ use roam_dump::read::Budget;
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
-use super::report::report;
+use super::report::{report, report_denied};
 use crate::error::{Exit, TargetError};
 use crate::process::maps::FileId;
 use crate::process::{Reading, Target, proc, program};
@@ -18,15 +18,15 @@ use crate::process::{Reading, Target, proc, program};
 ///
 /// # Errors
 ///
-/// Where there is no `/proc` or the output cannot be written.
+/// `/proc` cannot be listed, or the output cannot be written.
 pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
     let mut known = HashMap::new();
     let mut rows = Vec::new();
-    let mut closed = Vec::new();
+    let mut denied = Vec::new();
     for pid in proc::pids().context("cannot list the processes in /proc")? {
         match row(pid, &mut known) {
             Ok(row) => rows.extend(row),
-            Err(TargetError::NoPermission { missing, .. }) => closed.push(missing),
+            Err(TargetError::NoPermission { missing, .. }) => denied.push(missing),
             // Most often it has ended, or never was a program.
             Err(error) => log::debug!("{error}"),
         }
@@ -36,13 +36,7 @@ pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
     } else {
         write(&rows, out)?;
     }
-    if let Some(missing) = closed.first() {
-        let plural = if closed.len() == 1 { "" } else { "es" };
-        report(&format_args!(
-            "no permission to read {} process{plural}: {missing}",
-            closed.len()
-        ));
-    }
+    report_denied(&denied);
     Ok(Exit::Success)
 }
 
@@ -123,12 +117,12 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
         "PID\tNAME\tSOURCES\tCONNECTIONS\tOUTGOING\tINCOMING\tCHANNELS"
     )?;
     for row in rows {
-        let how = match (row.has_registry, row.has_probes) {
+        let sources = match (row.has_registry, row.has_probes) {
             (true, true) => "registry, probes",
             (true, false) => "registry",
             (false, _) => "probes",
         };
-        write!(table, "{}\t{}\t{how}", row.pid, row.name)?;
+        write!(table, "{}\t{}\t{sources}", row.pid, row.name)?;
         match &row.counts {
             Some(counts) => {
                 let plus = if counts.are_least { "+" } else { "" };

@@ -163,12 +163,15 @@ impl Differences {
         }
         let only_registered = self.only_registered.len();
         let gaps = [
-            (seen, " that only the probes saw"),
-            (ended, " whose end no probe saw"),
-            (only_registered, " that only the registry has"),
+            (seen, " missing in the registry (a probe saw them)"),
+            (ended, " left out (no probe saw their end)"),
+            (
+                only_registered,
+                " missing in the kernel map (the registry holds them)",
+            ),
             (
                 self.ahead + self.behind.len(),
-                ": the probes and the registry disagree on the phase",
+                " with different phases in the registry and in the kernel map",
             ),
         ];
         let gaps = gaps.into_iter().filter(|&(count, _)| count > 0);

@@ -22,6 +22,7 @@ use super::program;
 use super::sockets::{ConnectedSocket, SocketEnd, SocketLister};
 use super::target::Target;
 use crate::error::TargetError;
+use crate::privilege;
 
 /// Standard input, output and error, which lead to terminals and logs.
 const STANDARD_DESCRIPTORS: i32 = 3;
@@ -214,7 +215,10 @@ impl<'a> Search<'a> {
             let held: HashSet<u32> = self.found.keys().flat_map(|&(a, b)| [a, b]).collect();
             for Held { pid, .. } in self.unheld.values().flatten() {
                 if !held.contains(pid) {
-                    let text = "a process that roam-trace has no permission to read: run it as root".to_owned();
+                    let text = format!(
+                        "a process that cannot be read: {}",
+                        privilege::missing_to_inspect()
+                    );
                     self.unseen.insert((*pid, text));
                 }
             }

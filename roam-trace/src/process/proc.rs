@@ -47,7 +47,7 @@ impl Process {
         let status = read_file(&directory, "status").map_err(fail)?;
         let tgid = status_number(&status, "Tgid").unwrap_or(pid);
         if tgid != pid {
-            log::info!("{pid} is a thread of process {tgid}");
+            log::info!("{pid} is a thread of process {tgid}: reading that process");
             return Self::open(tgid);
         }
         let name = printable(trimmed(&read_file(&directory, "comm").map_err(fail)?));
@@ -251,8 +251,8 @@ fn open_directory(pid: u32) -> Result<OwnedFd, TargetError> {
         // A /proc mounted with hidepid does not show what belongs to others.
         Err(Errno::NOENT) if is_hidden(pid) => Err(TargetError::NoPermission {
             pid,
-            name: "hidden by hidepid of /proc".to_owned(),
-            action: "see",
+            name: "hidden by the hidepid option of /proc".to_owned(),
+            action: "read",
             missing: privilege::missing(&[Capability::SYS_PTRACE]),
         }),
         Err(Errno::NOENT) => Err(TargetError::NoSuchProcess { pid }),

@@ -89,14 +89,14 @@ pub fn probes(process: &Process) -> Result<Probes, TargetError> {
     let mut probes = Probes::default();
     for binary in binaries(process)? {
         match binary.probe_sites(process)? {
-            Ok(sites) if sites.is_empty() => log::debug!("{}: no probes", binary.name),
+            Ok(sites) if sites.is_empty() => log::debug!("{} has no probes", binary.name),
             Ok(sites) => {
-                log::info!("{}: {} probes", binary.name, sites.len());
+                log::info!("{} has {} probe sites", binary.name, sites.len());
                 probes.binaries.push(ProbedBinary { binary, sites });
             }
             // Not everything with code is a program for this machine.
             Err(error @ (ElfError::Malformed(_) | ElfError::Machine(_))) => {
-                log::info!("{}: {error}", binary.name);
+                log::info!("cannot read the probes of {}: {error}", binary.name);
             }
             Err(error) => probes.refused.push(format!("{}: {error}", binary.name)),
         }

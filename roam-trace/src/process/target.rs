@@ -162,7 +162,7 @@ impl Target {
             return Err(TargetError::Ended { pid: self.pid() });
         }
         log::info!(
-            "process {}: registries: {} own, {} inherited, {} unreadable",
+            "process {} has {} registries; it inherited {}, and {} cannot be read",
             self.pid(),
             reading.images.len(),
             reading.inherited.len(),

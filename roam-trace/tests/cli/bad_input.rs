@@ -64,7 +64,11 @@ fn check_region(content: &str, expected: &str) {
 #[test]
 fn no_such_process() {
     let run = roam_trace(&["-p", "2147483647"]);
-    check(&run, &[], "1 roam-trace: there is no process 2147483647");
+    check(
+        &run,
+        &[],
+        "1 roam-trace: cannot read process 2147483647: it does not exist; `roam-trace list` shows the processes that can be read",
+    );
 }
 
 #[test]
@@ -74,7 +78,7 @@ fn kernel_thread() {
     check(
         &run,
         &[],
-        "4 roam-trace: 2 (kthreadd) is a kernel thread, not a roam program",
+        "4 roam-trace: cannot read process 2 (kthreadd): it is a kernel thread, not a roam program",
     );
 }
 
@@ -85,8 +89,7 @@ fn process_that_ended() {
     let found = Target::find(pid.parse().unwrap()).unwrap();
     target.kill();
     let run = roam_trace(&["-p", &pid]);
-    let expected =
-        "1 roam-trace: process [pid] (fixture) has ended; its parent has not noticed yet";
+    let expected = "1 roam-trace: cannot read process [pid] (fixture): it is a zombie (not yet reaped by its parent)";
     check(&run, &[(&pid, "[pid]")], expected);
     assert!(matches!(
         found.read(Budget::default()),
@@ -103,7 +106,7 @@ fn process_that_ends_while_it_is_read() {
     let error = found.read(Budget::default()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        format!("process {pid} ended while it was read")
+        format!("cannot read process {pid}: it ended while it was read")
     );
     assert!(matches!(found.probed(), Err(TargetError::Ended { .. })));
 }
@@ -115,7 +118,7 @@ fn process_of_another_user() {
     let pid = target.pid();
     let mut unprivileged = command(&["-p", &pid]);
     unprivileged.uid(65534).gid(65534);
-    let expected = "3 roam-trace: no permission to look into process [pid] (fixture): CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH are missing; run roam-trace as root";
+    let expected = "3 roam-trace: no permission to read process [pid] (fixture): CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH are missing; run roam-trace as root";
     check(&run(unprivileged), &[(&pid, "[pid]")], expected);
 }
 
@@ -136,7 +139,7 @@ fn closed_descriptor_without_privilege() {
 fn not_a_roam_program() {
     let target = Program::start(sleep());
     let pid = target.pid();
-    let expected = "4 roam-trace: process [pid] (sleep) is not a roam program: it maps no registry (/memfd:roam-diagnostic), and its executable and libraries have no probes of provider roam";
+    let expected = "4 roam-trace: process [pid] (sleep) is not a roam program: it maps no registry (/memfd:roam-diagnostic), and its executable and libraries have no probes of provider roam; if it uses roam, rebuild it with the drop-in roam-session";
     check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
     check(
         &roam_trace(&["-p", &pid, "--source", "registry"]),
@@ -166,7 +169,7 @@ fn program_on_the_published_roam_session() {
     program.arg("1000");
     let target = Program::start(program);
     let pid = target.pid();
-    let expected = r"4 roam-trace: process [pid] (with\nbreak) x) is built on the published roam-session, which reports nothing: it has neither registry nor probes; select the roam-session of roam-trace in [patch.crates-io] and rebuild";
+    let expected = r"4 roam-trace: process [pid] (with\nbreak) x) has neither registry nor probes: it is built with the published roam-session; select the drop-in roam-session in [patch.crates-io] and rebuild it";
     check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
 }
 
@@ -175,7 +178,7 @@ fn forked_child() {
     let target = Fixture::start("fork");
     let (parent, child) = (target.pid(), target.answer.clone());
     let redactions = [(&*child, "[child]"), (&*parent, "[parent]")];
-    let expected = "4 roam-trace: process [child] (fixture_process) has only the registry of pid [parent], from which it was forked; a forked child reports nothing of its own: try -p [parent]";
+    let expected = "4 roam-trace: process [child] (fixture_process) has no registry of its own: it was forked from pid [parent], and a forked child reports nothing; run roam-trace -p [parent]";
     check(&roam_trace(&["-p", &child]), &redactions, expected);
     assert_eq!(roam_trace(&["-p", &parent]).status, 0);
 }
@@ -186,7 +189,7 @@ fn switched_off() {
     fixture.env("ROAM_DIAGNOSTIC", "off");
     let target = Fixture::start_by(fixture, "hang");
     let pid = target.pid();
-    let expected = "1 roam-trace: process [pid] (fixture) was started with ROAM_DIAGNOSTIC=off and reports nothing: restart it without";
+    let expected = "1 roam-trace: process [pid] (fixture) reports nothing: it was started with ROAM_DIAGNOSTIC=off; restart it without that variable";
     check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
 }
 
@@ -200,7 +203,7 @@ fn file_size_limit() {
     let run = roam_trace(&["-p", &pid]);
     assert!(
         run.stderr
-            .contains("(RLIMIT_FSIZE): watch its probes with -d 5s"),
+            .contains("is too small for a shared registry, so the registry is private; attach the probes with -d 5s"),
         "{}",
         run.stderr
     );
@@ -211,22 +214,22 @@ fn file_size_limit() {
 fn registries_that_are_none() {
     check_region(
         "version",
-        "1 roam-trace: process [pid] (fixture): the registry has ABI version 99, this tracer reads version 1: use the roam-trace that belongs to the program's roam-diagnostic",
+        "1 roam-trace: cannot read the registry of process [pid] (fixture): it has ABI version 99, and this reader has version 1; use the roam-trace that belongs to the program's roam-diagnostic",
     );
-    let none = "1 roam-trace: process [pid] (fixture): this is no registry: it does not begin with \"roamdiag\"";
+    let none = "1 roam-trace: cannot read the registry of process [pid] (fixture): it does not start with \"roamdiag\"";
     for content in ["nothing", "zeros", "noise", "short"] {
         check_region(content, none);
     }
-    let outside = "1 roam-trace: process [pid] (fixture): the registry's header is damaged: a table lies outside the region";
+    let outside = "1 roam-trace: cannot read the registry of process [pid] (fixture): its header is invalid: a table lies outside the region";
     check_region("offset", outside);
     check_region("beyond", outside);
     check_region(
         "capacity",
-        "1 roam-trace: process [pid] (fixture): the registry's header is damaged: a table claims more slots than it can have",
+        "1 roam-trace: cannot read the registry of process [pid] (fixture): its header is invalid: a table claims more slots than the maximum",
     );
     check_region(
         "slots",
-        "1 roam-trace: process [pid] (fixture): the registry's header is damaged: a table has slots of another size",
+        "1 roam-trace: cannot read the registry of process [pid] (fixture): its header is invalid: a table has slots of an unexpected size",
     );
 }
 
@@ -263,7 +266,7 @@ fn registry_that_claims_gigabytes() {
 fn more_registries_than_anybody_needs() {
     let target = Fixture::start("crowd");
     let pid = target.pid();
-    let expected = "1 roam-trace: process [pid] (fixture): this is no registry: it does not begin with \"roamdiag\"";
+    let expected = "1 roam-trace: cannot read the registry of process [pid] (fixture): it does not start with \"roamdiag\"";
     check(&roam_trace(&["-p", &pid]), &[(&pid, "[pid]")], expected);
 }
 

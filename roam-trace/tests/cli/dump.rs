@@ -51,7 +51,10 @@ fn several_processes_and_one_that_is_none() {
         .map(|row| row["process"]["pid"].to_string())
         .collect();
     assert_eq!(pids, [a.pid(), b.pid()]);
-    assert_eq!(run.stderr, "roam-trace: there is no process 2147483647\n");
+    assert_eq!(
+        run.stderr,
+        "roam-trace: cannot read process 2147483647: it does not exist; `roam-trace list` shows the processes that can be read\n"
+    );
     assert_eq!(run.status, 1);
 }
 

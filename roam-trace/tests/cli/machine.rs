@@ -18,7 +18,7 @@ fn list() {
     };
     assert_eq!(
         line("PID").unwrap(),
-        "NAME HOW CONNECTIONS OUTGOING INCOMING CHANNELS"
+        "NAME SOURCES CONNECTIONS OUTGOING INCOMING CHANNELS"
     );
     assert_eq!(
         line(&hung.pid()).unwrap(),
@@ -64,7 +64,7 @@ fn doctor_of_no_process() {
     let run = roam_trace(&["doctor", "-p", "2147483647"]);
     assert!(
         run.stdout
-            .ends_with("todo  process       there is no process 2147483647\n")
+            .ends_with("todo  process       cannot read process 2147483647: it does not exist; `roam-trace list` shows the processes that can be read\n")
     );
     assert_eq!(run.status, 1);
 }

@@ -113,10 +113,7 @@ fn probes_where_the_registry_is_private() {
 fn the_kernel_side_speaks_with_verbose() {
     let target = Fixture::start("busy");
     let run = roam_trace(&["-p", &target.pid(), "-d", "300ms", "-v"]);
-    let line = format!(
-        "roam-trace: kernel: first event of process {}",
-        target.pid()
-    );
+    let line = format!("roam-trace: eBPF: first event of process {}", target.pid());
     assert!(run.stderr.contains(&line), "{}", run.stderr);
 }
 
@@ -143,13 +140,13 @@ fn a_process_that_ends_ends_the_watch() {
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(tool.stderr.take().unwrap()).lines();
-    lines.find(|line| line.as_ref().unwrap().contains("watching"));
+    lines.find(|line| line.as_ref().unwrap().contains("counting requests"));
     target.kill_and_collect();
     let last = lines.last().unwrap().unwrap();
     assert_eq!(
         last,
         format!(
-            "roam-trace: process {pid} ended while it was watched, after 0 requests had started and 0 had ended"
+            "roam-trace: cannot dump process {pid}: it ended while its probes were attached, after 0 requests started and 0 ended"
         )
     );
     let output = tool.wait_with_output().unwrap();

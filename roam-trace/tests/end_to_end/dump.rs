@@ -145,8 +145,8 @@ impl Rows {
 fn gaps(source: &str) -> Value {
     match source {
         "probes" => serde_json::json!([
-            {"gap": "other", "text": "what began before the probes were watched is missing"},
-            {"gap": "other", "text": "names come from the registry"},
+            {"gap": "other", "text": "requests and channels that started before the probes were attached are missing"},
+            {"gap": "other", "text": "only the names come from the registry"},
         ]),
         _ => serde_json::json!([]),
     }

@@ -126,7 +126,7 @@ fn a_dump_by_probes_leaves_the_sites_as_they_were() {
 fn an_interrupt_ends_the_watching_and_prints_the_dump() {
     let demo = Demo::start(&["--hang", "handler"]).ready();
     let mut tracer = dump::Tracer::start(&demo.pids(), &["-v", "-d", "60s"]);
-    tracer.wait_for_line("watching");
+    tracer.wait_for_line("counting requests");
     demo.wait_until_background_is_young();
     tracer.interrupt();
     tracer.finish().check(&demo.ready, "both");

@@ -24,7 +24,7 @@ pub(crate) fn count_together(demo: &ReadyDemo, run: impl FnOnce()) -> (Counts, C
     signal(demo, Signal::STOP);
     let bpftrace = Bpftrace::start(demo);
     let mut tracer = Tracer::start(&demo.pids(), &["-v", "-d", "8s"]);
-    tracer.wait_for_line("watching");
+    tracer.wait_for_line("counting requests");
     signal(demo, Signal::CONT);
     run();
     signal(demo, Signal::STOP);

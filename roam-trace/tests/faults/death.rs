@@ -59,11 +59,11 @@ fn target_is_killed_while_the_tracer_begins() {
         let is_reported = |line: &&str| {
             let pid = target.pid;
             [
-                format!("process {pid} ended while it was "),
-                format!("process {pid} has exited"),
-                format!("there is no process {pid}"),
+                format!("process {pid} ended"),
+                format!("process {pid}: it ended while it"),
+                format!("process {pid}: it does not exist"),
                 // Between the kill and its parent's looking.
-                "has ended; its parent has not noticed yet".to_owned(),
+                "it is a zombie (not yet reaped by its parent)".to_owned(),
             ]
             .iter()
             .any(|message| line.contains(message))

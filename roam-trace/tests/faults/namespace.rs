@@ -141,9 +141,9 @@ fn both_in_a_user_namespace() {
     target.run();
     let seen = tracer_inside(&target, &["--user", "--preserve-credentials"]).seen();
     assert_eq!(seen.status, Some(3), "{seen:#?}");
-    let reason = "no permission to attach to the probes: no capability is missing, so a user namespace or a security module refuses it";
+    let reason = "no permission to attach to the probes: no capability is missing, so a user namespace or a security module denies it";
     assert!(seen.stderr.contains(reason), "{}", seen.stderr);
-    assert_eq!(seen.gaps(), [format!("not watched: {reason}")]);
+    assert_eq!(seen.gaps(), [format!("probes not attached: {reason}")]);
     let held = |row: &&Value| row["age_us"].as_u64() > Some(0) && row["phase"] == "sent";
     assert!(seen.requests().iter().filter(held).count() >= 3);
     target.pause();
@@ -185,7 +185,7 @@ fn tracer_in_a_pid_namespace() {
     assert_eq!(seen.status, Some(1), "{seen:#?}");
     check_rows(&seen);
     let reason = format!(
-        "not watched: cannot attach to the probes: process {} is in another pid namespace than roam-trace, which is itself in a container: run roam-trace in the same container or on the host",
+        "probes not attached: cannot attach to the probes: process {} and roam-trace are in different pid namespaces, and roam-trace is in a container; run roam-trace in the same container or on the host",
         target.pid
     );
     assert_eq!(seen.gaps(), [reason]);

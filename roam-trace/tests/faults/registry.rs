@@ -46,7 +46,7 @@ fn two_versions_of_the_registry() {
     assert_eq!(
         seen.gaps(),
         [format!(
-            "a registry is left out: the registry has ABI version {other}, this tracer reads version {ABI_VERSION}: use the roam-trace that belongs to the program's roam-diagnostic"
+            "cannot read a registry: it has ABI version {other}, and this reader has version {ABI_VERSION}; use the roam-trace that belongs to the program's roam-diagnostic"
         )]
     );
     assert_eq!(seen.requests().len(), 3);
@@ -78,13 +78,13 @@ fn two_registries_in_one_process() {
     assert_eq!(seen.status, Some(0), "{seen:#?}");
     assert_eq!(seen.requests().len(), 6);
     let gaps = seen.gaps();
-    let (together, lost): (Vec<_>, Vec<_>) = gaps
-        .iter()
-        .partition(|gap| *gap == "the probes of several registries are counted together");
+    let (together, lost): (Vec<_>, Vec<_>) = gaps.iter().partition(|gap| {
+        *gap == "the process has several registries, and their probes are counted together"
+    });
     assert_eq!(together.len(), 1, "{gaps:?}");
     let lost: u64 = lost
         .iter()
-        .filter(|gap| gap.ends_with(" requests ended that the kernel map did not know"))
+        .filter(|gap| gap.ends_with(" requests ended without a row in the kernel map"))
         .map(|gap| gap.split(' ').nth(1).unwrap().parse::<u64>().unwrap())
         .sum();
     let (started, ended) = seen.counts();

@@ -184,7 +184,7 @@ fn map_of_traffic_is_full() {
     let seen = tracer.stop();
     assert_eq!(seen.status, Some(0), "{seen:#?}");
     let lost = 2 * (CONNECTIONS - u64::from(limits::CONNECTIONS));
-    let gap = format!("probes: {lost} requests missing from the counts of the window");
+    let gap = format!("{lost} requests not counted in the window (kernel map full)");
     assert_eq!(seen.gaps(), [gap]);
     let (started, ended) = seen.counts();
     let log = (target.log.started().done, target.log.ended().done);
@@ -215,8 +215,8 @@ fn map_is_full() {
     assert_eq!(
         seen.gaps(),
         [
-            format!("probes: {lost} requests that the kernel map had no room for"),
-            format!("probes: {lost} requests ended that the kernel map did not know"),
+            format!("{lost} requests lost (kernel map full)"),
+            format!("{lost} requests ended without a row in the kernel map"),
         ]
     );
     let (started, ended) = seen.counts();

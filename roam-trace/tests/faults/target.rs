@@ -218,7 +218,7 @@ pub(crate) const WATCH: &[&str] = &["-v", "-d", "1h"];
 
 /// Waits until a tracer watches.
 pub(crate) fn watching(mut tracer: Tracer) -> Tracer {
-    tracer.wait_for_line("watching");
+    tracer.wait_for_line("counting requests");
     tracer
 }
 

@@ -49,7 +49,7 @@ fn a_site_where_other_code_is() {
     let program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
     let entry = object::File::parse(&*program).unwrap().entry();
     let into_code = |notes: &mut [u8]| address(notes, entry);
-    check(into_code, "is no probe site: found");
+    check(into_code, "is not a probe site: found");
 }
 
 #[test]
@@ -65,7 +65,7 @@ fn a_note_longer_than_its_section() {
     // The length of the description.
     check(
         |notes| notes[4..8].copy_from_slice(&u32::MAX.to_le_bytes()),
-        "probe note 0 is malformed: longer than its section",
+        "probe note 0 is invalid: longer than its section",
     );
 }
 

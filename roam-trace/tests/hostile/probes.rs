@@ -24,8 +24,8 @@ fn check(task: &str, by_both: &[&str], by_probes: &[&str]) {
 #[test]
 #[ignore = "needs root"]
 fn probes_fired_with_garbage() {
-    let lost = "connections that the kernel map had no room for";
-    let only = "requests that only the probes saw";
+    let lost = "connections lost (kernel map full)";
+    let only = "requests missing in the registry (a probe saw them)";
     check("probes", &[lost, only], &[lost]);
 }
 
@@ -36,6 +36,6 @@ fn probes_beside_a_registry_full_of_rows() {
     check(
         "full",
         &["younger requests"],
-        &["what began before the probes were watched is missing"],
+        &["requests and channels that started before the probes were attached are missing"],
     );
 }

@@ -42,7 +42,7 @@ fn watching(pid: &str, user: u32) -> Child {
     let stderr = BufReader::new(tool.stderr.as_mut().unwrap());
     let mut lines = stderr.lines().map(Result::unwrap);
     assert!(
-        lines.any(|line| line == "roam-trace: watching"),
+        lines.any(|line| line == "roam-trace: counting requests"),
         "it did not get so far"
     );
     tool

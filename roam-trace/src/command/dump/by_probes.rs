@@ -1,4 +1,4 @@
-//! The snapshot of a process whose probes were watched.
+//! The snapshot of a process whose probes were attached.
 
 use roam_dump::decode::{KernelRows, from_kernel, loss_gaps};
 use roam_dump::model::{Gap, Snapshot};
@@ -101,11 +101,13 @@ fn by_kernel(
     let now_ns = clock.initial_now_ns();
     let mut snapshot = from_kernel(share.target.label(), rows, images, now_ns, &room);
     snapshot.taken_ns = clock.own_ns(now_ns);
-    snapshot
-        .gaps
-        .push(gap("what began before the probes were watched is missing"));
+    snapshot.gaps.push(gap(
+        "requests and channels that started before the probes were attached are missing",
+    ));
     if !images.is_empty() {
-        snapshot.gaps.push(gap("names come from the registry"));
+        snapshot
+            .gaps
+            .push(gap("only the names come from the registry"));
     }
     snapshot.window = Some(window(
         &snapshot,
@@ -142,7 +144,9 @@ fn compare(
 fn gaps(share: &Share<'_>, reading: &Reading, watched: &Watched) -> Result<Vec<Gap>, TargetError> {
     let mut gaps = Vec::new();
     if reading.images.len() > 1 {
-        gaps.push(gap("the probes of several registries are counted together"));
+        gaps.push(gap(
+            "the process has several registries, and their probes are counted together",
+        ));
     }
     if let Some(exited) = watched.maps.exited(share.target.pid()) {
         let TrafficValue { started, ended } = exited.traffic;
@@ -154,7 +158,7 @@ fn gaps(share: &Share<'_>, reading: &Reading, watched: &Watched) -> Result<Vec<G
     gaps.extend(
         refused
             .iter()
-            .map(|refused| gap(format!("probes are left out: {refused}"))),
+            .map(|refused| gap(format!("probes not attached: {refused}"))),
     );
     gaps.extend(by_registry::gaps(reading));
     Ok(gaps)

@@ -1,4 +1,4 @@
-//! The snapshot of a process by its registries alone.
+//! The snapshot of a process from its registries only.
 
 use roam_dump::model::{Gap, Process, Snapshot, Source};
 
@@ -25,13 +25,13 @@ pub(super) fn by_registry(target: &Target, mut reading: Reading) -> Result<Snaps
 
 /// What of the registries of a process was not read.
 pub(super) fn gaps(reading: &Reading) -> impl Iterator<Item = Gap> {
-    let cut = "it maps more registries than a program can have".to_owned();
+    let cut = "the process maps more registries than roam-trace reads".to_owned();
     let errors = reading.errors.iter();
     reading
         .is_cut
         .then_some(cut)
         .into_iter()
-        .chain(errors.map(|error| format!("a registry is left out: {error}")))
+        .chain(errors.map(|error| format!("cannot read a registry: {error}")))
         .map(|text| Gap::Other { text })
 }
 
@@ -71,7 +71,7 @@ pub(super) fn without_registry(
             source: Source::Registry,
             taken_ns: target.clock.own_ns(target.clock.initial_now_ns()),
             gaps: vec![Gap::Other {
-                text: "no connection yet".to_owned(),
+                text: "the process has had no connection yet".to_owned(),
             }],
             requests: Vec::new(),
             channels: Vec::new(),

@@ -1,4 +1,4 @@
-//! The second step: what the processes have in flight.
+//! The second step: reads what the processes have in flight.
 
 use std::mem;
 use std::thread::sleep;
@@ -30,7 +30,7 @@ const SETTLE_PAUSES_MS: [u64; 4] = [1, 10, 50, 200];
 pub(super) struct Captured<'a> {
     /// The processes.
     pub(super) shares: Vec<Share<'a>>,
-    /// Those of which there is something to show.
+    /// The snapshots of those that could be read.
     pub(super) snapshots: Vec<Snapshot>,
     /// The moment that ages count back from.
     pub(super) taken_at: Timestamp,
@@ -42,15 +42,15 @@ pub(super) struct Captured<'a> {
 
 /// What the probes reported.
 pub(super) enum Watching {
-    /// Nobody asked for it.
+    /// Without `-d`.
     Unasked,
-    /// They were watched, those of every process that has any.
+    /// They were attached in every process that has probes.
     Done(Box<Watched>),
-    /// They could not be watched, for a reason that was reported.
+    /// They could not be attached, for a reason that was reported.
     Failed(String),
 }
 
-/// Watches the probes of the processes where that is asked for, and reads their registries.
+/// With `-d`, attaches the probes for a while; then reads the registries.
 pub(super) fn capture<'a>(
     selected: &'a Selected,
     args: &DumpArgs,
@@ -132,8 +132,8 @@ fn snap(
     }
     // After the kernel maps.
     let reading = target.read(share.budget)?;
-    let not_watched = |mut snapshot: Snapshot, why: &str| {
-        let text = format!("not watched: {why}");
+    let not_attached = |mut snapshot: Snapshot, why: &str| {
+        let text = format!("probes not attached: {why}");
         snapshot.gaps.push(Gap::Other { text });
         Ok(Some(Snapped::Done(snapshot)))
     };
@@ -146,15 +146,15 @@ fn snap(
                 return Err(error);
             }
             errors.report(&error);
-            not_watched(snapshot, "it has no probes")
+            not_attached(snapshot, "the process has none")
         }
         Watching::Done(watched) => by_probes(share, source, reading, watched).map(Some),
         Watching::Failed(_) if source == Source::Probes => Ok(None),
-        Watching::Failed(error) => not_watched(by_registry(target, reading)?, error),
+        Watching::Failed(error) => not_attached(by_registry(target, reading)?, error),
     }
 }
 
-/// Why a process that is to be watched has no probes.
+/// Returns why the probes of a process cannot be attached although they were asked for.
 fn no_probes(target: &Target) -> Result<TargetError, TargetError> {
     let Process { pid, name } = target.label();
     Ok(match target.refused_probes()?.first() {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 
 use super::errors::Errors;
 use crate::cli::DumpArgs;
-use crate::command::report::report;
+use crate::command::report::{report, report_denied};
 use crate::error::TargetError;
 use crate::process::{Target, proc};
 
@@ -64,7 +64,7 @@ pub(super) fn select(args: &DumpArgs, errors: &mut Errors) -> Result<Selected> {
 
 /// Adds those of some processes that have a registry. Most have nothing to do with roam, or end meanwhile.
 fn find(pids: Vec<u32>, selected: &mut Selected) {
-    let mut closed = 0_u32;
+    let mut denied = Vec::new();
     for pid in pids {
         match Target::find(pid).and_then(|target| Ok((target.has_registry()?, target))) {
             Ok((true, target)) if !selected.contains(pid) => {
@@ -74,13 +74,11 @@ fn find(pids: Vec<u32>, selected: &mut Selected) {
             Ok(_) => {}
             Err(error) => {
                 log::debug!("{error}");
-                closed += u32::from(matches!(error, TargetError::NoPermission { .. }));
+                if let TargetError::NoPermission { missing, .. } = error {
+                    denied.push(missing);
+                }
             }
         }
     }
-    if closed > 0 {
-        report(&format_args!(
-            "processes without permission to read them: {closed}; run roam-trace as root to include them"
-        ));
-    }
+    report_denied(&denied);
 }
