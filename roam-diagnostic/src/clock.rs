@@ -4,7 +4,7 @@
 #[cfg(target_os = "linux")]
 use std::mem::MaybeUninit;
 
-/// `CLOCK_MONOTONIC` in nanoseconds, as of the last timer tick (1 to 10 ms ago,
+/// Returns `CLOCK_MONOTONIC` in nanoseconds, as of the last timer tick (1 to 10 ms ago,
 /// by the kernel's `CONFIG_HZ`).
 ///
 /// The precise clock costs 23 ns a call here, the coarse one 4 ns, and a

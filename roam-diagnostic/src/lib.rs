@@ -2,7 +2,7 @@
 //! memory, where a tracer can read them.
 //!
 //! The program reports events through [`registry`]; each event changes one row and fires one USDT probe.
-//! Never formats a dump, and knows neither a session nor the kernel side.
+//! Never formats a dump, and knows neither a session nor eBPF.
 
 pub mod callback;
 pub mod clock;

@@ -11,7 +11,7 @@ use roam_trace_common::registry::{MethodRecord, Table, TypeRecord};
 use crate::region::Region;
 use crate::sync::{AtomicUsize, Ordering, pair};
 
-/// Which names stand in which slot.
+/// Which names are in which slot.
 #[derive(Default)]
 pub(crate) struct Names {
     methods: Mutex<Methods>,

@@ -1,5 +1,5 @@
-//! The USDT probes: one small function an event, so that a program has one site
-//! a probe. Never decides whether an event is worth reporting.
+//! The USDT probes: one small function for each event, so that a program has one site
+//! for each probe. Never decides whether an event is worth reporting.
 //!
 //! A site is a one-byte nop and a ten-byte nop; the note points at the first.
 //! Linux 6.18 replaces a bare five-byte nop by a call that overwrites the red
@@ -90,20 +90,20 @@ macro_rules! note {
 }
 
 probes! {
-    /// A request was made or taken.
+    /// Fires when a request starts, in the caller and in the callee.
     request_start(serial: "rdi" "x0", connection: "rsi" "x1", request_id: "rdx" "x2", method_id: "rcx" "x3", packed: "r8" "x4", request_bytes: "r9" "x5");
-    /// A request got further, or was marked.
+    /// Fires when a request reaches a phase or gets a mark.
     request_phase(serial: "rdi" "x0", phase: "rsi" "x1", mark: "rdx" "x2", response_bytes: "rcx" "x3");
-    /// A request is no longer in flight.
+    /// Fires when a request ends.
     request_end(serial: "rdi" "x0", outcome: "rsi" "x1", response_bytes: "rdx" "x2");
-    /// A channel was opened.
+    /// Fires when a channel is opened.
     channel_open(serial: "rdi" "x0", connection: "rsi" "x1", channel_id: "rdx" "x2", request: "rcx" "x3", packed: "r8" "x4", receive_budget_bytes: "r9" "x5");
-    /// One item moved.
+    /// Fires when an item is sent or received.
     channel_data(serial: "rdi" "x0", direction: "rsi" "x1", payload_bytes: "rdx" "x2", receive_budget_bytes: "rcx" "x3");
-    /// A channel was closed.
+    /// Fires when a channel is closed.
     channel_close(serial: "rdi" "x0");
-    /// A connection was opened.
+    /// Fires when a connection is opened.
     connection_open(serial: "rdi" "x0", link: "rsi" "x1", conn_id: "rdx" "x2", role: "rcx" "x3");
-    /// A connection was closed.
+    /// Fires when a connection is closed.
     connection_close(serial: "rdi" "x0");
 }

@@ -1,4 +1,4 @@
-//! Gives every row that is stuck its verdict, and says who waits for whom.
+//! Gives every stuck row its verdict, and builds the wait graph.
 
 use std::collections::BTreeSet;
 
@@ -6,19 +6,19 @@ use crate::analysis::{CauseId, Facts, Graph, analyze};
 use crate::model::{Edge, NodeKind, Root, Snapshot, Verdict, WaitGraph};
 use crate::wording::Wording;
 
-/// What [`explain`] finds beside the verdicts.
+/// What [`explain`] returns besides the verdicts.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Explanation {
-    /// Who waits for whom.
+    /// The wait graph.
     pub graph: WaitGraph,
-    /// Processes whose rows contradict those of others. Snapshots of several processes are not one
-    /// instant: take those anew, and explain again.
+    /// Pids of processes whose rows contradict those of others. Snapshots of several processes are not taken at
+    /// one instant: take new ones of these processes, and explain again.
     pub contradicting: BTreeSet<u32>,
-    /// Whether the other end of a link may be one of several: more samples of their counters may decide.
+    /// Whether the other end of a link may be one of several: more samples of the counters may decide.
     pub is_ambiguous: bool,
 }
 
-/// Gives every row that is older than `stuck_us` and stuck its verdict, and says who waits for whom.
+/// Gives every stuck row that is older than `stuck_us` (microseconds) its verdict, and builds the wait graph.
 pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Explanation {
     let findings = analyze(snapshots, facts, stuck_us);
     let wording = Wording::new(snapshots, facts, &findings.pairings);

@@ -1,7 +1,7 @@
-//! From bytes to answers: reads what `roam-diagnostic` recorded, decodes, judges and prints it, inside the
-//! traced program and outside of it.
+//! Reads the registry that `roam-diagnostic` writes, decodes it, finds why rows are stuck, and prints dumps:
+//! in the traced program itself and in `roam-trace`.
 //!
-//! Never writes to a registry, and never looks at the system.
+//! Never writes to a registry, and makes no system calls except to read memory, and for [`sigusr1`].
 
 pub mod analysis;
 pub mod decode;

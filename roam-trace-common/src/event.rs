@@ -49,12 +49,12 @@ macro_rules! codes {
             /// Every value, in the order of their codes.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The number that stands for it in records and probe arguments.
+            /// Returns the code of the value in records and probe arguments.
             pub const fn code(self) -> u32 {
                 self as u32
             }
 
-            /// The value behind a number, if there is one.
+            /// Returns the value with this code, if there is one.
             pub const fn from_code(code: u32) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$variant),)*
@@ -66,17 +66,17 @@ macro_rules! codes {
 }
 
 codes! {
-    /// Which way a request goes, seen from the traced process.
+    /// The direction of a request, as the traced process sees it.
     Direction {
         /// The process is the caller.
         Outgoing = 1,
-        /// The process is the one called.
+        /// The process is the callee.
         Incoming = 2,
     }
 }
 
 codes! {
-    /// What a request row stands for.
+    /// The kind of a request.
     RequestKind {
         /// A method call.
         Call = 1,
@@ -94,9 +94,9 @@ codes! {
         HandedOver = 2,
         /// Outgoing: written to the transport.
         Sent = 3,
-        /// Outgoing: the response has arrived, the caller has not read it.
+        /// Outgoing: the response has arrived, and the caller has not read it.
         Responded = 4,
-        /// Incoming: taken from the transport, its handler was not polled yet.
+        /// Incoming: read from the transport; the handler has not been polled.
         Received = 5,
         /// Incoming: the handler runs.
         Running = 6,
@@ -106,11 +106,11 @@ codes! {
 }
 
 codes! {
-    /// Why a row stays although nothing can come of it any more.
+    /// Why a row stays although its request can no longer end as usual.
     Mark {
-        /// The handler runs on after its connection closed or its caller left.
+        /// The handler still runs, and its connection closed or its caller cancelled the call.
         Orphaned = 1,
-        /// The handler is gone and never answered: it panicked, or its response did not serialize.
+        /// The handler ended without a response: it panicked, or its response did not serialize.
         EndedWithoutAnswer = 2,
     }
 }
@@ -134,13 +134,13 @@ codes! {
         ConnectionClosed = 7,
         /// Cancelled or connection closed, where the two cannot be distinguished.
         Aborted = 8,
-        /// The handler was gone without an answer when its connection closed.
+        /// The handler had ended without a response when its connection closed.
         NoAnswer = 9,
     }
 }
 
 codes! {
-    /// Which way a channel's data goes, seen from the traced process.
+    /// The direction of a channel's data, as the traced process sees it.
     ChannelDirection {
         /// The process sends.
         Tx = 1,
@@ -170,7 +170,7 @@ codes! {
 }
 
 codes! {
-    /// What a connection row is doing.
+    /// The state of a connection.
     ConnectionState {
         /// Ready for calls.
         Open = 1,
@@ -178,7 +178,7 @@ codes! {
         Closed = 2,
         /// A client is connecting.
         Connecting = 3,
-        /// A client waits before it tries again.
+        /// A client waits before its next attempt.
         BackingOff = 4,
         /// No connection of its own: groups what was recorded directly in a `DiagnosticState`.
         Grouping = 5,
@@ -186,9 +186,9 @@ codes! {
 }
 
 codes! {
-    /// Why the kernel side stopped listening to a process.
+    /// Why the eBPF programs stopped tracing a process.
     TargetEnd {
-        /// It executed another program; its records went with the old one.
+        /// It executed another program, which ended every record.
         Exec = 1,
         /// Its last thread exited.
         Exit = 2,
@@ -196,7 +196,7 @@ codes! {
 }
 
 codes! {
-    /// What the kernel side counts when its maps cannot be complete. The code is the counter's
+    /// What the eBPF programs count when the maps cannot be complete. The code is the counter's
     /// index in the kernel map.
     Loss {
         /// A request started and its row could not be inserted.
@@ -222,12 +222,12 @@ codes! {
     }
 }
 
-/// Argument 4 of `request_start`.
+/// Packs argument 4 of `request_start`.
 pub const fn pack_request(direction: Direction, phase: Phase, kind: RequestKind) -> u64 {
     direction.code() as u64 | (phase.code() as u64) << 8 | (kind.code() as u64) << 16
 }
 
-/// Direction, phase and kind codes out of argument 4 of `request_start`.
+/// Returns the codes of direction, phase and kind in argument 4 of `request_start`.
 pub const fn unpack_request(packed: u64) -> (u32, u32, u32) {
     (
         (packed & 0xff) as u32,
@@ -236,12 +236,12 @@ pub const fn unpack_request(packed: u64) -> (u32, u32, u32) {
     )
 }
 
-/// Argument 4 of `channel_open`. `type_index` is a type's slot plus one, 0 where it is unknown.
+/// Packs argument 4 of `channel_open`. `type_index` is a type's slot plus one, 0 where it is unknown.
 pub const fn pack_channel(direction: ChannelDirection, side: ChannelSide, type_index: u32) -> u64 {
     direction.code() as u64 | (side.code() as u64) << 8 | (type_index as u64) << 32
 }
 
-/// Direction and side codes and type index out of argument 4 of `channel_open`.
+/// Returns the codes of direction and side and the type index in argument 4 of `channel_open`.
 pub const fn unpack_channel(packed: u64) -> (u32, u32, u32) {
     (
         (packed & 0xff) as u32,
@@ -250,7 +250,7 @@ pub const fn unpack_channel(packed: u64) -> (u32, u32, u32) {
     )
 }
 
-/// Names a record in the kernel maps.
+/// The key of a record in the kernel maps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -296,7 +296,7 @@ pub struct RequestValue {
     pub kind: u32,
     /// [`Mark`] code, or 0.
     pub mark: u32,
-    /// 1 once a probe reported the row, 0 while it is only what the tracer put in from the registry.
+    /// 1 once a probe reported the row, 0 while it is only a seeded row.
     pub seen: u32,
     /// Always 0.
     pub reserved: u32,
@@ -336,7 +336,7 @@ pub struct ChannelValue {
     pub side: u32,
     /// Slot of the element type's name plus one, or 0.
     pub type_index: u32,
-    /// 1 once a probe reported the row, 0 while it is only what the tracer put in from the registry.
+    /// 1 once a probe reported the row, 0 while it is only a seeded row.
     pub seen: u32,
 }
 
@@ -356,11 +356,11 @@ pub struct ConnectionValue {
     pub opened_ns: u64,
     /// [`Role`] code.
     pub role: u32,
-    /// 1 once a probe reported the row, 0 while it is only what the tracer put in from the registry.
+    /// 1 once a probe reported the row, 0 while it is only a seeded row.
     pub seen: u32,
 }
 
-/// Requests that started and ended on one connection while it was watched.
+/// Requests of one connection that started and ended while the probes were attached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -382,7 +382,7 @@ pub struct TrafficValue {
 )]
 #[repr(C)]
 pub struct TargetValue {
-    /// When it ended for the tracer, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace,
+    /// When tracing it ended, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace,
     /// 0 while it has not. Its rows mean nothing from then on.
     pub ended_ns: u64,
     /// [`TargetEnd`] code, or 0.

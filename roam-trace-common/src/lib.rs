@@ -1,4 +1,4 @@
-//! What the traced program, the kernel side and the tracer agree on.
+//! The contract between the traced program, the eBPF programs and the tracer.
 //!
 //! Owns the memory layout of the registry, the arguments of the probes, the
 //! keys and values of the kernel maps, and every limit that two sides share.

@@ -1,9 +1,9 @@
-//! Limits that more than one side relies on.
+//! Limits that more than one crate relies on.
 
 /// Bits of a [`Serial`](crate::Serial) that hold the slot.
 pub const SERIAL_SLOT_BITS: u32 = 24;
 
-/// Slots a table may have at the most.
+/// Maximum number of slots of a table.
 pub const MAX_CAPACITY: u32 = 1 << SERIAL_SLOT_BITS;
 
 /// Connection rows of a registry.
@@ -17,9 +17,9 @@ pub const METHODS: u32 = 16_384;
 /// Element type names of a registry.
 pub const TYPES: u32 = 4_096;
 
-/// Characters at which a request's arguments are cut.
+/// Maximum number of characters of a request's arguments; the rest is cut.
 pub const ARGUMENTS_CHARS: usize = 64;
-/// Bytes that hold them, at four bytes a character.
+/// Bytes of a request's arguments, at four bytes for each character.
 pub const ARGUMENTS_BYTES: usize = 4 * ARGUMENTS_CHARS;
 /// Bytes of a connection's name.
 pub const CONNECTION_NAME_BYTES: usize = 80;
@@ -31,11 +31,11 @@ pub const TYPE_NAME_BYTES: usize = 240;
 /// Rows and names that a dump has, over all its processes, unless the user asks for more. A row takes half a
 /// kilobyte of the tracer's memory: with this many it stays within 64 MB.
 pub const SHOWN_ROWS: u32 = 100_500;
-/// Most channels among them.
+/// Maximum number of channels among them.
 pub const SHOWN_CHANNELS: usize = 16_384;
-/// Requests of a dump that are shown with their arguments.
+/// Maximum number of requests of a dump that are shown with their arguments.
 pub const SHOWN_ARGUMENTS: usize = 4_096;
-/// Slots of registries that are scanned for a dump, those in holes of the memory not counted.
+/// Maximum number of slots that are scanned for a dump; slots in holes of the memory do not count.
 pub const READ_SLOTS: usize = 1 << 21;
-/// Rows that are read again for a dump because they changed while they were read.
+/// Maximum number of rows that are read again for a dump because they changed while they were read.
 pub const READ_RETRIES: usize = 16_384;

@@ -25,15 +25,15 @@ pub const ABI_VERSION: u32 = 1;
 /// Bytes in front of the first table.
 pub const HEADER_BYTES: usize = 4_096;
 
-/// Header flag: the process records the arguments of its calls (`ROAM_DEBUG`).
+/// Header flag: the process records the arguments of its calls (`ROAM_DEBUG=1`).
 pub const FLAG_ARGUMENTS: u32 = 1;
 
 /// Connection flag: the driver reports when a request was written to the transport.
 pub const FLAG_OBSERVES_WRITES: u32 = 1;
 
-/// Channel flag: the receiving end was dropped, nobody reads what is sent.
+/// Channel flag: the receiving end is gone, and nothing reads the items that are sent.
 pub const FLAG_READER_GONE: u32 = 1;
-/// Channel flag: the sending end was closed or dropped, nothing more arrives.
+/// Channel flag: the sending end is gone, and no more items arrive.
 pub const FLAG_WRITER_GONE: u32 = 2;
 
 /// The tables, in the order of their entries in the header.
@@ -65,7 +65,7 @@ impl Table {
         Self::Types,
     ];
 
-    /// Bytes of one of its slots.
+    /// Returns the bytes of one slot of this table.
     pub const fn slot_bytes(self) -> usize {
         match self {
             Self::Connections => size_of::<ConnectionRecord>(),
@@ -94,7 +94,7 @@ pub struct TableRecord {
     pub capacity: u32,
     /// Bytes of a slot.
     pub slot_bytes: u32,
-    /// Slots that were ever in use: none at or beyond this index was.
+    /// Number of slots that were ever in use, from the first one.
     pub high_water: u32,
     /// Always 0.
     pub reserved: u32,
@@ -129,8 +129,7 @@ pub struct HeaderRecord {
 /// One connection, root or virtual. All times are `CLOCK_MONOTONIC` nanoseconds
 /// of the writer's time namespace, taken from the coarse clock.
 ///
-/// What the driver writes stands in the first two cache lines. `enqueued`, which every caller
-/// writes, stands in the third.
+/// The driver writes to the first two cache lines. `enqueued`, which every caller writes, is in the third.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -138,7 +137,7 @@ pub struct HeaderRecord {
 )]
 #[repr(C)]
 pub struct ConnectionRecord {
-    /// See the module's text.
+    /// See the text of this module.
     pub sequence: u64,
     /// Own serial, 0 in a free slot.
     pub serial: u64,
@@ -149,7 +148,7 @@ pub struct ConnectionRecord {
     /// Serial of the grouping row of its `DiagnosticState`, or 0.
     pub group: u64,
     /// Messages that the driver took from its queue. The queue is the link's, so this and the three
-    /// fields about the driver below stand in the root's row.
+    /// fields about the driver below are in the row of the root connection.
     pub dequeued: u64,
     /// Messages handed to the transport.
     pub messages_sent: u64,
@@ -163,13 +162,13 @@ pub struct ConnectionRecord {
     pub last_sent_ns: u64,
     /// When the last message was received, 0 for never.
     pub last_received_ns: u64,
-    /// Channel id that the driver waits to deliver to; meaningful while `delivering_since_ns` is not 0.
+    /// Id of the channel whose buffer the driver waits for; valid while `delivering_since_ns` is not 0.
     pub delivering_channel: u64,
-    /// Since when it waits, 0 while it does not.
+    /// Time since which the driver waits for the buffer, 0 if it does not.
     pub delivering_since_ns: u64,
-    /// When the driver last came round its loop, 0 where it does not report.
+    /// Heartbeat: when the driver last went round its loop, 0 if it does not report.
     pub polled_ns: u64,
-    /// Since when the driver is in a write to the transport, 0 while it is not.
+    /// Time since which the driver is in a write to the transport, 0 if it is not.
     pub writing_since_ns: u64,
     /// Messages put into the driver's queue.
     pub enqueued: u64,
@@ -201,7 +200,7 @@ pub struct ConnectionRecord {
 )]
 #[repr(C)]
 pub struct RequestRecord {
-    /// See the module's text.
+    /// See the text of this module.
     pub sequence: u64,
     /// Own serial, 0 in a free slot.
     pub serial: u64,
@@ -231,7 +230,7 @@ pub struct RequestRecord {
     pub reserved: [u32; 9],
 }
 
-/// What a request was called with, for people. Belongs to the request slot of the same index.
+/// The arguments of a request as text. Belongs to the request slot of the same index.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(
     feature = "zerocopy",
@@ -251,7 +250,7 @@ pub struct ArgumentsRecord {
 )]
 #[repr(C)]
 pub struct ChannelRecord {
-    /// See the module's text.
+    /// See the text of this module.
     pub sequence: u64,
     /// Own serial, 0 in a free slot.
     pub serial: u64,
@@ -297,7 +296,7 @@ pub struct ChannelRecord {
 )]
 #[repr(C)]
 pub struct MethodRecord {
-    /// See the module's text.
+    /// See the text of this module.
     pub sequence: u64,
     /// The method's id on the wire.
     pub method_id: u64,
@@ -317,7 +316,7 @@ pub struct MethodRecord {
 )]
 #[repr(C)]
 pub struct TypeRecord {
-    /// See the module's text.
+    /// See the text of this module.
     pub sequence: u64,
     /// Bytes of `name`.
     pub name_bytes: u32,
@@ -333,7 +332,7 @@ const PHASE_BITS: u32 = 4;
 const ELAPSED_BITS: u32 = 64 - GENERATION_BITS - MARK_BITS - PHASE_BITS;
 const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
 
-/// How far a request got and when, in the one word that its writers compare and
+/// The phase of a request and its time, in the one word that its writers compare and
 /// swap: low bits of the slot's generation, mark, phase, microseconds since the
 /// request started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -343,7 +342,7 @@ impl PhaseWord {
     /// Microseconds at which the word is full: 203 days.
     pub const MAX_ELAPSED_US: u64 = (1 << ELAPSED_BITS) - 1;
 
-    /// Packs its parts; `elapsed_us` beyond [`Self::MAX_ELAPSED_US`] is cut to it.
+    /// Packs the parts of the word; `elapsed_us` beyond [`Self::MAX_ELAPSED_US`] is cut to it.
     pub const fn new(generation: u64, mark: u32, phase: u32, elapsed_us: u64) -> Self {
         let elapsed_us = if elapsed_us > Self::MAX_ELAPSED_US {
             Self::MAX_ELAPSED_US
@@ -358,7 +357,7 @@ impl PhaseWord {
         )
     }
 
-    /// Whether the word can belong to that generation of its slot.
+    /// Returns whether the word can belong to this generation of its slot.
     pub const fn is_of(self, generation: u64) -> bool {
         self.0 >> (64 - GENERATION_BITS) == generation & GENERATION_MASK
     }
@@ -389,7 +388,7 @@ impl ResponseWord {
     const BYTES_BITS: u32 = 64 - GENERATION_BITS - Self::OUTCOME_BITS;
     const BYTES_MASK: u64 = (1 << Self::BYTES_BITS) - 1;
 
-    /// Packs its parts; `bytes` beyond 2^42 - 1 is cut to that.
+    /// Packs the parts of the word; `bytes` beyond 2^42 - 1 is cut to that.
     pub const fn new(generation: u64, outcome: u32, bytes: u64) -> Self {
         let bytes = if bytes > Self::BYTES_MASK {
             Self::BYTES_MASK

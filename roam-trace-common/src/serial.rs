@@ -13,22 +13,22 @@ impl Serial {
     /// No record.
     pub const NONE: Self = Self(0);
 
-    /// The serial of `slot` in its `generation`-th use.
+    /// Returns the serial of `slot` in its `generation`-th use.
     pub const fn new(slot: u32, generation: u64) -> Self {
         Self(generation << SERIAL_SLOT_BITS | slot as u64)
     }
 
-    /// Index into the table.
+    /// Returns the index in the table.
     pub const fn slot(self) -> u32 {
         (self.0 & ((1 << SERIAL_SLOT_BITS) - 1)) as u32
     }
 
-    /// How many times the slot was claimed up to and including this record.
+    /// Returns how many times the slot was claimed, up to and including this record.
     pub const fn generation(self) -> u64 {
         self.0 >> SERIAL_SLOT_BITS
     }
 
-    /// Whether this names no record.
+    /// Returns whether this names no record.
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }

@@ -43,7 +43,7 @@ const SITE_AARCH64: &[u8] = &[0x1f, 0x20, 0x03, 0xd5];
 /// Bytes of the longest site.
 pub(crate) const MAX_SITE_BYTES: usize = SITE_X86_64.len();
 
-/// A site in a binary where a probe of roam's fires.
+/// A site in a binary where a probe of roam fires.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProbeSite {
     /// Always [`PROVIDER`].
@@ -69,10 +69,10 @@ pub enum ElfError {
     /// The file is not a 64-bit ELF file, or its headers point outside of it.
     #[error("not a valid 64-bit ELF file: {0}")]
     Malformed(String),
-    /// Its machine is not one that roam has probes on.
+    /// roam has no probes for the machine of the file.
     #[error("roam has no probes for ELF machine {0}, only for x86-64 and AArch64")]
     Machine(u16),
-    /// A note is not what it should be.
+    /// A note is invalid.
     #[error("probe note {index} is invalid: {problem}")]
     Note {
         /// Which note, counted from 0.
@@ -88,7 +88,7 @@ pub enum ElfError {
         /// Where its note says it is.
         address: u64,
     },
-    /// There is no nop where a note says there is one, so nothing may be attached there.
+    /// There is no nop at the address of a note, so that no probe may be attached there.
     #[error("probe `{name}` at {address:#x} is not a probe site: found the bytes {found:02x?}")]
     NoSite {
         /// The probe.
@@ -98,7 +98,7 @@ pub enum ElfError {
         /// The bytes there.
         found: Vec<u8>,
     },
-    /// There are more than any program has.
+    /// The file has more sites than any program has.
     #[error("more than {MAX_SITES} probe sites")]
     TooMany,
 }
@@ -109,7 +109,7 @@ impl From<object::read::Error> for ElfError {
     }
 }
 
-/// Reads the probe sites of roam's from an open file. Only the parts that are needed are read.
+/// Reads the probe sites of roam from an open file. Reads only the parts that are needed.
 ///
 /// # Errors
 ///
@@ -118,12 +118,12 @@ pub fn file_probe_sites<F: Read + Seek>(file: F) -> Result<Vec<ProbeSite>, ElfEr
     probe_sites(&ReadCache::new(file))
 }
 
-/// Reads the probe sites of roam's; those of other providers are skipped. A file without any has
-/// none, which is no error.
+/// Reads the probe sites of roam; skips those of other providers. A file without probe sites is no
+/// error.
 ///
 /// # Errors
 ///
-/// [`ElfError`] where the file cannot be decoded or a note is not true of it.
+/// [`ElfError`] if the file cannot be decoded or a note does not match its code.
 pub fn probe_sites<'data, R: ReadRef<'data>>(data: R) -> Result<Vec<ProbeSite>, ElfError> {
     let data = Bounded(data);
     let header = FileHeader64::<Endianness>::parse(data)?;

@@ -1,9 +1,8 @@
 //! Shows from outside what a running roam program is waiting for.
 //!
-//! Data goes one way: a target is found and its registry read ([`process`]), its
-//! probes are attached to ([`attach`], [`watch`]), the kernel's maps are read
-//! ([`kernel`]), the rows put together ([`merge`]) and printed ([`command`]).
-//! Nothing here ever writes to a target.
+//! Data goes one way: [`process`] finds a target and reads its registry, [`attach`] and [`watch`] attach its
+//! probes, [`kernel`] reads the kernel maps, [`merge`] merges the rows, and [`command`] prints them.
+//! Nothing here writes to a target.
 #![deny(unsafe_code)]
 
 pub mod attach;
@@ -20,7 +19,7 @@ pub mod watch;
 use cli::Cli;
 use error::Exit;
 
-/// Does what the command line asks for. Data goes to stdout, everything else to stderr.
+/// Runs the command line. Writes data to stdout, and everything else to stderr.
 pub fn run(cli: &Cli) -> Exit {
     command::run(cli)
 }

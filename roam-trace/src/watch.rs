@@ -20,7 +20,7 @@ use crate::privilege::{self, Capability, Missing};
 use crate::process::Share;
 use crate::process::program::ProbedBinary;
 
-/// The time between two checks whether there is still anything to watch.
+/// The time between two checks whether any target still runs.
 const STEP: Duration = Duration::from_millis(50);
 
 /// What the probes reported. They stay attached as long as this value lives.

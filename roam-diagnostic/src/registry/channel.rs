@@ -21,11 +21,11 @@ const TYPE_AND_FLAGS: usize = offset_of!(ChannelRecord, type_index);
 const _: () = assert!(offset_of!(ChannelRecord, side) == DIRECTION_AND_SIDE + 4);
 const _: () = assert!(offset_of!(ChannelRecord, flags) == TYPE_AND_FLAGS + 4);
 
-/// A channel that was reported. Copies name the same row.
+/// A channel that was reported. Copies refer to the same row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Channel(Serial);
 
-/// What is known of a channel when it is opened.
+/// The properties of a channel when it is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct ChannelOpen {
     /// The connection it belongs to.
@@ -34,13 +34,13 @@ pub struct ChannelOpen {
     pub channel_id: u64,
     /// The request that opened it, or [`Request::NONE`].
     pub request: Request,
-    /// Which way data goes.
+    /// The direction of its data.
     pub direction: ChannelDirection,
     /// Which of the connection's registries it is in.
     pub side: ChannelSide,
     /// What [`register_type`](super::register_type) returned, or 0.
     pub type_index: u32,
-    /// Payload bytes the peer may send, `u64::MAX` for no limit.
+    /// Payload bytes that the peer may send, `u64::MAX` for no limit.
     pub receive_budget_bytes: u64,
 }
 
@@ -93,12 +93,12 @@ impl Channel {
         Self(serial)
     }
 
-    /// The row's name, [`Serial::NONE`] where nothing is recorded.
+    /// Returns the serial of the row, [`Serial::NONE`] if nothing is recorded.
     pub fn serial(self) -> Serial {
         self.0
     }
 
-    /// Reports an item handed to the driver.
+    /// Reports an item that was handed to the driver.
     pub fn sent(self, payload_bytes: u64) {
         self.with_row(|slot| {
             let add = |offset, value| slot.u64(offset).fetch_add(value, Ordering::Relaxed);
@@ -118,7 +118,7 @@ impl Channel {
         });
     }
 
-    /// Reports an item taken from the transport, and what the peer may still send.
+    /// Reports an item that was read from the transport, and the bytes that the peer may still send.
     pub fn received(self, payload_bytes: u64, receive_budget_bytes: u64) {
         self.with_row(|slot| {
             let add = |offset, value| slot.u64(offset).fetch_add(value, Ordering::Relaxed);
@@ -147,17 +147,17 @@ impl Channel {
         });
     }
 
-    /// Reports that the receiving end is gone, here or at the peer: nobody reads what is sent.
+    /// Reports that the receiving end is gone, here or at the peer.
     pub fn reader_gone(self) {
         self.set_flag(FLAG_READER_GONE);
     }
 
-    /// Reports that the sending end is gone, here or at the peer: nothing more arrives.
+    /// Reports that the sending end is gone, here or at the peer.
     pub fn writer_gone(self) {
         self.set_flag(FLAG_WRITER_GONE);
     }
 
-    /// Names the request that opened the channel, where it was made after the channel.
+    /// Sets the request that opened the channel, if it started after the channel.
     pub fn set_request(self, request: Request) {
         self.with_row(|slot| {
             slot.u64(offset_of!(ChannelRecord, request))
@@ -165,7 +165,7 @@ impl Channel {
         });
     }
 
-    /// Names the element type, where it was learnt after the channel was opened.
+    /// Sets the element type, if it became known after the channel was opened.
     pub fn set_type(self, type_index: u32) {
         self.with_row(|slot| {
             replace_half(

@@ -21,11 +21,11 @@ const FLAGS_AND_ATTEMPTS: usize = offset_of!(ConnectionRecord, flags);
 const _: () = assert!(offset_of!(ConnectionRecord, state) == ROLE_AND_STATE + 4);
 const _: () = assert!(offset_of!(ConnectionRecord, attempts) == FLAGS_AND_ATTEMPTS + 4);
 
-/// A connection that was reported. Copies name the same row.
+/// A connection that was reported. Copies refer to the same row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Connection(Serial);
 
-/// What is known of a connection when it is opened.
+/// The properties of a connection when it is opened.
 #[derive(Debug, Clone, Copy)]
 pub struct ConnectionOpen<'a> {
     /// The link's root connection, [`Connection::NONE`] for a root itself.
@@ -36,7 +36,7 @@ pub struct ConnectionOpen<'a> {
     pub group: Connection,
     /// Which end of the link this process is.
     pub role: Role,
-    /// What it is doing.
+    /// Its state.
     pub state: ConnectionState,
     /// Whether its driver reports when a request was written to the transport.
     pub observes_writes: bool,
@@ -95,12 +95,12 @@ impl Connection {
         Self(serial)
     }
 
-    /// The row's name, [`Serial::NONE`] where nothing is recorded.
+    /// Returns the serial of the row, [`Serial::NONE`] if nothing is recorded.
     pub fn serial(self) -> Serial {
         self.0
     }
 
-    /// Renames it. Two renames of one connection must not run at the same time.
+    /// Renames the connection. Two renames of one connection must not run at the same time.
     pub fn set_name(self, name: &str) {
         self.with_row(|slot| {
             let sequence = slot.u64(offset_of!(ConnectionRecord, sequence));
@@ -112,7 +112,7 @@ impl Connection {
         });
     }
 
-    /// Reports what the connection is doing and how many attempts to connect have failed.
+    /// Reports the state of the connection, and how many attempts to connect have failed.
     pub fn set_state(self, state: ConnectionState, attempts: u32) {
         self.with_row(|slot| {
             let store = |offset, value| {
@@ -125,7 +125,7 @@ impl Connection {
         });
     }
 
-    /// Reports a message handed to the transport. Only the driver may call it.
+    /// Reports a message that was written to the transport. Only the driver may call it.
     #[inline]
     pub fn message_sent(self, payload_bytes: u64) {
         self.count(
@@ -136,7 +136,7 @@ impl Connection {
         );
     }
 
-    /// Reports a message taken from the transport. Only the driver may call it.
+    /// Reports a message that was read from the transport. Only the driver may call it.
     #[inline]
     pub fn message_received(self, payload_bytes: u64) {
         self.count(
@@ -147,7 +147,7 @@ impl Connection {
         );
     }
 
-    /// Reports that the driver waits to deliver to a channel, or with `None` that it no longer does.
+    /// Reports that the driver waits for room in the buffer of a channel, or with `None` that it no longer does.
     pub fn set_delivering(self, channel_id: Option<u64>) {
         self.with_row(|slot| {
             if let Some(channel_id) = channel_id {
@@ -166,7 +166,7 @@ impl Connection {
         });
     }
 
-    /// Reports that the driver came round its loop. This and the three methods below are for the row of
+    /// Reports a heartbeat: the driver went round its loop. This and the three methods below are for the row of
     /// a link's root, whose driver serves all of its connections.
     #[inline]
     pub fn driver_polled(self) {
@@ -176,7 +176,7 @@ impl Connection {
         });
     }
 
-    /// Reports that the driver begins, or has ended, a write to the transport.
+    /// Reports that the driver starts, or has ended, a write to the transport.
     #[inline]
     pub fn set_writing(self, is_writing: bool) {
         self.with_row(|slot| {
@@ -188,7 +188,7 @@ impl Connection {
         });
     }
 
-    /// Reports a message put into the driver's queue.
+    /// Reports a message that was put into the driver's queue.
     #[inline]
     pub fn enqueued(self) {
         self.with_row(|slot| {
@@ -215,7 +215,7 @@ impl Connection {
         }
     }
 
-    /// Gives the row up. No method may be called afterwards, nor at the same time.
+    /// Releases the row. No method may be called afterwards, nor at the same time.
     pub fn release(self) {
         self.with_row(|slot| {
             let sequence = slot

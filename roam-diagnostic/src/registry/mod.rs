@@ -1,7 +1,6 @@
-//! The registry's writer: one value a connection, request or channel, whose
-//! methods change its row and fire its probe. Nothing here blocks, and nothing
-//! fails: an event that finds its table full is counted, and what it returns
-//! does nothing.
+//! The writer of the registry: one value for each connection, request or channel, whose
+//! methods change its row and fire its probe. Nothing here blocks or fails: an event that
+//! finds its table full is counted as lost, and the value that it returns does nothing.
 //!
 //! `ROAM_DIAGNOSTIC=off` in the environment switches rows and probes off. A
 //! forked child that does not exec reports nothing.
@@ -87,13 +86,13 @@ fn existing(registry: &'static Option<Registry>) -> Option<&'static Registry> {
         .filter(|registry| registry.region.is_owner())
 }
 
-/// Whether `ROAM_DEBUG` asks for the arguments of calls. Read once.
+/// Returns whether `ROAM_DEBUG` asks for the arguments of calls. The variable is read once.
 pub fn arguments_enabled() -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
     *ENABLED.get_or_init(|| std::env::var_os("ROAM_DEBUG").is_some())
 }
 
-/// Makes `name` known as the name of a method, `Service.method`.
+/// Registers the name of a method, `Service.method`.
 pub fn register_method(method_id: u64, name: &str) {
     if let Some(registry) = registry() {
         registry
@@ -102,8 +101,8 @@ pub fn register_method(method_id: u64, name: &str) {
     }
 }
 
-/// The index under which `ChannelOpen` takes the name of an element type: its slot plus one, 0 where
-/// there is no room left. `key` stands for the type, so that its name is rendered once.
+/// Registers the name of an element type and returns its index for `ChannelOpen`: its slot plus one, 0 if the
+/// table is full. `key` identifies the type, so that its name is rendered once.
 pub fn register_type(key: usize, name: impl FnOnce() -> String) -> u32 {
     registry().map_or(0, |registry| {
         registry.names.register_type(&registry.region, key, name)

@@ -1,4 +1,4 @@
-//! What this process itself can see of its registry: the region's bytes, for a reader such as `roam-dump`,
+//! Reads the registry of this process itself: the bytes of the region, for a reader such as `roam-dump`,
 //! and copies of the rows in use. Takes no lock.
 #![allow(unsafe_code)]
 
@@ -17,22 +17,22 @@ use crate::sync::{Ordering, fence};
 pub struct OwnRegion(&'static Region);
 
 impl OwnRegion {
-    /// Bytes of the region.
+    /// Returns the bytes of the region.
     pub fn bytes(self) -> u64 {
         self.0.bytes()
     }
 
-    /// Copies what the region holds at `offset`, and returns how many bytes that were.
+    /// Copies the bytes of the region from `offset` on, and returns how many there were.
     ///
     /// # Panics
     ///
-    /// Where `offset` is not a multiple of eight.
+    /// Panics if `offset` is not a multiple of eight.
     pub fn copy_to(self, offset: u64, buffer: &mut [u8]) -> usize {
         self.0.copy_to(offset, buffer)
     }
 }
 
-/// The region; `None` where nothing was reported yet or reporting is off.
+/// Returns the region; `None` if nothing was reported yet or reporting is off.
 pub fn region() -> Option<OwnRegion> {
     existing_registry().map(|registry| OwnRegion(&registry.region))
 }
@@ -48,7 +48,7 @@ pub struct Rows {
     pub channels: Vec<ChannelRecord>,
 }
 
-/// The rows in use now; none where nothing was reported yet or reporting is off.
+/// Returns the rows in use now; none if nothing was reported yet or reporting is off.
 pub fn rows() -> Rows {
     existing_registry().map_or_else(Rows::default, |registry| Rows {
         connections: registry.copy_rows(),
@@ -57,7 +57,7 @@ pub fn rows() -> Rows {
     })
 }
 
-/// The arguments of a request, where they are recorded and the request has not ended.
+/// Returns the arguments of a request, if they are recorded and the request has not ended.
 pub fn arguments(row: &RequestRecord) -> Option<String> {
     let serial = Serial(row.serial);
     let registry = existing_registry()?;

@@ -24,30 +24,30 @@ record!(RequestRecord, Requests, requests);
 const DIRECTION_AND_KIND: usize = offset_of!(RequestRecord, direction);
 const _: () = assert!(offset_of!(RequestRecord, kind) == DIRECTION_AND_KIND + 4);
 
-/// A request that was reported. Copies name the same row.
+/// A request that was reported. Copies refer to the same row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request(Serial);
 
-/// What is known of a request when it starts.
+/// The properties of a request when it starts.
 #[derive(Debug, Clone, Copy)]
 pub struct RequestStart<'a> {
-    /// The connection it goes over.
+    /// Its connection.
     pub connection: Connection,
     /// Its id on the wire.
     pub request_id: u64,
     /// Its method's id on the wire.
     pub method_id: u64,
-    /// Which way it goes.
+    /// Its direction.
     pub direction: Direction,
-    /// How far it is.
+    /// Its first phase.
     pub phase: Phase,
-    /// What it is.
+    /// Its kind.
     pub kind: RequestKind,
     /// Payload bytes.
     pub payload_bytes: u64,
-    /// Its arguments for people; cut at 64 characters.
+    /// Its arguments as text; cut at 64 characters.
     pub arguments: Option<&'a str>,
-    /// The incoming request whose handler makes this call, [`Request::NONE`] where that is not known.
+    /// The incoming request whose handler makes this call, [`Request::NONE`] if unknown.
     pub parent: Request,
 }
 
@@ -111,12 +111,12 @@ impl Request {
         Self(serial)
     }
 
-    /// The row's name, [`Serial::NONE`] where nothing is recorded.
+    /// Returns the serial of the row, [`Serial::NONE`] if nothing is recorded.
     pub fn serial(self) -> Serial {
         self.0
     }
 
-    /// Whether it has not ended.
+    /// Returns whether the request has not ended.
     pub fn is_live(self) -> bool {
         self.with_row(|_, slot| {
             slot.u64(offset_of!(RequestRecord, sequence))
@@ -124,7 +124,7 @@ impl Request {
         }) == Some(live_sequence(self.0))
     }
 
-    /// How far it got, unless it has ended.
+    /// Returns its phase, unless it has ended.
     pub fn phase(self) -> Option<Phase> {
         let word = self.with_row(|_, slot| {
             PhaseWord(
@@ -135,15 +135,15 @@ impl Request {
         self.is_live().then(|| Phase::from_code(word.phase()))?
     }
 
-    /// Reports that the request got to `phase`. Phases only go forward: the caller that learns last that
-    /// its call was handed over does not undo that it was sent.
+    /// Reports that the request reached `phase`. Phases only go forward: a caller that reports late that its call
+    /// was handed over does not undo that it was sent.
     #[inline]
     pub fn advance(self, phase: Phase) {
         self.advance_within(phase, |slot, _| elapsed_us(slot));
     }
 
-    /// As [`Self::advance`], for a phase that follows the one before at once: that it began when that one
-    /// did is true, and takes no clock reading.
+    /// Reports a phase that follows the one before at once: it gets the time of that one, so that the clock is
+    /// not read.
     #[inline]
     pub fn advance_at_once(self, phase: Phase) {
         self.advance_within(phase, |_, word| word.elapsed_us());
@@ -168,8 +168,8 @@ impl Request {
         }
     }
 
-    /// Reports the response: how the request will end with it, its payload bytes, and that it got to
-    /// `phase` by it.
+    /// Reports the response: the outcome of the request, the payload bytes of the response, and that the request
+    /// reached `phase`.
     #[inline]
     pub fn respond(self, phase: Phase, outcome: Outcome, payload_bytes: u64) {
         let generation = self.0.generation();
@@ -204,7 +204,7 @@ impl Request {
         }
     }
 
-    /// Says why the row stays although nothing can come of it any more.
+    /// Reports why the row stays although the request can no longer end as usual.
     pub fn mark(self, mark: Mark) {
         let changed = self.with_row(|_, slot| {
             self.update_phase(slot, |word| {
@@ -223,7 +223,7 @@ impl Request {
         }
     }
 
-    /// Moves the request to the connection it turned out to belong to. No other may end the request at
+    /// Moves the request to the connection that it belongs to. No other may end the request at
     /// the same time: unlike its phase, this is not guarded against being late.
     pub fn set_connection(self, connection: Connection) {
         if self.is_live() {

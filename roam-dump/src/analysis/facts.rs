@@ -1,12 +1,11 @@
-//! What a tracer knows besides the snapshots: which processes are neighbours,
-//! which of them live, and why some are not traced. Found by the tracer; nothing
-//! in here looks at the system.
+//! What the tracer knows besides the snapshots: which processes are neighbours,
+//! which of them run, and why some are not traced. Types only: the tracer finds the facts.
 
 use std::collections::{BTreeMap, HashMap};
 
 use crate::model::{Connection, Process, ProcessState, Snapshot};
 
-/// Everything besides the snapshots.
+/// What the tracer knows besides the snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
     /// The traced processes and those at the other ends of their sockets.
@@ -19,26 +18,26 @@ pub struct Facts {
     pub after: Vec<CounterSample>,
 }
 
-/// What is known of one process.
+/// The facts about one process.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProcessFacts {
     /// The process.
     pub process: Process,
-    /// Whether it can do anything.
+    /// Whether it runs.
     pub state: ProcessState,
     /// How many threads are in which state, by the letter that `/proc/PID/task/TID/stat` has.
     pub threads: BTreeMap<char, u32>,
     /// Whether its sockets and shared memory are known: two processes of which that is known, and which
     /// share nothing, are no neighbours.
     pub is_connectivity_known: bool,
-    /// Why there is no snapshot of it, where there is none.
+    /// Why there is no snapshot of it; `None` if there is one.
     pub untraced: Option<String>,
 }
 
 /// Two processes that a connection may join.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Neighbour {
-    /// The process that was asked about.
+    /// The traced process.
     pub pid: u32,
     /// What is at the other end.
     pub peer: Peer,
@@ -56,7 +55,7 @@ pub enum Peer {
         /// Another process that keeps the end open after that one died.
         held_by: Option<u32>,
     },
-    /// Something that cannot be read, in words: another machine, another network namespace.
+    /// Something that cannot be read, as text: another machine, another network namespace.
     Unseen(String),
 }
 

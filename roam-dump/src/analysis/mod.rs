@@ -1,6 +1,6 @@
 //! Why rows are stuck, and who waits for whom.
 //!
-//! Pure: snapshots and [`Facts`] in, [`Findings`] out. The rows of all processes
+//! Pure: snapshots and [`Facts`] in, `Findings` out. The rows of all processes
 //! make an index; its links are paired, then the two rows of each call; the rules
 //! judge every row that is stuck; the graph is made of what they found. Nothing
 //! here looks at the system, and nothing has words for what it finds.

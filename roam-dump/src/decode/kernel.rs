@@ -1,4 +1,4 @@
-//! What the kernel maps hold becomes rows.
+//! Decodes the rows of kernel maps.
 
 use std::collections::{HashMap, HashSet};
 
@@ -23,11 +23,11 @@ pub struct KernelRows<'a> {
     pub connections: Vec<&'a (RecordKey, ConnectionValue)>,
 }
 
-/// The snapshot of a process by the kernel maps, as of `now_ns` on their clock, which `taken_ns` is of as well.
+/// Makes the snapshot of a process from the kernel maps, as of `now_ns` on the clock of the maps, which is also the
+/// clock of `taken_ns`.
 ///
-/// The source of a row is [`Source::Registry`] where no probe has seen it since it was put in from there. The oldest
-/// rows are decoded, as many as there is `room` for. Rows with codes that this version does not know are left out
-/// and counted. `images` lend their names.
+/// A seeded row that no probe has seen has the source [`Source::Registry`]. The oldest rows are decoded, as many as
+/// there is `room` for. Rows with unknown codes are left out and counted. `images` provide the names.
 pub fn from_kernel(
     process: Process,
     rows: KernelRows<'_>,

@@ -20,7 +20,7 @@ pub struct Names {
 }
 
 impl Names {
-    /// The names of a registry.
+    /// Collects the names of a registry.
     pub fn of(image: &Image) -> Self {
         Self {
             methods: image
@@ -45,7 +45,7 @@ impl Names {
         }
     }
 
-    /// The names of all registries of a process. Where they number alike, the first one names.
+    /// Collects the names of all registries of a process. For equal ids, the first registry wins.
     pub fn of_all(images: &[Image]) -> Self {
         let mut names = Self::default();
         for image in images.iter().rev() {
@@ -57,7 +57,7 @@ impl Names {
         names
     }
 
-    /// The element type behind a channel's type index.
+    /// Returns the name of the element type with a channel's type index.
     pub fn element_type(&self, type_index: u32) -> Option<Arc<str>> {
         let slot = type_index.checked_sub(1)?;
         self.types.get(slot as usize).cloned()

@@ -1,7 +1,7 @@
 //! Text from another process, made fit for a terminal.
 
-/// Text from another process as it may reach a terminal: what is not UTF-8 is replaced, and control
-/// characters, line breaks and characters that change the direction of writing are escaped.
+/// Makes text from another process fit for a terminal: replaces what is not UTF-8, and escapes control
+/// characters, line breaks and characters that change the direction of writing.
 pub fn printable(bytes: &[u8]) -> String {
     printable_within(bytes, usize::MAX)
 }

@@ -1,4 +1,4 @@
-//! Registry records become rows.
+//! Decodes the records of a registry.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -17,13 +17,13 @@ use crate::model::{
 };
 use crate::read::{Image, Truncated};
 
-/// The snapshot of a process by its registry, as of `now_ns` on the clock of the registry. Where that
-/// is another time namespace than the reader's, `taken_ns` is left for the reader to shift.
+/// Makes the snapshot of a process from its registry, as of `now_ns` on the clock of the registry. If that clock is
+/// of another time namespace than the reader's, the reader must shift `taken_ns`.
 ///
-/// Rows with codes that this version does not know are left out and counted.
+/// Rows with unknown codes are left out and counted.
 ///
-/// Takes the requests, their arguments and the channels out of the image: there may be more of them
-/// than there is room for twice.
+/// Takes the requests, their arguments and the channels out of the image: there may be too many to hold them
+/// twice.
 pub fn from_registry(process: Process, image: &mut Image, now_ns: u64) -> Snapshot {
     let names = Names::of(image);
     let records = std::mem::take(&mut image.requests);
@@ -87,7 +87,7 @@ fn drain<R>(mut rows: Vec<R>, mut take: impl FnMut(&R)) {
 }
 
 impl Truncated {
-    /// What was cut off, as gaps.
+    /// Returns what was left out, as gaps.
     pub fn gaps(&self) -> impl Iterator<Item = Gap> {
         [
             ("younger requests", self.requests),

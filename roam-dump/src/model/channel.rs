@@ -12,7 +12,7 @@ use super::verdict::Verdict;
 /// An open channel.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Channel {
-    /// Its name within the process, never reused.
+    /// Serial of the row; a process never reuses it.
     #[serde(serialize_with = "id")]
     pub serial: u64,
     /// Where the row comes from.
@@ -25,21 +25,21 @@ pub struct Channel {
     /// Id on the wire.
     #[serde(serialize_with = "id")]
     pub channel_id: u64,
-    /// Serial of the request that opened it, where that is known.
+    /// Serial of the request that opened it, if known.
     #[serde(serialize_with = "optional_id")]
     pub request: Option<u64>,
-    /// That request's id on the wire, while it is in flight.
+    /// Id on the wire of that request, while it is in flight.
     #[serde(serialize_with = "optional_id")]
     pub request_id: Option<u64>,
-    /// Which way data goes.
+    /// The direction of its data.
     pub direction: ChannelDirection,
     /// Which of the connection's registries it is in.
     pub side: ChannelSide,
-    /// Element type, where it is known.
+    /// Rust's name of the element type, if known.
     pub element_type: Option<Arc<str>>,
     /// Microseconds since it was opened.
     pub age_us: u64,
-    /// Microseconds since data last moved, where any did.
+    /// Microseconds since data last moved; `None` if none did.
     pub idle_us: Option<u64>,
     /// Payload bytes sent.
     pub bytes_sent: u64,
@@ -49,9 +49,9 @@ pub struct Channel {
     pub bytes_received: u64,
     /// Items received.
     pub items_received: u64,
-    /// Received items that the program has read; not known from probes.
+    /// Received items that the program has read; unknown from probes.
     pub items_read: Option<u64>,
-    /// Payload bytes the peer may still send; `null` for no limit.
+    /// Payload bytes that the peer may still send; `None` for no limit.
     pub receive_budget_bytes: Option<u64>,
     /// Whether the receiving end is known to be gone.
     pub reader_gone: bool,

@@ -12,7 +12,7 @@ use super::verdict::Verdict;
 /// A connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Connection {
-    /// Its name within the process, never reused.
+    /// Serial of the row; a process never reuses it.
     #[serde(serialize_with = "id")]
     pub serial: u64,
     /// Where the row comes from.
@@ -27,36 +27,37 @@ pub struct Connection {
     pub name: Arc<str>,
     /// Which end of the link the process is.
     pub role: Role,
-    /// What it is doing.
+    /// Its state.
     pub state: ConnectionState,
-    /// Microseconds since it got to `state`.
+    /// Microseconds since it reached `state`.
     pub state_age_us: u64,
     /// Attempts to connect that failed so far.
     pub attempts: u32,
     /// Microseconds since it was opened.
     pub age_us: u64,
-    /// What it sent; not known from probes.
+    /// What it sent; unknown from probes.
     pub sent: Option<Traffic>,
-    /// What it received; not known from probes.
+    /// What it received; unknown from probes.
     pub received: Option<Traffic>,
-    /// The channel that the driver waits to deliver to, and nothing else moves meanwhile.
+    /// The channel whose buffer the driver waits for; nothing else moves on the link meanwhile.
     pub delivering: Option<Delivering>,
-    /// The driver of the link, in the root's row; not known from probes, nor of drivers that do not report.
+    /// The driver of the link, in the row of the root connection; unknown from probes and of drivers that do not
+    /// report.
     pub driver: Option<Driver>,
     /// Why it is stuck, if it is.
     pub verdict: Option<Verdict>,
 }
 
-/// What the driver of a link reported last.
+/// The last report of the driver of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Driver {
-    /// Microseconds since it came round its loop.
+    /// Microseconds since its heartbeat.
     pub polled_age_us: u64,
-    /// Microseconds since it began the write to the transport that it is in.
+    /// Microseconds since it started the write to the transport that it is in.
     pub writing_us: Option<u64>,
     /// Messages put into its queue.
     pub enqueued: u64,
-    /// Messages that it took out.
+    /// Messages that it took out of its queue.
     pub dequeued: u64,
 }
 
@@ -71,12 +72,12 @@ pub struct Traffic {
     pub idle_us: Option<u64>,
 }
 
-/// A delivery that waits for a full buffer.
+/// A delivery that waits for room in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Delivering {
     /// The channel.
     #[serde(serialize_with = "id")]
     pub channel_id: u64,
-    /// Microseconds since it waits.
+    /// Microseconds that it has waited.
     pub waiting_us: u64,
 }

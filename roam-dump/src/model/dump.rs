@@ -1,4 +1,4 @@
-//! The whole of what is printed.
+//! Everything that is printed.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -8,15 +8,15 @@ use super::{Snapshot, WaitGraph};
 /// Version of the JSON that [`Dump`] serializes to.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// One dump: one or several processes.
+/// A dump of one or several processes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Dump {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
-    /// When it was taken.
+    /// Time of the dump.
     pub taken_at: Timestamp,
-    /// The processes, in the order they were asked for.
+    /// The processes, in the order of the command line.
     pub processes: Vec<Snapshot>,
-    /// Who waits for whom, where somebody worked it out.
+    /// The wait graph, if there is one.
     pub graph: Option<WaitGraph>,
 }

@@ -8,34 +8,34 @@ use serde::{Serialize, Serializer};
 use super::id::id;
 use super::{Code, Process};
 
-/// Who waits for whom.
+/// The wait graph: who waits for whom.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct WaitGraph {
     /// Everything that waits or is waited for; edges and roots hold indexes into this list.
     pub nodes: Vec<Node>,
     /// From what waits to what it waits for.
     pub edges: Vec<Edge>,
-    /// What is at the bottom, the one that holds something up for longest first.
+    /// The end of each chain, the longest wait first.
     pub roots: Vec<Root>,
 }
 
 /// Something that waits or is waited for.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Node {
-    /// The process that it is in.
+    /// Its process.
     pub process: Arc<Process>,
     /// What it is.
     #[serde(flatten)]
     pub kind: NodeKind,
-    /// Microseconds that it has lasted.
+    /// Its age in microseconds.
     pub age_us: u64,
-    /// The case, where there is a verdict.
+    /// The code of its verdict, if it has one.
     pub code: Option<Code>,
-    /// The case in words.
+    /// The sentence of its verdict, if it has one.
     pub text: Option<Arc<str>>,
 }
 
-/// What a node is.
+/// The kind of a node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "node", rename_all = "snake_case")]
 pub enum NodeKind {
@@ -46,7 +46,7 @@ pub enum NodeKind {
         serial: u64,
         /// The method.
         method: Arc<str>,
-        /// The method whose handler made the call, where that is known.
+        /// The method whose handler made the call, if known.
         made_by: Option<Arc<str>>,
     },
     /// A call that the process serves.
@@ -56,7 +56,7 @@ pub enum NodeKind {
         serial: u64,
         /// The method.
         method: Arc<str>,
-        /// How far it is.
+        /// Its phase.
         phase: Phase,
     },
     /// The driver of a link.
@@ -78,20 +78,20 @@ pub struct Edge {
     pub from: u32,
     /// What it waits for.
     pub to: u32,
-    /// How sure that is.
+    /// How certain that is.
     pub confidence: Confidence,
-    /// What it rests on.
+    /// The facts that it rests on.
     pub basis: Basis,
 }
 
-/// What is at the bottom of one or several chains.
+/// The end of one or several chains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Root {
-    /// One node that waits for nothing known, or those of a deadlock.
+    /// One node that waits for nothing known, or the nodes of a deadlock.
     pub nodes: Vec<u32>,
-    /// Whether they wait for each other.
+    /// Whether the nodes wait for each other.
     pub deadlock: Option<Deadlock>,
-    /// Microseconds for which the oldest of those that wait for it has waited, itself included.
+    /// Microseconds that the oldest node which waits for it, or it itself, has waited.
     pub oldest_us: u64,
 }
 
@@ -106,29 +106,29 @@ pub enum Deadlock {
     Likely,
 }
 
-/// How sure an edge is.
+/// How certain an edge is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
-    /// The best of several, or found by elimination.
+    /// The best of several candidates, or the only one left.
     Medium,
-    /// Several observations agree and none objects.
+    /// Several observations agree, and none contradicts.
     High,
     /// Recorded by the process itself.
     Known,
 }
 
-/// What an edge rests on, in words.
+/// The facts that an edge rests on, as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Basis {
     /// The same for every edge of its kind.
     Fixed(&'static str),
-    /// Worked out for two connections, and shared by what goes over them.
+    /// Found for two connections, and shared by their requests.
     Found(Arc<str>),
 }
 
 impl Basis {
-    /// The words.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Fixed(text) => text,

@@ -4,10 +4,10 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// The process a snapshot is of.
+/// A process of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Process {
-    /// Its pid, as the reader sees it.
+    /// Its pid in the pid namespace of the reader.
     pub pid: u32,
     /// Its name (`comm`).
     pub name: String,
@@ -19,11 +19,11 @@ impl fmt::Display for Process {
     }
 }
 
-/// Whether a process can do anything.
+/// Whether a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessState {
-    /// It lives.
+    /// It runs or can run.
     Alive,
     /// A signal or a debugger has stopped it.
     Stopped,

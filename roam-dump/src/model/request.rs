@@ -13,21 +13,21 @@ use super::verdict::Verdict;
 /// A request in flight.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Request {
-    /// Its name within the process, never reused.
+    /// Serial of the row; a process never reuses it.
     #[serde(serialize_with = "id")]
     pub serial: u64,
     /// Where the row comes from.
     pub source: Source,
-    /// Which way it goes.
+    /// Its direction.
     pub direction: Direction,
     /// Whether it is a call or the opening of a virtual connection.
     pub kind: RequestKind,
-    /// Serial of its connection, 0 where that is not known.
+    /// Serial of its connection, 0 if unknown.
     #[serde(serialize_with = "id")]
     pub connection: u64,
     /// Name of its connection.
     pub connection_name: Option<Arc<str>>,
-    /// Serial of the incoming request whose handler made this call, where that is known.
+    /// Serial of the incoming request whose handler made this call, if known.
     #[serde(serialize_with = "optional_id")]
     pub parent: Option<u64>,
     /// Id on the wire.
@@ -36,30 +36,30 @@ pub struct Request {
     /// Method id on the wire.
     #[serde(serialize_with = "id")]
     pub method_id: u64,
-    /// `Service.method`, where the process registered it.
+    /// `Service.method`, if the process registered the method.
     pub method: Option<Arc<str>>,
-    /// Arguments, where the process records them.
+    /// Arguments, if the process records them.
     pub arguments: Option<Box<str>>,
-    /// How far it got.
+    /// Its phase.
     pub phase: Phase,
-    /// Whether its driver reports when it is written.
+    /// Whether its driver reports writes.
     pub writes_observable: bool,
-    /// Why it stays although nothing can come of it.
+    /// Why the row stays although the request can no longer end as usual.
     pub mark: Option<Mark>,
     /// Microseconds since it started.
     pub age_us: u64,
-    /// Microseconds since it got to `phase`.
+    /// Microseconds since it reached `phase`.
     pub phase_age_us: u64,
     /// Payload bytes of the request.
     pub request_bytes: u64,
-    /// Payload bytes of the response, where there is one.
+    /// Payload bytes of the response, if there is one.
     pub response_bytes: Option<u64>,
     /// Why it is stuck, if it is.
     pub verdict: Option<Verdict>,
 }
 
 impl Request {
-    /// The method as a person reads it: its name, else its id in hex.
+    /// Returns the name of the method, or its id in hex.
     pub fn method_name(&self) -> Cow<'_, str> {
         match (self.kind, &self.method) {
             (RequestKind::Connect, _) => "(connect)".into(),

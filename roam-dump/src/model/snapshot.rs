@@ -1,10 +1,10 @@
-//! What one process was waiting for at one moment.
+//! The rows of one process at one moment.
 
 use serde::Serialize;
 
 use super::{Channel, Connection, Gap, Process, Request, Source, Window};
 
-/// What one process was waiting for.
+/// The rows of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Snapshot {
     /// The process.
@@ -14,7 +14,7 @@ pub struct Snapshot {
     /// The moment that ages count back from: `CLOCK_MONOTONIC` nanoseconds of the reader's time
     /// namespace, so that times of several processes compare.
     pub taken_ns: u64,
-    /// What is missing; empty when the snapshot is complete.
+    /// What is missing; empty if the snapshot is complete.
     pub gaps: Vec<Gap>,
     /// Requests in flight, oldest first.
     pub requests: Vec<Request>,
@@ -22,12 +22,12 @@ pub struct Snapshot {
     pub channels: Vec<Channel>,
     /// Connections, oldest first.
     pub connections: Vec<Connection>,
-    /// What happened while the process was watched, where it was.
+    /// With `-d`: the requests that started and ended while the probes were attached.
     pub window: Option<Window>,
 }
 
 impl Snapshot {
-    /// Puts every list in its order: oldest first, then by serial.
+    /// Sorts every list: oldest first, then by serial.
     pub fn sort(&mut self) {
         use std::cmp::Reverse;
         self.requests

@@ -1,5 +1,4 @@
-//! What a rule says of a row that is stuck. The names and their order are part
-//! of the JSON schema.
+//! Why a row is stuck. The names and their order are part of the JSON schema.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,47 +13,47 @@ use super::{Process, ProcessState};
 /// Why a row is stuck.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
-    /// The case.
+    /// The code.
     pub code: Code,
-    /// The case in words, and what to do where evidence is missing.
+    /// The code as a sentence, and what to do if evidence is missing.
     pub text: Arc<str>,
-    /// What it rests on.
+    /// The evidence that it rests on.
     pub evidence: Arc<[Evidence]>,
 }
 
-/// The kinds of verdicts.
+/// The code of a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request waits for its own driver, which works.
     NotSent,
-    /// A driver waits to deliver to a channel that nobody reads, and moves nothing else meanwhile.
+    /// A driver waits for room in the buffer of a channel, and moves nothing else meanwhile.
     DriverBlocked,
-    /// A driver is in a write that its transport does not take.
+    /// A driver is in a write that its transport does not accept.
     WriteBlocked,
-    /// A driver has something to do and does not run.
+    /// A driver has work and does not run.
     RuntimeStarved,
-    /// The request was sent, and nothing came from the peer since.
+    /// The request was sent, and nothing arrived from the peer since.
     PeerSilent,
-    /// The request was sent; the peer sends other things.
+    /// The request was sent, and the peer sends other messages.
     NoResponse,
-    /// The peer has the request and has not started its handler.
+    /// The peer has the request and has not started the handler.
     HandlerNotStarted,
     /// The handler runs.
     HandlerRunning,
     /// The handler has returned, and the response is not sent.
     ResponseNotSent,
-    /// The response is there, and the caller has not read it.
+    /// The response has arrived, and the caller has not read it.
     ResponseNotRead,
-    /// Nobody reads what the channel carries.
+    /// The receiving end of the channel is gone.
     ReaderGone,
-    /// Nothing more comes through the channel.
+    /// The sending end of the channel is gone.
     WriterGone,
-    /// The handler runs on for a caller that has left.
+    /// The handler still runs for a caller that no longer waits.
     CallerGone,
-    /// The handler runs on although its connection has closed.
+    /// The handler still runs although its connection closed.
     ConnectionClosed,
-    /// The handler is gone without an answer.
+    /// The handler ended without a response.
     NoAnswer,
     /// The process at the other end is stopped.
     PeerStopped,
@@ -66,14 +65,14 @@ pub enum Code {
     NotConnected,
     /// Several connections may be the other end.
     PeerAmbiguous,
-    /// The two ends contradict each other, in a second reading too.
+    /// The two ends contradict each other, and did so again when they were read a second time.
     Inconsistent,
     /// It waits for something that waits for it.
     Deadlock,
 }
 
 impl Code {
-    /// The name that JSON has for it.
+    /// Returns the name of the code in JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::NotSent => "not_sent",
@@ -108,64 +107,64 @@ impl fmt::Display for Code {
     }
 }
 
-/// One thing that a verdict rests on.
+/// One fact that a verdict rests on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Evidence {
-    /// When anything last came from the peer.
+    /// The last message from the peer.
     PeerLastSent {
-        /// Microseconds since then, `null` for never.
+        /// Microseconds since it arrived, `None` for never.
         age_us: Option<u64>,
     },
-    /// What a driver reported.
+    /// The last report of a driver.
     Driver {
         /// The process that it is in.
         pid: u32,
-        /// Microseconds since it came round its loop.
+        /// Microseconds since its heartbeat.
         polled_age_us: u64,
-        /// Microseconds since it began the write that it is in.
+        /// Microseconds since it started the write that it is in.
         writing_us: Option<u64>,
         /// Messages put into its queue.
         enqueued: u64,
-        /// Messages that it took out.
+        /// Messages that it took out of its queue.
         dequeued: u64,
     },
-    /// Messages that the other end has sent and this process has not taken.
+    /// Messages that the other end has sent and this process has not read.
     NotReceived {
-        /// The process that has not taken them.
+        /// The process that has not read them.
         pid: u32,
         /// How many.
         messages: u64,
     },
-    /// A delivery that waits.
+    /// A driver that waits for room in the buffer of a channel.
     Delivering {
         /// The process whose driver waits.
         pid: u32,
         /// The channel.
         #[serde(serialize_with = "id")]
         channel_id: u64,
-        /// Microseconds since it waits.
+        /// Microseconds that it has waited.
         waiting_us: u64,
-        /// Items in the channel's buffer that nobody has read.
+        /// Unread items in the buffer of the channel.
         unread_items: Option<u64>,
-        /// Requests of the link that wait behind it.
+        /// Requests that wait behind it on the link.
         requests_behind: u64,
     },
-    /// The row of the same request, or of a call made for it.
+    /// Another row: of the same request, or of a call made for it.
     Row {
-        /// What the row is to this one.
+        /// The relation of that row to this one.
         relation: Relation,
         /// The process that has it.
         pid: u32,
         /// Its serial.
         #[serde(serialize_with = "id")]
         serial: u64,
-        /// How far it got.
+        /// Its phase.
         phase: Phase,
         /// Microseconds since then.
         phase_age_us: u64,
     },
-    /// Stuck calls of the process of which nobody knows which handler made them.
+    /// Stuck calls of a process whose handler is unknown.
     ParentUnknown {
         /// The process.
         pid: u32,
@@ -178,24 +177,24 @@ pub enum Evidence {
         reader_gone: bool,
         /// Whether the sending end is gone.
         writer_gone: bool,
-        /// Whether that was seen in the other process, which has no row for its end.
+        /// Whether the other process showed it by having no row for its end.
         by_other_process: bool,
     },
-    /// A process that may not be able to do anything.
+    /// The state of a process.
     Process {
         /// The process.
         #[serde(flatten)]
         process: Process,
-        /// Whether it can.
+        /// Its state.
         state: ProcessState,
         /// The process that keeps its end of the connection open.
         held_by: Option<u32>,
     },
-    /// Threads of the process by state. A worker that is parked and one that is blocked look alike.
+    /// Threads of the process by state. A parked worker and a blocked one have the same state.
     Threads {
         /// The process.
         pid: u32,
-        /// How many are in which state.
+        /// The number of threads in each state.
         states: BTreeMap<char, u32>,
     },
     /// Attempts to connect that failed.
@@ -205,20 +204,20 @@ pub enum Evidence {
     },
     /// The processes whose calls wait for each other.
     Cycle {
-        /// In order, where there is one.
+        /// In the order of the cycle, if it has one.
         processes: Vec<Process>,
-        /// Whether every step is recorded; otherwise handlers at the bottom are taken to wait for others of
-        /// their process.
+        /// Whether every edge is recorded; otherwise handlers at the end of a chain are assumed to wait for others
+        /// of their process.
         is_certain: bool,
     },
-    /// Evidence that could not be had, and how to get it.
+    /// Evidence that the tracer does not have, and how to get it.
     Missing {
-        /// In words.
+        /// A sentence.
         text: Arc<str>,
     },
 }
 
-/// What one row is to another.
+/// The relation of one row to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Relation {

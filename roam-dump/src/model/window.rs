@@ -1,4 +1,4 @@
-//! What happened while a process was watched.
+//! What happened while the probes of a process were attached.
 
 use std::sync::Arc;
 
@@ -6,16 +6,16 @@ use serde::Serialize;
 
 use super::id::id;
 
-/// What happened while a process was watched.
+/// The requests that started and ended while the probes were attached.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Window {
-    /// How long that was, in microseconds.
+    /// Length of the window in microseconds.
     pub duration_us: u64,
-    /// Per connection.
+    /// The counts of each connection.
     pub connections: Vec<ConnectionWindow>,
 }
 
-/// Requests of one connection that started and ended while it was watched.
+/// Requests of one connection that started and ended in the window.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ConnectionWindow {
     /// Serial of the connection.

@@ -3,7 +3,7 @@
 use roam_trace_common::limits;
 use roam_trace_common::registry::{FLAG_ARGUMENTS, HeaderRecord, Table};
 
-/// What may still be read. The registries of a process share one budget.
+/// Limits on what is read. The registries of a process share one budget.
 #[derive(Debug, Clone, Copy)]
 pub struct Budget {
     /// Rows and names; of requests and channels, the oldest.
@@ -47,7 +47,7 @@ impl Budget {
         |budget| &mut budget.retries,
     ];
 
-    /// The budget of so many rows, all else in proportion, though no less than by default.
+    /// Returns a budget of this many rows, with all other limits in proportion, but not below the default.
     pub fn of_rows(rows: u32) -> Self {
         let mut budget = Self::default();
         let times = rows.div_ceil(limits::SHOWN_ROWS).max(1) as usize;
@@ -60,7 +60,7 @@ impl Budget {
         }
     }
 
-    /// What registries with such headers take, and some more: they are read later.
+    /// Returns what reading registries with these headers takes, and some more, since they are read later.
     pub fn need(headers: &[HeaderRecord]) -> Self {
         const MORE: usize = 64;
         let slots = |header: &HeaderRecord, table| {
@@ -93,8 +93,8 @@ impl Budget {
         }
     }
 
-    /// Divides it among several that need so much. Who needs less than an equal part gets that, and what is left
-    /// goes to the others; what nobody needs, which may have changed since, is divided too.
+    /// Divides the budget among several processes by their needs. A process that needs less than an equal share
+    /// gets what it needs, and the others share the rest. What none needs is divided too, since needs may change.
     pub fn divide(mut self, needs: &[Self]) -> Vec<Self> {
         let mut shares = needs.to_vec();
         for part in Self::PARTS {

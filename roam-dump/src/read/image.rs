@@ -1,4 +1,4 @@
-//! What was read of a registry.
+//! What was read from a registry.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -6,16 +6,16 @@ use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, HeaderRecord, RequestRecord, Table,
 };
 
-/// What a registry held.
+/// The content of a registry.
 #[derive(Debug, Clone)]
 pub struct Image {
-    /// Its header, checked.
+    /// The checked header.
     pub header: HeaderRecord,
     /// Connection rows, by serial.
     pub connections: BTreeMap<u64, ConnectionRecord>,
     /// Request rows.
     pub requests: Vec<RequestRecord>,
-    /// The arguments of requests by their serial, where the process keeps them.
+    /// The arguments of requests by serial, if the process records them.
     pub arguments: HashMap<u64, Vec<u8>>,
     /// Channel rows.
     pub channels: Vec<ChannelRecord>,
@@ -23,29 +23,29 @@ pub struct Image {
     pub methods: HashMap<u64, Vec<u8>>,
     /// Element type names by slot, as bytes.
     pub types: Vec<Vec<u8>>,
-    /// Rows that stayed half written while they were read.
+    /// Rows that changed at each attempt to read them.
     pub torn: u64,
     /// Rows whose serial contradicts their slot.
     pub invalid: u64,
-    /// What there was no room or no time for.
+    /// What was left out because a limit was reached.
     pub truncated: Truncated,
 }
 
 impl Image {
-    /// Keeps the names and the connections alone.
+    /// Drops all rows except connections; names stay.
     pub fn forget_rows(&mut self) {
         self.requests = Vec::new();
         self.arguments = HashMap::new();
         self.channels = Vec::new();
     }
 
-    /// Events that found a table full.
+    /// Returns the number of events that found a table full.
     pub fn lost(&self, table: Table) -> u64 {
         self.header.tables[table as usize].lost
     }
 }
 
-/// What was not read for lack of room or time.
+/// What was left out because a limit was reached.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Truncated {
     /// Rows of connections.
@@ -56,14 +56,14 @@ pub struct Truncated {
     pub channels: u64,
     /// Names.
     pub names: u64,
-    /// Requests of which the arguments were.
+    /// Requests whose arguments were left out.
     pub arguments: u64,
-    /// Slots that were not scanned, or not read again where they changed meanwhile.
+    /// Slots that were not scanned, or not read again although they changed.
     pub slots: u64,
 }
 
 impl Truncated {
-    /// Whether everything was read.
+    /// Returns whether nothing was left out.
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }

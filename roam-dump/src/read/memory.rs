@@ -5,25 +5,25 @@ use std::io;
 
 /// Memory that holds a registry.
 pub trait RegionMemory {
-    /// Bytes there are.
+    /// Returns the number of bytes.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     fn bytes(&self) -> io::Result<u64>;
 
     /// Reads into `buffer` from `offset`, which is a multiple of eight, and returns how many bytes there were.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Where at or after `offset` memory in use begins; `None` where there is none.
+    /// Returns where memory in use starts at or after `offset`; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// The error of the system call.
     fn next_data(&self, offset: u64) -> io::Result<Option<u64>> {
         Ok(Some(offset))
     }

@@ -20,7 +20,7 @@ impl RegionMemory for OwnRegion {
     }
 }
 
-/// Reads this process's own registry, `None` where nothing was reported yet or reporting is off.
+/// Reads the registry of this process; `None` if nothing was reported yet or reporting is off.
 ///
 /// Takes no lock.
 ///

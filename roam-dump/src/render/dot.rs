@@ -6,12 +6,12 @@ use std::io;
 use super::node::Line;
 use crate::model::{Confidence, Deadlock, WaitGraph};
 
-/// Writes the graph in the DOT language. Arrows go from what waits to what it waits for; dashed ones are not
-/// certain, and what is at the bottom is red.
+/// Writes the graph in the DOT language. Edges lead from what waits to what it waits for; dashed edges are not
+/// certain, and root blockers are red.
 ///
 /// # Errors
 ///
-/// What the writer returns.
+/// The error of the writer.
 pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
     writeln!(out, "digraph waits {{")?;
     writeln!(out, "  rankdir=LR;")?;

@@ -13,7 +13,7 @@ use crate::model::{Deadlock, Node, NodeKind, Root, WaitGraph};
 ///
 /// # Errors
 ///
-/// What the writer returns.
+/// The error of the writer.
 pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) -> io::Result<()> {
     let heading = options.heading();
     writeln!(out, "{heading}WAIT GRAPH (root blocker first):{heading:#}")?;
@@ -37,7 +37,7 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) ->
     Ok(())
 }
 
-/// The first root blocker in one line.
+/// Returns the first root blocker in one line.
 pub fn root_line(graph: &WaitGraph) -> Option<String> {
     let root = graph.roots.first()?;
     Some(match deadlock_heading(graph, root) {

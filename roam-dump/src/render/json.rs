@@ -8,7 +8,7 @@ use crate::model::Dump;
 ///
 /// # Errors
 ///
-/// What the writer returns.
+/// The error of the writer.
 pub fn render(out: &mut impl io::Write, dump: &Dump) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, dump)?;
     out.write_all(b"\n")

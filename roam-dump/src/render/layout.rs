@@ -11,12 +11,12 @@ use crate::model::Snapshot;
 
 pub(super) const RULE: &str = "============================================================";
 
-/// Colours and time zone of the text.
+/// Color and time zone of the text.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Whether headings and long waits are coloured.
+    /// Whether headings and long waits are colored.
     pub color: bool,
-    /// The zone in which times are given.
+    /// The time zone of the heading.
     pub time_zone: TimeZone,
 }
 

@@ -16,7 +16,7 @@ use crate::model::{Dump, Snapshot};
 ///
 /// # Errors
 ///
-/// What the writer returns.
+/// The error of the writer.
 pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
     let heading = options.heading();
     writeln!(out, "{RULE}")?;

@@ -17,7 +17,7 @@ use crate::model::{Channel, Snapshot};
 ///
 /// # Errors
 ///
-/// What the writer returns.
+/// The error of the writer.
 pub(super) fn render(
     out: &mut impl io::Write,
     snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! The dump as text, made for one screen and one hung call. Chooses the view and nothing else.
+//! The dump as text. Chooses the view for one or several processes, and nothing else.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use crate::model::Dump;
 ///
 /// # Errors
 ///
-/// What the writer returns.
+/// The error of the writer.
 pub fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
     match dump.processes.as_slice() {
         [snapshot] => process::render(out, snapshot, dump.taken_at, options)?,

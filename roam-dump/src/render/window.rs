@@ -10,7 +10,7 @@ use crate::model::Window;
 ///
 /// # Errors
 ///
-/// What the writer returns.
+/// The error of the writer.
 pub(super) fn render(
     out: &mut impl io::Write,
     window: &Window,

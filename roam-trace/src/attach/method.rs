@@ -23,7 +23,7 @@ pub enum PidFilter {
 }
 
 impl Method {
-    /// Returns the error of a user who may not attach this way.
+    /// Returns the error for a user without permission to attach this way.
     pub(super) fn permission_error(self) -> AttachError {
         match self {
             Self::UprobeMulti(_) => AttachError::may_not_load(),

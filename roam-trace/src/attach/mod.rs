@@ -1,7 +1,7 @@
-//! Attaching to the probes of live processes.
+//! Attaches to the probes of running processes.
 //!
-//! Owns the kernel programs while they are attached, the order in which they
-//! come and go, and the seeding of the maps with what began before. Nothing is
+//! Owns the eBPF programs while they are attached, the order in which they are attached and
+//! detached, and the seeding of the maps with what started before. Nothing is
 //! pinned: when the tracer ends, in whatever way, the kernel detaches everything.
 //! Never writes to a target.
 

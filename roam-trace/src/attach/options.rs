@@ -1,15 +1,15 @@
-//! How to trace.
+//! Options of attaching.
 
 use roam_trace_common::limits;
 
-/// How to trace.
+/// Options of attaching.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Requests that the kernel side can hold, over all processes.
+    /// Maximum number of requests in the kernel map, over all processes.
     pub max_requests: u32,
-    /// Channels that it can hold.
+    /// Maximum number of channels in the kernel map.
     pub max_channels: u32,
-    /// Whether the programs write log lines, see [`Tracer::log_lines`].
+    /// Whether the programs write log lines, see `Tracer::log_lines`.
     pub verbose: bool,
 }
 

@@ -20,11 +20,11 @@ use crate::kernel::{Inserted, MapAccessError, Maps, Plain, TableMut};
 /// The result of seeding, over all three kinds of rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Seeded {
-    /// Rows that were put in.
+    /// Rows that were inserted.
     pub inserted: usize,
-    /// Rows that a probe had put in before.
+    /// Rows that a probe had inserted before.
     pub present: usize,
-    /// Rows that the maps have no room for.
+    /// Rows that did not fit into the maps.
     pub full: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Probes that are attached, and the maps that they fill.
+//! The attached probes, and the maps that they fill.
 
 use std::fmt;
 use std::path::Path;
@@ -22,7 +22,7 @@ use super::signals::SignalsBlocked;
 use super::{perf_event, uprobe_multi};
 use crate::kernel::{self, MapAccessError, Maps};
 
-/// Probes that are attached, until it is dropped.
+/// The attached probes. Dropping it detaches them.
 pub struct Tracer {
     // Fields are dropped in this order: probes first, then the programs that watch for exec and
     // exit, and the maps with them.
@@ -40,14 +40,14 @@ impl fmt::Debug for Tracer {
 }
 
 impl Tracer {
-    /// Attaches to every probe of the targets. From the moment it returns, every event is seen.
+    /// Attaches to every probe of the targets. From its return on, every event is counted.
     ///
     /// Signals to this thread are blocked meanwhile. A signal that would end the process must have a handler:
     /// once the probes are attached it is delivered.
     ///
     /// # Errors
     ///
-    /// [`AttachError`]; nothing stays attached then.
+    /// [`AttachError`]; no probe remains attached.
     pub fn attach(targets: &[ProbedProcess], options: Options) -> Result<Self, AttachError> {
         if targets
             .iter()
@@ -85,27 +85,27 @@ impl Tracer {
         })
     }
 
-    /// Puts in what the targets' registries had in flight, as far as the maps lack it. Times must be
-    /// those of the initial time namespace. [`Self::reconcile`] must follow.
+    /// Seeds the maps with the rows of the registries that they lack. Times must be those of the initial time
+    /// namespace. [`Self::reconcile`] must follow.
     ///
     /// # Errors
     ///
-    /// [`MapAccessError`] where the kernel refuses; a full map is no error but part of the result.
+    /// [`MapAccessError`] if a map cannot be written; a full map is no error but part of the result.
     pub fn seed(&mut self, rows: &Rows) -> Result<Seeded, MapAccessError> {
         self.seeds.insert(&mut self.bpf, rows)
     }
 
     /// Ends seeding. `now` is what the registries have in flight, read again after [`Self::seed`]
-    /// returned: what was seeded and is not in it ended meanwhile and is taken out; what got further
-    /// meanwhile is shown as far as it got. A row that could not be read the second time must be in
+    /// returned: a seeded row that is not in it has ended meanwhile and is removed; a row that reached
+    /// another phase meanwhile gets that phase. A row that could not be read the second time must be in
     /// `now` as it was the first time, since it may still be in flight.
     ///
-    /// From now on an end without a row is counted as unmatched. Without a registry to seed from,
-    /// call it with no rows to have that.
+    /// From now on, an end without a row is counted as unmatched. Without a registry to seed from,
+    /// call it with no rows.
     ///
     /// # Errors
     ///
-    /// [`MapAccessError`] where the kernel refuses.
+    /// [`MapAccessError`] if a map cannot be read or written.
     pub fn reconcile(&mut self, now: &Rows) -> Result<(), MapAccessError> {
         self.seeds.reconcile(&mut self.bpf, now)
     }
@@ -114,7 +114,7 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// [`MapAccessError`] where the kernel refuses.
+    /// [`MapAccessError`] if a map cannot be read or written.
     pub fn snapshot(&self) -> Result<Maps, MapAccessError> {
         let mut maps = kernel::read(&self.bpf)?;
         self.seeds.complete(&mut maps);
@@ -125,7 +125,7 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// [`MapAccessError`] where the kernel refuses.
+    /// [`MapAccessError`] if a map cannot be read or written.
     pub fn traffic(&self) -> Result<Vec<(RecordKey, TrafficValue)>, MapAccessError> {
         kernel::read_traffic(&self.bpf)
     }

@@ -1,4 +1,4 @@
-//! Why a kernel map could not be used.
+//! Why a kernel map could not be read or written.
 
 use aya::maps::MapError;
 use thiserror::Error;

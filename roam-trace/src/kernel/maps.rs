@@ -25,9 +25,9 @@ pub struct Maps {
     /// Requests that started and ended since the tracer attached. The key's serial is the
     /// connection's.
     pub traffic: Vec<(RecordKey, TrafficValue)>,
-    /// What the four lists lack, or have too much.
+    /// What the four lists lack, or have too many of.
     pub losses: Losses,
-    /// The processes that ended for the tracer; they have no rows.
+    /// The processes that exited, or executed another program; they have no rows.
     pub exited: Vec<Exited>,
 }
 
@@ -47,7 +47,7 @@ pub struct ProcessRows<'a> {
 pub struct Exited {
     /// Its pid.
     pub tgid: u32,
-    /// How it ended for the tracer.
+    /// How tracing it ended.
     pub end: TargetEnd,
     /// When, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace.
     pub ended_ns: u64,
@@ -55,12 +55,12 @@ pub struct Exited {
     pub traffic: TrafficValue,
 }
 
-/// Events that the kernel side could not record, by kind.
+/// Events that the eBPF programs could not record, by kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Losses([u64; Loss::ALL.len()]);
 
 impl Losses {
-    /// Returns how many there are of one kind.
+    /// Returns the count of one kind.
     pub fn get(&self, loss: Loss) -> u64 {
         self.0.get(loss.code() as usize).copied().unwrap_or(0)
     }
@@ -115,7 +115,7 @@ impl Maps {
         self.exited.iter().find(|exited| exited.tgid == tgid)
     }
 
-    /// Takes out of the traffic what `earlier` had seen.
+    /// Subtracts the traffic that `earlier` has counted.
     pub fn count_from(&mut self, earlier: &[(RecordKey, TrafficValue)]) {
         for exited in &mut self.exited {
             for (_, earlier) in earlier.iter().filter(|(key, _)| key.tgid == exited.tgid) {

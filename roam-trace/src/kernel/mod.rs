@@ -1,4 +1,4 @@
-//! What the kernel maps say.
+//! Reads the kernel maps.
 //!
 //! Owns reading the maps that the programs of `roam-trace-ebpf` fill, and the
 //! rule that nothing of a process that ended is ever given out. Never loads or

@@ -1,4 +1,4 @@
-//! The snapshot of a process by its registry, held against the kernel maps.
+//! Compares the snapshot of a process from its registries with the kernel maps.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,28 +16,28 @@ use crate::kernel::{Losses, Maps, ProcessRows};
 /// the probe, and in between other threads may run; the clock of registries is up to 10 ms late.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// What a snapshot of registries was made from.
+/// The registries that a snapshot was made from.
 pub struct Registries {
     /// Their names and connections.
     pub images: Vec<Image>,
     /// When they were read, on the clock of the kernel maps.
     pub read_ns: u64,
-    /// Whether everything could be read of which there was room.
+    /// Whether everything was read, as far as there was room.
     pub is_whole: bool,
     /// How many more rows there is room for.
     pub room: Budget,
 }
 
-/// What may be expected of the kernel maps.
+/// How complete the kernel maps are.
 pub struct Coverage<'a> {
-    /// How long before the registries they were read, `None` where they were not seeded with everything that
-    /// began before.
+    /// How long before the registries the maps were read; `None` if they were not seeded with everything that
+    /// started before.
     pub age: Option<Duration>,
-    /// What they had no room for.
+    /// What the maps lost.
     pub losses: &'a Losses,
 }
 
-/// A snapshot, and what the kernel maps do not agree with. It is finished once that is settled.
+/// A snapshot, and its differences from the kernel maps.
 pub struct Comparison {
     snapshot: Snapshot,
     registries: Registries,
@@ -47,7 +47,7 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    /// Compares a snapshot of registries with what the kernel maps had of the process before those were read.
+    /// Compares a snapshot of registries with the kernel maps, which were read before the registries.
     pub fn new(
         mut snapshot: Snapshot,
         mut registries: Registries,
@@ -80,12 +80,12 @@ impl Comparison {
         comparison
     }
 
-    /// Whether there is nothing that reading the kernel maps once more could settle.
+    /// Returns whether reading the kernel maps once more could settle nothing.
     pub fn is_settled(&self) -> bool {
         self.requests.is_settled() && self.channels.is_settled() && self.connections.is_settled()
     }
 
-    /// Settles what has caught up in the kernel maps by now.
+    /// Settles the differences that are gone in a newer reading of the kernel maps.
     pub fn settle(&mut self, maps: &Maps) {
         let Snapshot {
             process,
@@ -105,14 +105,15 @@ impl Comparison {
         self.connections.settle(connections, rows.connections);
     }
 
-    /// Leaves the snapshot as the registries have it.
+    /// Drops the differences: the snapshot is then that of the registries.
     pub fn forget_differences(&mut self) {
         self.requests = Differences::default();
         self.channels = Differences::default();
         self.connections = Differences::default();
     }
 
-    /// The snapshot, with the rows that the kernel maps alone have. `maps` are those that were last settled with.
+    /// Returns the snapshot with the rows that only the kernel maps have. `maps` must be those that were last
+    /// settled with.
     pub fn finish(self, maps: &Maps) -> Snapshot {
         let Self {
             mut snapshot,

@@ -1,4 +1,4 @@
-//! Puts together what several sources say about one process.
+//! Merges what several sources have about one process.
 //!
 //! Works on rows and values; reads nothing and prints nothing.
 

@@ -13,7 +13,7 @@ const REGISTRY_SHIFT: u32 = 56;
 /// The part of a serial that the process itself knows.
 pub(super) const SERIAL_MASK: u64 = (1 << REGISTRY_SHIFT) - 1;
 
-/// The snapshot of a process by its registries, all read at `now_ns` of the process's own clock; `None` where
+/// Makes the snapshot of a process from its registries, all read at `now_ns` on the clock of the process; `None` if
 /// it has none.
 ///
 /// Several registries in one process number their rows alike: to keep rows apart, the serials of all but
@@ -47,7 +47,7 @@ pub fn join_registries(
     Some(joined)
 }
 
-/// The serial that a row of a process's registry of that index has in its snapshot.
+/// Returns the serial that a row of the registry with this index has in the snapshot.
 pub fn serial_of(registry: u64, serial: u64) -> u64 {
     match registry {
         0 => serial,

@@ -1,4 +1,4 @@
-//! What moved while a process was watched.
+//! The requests that started and ended while the probes were attached.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,8 +11,8 @@ use roam_trace_common::event::{RecordKey, TrafficValue};
 
 use super::registries::SERIAL_MASK;
 
-/// How many requests started and ended on each connection while a process was watched: those of the
-/// snapshot, be it with nothing, and those that only had traffic. `images` lend their names.
+/// Counts the requests that started and ended on each connection while the probes were attached: every connection
+/// of the snapshot, also without any, and those that only had traffic. `images` provide the names.
 pub fn window(
     snapshot: &Snapshot,
     traffic: &[(RecordKey, TrafficValue)],

@@ -10,7 +10,7 @@ const NANOS: i128 = 1_000_000_000;
 /// Clock ticks a second in `/proc`, the same on every Linux that runs Rust.
 const TICKS: i128 = 100;
 
-/// How to translate a process's times.
+/// Converts the times of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Clock {
     /// The process's.
@@ -29,7 +29,7 @@ pub struct Offsets {
 }
 
 impl Clock {
-    /// The clock of a process.
+    /// Reads the clock of a process.
     ///
     /// # Errors
     ///

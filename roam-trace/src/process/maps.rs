@@ -40,7 +40,7 @@ pub struct Mapping<'a> {
 ///
 /// # Errors
 ///
-/// [`TargetError`] where the process may not be inspected or has ended.
+/// [`TargetError`] if the process cannot be read or has ended.
 pub fn for_each_mapping(
     process: &Process,
     mut visit: impl FnMut(&Mapping<'_>),

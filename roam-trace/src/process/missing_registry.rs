@@ -12,11 +12,11 @@ use super::proc::Process;
 /// Why a process that has probes has no registry that others can read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MissingRegistry {
-    /// Nothing has happened in it yet.
+    /// The process has had no connection yet.
     NothingReported,
     /// It was started with `ROAM_DIAGNOSTIC=off`.
     SwitchedOff,
-    /// Its files may not be as large as a registry is.
+    /// The limit on the size of files is smaller than a registry.
     FileSizeLimit {
         /// The limit, in bytes.
         bytes: u64,

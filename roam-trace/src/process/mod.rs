@@ -1,4 +1,4 @@
-//! Finding a process and what it offers to a tracer. Never writes to one.
+//! Finds processes, and reads what they offer to a tracer. Never writes to one.
 
 pub mod clock;
 pub mod maps;

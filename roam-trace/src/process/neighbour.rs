@@ -27,7 +27,7 @@ use crate::privilege;
 /// Standard input, output and error, which lead to terminals and logs.
 const STANDARD_DESCRIPTORS: i32 = 3;
 
-/// What targets are connected to.
+/// What the targets are connected to.
 #[derive(Debug, Default)]
 pub struct Neighbourhood {
     /// The connections, each once.
@@ -38,7 +38,7 @@ pub struct Neighbourhood {
 
 /// Follows the sockets and the shared memory of targets to the processes at the other ends.
 ///
-/// What may not be inspected is left out: the target's facts then say that not everything is known.
+/// What cannot be read is left out: the facts of the target then state that not everything is known.
 pub fn neighbourhood(targets: &[&Target]) -> Neighbourhood {
     let mut search = Search::default();
     for target in targets {

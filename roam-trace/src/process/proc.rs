@@ -36,11 +36,11 @@ pub struct Process {
 }
 
 impl Process {
-    /// Opens a process. The pid of one of its threads stands for the process.
+    /// Opens a process. The pid of any of its threads opens the process.
     ///
     /// # Errors
     ///
-    /// [`TargetError`] where there is no such process, it has ended, or it is a kernel thread.
+    /// [`TargetError`] if there is no such process, it has ended, or it is a kernel thread.
     pub fn open(pid: u32) -> Result<Self, TargetError> {
         let directory = open_directory(pid)?;
         let fail = |error| process_error(pid, "", "read the status of", error);
@@ -186,7 +186,7 @@ impl Process {
         Ok(readlinkat(&self.directory, path, Vec::new())?.into_bytes())
     }
 
-    /// Explains an error of the system that came while doing `action`, such as `read the mappings of`.
+    /// Returns the error for a system call that failed during `action`, for example `read the mappings of`.
     pub fn error(&self, action: &'static str, error: io::Error) -> TargetError {
         if !self.is_alive() {
             return TargetError::Ended { pid: self.pid };

@@ -49,7 +49,7 @@ impl Binary {
     ///
     /// # Errors
     ///
-    /// Where this process has no room to open it, which says nothing of the file.
+    /// This process has no memory or descriptors left to open the file.
     pub fn probe_sites(
         &self,
         process: &Process,
@@ -71,7 +71,7 @@ pub struct ProbedBinary {
     pub sites: Vec<ProbeSite>,
 }
 
-/// What a process's files say of probes.
+/// The probes of a process's files.
 #[derive(Debug, Default)]
 pub struct Probes {
     /// The files that have some.
@@ -84,7 +84,7 @@ pub struct Probes {
 ///
 /// # Errors
 ///
-/// [`TargetError`] where the process may not be inspected or has ended.
+/// [`TargetError`] if the process cannot be read or has ended.
 pub fn probes(process: &Process) -> Result<Probes, TargetError> {
     let mut probes = Probes::default();
     for binary in binaries(process)? {
@@ -108,7 +108,7 @@ pub fn probes(process: &Process) -> Result<Probes, TargetError> {
 ///
 /// # Errors
 ///
-/// [`TargetError`] where the process may not be inspected or has ended.
+/// [`TargetError`] if the process cannot be read or has ended.
 pub fn binaries(process: &Process) -> Result<Vec<Binary>, TargetError> {
     let mut mapped: Vec<Mapped> = Vec::new();
     let mut known = HashSet::new();

@@ -33,7 +33,7 @@ pub type Opened = RefCell<Vec<(FileId, Rc<File>)>>;
 pub struct Regions {
     /// Opened, each once.
     pub files: Vec<Rc<File>>,
-    /// Whether there are more than a program can have, which were not opened.
+    /// Whether there are more registries than are opened.
     pub is_cut: bool,
 }
 
@@ -48,7 +48,7 @@ struct Mapped {
 ///
 /// # Errors
 ///
-/// [`TargetError`] where the process may not be inspected or has ended.
+/// [`TargetError`] if the process cannot be read or has ended.
 pub fn open_regions(process: &Process, known: &Opened) -> Result<Regions, TargetError> {
     let mut mappings = mappings(process)?;
     let device = memory_file_device()

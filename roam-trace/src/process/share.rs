@@ -1,4 +1,4 @@
-//! What each of several targets may take of one budget.
+//! The share of one budget that each of several targets gets.
 
 use roam_dump::read::Budget;
 

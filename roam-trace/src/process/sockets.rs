@@ -59,7 +59,7 @@ impl fmt::Debug for SocketLister {
 }
 
 impl SocketLister {
-    /// In the network namespace of a process.
+    /// Opens a lister in the network namespace of a process.
     ///
     /// # Errors
     ///
@@ -85,7 +85,7 @@ impl SocketLister {
         .map(Self)
     }
 
-    /// The sockets as of now.
+    /// Lists the sockets.
     ///
     /// # Errors
     ///

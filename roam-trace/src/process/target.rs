@@ -1,4 +1,4 @@
-//! A process that was asked for, with what it offers to a tracer.
+//! A process that a command reads, with what it offers to a tracer.
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ use crate::error::TargetError;
 const HEADER_READS: u32 = 50;
 const HEADER_PAUSE: Duration = Duration::from_millis(2);
 
-/// A process that a command is about.
+/// A process that a command reads.
 #[derive(Debug)]
 pub struct Target {
     /// The process.
@@ -68,7 +68,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`TargetError`] where there is no such process, it is no program, or may not be inspected.
+    /// [`TargetError`] if there is no such process, it runs no program, or it cannot be read.
     pub fn find(pid: u32) -> Result<Self, TargetError> {
         let process = Process::open(pid)?;
         let clock =
@@ -87,7 +87,7 @@ impl Target {
         self.process.pid()
     }
 
-    /// Returns what a snapshot calls it.
+    /// Returns its pid and name.
     pub fn label(&self) -> model::Process {
         model::Process {
             pid: self.pid(),
@@ -99,7 +99,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`TargetError`] where the process may not be inspected or has ended.
+    /// [`TargetError`] if the process cannot be read or has ended.
     pub fn probed(&self) -> Result<&[ProbedBinary], TargetError> {
         Ok(&self.probes()?.binaries)
     }
@@ -139,7 +139,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`TargetError`] where the process may not be inspected or has ended.
+    /// [`TargetError`] if the process cannot be read or has ended.
     pub fn read(&self, mut budget: Budget) -> Result<Reading, TargetError> {
         let mut reading = Reading::default();
         let regions = region::open_regions(&self.process, &self.regions)?;
@@ -192,17 +192,16 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`TargetError`] where the process may not be inspected or has ended.
+    /// [`TargetError`] if the process cannot be read or has ended.
     pub fn has_registry(&self) -> Result<bool, TargetError> {
         Ok(!self.own_registries()?.is_empty())
     }
 
-    /// Reads the connections of the process's own registries alone, for each of those, as far as the budget
-    /// allows.
+    /// Reads only the connections of each registry of the process, as far as the budget allows.
     ///
     /// # Errors
     ///
-    /// [`TargetError`] where the process may not be inspected or has ended.
+    /// [`TargetError`] if the process cannot be read or has ended.
     pub fn read_connections(
         &self,
         mut budget: Budget,

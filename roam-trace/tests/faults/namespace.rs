@@ -143,7 +143,7 @@ fn both_in_a_user_namespace() {
     assert_eq!(seen.status, Some(3), "{seen:#?}");
     let reason = "no permission to attach to the probes: no capability is missing, so a user namespace or a security module denies it";
     assert!(seen.stderr.contains(reason), "{}", seen.stderr);
-    assert_eq!(seen.gaps(), [format!("probes not attached: {reason}")]);
+    assert_eq!(seen.gaps(), [reason]);
     let held = |row: &&Value| row["age_us"].as_u64() > Some(0) && row["phase"] == "sent";
     assert!(seen.requests().iter().filter(held).count() >= 3);
     target.pause();
@@ -185,7 +185,7 @@ fn tracer_in_a_pid_namespace() {
     assert_eq!(seen.status, Some(1), "{seen:#?}");
     check_rows(&seen);
     let reason = format!(
-        "probes not attached: cannot attach to the probes: process {} and roam-trace are in different pid namespaces, and roam-trace is in a container; run roam-trace in the same container or on the host",
+        "cannot attach to the probes: process {} and roam-trace are in different pid namespaces, and roam-trace is in a container; run roam-trace in the same container or on the host",
         target.pid
     );
     assert_eq!(seen.gaps(), [reason]);
@@ -204,7 +204,7 @@ fn tracer_without_proc() {
     let seen = Tracer::start_by(command, &[target.pid], &["-d", "1h"]).seen();
     assert_eq!(seen.status, Some(1), "{seen:#?}");
     let line = format!(
-        "roam-trace: cannot look at process {}: there is no /proc here\n",
+        "roam-trace: cannot read process {}: /proc is not mounted here; mount it, or run roam-trace where it is mounted\n",
         target.pid
     );
     assert_eq!(seen.stderr, line);

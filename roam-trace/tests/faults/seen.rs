@@ -65,7 +65,7 @@ impl Seen {
             .gaps()
             .into_iter()
             .chain(self.stderr.lines().map(str::to_owned))
-            .find(|line| line.contains(" requests had started and "))
+            .find(|line| line.contains(" requests started and "))
             .unwrap_or_else(|| panic!("{self:#?}"));
         let (_, counts) = line.split_once(", after ").unwrap();
         let numbers: Vec<u64> = counts

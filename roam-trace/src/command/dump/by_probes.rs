@@ -26,7 +26,7 @@ pub(super) enum Snapped {
 ///
 /// # Errors
 ///
-/// Where it cannot be looked at any more, or reports nothing.
+/// [`TargetError`] if the process can no longer be read, or reports nothing.
 pub(super) fn by_probes(
     share: &Share<'_>,
     source: Source,
@@ -140,7 +140,7 @@ fn compare(
     Comparison::new(snapshot, registries, watched.maps.rows_of(pid), &coverage)
 }
 
-/// What neither the registry nor the kernel maps tell.
+/// Returns what neither the registry nor the kernel maps hold, as gaps.
 fn gaps(share: &Share<'_>, reading: &Reading, watched: &Watched) -> Result<Vec<Gap>, TargetError> {
     let mut gaps = Vec::new();
     if reading.images.len() > 1 {

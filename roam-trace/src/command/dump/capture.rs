@@ -133,7 +133,7 @@ fn snap(
     // After the kernel maps.
     let reading = target.read(share.budget)?;
     let not_attached = |mut snapshot: Snapshot, why: &str| {
-        let text = format!("probes not attached: {why}");
+        let text = why.to_owned();
         snapshot.gaps.push(Gap::Other { text });
         Ok(Some(Snapped::Done(snapshot)))
     };
@@ -146,7 +146,7 @@ fn snap(
                 return Err(error);
             }
             errors.report(&error);
-            not_attached(snapshot, "the process has none")
+            not_attached(snapshot, "the process has no probes")
         }
         Watching::Done(watched) => by_probes(share, source, reading, watched).map(Some),
         Watching::Failed(_) if source == Source::Probes => Ok(None),
