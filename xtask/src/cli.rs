@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::bench::Subject;
+use crate::parts::Part;
 use crate::scratch::Session;
-use crate::{build_ebpf, fuzz, reliability};
+use crate::{fuzz, reliability};
 
 /// The project's own tasks.
 #[derive(Parser)]
@@ -26,30 +27,36 @@ pub(crate) enum Task {
         #[arg(long)]
         rootless: bool,
     },
+    /// Run one part of the tests that is no task of its own
+    Part {
+        /// Which
+        #[arg(value_enum)]
+        part: Part,
+    },
     /// Measure against the published roam-session; asserts nothing
     Bench {
         /// What to measure, if not everything
         #[arg(value_enum)]
         subjects: Vec<Subject>,
     },
-    /// Dump a demo whose cells are killed over and over, and judge every dump and everybody's memory
+    /// Dump a demo whose cells are killed over and over, and check every dump and everybody's memory
     Soak {
         /// How long
         #[arg(long, default_value_t = 10)]
         minutes: u64,
     },
-    /// Try everything that the README says roam-trace survives, and print its table
+    /// Try everything that docs/reliability.md says roam-trace survives, and print its table
     Reliability(reliability::Args),
-    /// Feed what reads a target's bytes with inputs that nobody thought of
+    /// Feed the code that reads a target's bytes with fuzzed inputs
     Fuzz(fuzz::Args),
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session
-    Conformance(Judged),
+    Conformance(Tested),
     /// Compare the drop-in's public API with the published one: additions only
-    Api(Judged),
-    /// Find files or folders of a crate that depend on one another in a cycle
-    Cycles,
+    Api(Tested),
     /// Compile every published crate that depends on roam-session against the drop-in
-    Dependents(Judged),
+    Dependents(Tested),
+    /// Count the crates that the drop-in adds to a program
+    Weight,
     /// Let a process on the published and one on the drop-in roam-session talk, in every pairing
     Interop(Peers),
     /// Compare the method ids of both builds of the interop peer
@@ -61,30 +68,36 @@ pub(crate) enum Task {
     },
     /// Build for AArch64 and run the tests that need no kernel of it on an emulated processor
     Aarch64,
-    /// Build the kernel programs, or compare a build with the committed object
-    BuildEbpf(build_ebpf::Args),
+    /// Build the kernel programs, or compare a build with the committed objects
+    BuildEbpf {
+        /// Compare with the committed objects instead of replacing them
+        #[arg(long)]
+        check: bool,
+    },
+    /// Find files or folders of a crate that depend on one another in a cycle
+    Cycles,
 }
 
 /// Which builds of `interop` are compared.
 #[derive(Args)]
 pub(crate) struct Peers {
-    /// Compare the published build with itself: a judge that fails then is wrong
+    /// Compare the published build with itself: a task that fails then is wrong
     #[arg(long)]
     pub(crate) published: bool,
 }
 
-/// Which roam-session is judged: the one in this repository unless said otherwise.
+/// Which roam-session is tested: the one in this repository unless said otherwise.
 #[derive(Args)]
-pub(crate) struct Judged {
-    /// Judge the crate at this path
+pub(crate) struct Tested {
+    /// Test the crate at this path
     #[arg(long, value_name = "PATH", conflicts_with = "published")]
     session: Option<PathBuf>,
-    /// Judge the published roam-session itself: a judge that fails on it is wrong
+    /// Test the published roam-session itself: a task that fails on it is wrong
     #[arg(long)]
     published: bool,
 }
 
-impl Judged {
+impl Tested {
     pub(crate) fn session(self) -> Session {
         match self.session {
             Some(path) => Session::DropIn(path),
