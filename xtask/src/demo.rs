@@ -6,10 +6,11 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::process::{self, Process};
-use crate::scratch;
+use crate::{install, paths};
 
 /// A host floods its cells with 100,000 calls in less.
 const READY: Duration = Duration::from_secs(60);
@@ -22,20 +23,18 @@ pub(crate) fn run() -> Result<()> {
     println!("\nStarting a host with two cells; a handler in one of them never answers.");
     let demo = Demo::start(&programs, &["--hang", "handler"])?;
     println!(
-        "host {}, cells {:?}; looking in {LOOK_AFTER:?}",
+        "host {}, cells {:?}; the dump follows in {LOOK_AFTER:?}",
         demo.host, demo.cells
     );
     std::thread::sleep(LOOK_AFTER);
 
-    println!("\nWhat the host and its first cell wait for, from their registries:");
+    println!("\nA dump of the host and its first cell, from their registries:");
     programs.show(&demo, &[])?;
-    if rustix::process::geteuid().is_root() {
-        println!("\nThe same with probes attached for two seconds:");
+    if install::is_root() {
+        println!("\nThe same with the probes attached for two seconds:");
         programs.show(&demo, &["-d", "2s"])?;
     } else {
-        println!(
-            "\nProbes need root: run this as root to see what moves during two seconds (-d 2s)."
-        );
+        println!("\nTo attach the probes for two seconds as well (-d 2s), run this as root.");
     }
     demo.stop()
 }
@@ -48,18 +47,11 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds them for release.
     pub(crate) fn build() -> Result<Self> {
-        let mut build = process::cargo([
-            "build",
-            "--release",
-            "--package",
-            "demo",
-            "--package",
-            "roam-trace",
-        ]);
-        build.current_dir(scratch::root());
-        process::require(build)?;
+        process::require(process::cargo(
+            "build --release --package demo --package roam-trace",
+        ))?;
         Ok(Self {
-            directory: scratch::target_directory().join("release"),
+            directory: paths::target().join("release"),
         })
     }
 
@@ -126,9 +118,11 @@ impl Demo {
         Ok(())
     }
 
-    /// Ends the host, which ends its cells.
+    /// Asks the host to end, which ends its cells.
     pub(crate) fn stop(self) -> Result<()> {
-        self.process.terminate()
+        self.process.signal(Signal::TERM)?;
+        self.process.finish(READY)?;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
-//! `cargo xtask fuzz`: what reads bytes of a target, on inputs that nobody thought of. Starts from the
-//! committed corpus; what it adds stays under `target`.
+//! `cargo xtask fuzz`: the code that reads bytes of a target, on fuzzed inputs. Starts from the committed corpus;
+//! what it adds stays under `target`.
 
+use std::env::consts::ARCH;
 use std::fs;
 use std::num::NonZero;
 use std::panic::resume_unwind;
@@ -12,19 +13,26 @@ use std::thread;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
-use crate::process;
 use crate::tally::Tally;
-use crate::{machine, scratch};
+use crate::{install, paths, process};
 
 /// Bytes in one allocation and seconds for one input that count as a finding.
 const LIMITS: [&str; 2] = ["-malloc_limit_mb=64", "-timeout=10"];
 
+/// What `cargo fuzz` compiles with; to build that tool takes longer than to fuzz. One unit of code, since what is
+/// instrumented is not inlined into another.
+const COMPILER_FLAGS: &str = "--cfg fuzzing -Zsanitizer=address -Cdebug-assertions -Ccodegen-units=1 \
+     -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+     -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+     -Cllvm-args=-sanitizer-coverage-trace-compares -Cllvm-args=-sanitizer-coverage-stack-depth \
+     -Cllvm-args=-simplifycfg-branch-fold-threshold=0";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long to fuzz each target
+    /// Seconds to fuzz each target
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
-    /// What to fuzz, if not everything
+    /// What to fuzz [default: everything]
     #[arg(value_enum)]
     targets: Vec<Target>,
 }
@@ -39,11 +47,11 @@ impl Args {
     }
 }
 
-/// The programs in `fuzz/fuzz_targets`.
+/// The programs in `testing/fuzz/fuzz_targets`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 enum Target {
-    /// A registry that changes while it is read, up to what is printed of it
+    /// A registry that changes while it is read, from its bytes to the printed dump
     Registry,
     /// The probe notes of an ELF file
     ElfNotes,
@@ -53,14 +61,7 @@ enum Target {
     ProcFiles,
 }
 
-impl Target {
-    fn name(self) -> String {
-        let value = self.to_possible_value();
-        value.map_or_else(String::new, |value| value.get_name().to_owned())
-    }
-}
-
-/// What came of fuzzing a target.
+/// The result of fuzzing a target.
 pub(crate) struct Fuzzed {
     pub(crate) target: String,
     /// Inputs that were tried.
@@ -97,33 +98,51 @@ pub(crate) fn fuzz_all(args: &Args) -> Result<Vec<Fuzzed>> {
     })
 }
 
-/// Builds all targets: two at a time would wait for each other.
-pub(crate) fn build() -> Result<()> {
-    machine::install_nightly(&[])?;
-    machine::install_cargo_fuzz()?;
-    process::require(cargo_fuzz(&["build"]))
+fn build() -> Result<()> {
+    install::packages(&install::FUZZING)?;
+    install::nightly(&[])?;
+    // A target that is named keeps the flags from what runs while it is compiled.
+    let mut cargo = process::cargo("build --release --bins --target");
+    cargo
+        .arg(triple())
+        .current_dir(paths::root().join("testing/fuzz"))
+        .env("CARGO_TARGET_DIR", directory().join("target"))
+        .env("RUSTUP_TOOLCHAIN", install::NIGHTLY)
+        .env("RUSTFLAGS", COMPILER_FLAGS);
+    process::require(cargo)
 }
 
 fn fuzz(target: Target, seconds: u32) -> Result<Fuzzed> {
-    let target = target.name();
+    let target = target
+        .to_possible_value()
+        .context("a target without a name")?;
+    let target = target.get_name().to_owned();
     println!("fuzzing {target} for {seconds} s");
     let found = directory().join("corpus").join(&target);
-    fs::create_dir_all(&found).with_context(|| format!("creating {}", found.display()))?;
-    let mut command = cargo_fuzz(&["run"]);
+    let artifacts = directory().join("artifacts");
+    for directory in [&found, &artifacts] {
+        fs::create_dir_all(directory)
+            .with_context(|| format!("creating {}", directory.display()))?;
+    }
+    let program = directory().join("target").join(triple()).join("release");
+    let mut command = Command::new(program.join(&target));
     command
-        .arg(&target)
         .args([
             found,
-            scratch::root().join("testing/fuzz/corpus").join(&target),
+            paths::root().join("testing/fuzz/corpus").join(&target),
         ])
-        .arg("--")
+        .arg(format!(
+            "-artifact_prefix={}/{target}-",
+            artifacts.display()
+        ))
         .arg(format!("-max_total_time={seconds}"))
-        .args(LIMITS);
+        .args(LIMITS)
+        .env("ASAN_OPTIONS", "detect_odr_violation=0");
     let finished = process::capture(command)?;
     let inputs = inputs(&finished.text);
     match finished.success {
         true => println!("{target}: {inputs} inputs"),
-        false => println!("{target}: FOUND SOMETHING\n{}", finished.tail(60)),
+        false => println!("{target}: FAILED\n{}", finished.tail(60)),
     }
     Ok(Fuzzed {
         target,
@@ -142,19 +161,12 @@ fn inputs(output: &str) -> u64 {
         .unwrap_or(0)
 }
 
-fn cargo_fuzz(arguments: &[&str]) -> Command {
-    let mut command = process::cargo(["fuzz"]);
-    command
-        .current_dir(scratch::root().join("testing/fuzz"))
-        .env("RUSTUP_TOOLCHAIN", machine::NIGHTLY)
-        .args(arguments)
-        .arg("--target-dir")
-        .arg(directory().join("target"));
-    command
+fn triple() -> String {
+    format!("{ARCH}-unknown-linux-gnu")
 }
 
 fn directory() -> PathBuf {
-    scratch::directory().join("fuzz")
+    paths::scratch().join("fuzz")
 }
 
 #[cfg(test)]

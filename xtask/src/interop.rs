@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 
 use crate::process::{self, Process};
-use crate::scratch;
 use crate::tally::Tally;
+use crate::{paths, scratch};
 
 /// Several times what a run takes on a loaded machine.
 const DEADLINE: Duration = Duration::from_secs(180);
@@ -23,51 +23,28 @@ pub(crate) struct Build {
 
 impl Build {
     /// Builds `name` of `interop/KIND`.
-    pub(crate) fn of(kind: &'static str, name: &str, release: bool) -> Result<Self> {
-        Self::with_features(kind, name, release, &[])
-    }
-
-    pub(crate) fn with_features(
-        kind: &'static str,
-        name: &str,
-        release: bool,
-        features: &[&str],
-    ) -> Result<Self> {
-        let (profile, directory) = if release {
-            ("release", "release")
-        } else {
-            ("dev", "debug")
-        };
+    pub(crate) fn of(kind: &'static str, name: &str, options: &str) -> Result<Self> {
         let binary = format!("{name}-{kind}");
-        let project = scratch::root().join("testing/interop").join(kind);
-        let features = features.join(",");
-        process::require(scratch::cargo_in(
-            &project,
-            &[
-                "build",
-                "--profile",
-                profile,
-                "--bin",
-                &binary,
-                "--features",
-                &features,
-            ],
-        ))?;
+        let project = paths::root().join("testing/interop").join(kind);
+        let build = format!("build --bin {binary} {options}");
+        process::require(scratch::cargo_in(&project, &build))?;
+        let is_release = options.contains("--release");
+        let profile = if is_release { "release" } else { "debug" };
         Ok(Self {
             kind,
-            executable: scratch::target_directory().join(directory).join(binary),
+            executable: paths::target().join(profile).join(binary),
         })
     }
 
-    /// The builds to compare: the published one, and the drop-in or, to test the judge, the same again.
-    pub(crate) fn both(name: &str, release: bool, published: bool) -> Result<(Self, Self)> {
-        let reference = Self::of("published", name, release)?;
-        let judged = if published {
-            reference.clone()
-        } else {
-            Self::of("drop-in", name, release)?
+    /// The builds of the peer to compare: the published one, and the drop-in or, to test the task itself, the same
+    /// again.
+    pub(crate) fn peers(published: bool) -> Result<(Self, Self)> {
+        let reference = Self::of("published", "peer", "")?;
+        let tested = match published {
+            true => reference.clone(),
+            false => Self::of("drop-in", "peer", "")?,
         };
-        Ok((reference, judged))
+        Ok((reference, tested))
     }
 
     pub(crate) fn command(&self) -> Command {
@@ -78,15 +55,15 @@ impl Build {
     pub(crate) fn numbers(&self, configure: impl FnOnce(&mut Command)) -> Result<Vec<f64>> {
         let mut command = self.command();
         configure(&mut command);
-        let finished = process::capture(command)?;
-        let numbers: Result<_, _> = finished.text.lines().map(str::parse).collect();
-        numbers.with_context(|| format!("{} said:\n{}", self.executable.display(), finished.text))
+        let text = process::read(command)?;
+        let numbers: Result<_, _> = text.lines().map(str::parse).collect();
+        numbers.with_context(|| format!("{} said:\n{text}", self.executable.display()))
     }
 }
 
 /// Runs every pairing. The published pair runs twice: its second run shows that transcripts repeat.
 pub(crate) fn run(published: bool) -> Result<Tally> {
-    let (reference, judged) = Build::both("peer", false, published)?;
+    let (reference, tested) = Build::peers(published)?;
     let expected = Transcript::of(&reference, &reference)?;
     ensure!(
         expected.complete,
@@ -95,9 +72,9 @@ pub(crate) fn run(published: bool) -> Result<Tally> {
     let mut sum = Tally::default();
     for (server, client) in [
         (&reference, &reference),
-        (&reference, &judged),
-        (&judged, &reference),
-        (&judged, &judged),
+        (&reference, &tested),
+        (&tested, &reference),
+        (&tested, &tested),
     ] {
         let actual = Transcript::of(server, client)?;
         let tally = expected.compare(&actual);

@@ -2,7 +2,6 @@
 
 mod aarch64;
 mod api;
-mod artifacts;
 mod bench;
 mod build_ebpf;
 mod cli;
@@ -11,9 +10,12 @@ mod cycles;
 mod demo;
 mod dependents;
 mod fuzz;
+mod install;
 mod interop;
 mod machine;
 mod method_ids;
+mod parts;
+mod paths;
 mod process;
 mod reliability;
 mod scratch;
@@ -21,7 +23,9 @@ mod soak;
 mod tally;
 mod task;
 mod test;
+mod test_program;
 mod vm;
+mod weight;
 
 use std::process::ExitCode;
 

@@ -3,21 +3,38 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, PipeReader, Write, pipe};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context, Result, bail, ensure};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, getgid, kill_process, pidfd_open};
+use wait4::Wait4;
 
-/// What a program that ended left behind.
+use crate::paths;
+
+/// How a program ended.
 pub(crate) struct Finished {
     pub(crate) success: bool,
-    /// Standard output and standard error, in the order they were written.
+    /// What it printed, line by line.
     pub(crate) text: String,
+    /// From its start.
+    pub(crate) took: Duration,
+    /// The most memory that it used.
+    pub(crate) peak_bytes: u64,
 }
 
 impl Finished {
+    pub(crate) fn milliseconds(&self) -> f64 {
+        self.took.as_secs_f64() * 1e3
+    }
+
+    pub(crate) fn peak_megabytes(&self) -> f64 {
+        self.peak_bytes as f64 / f64::from(1 << 20)
+    }
+
     /// The end of the output: where a build or a test says what went wrong.
     pub(crate) fn tail(&self, lines: usize) -> String {
         let all: Vec<_> = self.text.lines().collect();
@@ -25,44 +42,73 @@ impl Finished {
     }
 }
 
-/// `cargo` with arguments. The proxy of rustup is meant, so that `+toolchain` works.
-pub(crate) fn cargo<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Command {
-    let mut command = Command::new("cargo");
-    command.args(arguments);
+/// A program and its arguments, as words without spaces.
+pub(crate) fn command(line: &str) -> Command {
+    let mut words = line.split_ascii_whitespace();
+    let mut command = Command::new(words.next().unwrap_or_default());
+    command.args(words);
     command
 }
 
-/// Runs to the end and hands back the output without showing it.
+/// The same of cargo, in the repository. Rustup's is meant, so that another toolchain can be chosen.
+pub(crate) fn cargo(line: &str) -> Command {
+    let mut cargo = command("cargo");
+    cargo
+        .args(line.split_ascii_whitespace())
+        .current_dir(paths::root());
+    cargo
+}
+
+/// Whether it can be run and succeeds, its output thrown away.
+pub(crate) fn succeeds(line: &str) -> bool {
+    capture(command(line)).is_ok_and(|finished| finished.success)
+}
+
+/// Runs to the end without showing the output.
 pub(crate) fn capture(command: Command) -> Result<Finished> {
-    read_to_end(command, |_| ())
+    Process::spawn(command, true)?.end(None, |_| ())
+}
+
+/// The same with a deadline: a program that is still running then is killed, and that is the error.
+pub(crate) fn capture_within(limit: Duration, mut command: Command) -> Result<Finished> {
+    command.stdin(Stdio::null());
+    Process::spawn(command, true)?.end(Some(Instant::now() + limit), |_| ())
 }
 
 /// Runs to the end, showing every line as it comes.
 pub(crate) fn show(command: Command) -> Result<Finished> {
     println!("$ {}", describe(&command));
-    read_to_end(command, |line| println!("{line}"))
+    Process::spawn(command, true)?.end(None, |line| println!("{line}"))
 }
 
-/// Runs to the end without showing anything. Returns the most memory that it used, in kilobytes, as well.
-pub(crate) fn measure(command: Command) -> Result<(Finished, u64)> {
-    let mut process = Process::spawn(command, false)?;
-    let (status, peak_kilobytes) = wait_with_peak(&mut process.child)?;
-    let text = process.rest(|_| ());
-    let success = status.success();
-    Ok((Finished { success, text }, peak_kilobytes))
+/// [`show`], where only success will do.
+pub(crate) fn require(command: Command) -> Result<()> {
+    let name = describe(&command);
+    ensure!(show(command)?.success, "`{name}` failed");
+    Ok(())
 }
 
-/// Waits for the end of a program. Returns the most memory that it used, in kilobytes, as well: the kernel
-/// forgets it with the process.
-pub(crate) fn wait_with_peak(child: &mut Child) -> Result<(ExitStatus, u64)> {
-    let mut peak_kilobytes = 0;
-    loop {
-        peak_kilobytes = peak_kilobytes.max(status_kilobytes(child.id(), "VmHWM:"));
-        if let Some(status) = child.try_wait()? {
-            return Ok((status, peak_kilobytes));
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
+/// What a program that succeeds prints to its standard output. Nothing is shown, but for its standard error.
+pub(crate) fn read(command: Command) -> Result<String> {
+    Ok(read_measured(command)?.text)
+}
+
+/// The same, with what it took.
+pub(crate) fn read_measured(command: Command) -> Result<Finished> {
+    let name = describe(&command);
+    let finished = Process::spawn(command, false)?.end(None, |_| ())?;
+    ensure!(finished.success, "`{name}` failed");
+    Ok(finished)
+}
+
+/// Runs a program that succeeds, its standard output thrown away unread.
+pub(crate) fn measure(mut command: Command) -> Result<Finished> {
+    let name = describe(&command);
+    let began = Instant::now();
+    let mut child = spawn(command.stdout(Stdio::null()))?;
+    let finished = collect(&mut child, began, String::new())?;
+    ensure!(finished.success, "`{name}` failed");
+    Ok(finished)
 }
 
 /// Sends a signal to a process.
@@ -71,40 +117,13 @@ pub(crate) fn signal(pid: u32, signal: Signal) -> Result<()> {
     Ok(kill_process(pid.context("no such pid")?, signal)?)
 }
 
-/// A field of a process's `status` that is in kilobytes; 0 where there is none.
-pub(crate) fn status_kilobytes(pid: u32, field: &str) -> u64 {
-    std::fs::read_to_string(format!("/proc/{pid}/status"))
-        .unwrap_or_default()
-        .lines()
-        .find_map(|line| {
-            let value = line.strip_prefix(field)?.trim();
-            value.strip_suffix(" kB")?.parse().ok()
-        })
-        .unwrap_or(0)
-}
-
-/// [`show`], where only success will do.
-pub(crate) fn require(command: Command) -> Result<()> {
-    let name = describe(&command);
-    if show(command)?.success {
-        Ok(())
-    } else {
-        bail!("`{name}` failed")
-    }
-}
-
-fn read_to_end(command: Command, each: impl FnMut(&str)) -> Result<Finished> {
-    let mut process = Process::spawn(command, true)?;
-    let text = process.rest(each);
-    let success = process.child.wait()?.success();
-    Ok(Finished { success, text })
-}
-
 /// A program running beside this one. Dropping it kills it.
 pub(crate) struct Process {
     name: String,
     child: Child,
+    began: Instant,
     lines: Receiver<String>,
+    is_collected: bool,
 }
 
 impl Process {
@@ -120,47 +139,43 @@ impl Process {
         if merge_stderr {
             command.stderr(writer.try_clone()?);
         }
-        let child = command
-            .stdout(writer)
-            .spawn()
-            .with_context(|| format!("starting `{name}`"))?;
+        let began = Instant::now();
+        let child = spawn(command.stdout(writer))?;
         // The command owns the write ends: with it they close here, so that the child's end is the end.
         drop(command);
         Ok(Self {
             name,
             child,
+            began,
             lines: lines_of(reader),
+            is_collected: false,
         })
     }
 
-    /// Everything that is left of the output, line by line and as a whole.
-    fn rest(&self, mut each: impl FnMut(&str)) -> String {
-        let mut text = String::new();
-        for line in &self.lines {
-            each(&line);
-            text.push_str(&line);
-            text.push('\n');
-        }
-        text
-    }
-
-    /// The next line, or `None` at the end of the output.
-    pub(crate) fn next_line(&self, deadline: Instant) -> Result<Option<String>> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match self.lines.recv_timeout(left) {
+    /// The next line, or `None` at the end of the output. Without a deadline it waits for either.
+    fn line(&self, deadline: Option<Instant>) -> Result<Option<String>> {
+        let Some(deadline) = deadline else {
+            return Ok(self.lines.recv().ok());
+        };
+        match self.lines.recv_timeout(deadline - Instant::now()) {
             Ok(line) => Ok(Some(line)),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => bail!("`{}` did not answer in time", self.name),
         }
     }
 
+    /// The next line, or `None` at the end of the output.
+    pub(crate) fn next_line(&self, deadline: Instant) -> Result<Option<String>> {
+        self.line(Some(deadline))
+    }
+
     /// Reads until a line satisfies `wanted`.
     pub(crate) fn wait_for(
         &self,
-        within: Duration,
+        limit: Duration,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<String> {
-        let deadline = Instant::now() + within;
+        let deadline = Instant::now() + limit;
         while let Some(line) = self.next_line(deadline)? {
             if wanted(&line) {
                 return Ok(line);
@@ -176,41 +191,65 @@ impl Process {
     /// Writes a line to its standard input.
     pub(crate) fn say(&mut self, line: &str) -> Result<()> {
         let stdin = self.child.stdin.as_mut().context("its input is closed")?;
-        writeln!(stdin, "{line}").with_context(|| format!("telling `{}`", self.name))
+        writeln!(stdin, "{line}").with_context(|| format!("writing to `{}`", self.name))
     }
 
-    /// Sends SIGINT, as Ctrl-C does.
-    pub(crate) fn interrupt(&self) -> Result<()> {
-        signal(self.pid(), Signal::INT).with_context(|| format!("interrupting `{}`", self.name))
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, name: Signal) -> Result<()> {
+        signal(self.pid(), name).with_context(|| format!("sending a signal to `{}`", self.name))
     }
 
-    /// Closes its standard input and reads what is left of its output.
-    pub(crate) fn finish(mut self, within: Duration) -> Result<Finished> {
+    /// Closes its standard input, reads what is left of its output and waits for its end.
+    pub(crate) fn finish(mut self, limit: Duration) -> Result<Finished> {
         drop(self.child.stdin.take());
-        let deadline = Instant::now() + within;
+        self.end(Some(Instant::now() + limit), |_| ())
+    }
+
+    fn end(mut self, deadline: Option<Instant>, mut each: impl FnMut(&str)) -> Result<Finished> {
         let mut text = String::new();
-        while let Some(line) = self.next_line(deadline)? {
+        while let Some(line) = self.line(deadline).with_context(|| text.clone())? {
+            each(&line);
             text.push_str(&line);
             text.push('\n');
         }
-        let success = self.child.wait()?.success();
-        Ok(Finished { success, text })
-    }
-
-    /// Asks it to end with SIGTERM, so that it can end its own children, and waits.
-    pub(crate) fn terminate(mut self) -> Result<()> {
-        signal(self.pid(), Signal::TERM).with_context(|| format!("ending `{}`", self.name))?;
-        self.child.wait()?;
-        Ok(())
+        if let Some(deadline) = deadline {
+            let end = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty())?;
+            let left = Timespec::try_from(deadline - Instant::now())?;
+            let ended = poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&left))?;
+            ensure!(ended > 0, "{text}`{}` did not end in time", self.name);
+        }
+        self.is_collected = true;
+        collect(&mut self.child, self.began, text)
     }
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail where it has ended already, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if !self.is_collected {
+            // Both fail where it has ended already, which is what is wanted.
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
+}
+
+fn spawn(command: &mut Command) -> Result<Child> {
+    command
+        // What is in force anyway has the child forked: one that shares this program's memory until it executes the
+        // other program is said to have used as much.
+        .gid(getgid().as_raw())
+        .spawn()
+        .with_context(|| format!("starting `{}`", describe(command)))
+}
+
+fn collect(child: &mut Child, began: Instant, text: String) -> Result<Finished> {
+    let ended = child.wait4()?;
+    Ok(Finished {
+        success: ended.status.success(),
+        text,
+        took: began.elapsed(),
+        peak_bytes: ended.rusage.maxrss,
+    })
 }
 
 fn lines_of(reader: PipeReader) -> Receiver<String> {
@@ -228,8 +267,6 @@ fn lines_of(reader: PipeReader) -> Receiver<String> {
 
 fn describe(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(OsStr::to_string_lossy)
-        .collect::<Vec<_>>()
-        .join(" ")
+    let words: Vec<_> = words.map(OsStr::to_string_lossy).collect();
+    words.join(" ")
 }

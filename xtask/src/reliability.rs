@@ -1,24 +1,24 @@
-//! `cargo xtask reliability`: everything that the README says roam-trace survives, tried anew. Prints the
-//! README's table.
+//! `cargo xtask reliability`: everything that docs/reliability.md says roam-trace survives, tried anew. Prints the
+//! table there.
 
 use anyhow::Result;
 
 use crate::tally::Tally;
-use crate::{fuzz, soak, test};
+use crate::{fuzz, parts, soak};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long a demo under load is dumped over and over
+    /// Minutes to dump a demo under load
     #[arg(long, value_name = "N", default_value_t = 10)]
     minutes: u64,
-    /// How long to fuzz each target
+    /// Seconds to fuzz each target
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Tally> {
-    let faults = test::faults()?;
-    let hostile = test::hostile()?;
+    let faults = parts::faults()?;
+    let hostile = parts::hostile()?;
     let fuzzed = fuzz::fuzz_all(&fuzz::Args::all(args.seconds))?;
     let log = soak::soak(args.minutes)?;
     // Says itself whether a dump was wrong.
@@ -30,16 +30,16 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
         sum += Tally::one(fuzzed.found_nothing);
     }
 
-    println!("\n| tried | how often | went wrong |\n| --- | --- | --- |");
+    println!("\n| tried | count | failures |\n| --- | --- | --- |");
     let row = |what: &str, tried: u64, wrong: u64| println!("| {what} | {tried} | {wrong} |");
     for (what, tally) in [
         ("faults while a target is traced under load", faults),
-        ("targets that publish what is made to hurt", hostile),
+        ("targets with malicious data", hostile),
     ] {
         row(what, tally.passed + tally.failed, tally.failed);
     }
     for fuzzed in fuzzed {
-        let what = format!("inputs that nobody thought of: {}", fuzzed.target);
+        let what = format!("fuzzed inputs: {}", fuzzed.target);
         row(&what, fuzzed.inputs, (!fuzzed.found_nothing).into());
     }
     let what = format!("dumps of host and cells in {} min of load", args.minutes);

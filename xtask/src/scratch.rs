@@ -3,34 +3,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result};
 use cargo_metadata::{Metadata, MetadataCommand};
 use toml_edit::{DocumentMut, InlineTable, Item, Table, Value};
 
-use crate::process;
+use crate::{paths, process};
 
 /// The version of the published roam family that the drop-in serves.
 pub(crate) const ROAM: &str = "0.6.0";
 
-/// The repository.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask lies in the workspace")
-}
-
-/// Where cargo builds the workspace.
-pub(crate) fn target_directory() -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
-}
-
-/// Where everything that the tasks generate goes.
-pub(crate) fn directory() -> PathBuf {
-    target_directory().join("scratch")
-}
-
-/// The roam-session that is judged.
+/// The roam-session that is tested.
 #[derive(Clone, Debug)]
 pub(crate) enum Session {
     Published,
@@ -40,7 +24,7 @@ pub(crate) enum Session {
 impl Session {
     /// The crate in this repository.
     pub(crate) fn ours() -> Self {
-        Self::DropIn(root().join("roam-session"))
+        Self::DropIn(paths::root().join("roam-session"))
     }
 
     /// Adds the `[patch.crates-io]` entry that selects it.
@@ -82,7 +66,7 @@ impl Crate {
         dependencies: &[(&str, &[String])],
         session: &Session,
     ) -> Result<Self> {
-        let directory = directory().join(name);
+        let directory = paths::scratch().join(name);
         fs::create_dir_all(directory.join("src"))?;
         fs::write(directory.join("src/lib.rs"), "")?;
         let mut manifest: DocumentMut = format!(
@@ -97,12 +81,21 @@ impl Crate {
         }
         session.select(&mut manifest)?;
         fs::write(directory.join("Cargo.toml"), manifest.to_string())?;
-        fs::copy(root().join("Cargo.lock"), directory.join("Cargo.lock"))?;
+        copy_lock(&directory)?;
         Ok(Self { directory })
     }
 
+    /// What a program on roam depends on at least: the framework, and a transport.
+    pub(crate) fn application(session: &Session) -> Result<Self> {
+        Self::write(
+            "application",
+            &[("roam", &[]), ("roam-stream", &[])],
+            session,
+        )
+    }
+
     /// `cargo` inside it.
-    pub(crate) fn cargo(&self, arguments: &[&str]) -> std::process::Command {
+    pub(crate) fn cargo(&self, arguments: &str) -> Command {
         cargo_in(&self.directory, arguments)
     }
 
@@ -115,13 +108,19 @@ impl Crate {
     }
 }
 
+/// Gives a generated project the versions that the workspace has.
+pub(crate) fn copy_lock(project: &Path) -> Result<()> {
+    fs::copy(paths::root().join("Cargo.lock"), project.join("Cargo.lock"))?;
+    Ok(())
+}
+
 /// `cargo` in a directory, building beside the workspace and as that does: what they have in common, nearly
 /// everything, is compiled once.
-pub(crate) fn cargo_in(directory: &Path, arguments: &[&str]) -> std::process::Command {
+pub(crate) fn cargo_in(directory: &Path, arguments: &str) -> Command {
     let mut command = process::cargo(arguments);
     command
         .current_dir(directory)
-        .env("CARGO_TARGET_DIR", target_directory())
+        .env("CARGO_TARGET_DIR", paths::target())
         .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
     command
 }
@@ -133,18 +132,15 @@ pub(crate) fn published(names: &[&str]) -> Result<Vec<Published>> {
     names
         .iter()
         .map(|name| {
-            let package = metadata
-                .packages
-                .iter()
-                .find(|package| package.name == *name && package.version.to_string() == ROAM)
-                .with_context(|| format!("{name} {ROAM} is not among the resolved packages"))?;
-            let source = package
-                .manifest_path
-                .parent()
-                .context("a manifest without a directory")?;
+            let is_wanted = |package: &&cargo_metadata::Package| {
+                package.name == *name && package.version.to_string() == ROAM
+            };
+            let package = metadata.packages.iter().find(is_wanted);
+            let package = package.with_context(|| format!("{name} {ROAM} is not resolved"))?;
+            let source = package.manifest_path.parent();
             Ok(Published {
                 name: (*name).to_owned(),
-                source: source.into(),
+                source: source.context("a manifest without a directory")?.into(),
                 features: package.features.keys().cloned().collect(),
             })
         })

@@ -1,5 +1,5 @@
 //! Hours in minutes: a demo under traffic whose cells are killed, dumped over and over in every way there is.
-//! Judges every dump, and whether the memory of target and tracer stays as it is.
+//! Checks every dump, and whether the memory of target and tracer stays as it is.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::demo::{Demo, Programs};
 use crate::tally::Tally;
-use crate::{machine, process, scratch};
+use crate::{machine, paths, process};
 
 /// Of the kinds of round, one each in that many.
 const WINDOW_EACH: u64 = 5;
@@ -46,7 +46,7 @@ pub(crate) struct Log {
     tracer: BTreeMap<&'static str, Vec<u64>>,
 }
 
-/// Runs for that long, prints what came of it, and judges it.
+/// Runs for that long, prints the results and checks them.
 pub(crate) fn run(minutes: u64) -> Result<Tally> {
     soak(minutes).map(|log| log.report(minutes))
 }
@@ -55,8 +55,8 @@ pub(crate) fn run(minutes: u64) -> Result<Tally> {
 pub(crate) fn soak(minutes: u64) -> Result<Log> {
     machine::prepare_to_attach()?;
     let programs = Programs::build()?;
-    let stderr = scratch::directory().join("soak-stderr");
-    fs::create_dir_all(scratch::directory())?;
+    let stderr = paths::scratch().join("soak-stderr");
+    fs::create_dir_all(paths::scratch())?;
     let mut command = programs.demo(2, &["--rate", "200", "--restart"]);
     command.stderr(fs::File::create(&stderr)?);
     let mut demo = Demo::start_by(command)?;
@@ -102,10 +102,14 @@ impl Log {
                 &["-d", WINDOW],
             )?;
         } else {
-            self.dump(programs, demo, "memory of a dump by registry, kB", &[])?;
+            self.dump(
+                programs,
+                demo,
+                "memory of a dump from the registry, kB",
+                &[],
+            )?;
         }
-        let resident = process::status_kilobytes(demo.host, "VmRSS:");
-        self.target.push(resident);
+        self.target.push(resident_kilobytes(demo.host)?);
         let descriptors = fs::read_dir(format!("/proc/{}/fd", demo.host))?.count();
         self.descriptors.push(descriptors as u64);
         Ok(())
@@ -122,15 +126,15 @@ impl Log {
         command
             .args(["--json", "--children", "-p", &demo.host.to_string()])
             .args(arguments);
-        let (finished, peak) = process::measure(command)?;
-        ensure!(finished.success, "roam-trace failed");
-        self.tracer.entry(kind).or_default().push(peak);
+        let finished = process::read_measured(command)?;
+        let peaks = self.tracer.entry(kind).or_default();
+        peaks.push(finished.peak_bytes / 1024);
         let dump = serde_json::from_str(&finished.text).context("what roam-trace printed")?;
-        self.judge(&dump, demo);
+        self.check(&dump, demo);
         Ok(())
     }
 
-    fn judge(&mut self, dump: &Value, demo: &Demo) {
+    fn check(&mut self, dump: &Value, demo: &Demo) {
         let processes = dump["processes"].as_array().map_or(&[][..], Vec::as_slice);
         if processes.len() != 1 + demo.cells.len() {
             self.wrong
@@ -163,7 +167,7 @@ impl Log {
         line(
             "of those with probes attached",
             format!(
-                "{} ({} requests ended meanwhile)",
+                "{} ({} requests ended during the windows)",
                 self.windows, self.watched
             ),
         );
@@ -171,7 +175,7 @@ impl Log {
         line("cells killed and restarted", self.kills.to_string());
         line("rows shown", self.rows.to_string());
         line(
-            "dumps incomplete, rows of calls long over",
+            "dumps incomplete, rows of calls that ended long before",
             self.wrong.len().to_string(),
         );
         let mut tally = Tally::one(self.wrong.is_empty());
@@ -179,8 +183,8 @@ impl Log {
             println!("wrong: {wrong}");
         }
         let host = [
-            ("the host's memory, kB", &self.target),
-            ("the host's descriptors", &self.descriptors),
+            ("memory of the host, kB", &self.target),
+            ("descriptors of the host", &self.descriptors),
         ];
         let tracer = self.tracer.iter().map(|(&kind, peaks)| (kind, peaks));
         for (what, values) in host.into_iter().chain(tracer) {
@@ -205,6 +209,14 @@ fn halves(values: &[u64]) -> (u64, u64) {
         sorted.get(sorted.len() / 2).copied().unwrap_or(0)
     };
     (middle(early), middle(late))
+}
+
+/// The memory that a process has, which `/proc` gives in kilobytes.
+fn resident_kilobytes(pid: u32) -> Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let mut lines = status.lines();
+    let value = lines.find_map(|line| line.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB"));
+    Ok(value.context("a process without memory")?.parse()?)
 }
 
 /// Dumps written to a standard error so far.

@@ -6,7 +6,7 @@ use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
     aarch64, api, bench, build_ebpf, conformance, cycles, demo, dependents, fuzz, interop,
-    method_ids, reliability, soak, test, vm,
+    method_ids, parts, reliability, soak, test, vm, weight,
 };
 
 impl Task {
@@ -15,19 +15,22 @@ impl Task {
         match self {
             Self::Demo => demo::run().map(|()| None),
             Self::Bench { subjects } => bench::run(&subjects).map(|()| None),
-            Self::BuildEbpf(args) => build_ebpf::run(&args).map(|()| None),
+            Self::BuildEbpf { check: false } => build_ebpf::run().map(|()| None),
+            Self::BuildEbpf { check: true } => build_ebpf::check().map(Some),
             Self::Test { rootless } => test::run(rootless).map(Some),
+            Self::Part { part } => parts::run(part).map(Some),
             Self::Reliability(args) => reliability::run(&args).map(Some),
             Self::Fuzz(args) => fuzz::run(&args).map(Some),
-            Self::Conformance(judged) => conformance::run(&judged.session()).map(Some),
-            Self::Api(judged) => api::run(&judged.session()).map(Some),
-            Self::Dependents(judged) => dependents::run(&judged.session()).map(Some),
-            Self::Cycles => cycles::run().map(Some),
+            Self::Conformance(tested) => conformance::run(&tested.session()).map(Some),
+            Self::Api(tested) => api::run(&tested.session()).map(Some),
+            Self::Dependents(tested) => dependents::run(&tested.session()).map(Some),
+            Self::Weight => weight::run().map(Some),
             Self::Interop(peers) => interop::run(peers.published).map(Some),
+            Self::MethodIds(peers) => method_ids::run(peers.published).map(Some),
             Self::Aarch64 => aarch64::run().map(Some),
             Self::Vm { kernels } => vm::run(&kernels).map(Some),
             Self::Soak { minutes } => soak::run(minutes).map(Some),
-            Self::MethodIds(peers) => method_ids::run(peers.published).map(Some),
+            Self::Cycles => cycles::run().map(Some),
         }
     }
 }

@@ -1,6 +1,5 @@
 //! Whatever a process may be, the tool says so in one line, or in a dump that says what it left out.
 
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 
 use roam_dump::read::Budget;
@@ -9,7 +8,7 @@ use roam_trace::process::Target;
 
 use crate::dump::processes;
 use crate::fixture::Fixture;
-use crate::run::{Run, command, roam_trace, run, wait_until};
+use crate::run::{Run, command, roam_trace, roam_trace_as, run, wait_until};
 
 /// A program that is not roam's and ends with this value.
 struct Program(Child);
@@ -116,23 +115,19 @@ fn process_that_ends_while_it_is_read() {
 fn process_of_another_user() {
     let target = Fixture::start("hang");
     let pid = target.pid();
-    let mut unprivileged = command(&["-p", &pid]);
-    unprivileged.uid(65534).gid(65534);
+    let run = roam_trace_as(65534, &["-p", &pid]);
     let expected = "3 roam-trace: no permission to read process [pid] (fixture): CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH are missing; run roam-trace as root";
-    check(&run(unprivileged), &[(&pid, "[pid]")], expected);
+    check(&run, &[(&pid, "[pid]")], expected);
 }
 
 #[test]
 #[ignore = "needs root: changes its user"]
 fn closed_descriptor_without_privilege() {
-    let mut fixture = Command::new(std::env::current_exe().unwrap());
-    fixture.uid(65534).gid(65534);
-    let target = Fixture::start_by(fixture, "closed");
+    let target = Fixture::start_as(65534, "closed");
     let pid = target.pid();
-    let mut unprivileged = command(&["-p", &pid]);
-    unprivileged.uid(65534).gid(65534);
+    let run = roam_trace_as(65534, &["-p", &pid]);
     let expected = "3 roam-trace: no permission to open the registry, whose descriptor was closed, of process [pid] (fixture): CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN is missing; run roam-trace as root";
-    check(&run(unprivileged), &[(&pid, "[pid]")], expected);
+    check(&run, &[(&pid, "[pid]")], expected);
 }
 
 #[test]

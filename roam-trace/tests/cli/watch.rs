@@ -1,14 +1,13 @@
 //! `roam-trace -d` on a real kernel.
 
 use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 
 use serde_json::Value;
 
 use crate::dump::processes;
 use crate::fixture::Fixture;
-use crate::run::{command, roam_trace, run};
+use crate::run::{command, roam_trace, roam_trace_as};
 
 fn list<'a>(process: &'a Value, name: &str) -> &'a [Value] {
     process[name].as_array().unwrap()
@@ -120,12 +119,8 @@ fn the_kernel_side_speaks_with_verbose() {
 #[test]
 #[ignore = "needs root: changes its user"]
 fn registry_is_dumped_without_the_privilege_to_watch() {
-    let mut fixture = std::process::Command::new(std::env::current_exe().unwrap());
-    fixture.uid(65534).gid(65534);
-    let target = Fixture::start_by(fixture, "hang").until_stuck();
-    let mut unprivileged = command(&["-p", &target.pid(), "-d", "100ms"]);
-    unprivileged.uid(65534).gid(65534);
-    let run = run(unprivileged);
+    let target = Fixture::start_as(65534, "hang").until_stuck();
+    let run = roam_trace_as(65534, &["-p", &target.pid(), "-d", "100ms"]);
     insta::assert_snapshot!(run.redacted(&[(&target.pid(), "[pid]")]));
 }
 

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 
-use crate::run::{command, wait_until};
+use crate::run::{PublicCopy, wait_until};
 use crate::user::{OTHER, target, with_capabilities};
 
 const DAC_READ_SEARCH: u64 = 1 << 2;
@@ -31,9 +31,9 @@ fn check_sets(tool: &Child, expected: u64) {
 }
 
 /// Starts the tool with all capabilities that there are and waits until it watches.
-fn watching(pid: &str, user: u32) -> Child {
-    let tool = command(&["-p", pid, "-d", "1h", "-v", "--json"]);
-    let mut tool = with_capabilities(&tool, user, "all")
+fn watching(tool: &PublicCopy, pid: &str, user: u32) -> Child {
+    let watch = tool.command(&["-p", pid, "-d", "1h", "-v", "--json"]);
+    let mut tool = with_capabilities(&watch, user, "all")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -56,7 +56,8 @@ fn interrupt(tool: &Child) {
 fn check_watching(user: u32) {
     // So many rows that they do not fit into a pipe: printing them waits until they are read.
     let target = target("requests 2000");
-    let mut tool = watching(&target.pid(), user);
+    let copy = PublicCopy::of_tool();
+    let mut tool = watching(&copy, &target.pid(), user);
     check_sets(&tool, DAC_READ_SEARCH | SYS_PTRACE | CHECKPOINT_RESTORE);
     interrupt(&tool);
     wait_until("it prints with no capability", || {
@@ -87,9 +88,10 @@ fn attach_privileges_are_dropped_before_watching_and_all_before_printing() {
 #[ignore = "needs root"]
 fn a_registry_without_descriptor_is_read_again_after_attaching() {
     let target = target("closed");
-    let tool = command(&["-p", &target.pid(), "-d", "20ms", "--json"]);
+    let tool = PublicCopy::of_tool();
+    let watch = tool.command(&["-p", &target.pid(), "-d", "20ms", "--json"]);
     let capabilities = "+sys_ptrace,+dac_read_search,+bpf,+perfmon,+sys_admin";
-    let run = crate::run::run(with_capabilities(&tool, OTHER, capabilities));
+    let run = crate::run::run(with_capabilities(&watch, OTHER, capabilities));
     assert_eq!((run.status, &*run.stderr), (0, ""));
     assert!(
         run.stdout.contains("\"source\": \"both\""),

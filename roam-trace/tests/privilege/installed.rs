@@ -1,12 +1,11 @@
 //! The two ways to have the tool without root: with capabilities on its file, and as a unit of systemd's.
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::run::{Run, command, run};
+use crate::run::{PublicCopy, Run, run};
 use crate::user::{OTHER, setpriv_name, target, with_capabilities};
 
 fn repository() -> PathBuf {
@@ -25,17 +24,14 @@ fn advised() -> String {
 
 /// A copy of the tool with these capabilities on its file, run by a user who has none.
 fn run_installed(capabilities: &str, arguments: &[&str]) -> Run {
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
-    let copy = directory.path().join("roam-trace");
-    fs::copy(env!("CARGO_BIN_EXE_roam-trace"), &copy).unwrap();
+    let copy = PublicCopy::of_tool();
     if !capabilities.is_empty() {
         let mut setcap = Command::new("setcap");
-        let done = setcap.arg(capabilities).arg(&copy).status().unwrap();
-        assert!(done.success());
+        setcap.arg(capabilities).arg(&copy.program);
+        assert!(setcap.status().unwrap().success());
     }
-    let mut tool = Command::new(copy);
-    tool.args(arguments).env_clear().uid(OTHER).gid(OTHER);
+    let mut tool = copy.command(arguments);
+    tool.uid(OTHER).gid(OTHER);
     run(tool)
 }
 
@@ -107,8 +103,9 @@ fn the_unit_is_well_formed_and_has_what_its_command_takes() {
         setting(&unit, "CapabilityBoundingSet")
     );
     let targets = [target("hang"), target("closed")];
-    let tool = command(&arguments.split(' ').collect::<Vec<_>>());
-    let run = run(with_capabilities(&tool, OTHER, &capabilities.join(",")));
+    let tool = PublicCopy::of_tool();
+    let list = tool.command(&arguments.split(' ').collect::<Vec<_>>());
+    let run = run(with_capabilities(&list, OTHER, &capabilities.join(",")));
     for target in targets {
         let pid = format!("[{}]", target.pid());
         assert!(run.stdout.contains(&pid), "{run:?}");

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::fixture::Fixture;
-use crate::run::{command, run};
+use crate::run::{PublicCopy, run};
 use crate::settings::{DISTRIBUTIONS, Settings};
 use crate::user::{OTHER, TARGET, target, with_capabilities};
 
@@ -57,10 +57,16 @@ struct Cell {
     messages: Vec<String>,
 }
 
-fn try_out(target: &Fixture, user: u32, capabilities: &str, arguments: &[&str]) -> Cell {
+fn try_out(
+    tool: &PublicCopy,
+    target: &Fixture,
+    user: u32,
+    capabilities: &str,
+    arguments: &[&str],
+) -> Cell {
     let pid = target.pid();
-    let tool = command(&[&["-p", &pid], arguments].concat());
-    let run = run(with_capabilities(&tool, user, capabilities));
+    let dump = tool.command(&[&["-p", &pid], arguments].concat());
+    let run = run(with_capabilities(&dump, user, capabilities));
     let dumped = run.stdout.contains("RPC DIAGNOSTIC DUMP");
     assert!(dumped || run.stdout.is_empty(), "{}", run.stdout);
     assert_eq!(run.status != 0, !run.stderr.is_empty(), "{run:?}");
@@ -77,11 +83,12 @@ fn try_out(target: &Fixture, user: u32, capabilities: &str, arguments: &[&str]) 
 
 /// One row for every capability set and user.
 fn try_all(target: &Fixture) -> Vec<[Cell; 3]> {
+    let tool = PublicCopy::of_tool();
     let rows = CAPABILITIES
         .iter()
         .flat_map(|set| USERS.iter().map(move |user| (set.1, user.1)));
     rows.map(|(capabilities, user)| {
-        COMMANDS.map(|(_, arguments)| try_out(target, user, capabilities, arguments))
+        COMMANDS.map(|(_, arguments)| try_out(&tool, target, user, capabilities, arguments))
     })
     .collect()
 }

@@ -1,6 +1,5 @@
 //! Users that are not root, and the capabilities that a program of theirs gets.
 
-use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::thread::capabilities;
@@ -14,9 +13,7 @@ pub(crate) const OTHER: u32 = 65_533;
 
 /// A process of [`TARGET`]'s.
 pub(crate) fn target(task: &str) -> Fixture {
-    let mut fixture = Command::new(std::env::current_exe().unwrap());
-    fixture.uid(TARGET).gid(TARGET);
-    Fixture::start_by(fixture, task)
+    Fixture::start_as(TARGET, task)
 }
 
 /// A command as a user runs it who has these capabilities, in the notation of `setpriv`, and no other.

@@ -1,7 +1,15 @@
 //! Starts the tool and makes its output comparable.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+const TOOL: &str = env!("CARGO_BIN_EXE_roam-trace");
 
 /// How the tool ended.
 #[derive(Debug)]
@@ -16,15 +24,58 @@ pub(crate) fn roam_trace(arguments: &[&str]) -> Run {
     run(command(arguments))
 }
 
+/// The same as another user, without capabilities.
+pub(crate) fn roam_trace_as(user: u32, arguments: &[&str]) -> Run {
+    let tool = PublicCopy::of_tool();
+    let mut command = tool.command(arguments);
+    command.uid(user).gid(user);
+    run(command)
+}
+
 /// The tool with nothing in its environment that changes what it prints.
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
+    command_of(TOOL.as_ref(), arguments)
+}
+
+fn command_of(tool: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(tool);
     command
         .args(arguments)
         .env_clear()
         .env("TZ", "UTC")
         .stdin(Stdio::null());
     command
+}
+
+/// A copy of a program that every user can run: cargo may build below a directory that only one may enter.
+pub(crate) struct PublicCopy {
+    pub(crate) program: PathBuf,
+    /// Removed with this value.
+    _directory: TempDir,
+}
+
+impl PublicCopy {
+    pub(crate) fn new(program: impl AsRef<Path>) -> Self {
+        // Not `/tmp`, where a mount option may take capabilities on files away.
+        let directory = TempDir::new_in("/var/tmp").unwrap();
+        fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+        let copy = directory.path().join(program.as_ref().file_name().unwrap());
+        fs::copy(program, &copy).unwrap();
+        Self {
+            program: copy,
+            _directory: directory,
+        }
+    }
+
+    /// Of the tool.
+    pub(crate) fn of_tool() -> Self {
+        Self::new(TOOL)
+    }
+
+    /// The tool, if it is one of that, as [`command`] has it.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        command_of(&self.program, arguments)
+    }
 }
 
 /// Runs a command, which must end within a few seconds.

@@ -2,15 +2,16 @@
 //! rustdoc's JSON. Additions are allowed and shown.
 
 use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use public_api::PublicApi;
 
-use crate::process;
 use crate::scratch::{self, Crate, Session};
 use crate::tally::Tally;
+use crate::{install, paths, process};
 
 mod surface;
 
@@ -22,11 +23,11 @@ const KNOWN_TOOLCHAIN: &str = "1.95.0";
 /// Fails for every public item of the published crate that is missing or different.
 pub(crate) fn run(session: &Session) -> Result<Tally> {
     let published = items(&Session::Published)?;
-    let judged = items(session)?;
-    for item in judged.difference(&published) {
+    let tested = items(session)?;
+    for item in tested.difference(&published) {
         println!("added    {item}");
     }
-    let missing: Vec<_> = published.difference(&judged).collect();
+    let missing: Vec<_> = published.difference(&tested).collect();
     for item in &missing {
         println!("MISSING  {item}");
     }
@@ -61,54 +62,38 @@ fn document(project: &Crate, package: &str) -> Result<PublicApi> {
         println!(
             "this toolchain's rustdoc JSON cannot be read ({error}); trying Rust {KNOWN_TOOLCHAIN}"
         );
-        let mut install = Command::new("rustup");
-        install.args([
-            "toolchain",
-            "install",
-            "--profile",
-            "minimal",
-            KNOWN_TOOLCHAIN,
-        ]);
-        process::require(install)?;
+        install::toolchain(KNOWN_TOOLCHAIN, &[])?;
         write_json(project, package, Some(KNOWN_TOOLCHAIN))?;
         read_json(package).context("reading rustdoc's JSON")
     })
 }
 
 fn write_json(project: &Crate, package: &str, toolchain: Option<&str>) -> Result<()> {
-    let mut command = project.cargo(&["rustdoc", "--package", package]);
-    command.args([
-        "--",
-        "-Z",
-        "unstable-options",
-        "--output-format",
-        "json",
-        "--cap-lints",
-        "allow",
-    ]);
-    // A build of its own: this variable rebuilds what was built without it. It makes a stable rustdoc
-    // write JSON, so that nobody needs a nightly one.
-    command
-        .env("RUSTC_BOOTSTRAP", "1")
-        .env("CARGO_TARGET_DIR", target());
+    let mut command = project.cargo(&format!(
+        "rustdoc --quiet --package {package} -- -Z unstable-options --output-format json --cap-lints allow"
+    ));
+    command.env("RUSTDOC", rustdoc()?);
     if let Some(toolchain) = toolchain {
         command.env("RUSTUP_TOOLCHAIN", toolchain);
     }
-    let finished = process::capture(command)?;
-    if finished.success {
-        Ok(())
-    } else {
-        bail!("rustdoc failed on {package}:\n{}", finished.tail(40))
-    }
+    process::require(command)
+}
+
+/// A stable rustdoc that writes JSON, so that nobody needs a nightly one. In the environment of cargo, the variable
+/// would have everything rebuilt that was built without it.
+fn rustdoc() -> Result<PathBuf> {
+    let script = paths::scratch().join("rustdoc");
+    fs::write(
+        &script,
+        "#!/bin/sh\nRUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n",
+    )?;
+    fs::set_permissions(&script, Permissions::from_mode(0o755))?;
+    Ok(script)
 }
 
 fn read_json(package: &str) -> Result<PublicApi, public_api::Error> {
     let name = package.replace('-', "_");
-    public_api::Builder::from_rustdoc_json(target().join(format!("doc/{name}.json")))
+    public_api::Builder::from_rustdoc_json(paths::target().join(format!("doc/{name}.json")))
         .omit_blanket_impls(true)
         .build()
-}
-
-fn target() -> PathBuf {
-    scratch::directory().join("api-target")
 }

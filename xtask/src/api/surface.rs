@@ -15,7 +15,7 @@ const IRRELEVANT: [&str; 3] = [
     " !core::",
 ];
 
-/// The crate that is judged, and the one whose items the drop-in re-exports as its own.
+/// The crate that is compared, and the one whose items the drop-in re-exports as its own.
 pub(super) const SESSION: &str = "roam_session";
 const CRATES: [&str; 2] = [SESSION, "roam_diagnostic"];
 

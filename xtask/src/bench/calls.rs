@@ -15,8 +15,8 @@ const AGAINST: [&str; 2] = [
 
 pub(super) fn run() -> Result<()> {
     println!("calls per second over a unix socket, drop-in (registry on, probes dormant):");
-    let published = Build::of("published", "calls", true)?;
-    let ours = Build::of("drop-in", "calls", true)?;
+    let published = Build::of("published", "calls", "--release")?;
+    let ours = Build::of("drop-in", "calls", "--release")?;
     let contestants = [(&ours, "on"), (&published, "on"), (&ours, "off")];
     let mut ratios = AGAINST.map(|_| WAYS.map(|_| Vec::new()));
     for run in 0..RUNS {

@@ -2,11 +2,9 @@
 
 use anyhow::Result;
 
-use crate::{process, scratch};
+use crate::process;
 
 pub(super) fn run() -> Result<()> {
     println!("verdicts and wait graph, by the number of rows:");
-    let mut bench = process::cargo(["bench", "--package", "roam-dump", "--bench", "analysis"]);
-    bench.current_dir(scratch::root());
-    process::require(bench)
+    process::require(process::cargo("bench --package roam-dump --bench analysis"))
 }

@@ -1,9 +1,9 @@
 //! Measures and prints; asserts nothing. Whatever is compared is measured in one run, in turns.
 
+mod builds;
 mod calls;
-mod flood;
+mod dumps;
 mod graph;
-mod processes;
 mod rows;
 mod sequence;
 mod spread;
@@ -30,6 +30,8 @@ pub(crate) enum Subject {
     Traced,
     /// A dump by registry and by kernel map, by the number of rows; bpftrace printing its map
     Rows,
+    /// A clean release build of an application: with the drop-in, with the published roam-session
+    Builds,
 }
 
 /// Runs the benches named, or all.
@@ -39,11 +41,12 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
             match subject {
                 Subject::Sequence => sequence::run()?,
                 Subject::Calls => calls::run()?,
-                Subject::Flood => flood::run()?,
-                Subject::Processes => processes::run()?,
+                Subject::Flood => dumps::flood()?,
+                Subject::Processes => dumps::processes()?,
                 Subject::Graph => graph::run()?,
                 Subject::Traced => traced::run()?,
                 Subject::Rows => rows::run()?,
+                Subject::Builds => builds::run()?,
             }
         }
     }

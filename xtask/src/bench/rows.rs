@@ -5,7 +5,8 @@ use std::process::Command;
 use anyhow::{Result, ensure};
 
 use super::spread::{RUNS, Spread};
-use super::tracer::{Ended, Kind, Load, Tools, run_to_end};
+use super::tracer::{Kind, Load, Tools};
+use crate::process;
 
 const ROWS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// All of them, and what else there is.
@@ -33,9 +34,9 @@ fn by_registry(tools: &Tools, rows: u64) -> Result<()> {
     load.start(rows)?;
     let (mut times, mut peaks) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
-        let (time, peak) = run_to_end(dump(tools, &load))?;
-        times.push(time);
-        peaks.push(peak);
+        let finished = process::measure(dump(tools, &load))?;
+        times.push(finished.milliseconds());
+        peaks.push(finished.peak_megabytes());
     }
     println!(
         "{rows} rows: {:.1} ms, {:.1} MB",
@@ -55,11 +56,12 @@ fn against_maps(tools: &Tools, rows: u64) -> Result<()> {
             let mut load = tools.load(MAP_ROWS)?;
             let tracer = tools.attach(kind, &mut load, MAP_ROWS)?;
             load.start(rows)?;
-            let Ended { within, lines } = tracer.end()?;
+            let ended = tracer.end()?;
+            let lines = ended.lines;
             ensure!(lines as u64 >= rows, "{kind:?} printed {lines} lines only");
-            times.push(within.as_secs_f64() * 1e3);
+            times.push(ended.milliseconds);
             if kind == Kind::Ours {
-                by_registry.push(run_to_end(dump(tools, &load))?.0);
+                by_registry.push(process::measure(dump(tools, &load))?.milliseconds());
             }
         }
     }

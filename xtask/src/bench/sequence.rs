@@ -7,7 +7,7 @@ use crate::interop::Build;
 
 pub(super) fn run() -> Result<()> {
     println!("one call's bookkeeping, registry against published DiagnosticState:");
-    let program = Build::with_features("published", "sequence", true, &["registry"])?;
+    let program = Build::of("published", "sequence", "--release --features registry")?;
     for threads in ["1", "2"] {
         let (mut registry, mut state, mut ratio) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {

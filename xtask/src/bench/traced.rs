@@ -27,7 +27,7 @@ pub(super) fn run() -> Result<()> {
             let tracer = tools.attach(kind, &mut load, REQUESTS)?;
             traced[kind as usize].push(load.calls(CALLS)?);
             attached[kind as usize].push(tracer.attached_in.as_secs_f64() * 1e3);
-            detached[kind as usize].push(tracer.end()?.within.as_secs_f64() * 1e3);
+            detached[kind as usize].push(tracer.end()?.milliseconds);
         }
     }
     let ratio = |values: &[Vec<f64>; 2]| {

@@ -1,15 +1,16 @@
 //! Two tracers of the same probes, ours and bpftrace, and a program to trace.
 
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, bail};
+use rustix::process::Signal;
 
 use crate::demo::Programs;
 use crate::process::{self, Process};
-use crate::{machine, scratch};
+use crate::{install, machine, paths};
 
 /// The program to trace.
 const LOAD: &str = "roam-load-orders";
@@ -43,14 +44,13 @@ pub(super) enum Kind {
 impl Tools {
     pub(super) fn build() -> Result<Self> {
         machine::prepare_to_attach()?;
-        machine::install(&[("bpftrace", "bpftrace")])?;
+        install::packages(&install::BPFTRACE)?;
         let programs = Programs::build()?;
-        let mut build = process::cargo(["build", "--release", "--package", "load", "--bin", LOAD]);
-        build.current_dir(scratch::root());
-        process::require(build)?;
+        let build = format!("build --release --package load --bin {LOAD}");
+        process::require(process::cargo(&build))?;
         Ok(Self {
             programs,
-            load: scratch::target_directory().join("release").join(LOAD),
+            load: paths::target().join("release").join(LOAD),
         })
     }
 
@@ -135,9 +135,9 @@ pub(super) struct Tracer {
     pub(super) attached_in: Duration,
 }
 
-/// What a tracer needed from the interrupt to its end.
+/// A tracer from the interrupt to its end.
 pub(super) struct Ended {
-    pub(super) within: Duration,
+    pub(super) milliseconds: f64,
     pub(super) lines: usize,
 }
 
@@ -145,23 +145,11 @@ impl Tracer {
     /// Interrupts it, and reads what it prints to the end.
     pub(super) fn end(self) -> Result<Ended> {
         let began = Instant::now();
-        self.process.interrupt()?;
+        self.process.signal(Signal::INT)?;
         let finished = self.process.finish(WITHIN)?;
         Ok(Ended {
-            within: began.elapsed(),
+            milliseconds: began.elapsed().as_secs_f64() * 1e3,
             lines: finished.text.lines().count(),
         })
     }
-}
-
-/// Runs a program to its end, its output thrown away. Returns milliseconds, and the most memory that it used
-/// in megabytes.
-pub(super) fn run_to_end(mut command: Command) -> Result<(f64, f64)> {
-    command.stdout(Stdio::null());
-    let began = Instant::now();
-    let mut child = command.spawn().context("cannot start roam-trace")?;
-    let (status, peak_kilobytes) = process::wait_with_peak(&mut child)?;
-    ensure!(status.success(), "roam-trace failed");
-    let milliseconds = began.elapsed().as_secs_f64() * 1e3;
-    Ok((milliseconds, peak_kilobytes as f64 / 1024.0))
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use cargo_metadata::MetadataCommand;
 
-use crate::scratch;
+use crate::paths;
 use crate::tally::Tally;
 use modules::Modules;
 
@@ -37,11 +37,11 @@ const PROJECTS: [&str; 5] = [
 pub(crate) fn run() -> Result<Tally> {
     let mut roots = BTreeSet::new();
     for project in PROJECTS {
-        roots.extend(crate_roots(&scratch::root().join(project))?);
+        roots.extend(crate_roots(&paths::root().join(project))?);
     }
     let mut tally = Tally::default();
     for root in roots {
-        let source = |file: &Path| fs::read_to_string(scratch::root().join(file)).ok();
+        let source = |file: &Path| fs::read_to_string(paths::root().join(file)).ok();
         let modules = Modules::read(&root, &source)
             .with_context(|| format!("reading the modules of {}", root.display()))?;
         let cycles = components::cycles(&modules, &arrows::of(&modules));
@@ -71,9 +71,7 @@ fn crate_roots(project: &Path) -> Result<Vec<PathBuf>> {
         .map(|target| {
             // Two projects share the files of the interop peer.
             let file = target.src_path.canonicalize()?;
-            Ok(file
-                .strip_prefix(scratch::root().canonicalize()?)?
-                .to_owned())
+            Ok(file.strip_prefix(paths::root().canonicalize()?)?.to_owned())
         })
         .collect()
 }

@@ -1,22 +1,23 @@
-//! What is run on every kernel, and what is made of its output.
+//! What is run on every kernel, and what its output and its status mean.
 //!
 //! In a virtual machine the same commands are lines of its first program, so the output comes through a
 //! serial port, with lines in between that start with [`MARK`].
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::artifacts::TestProgram;
 use crate::tally::Tally;
-use crate::{machine, process, scratch};
+use crate::test_program::{How, TestProgram};
+use crate::{machine, parts, paths, process};
 
 /// Starts the lines that are not output of a check.
 pub(super) const MARK: &str = "@vm";
 
-/// The tests that are run of a program, as its arguments: what depends on the kernel. Text alone is tested
-/// on the machine that builds it.
+/// The tests that are run of a program: what depends on the kernel. Text alone is tested on the machine that
+/// builds it.
 const TESTS: [(&str, &[&str]); 3] = [
     ("attach", &["--include-ignored"]),
     // The other one prints how long a call has hung, which an emulated processor makes longer.
@@ -24,8 +25,7 @@ const TESTS: [(&str, &[&str]); 3] = [
         "cli",
         &[
             "--ignored",
-            "--skip",
-            "registry_is_dumped_without_the_privilege",
+            "--skip=registry_is_dumped_without_the_privilege",
         ],
     ),
     // Not the witness, bpftrace: with its libraries it is bigger than all the rest.
@@ -41,94 +41,123 @@ const TESTS: [(&str, &[&str]); 3] = [
     ),
 ];
 
-/// The check that says how the kernel attaches; the others are tests.
+/// The check that says how the kernel attaches; each of the others is a test.
 const DOCTOR: &str = "doctor";
+
+/// Longer than any check takes.
+const LIMIT: Duration = Duration::from_secs(600);
 
 /// Everything that is run, and what that needs.
 pub(super) struct Checks {
-    pub(super) tests: Vec<TestProgram>,
-    pub(super) trace: PathBuf,
-    pub(super) demo: PathBuf,
+    pub(super) commands: Vec<Check>,
+    /// All that is started.
+    pub(super) programs: Vec<PathBuf>,
     /// Where cargo would start the tests.
     pub(super) package: PathBuf,
 }
 
-/// What came of the checks on one kernel.
-pub(super) struct Verdict {
-    /// As `uname -r` has it.
-    pub(super) release: String,
-    /// Where it ran.
-    pub(super) place: String,
-    /// How it attaches, as the tool itself says.
-    pub(super) attaching: Option<String>,
-    pub(super) tally: Tally,
+/// A command that succeeds or fails.
+pub(super) struct Check {
+    pub(super) name: String,
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<String>,
 }
 
 impl Checks {
-    /// Name, program and arguments of each.
-    pub(super) fn commands(&self) -> Vec<(&str, &PathBuf, Vec<&str>)> {
-        let doctor = (DOCTOR, &self.trace, vec!["doctor", "--color", "never"]);
-        let tests = self.tests.iter().filter_map(|test| {
-            let (_, selected) = TESTS.iter().find(|(name, _)| *name == test.name)?;
-            // Before Linux 6.10 what one test attaches is in the processes of all others too.
-            let mut arguments = vec!["--test-threads", "1"];
-            arguments.extend(*selected);
-            Some((test.name.as_str(), &test.path, arguments))
-        });
-        [doctor].into_iter().chain(tests).collect()
+    /// Builds the tool's integration tests for release, since an emulated processor takes long enough for those,
+    /// and the tool and the demo with them.
+    pub(super) fn build() -> Result<Self> {
+        let tests = parts::release_tests("*")?;
+        let package = paths::root().join("roam-trace");
+        let built = paths::target().join("release");
+        let trace = built.join("roam-trace");
+        let mut commands = vec![Check {
+            name: DOCTOR.to_owned(),
+            program: trace.clone(),
+            arguments: ["doctor", "--color", "never"].map(str::to_owned).into(),
+        }];
+        let mut programs = vec![trace, built.join("roam-demo")];
+        for (name, selection) in TESTS {
+            let is_wanted = |test: &&TestProgram| test.name == name && test.package == package;
+            let program = tests.iter().find(is_wanted);
+            let program = program.with_context(|| format!("roam-trace has no tests {name}"))?;
+            let how = How {
+                selection,
+                ..How::default()
+            };
+            for test in program.tests(how)? {
+                commands.push(Check {
+                    name: format!("{name}::{test}"),
+                    program: program.path.clone(),
+                    arguments: vec!["--include-ignored".to_owned(), "--exact".to_owned(), test],
+                });
+            }
+            programs.push(program.path.clone());
+        }
+        Ok(Self {
+            commands,
+            programs,
+            package,
+        })
     }
 
     /// What the tests want to find in their environment.
-    pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
-        vec![
-            ("CARGO_MANIFEST_DIR", self.package.display().to_string()),
-            (
-                "INSTA_WORKSPACE_ROOT",
-                scratch::root().display().to_string(),
-            ),
-            ("INSTA_UPDATE", "no".to_owned()),
+    pub(super) fn environment(&self) -> [(&'static str, &Path); 3] {
+        [
+            ("CARGO_MANIFEST_DIR", &self.package),
+            ("INSTA_WORKSPACE_ROOT", paths::root()),
+            ("INSTA_UPDATE", Path::new("no")),
         ]
     }
 }
 
 /// Runs the checks on the running kernel.
-pub(super) fn run_here(checks: &Checks) -> Result<Verdict> {
+pub(super) fn run_here(checks: &Checks) -> Result<Results> {
     machine::prepare_to_attach()?;
     let release = rustix::system::uname()
         .release()
         .to_string_lossy()
         .into_owned();
-    let mut judge = Judge::new(release, "this machine".to_owned());
-    for (name, program, arguments) in checks.commands() {
-        let mut command = Command::new(program);
+    let mut results = Results::new(release, "this machine");
+    for check in &checks.commands {
+        let mut command = Command::new(&check.program);
         command
-            .args(arguments)
+            .args(&check.arguments)
             .envs(checks.environment())
             .current_dir(&checks.package);
-        judge.start(name);
-        let finished = process::show(command)?;
-        judge.output(&finished.text);
-        judge.end(finished.success);
+        results.start(&check.name);
+        match process::capture_within(LIMIT, command) {
+            Ok(finished) => {
+                results.output(&finished.text);
+                results.end(finished.success);
+            }
+            Err(error) => results.fail(&format!("{}: {error:#}", check.name)),
+        }
     }
-    Ok(judge.verdict())
+    Ok(results)
 }
 
-/// Makes a verdict of what the checks print.
-pub(super) struct Judge {
-    verdict: Verdict,
+/// The results of the checks on one kernel.
+pub(super) struct Results {
+    /// As `uname -r` has it.
+    pub(super) release: String,
+    /// Where it ran.
+    pub(super) place: &'static str,
+    /// How it attaches, as the tool itself says.
+    pub(super) attaching: Option<String>,
+    pub(super) tally: Tally,
+    /// The check that is running, and what it has printed.
     name: String,
     text: String,
 }
 
-impl Judge {
-    pub(super) fn new(release: String, place: String) -> Self {
+impl Results {
+    pub(super) fn new(release: String, place: &'static str) -> Self {
         Self {
-            verdict: Verdict {
-                release,
-                place,
-                attaching: None,
-                tally: Tally::default(),
-            },
+            release,
+            place,
+            attaching: None,
+            tally: Tally::default(),
             name: String::new(),
             text: String::new(),
         }
@@ -148,33 +177,24 @@ impl Judge {
 
     /// It ended.
     pub(super) fn end(&mut self, success: bool) {
+        let mut passed = success;
         if self.name == DOCTOR {
-            self.verdict.attaching = attaching(&self.text);
-            let expected = expected(&self.verdict.release);
-            let actual = self.verdict.attaching.as_deref().unwrap_or_default();
-            let as_expected = expected.is_some_and(|expected| actual.contains(expected));
-            if !as_expected {
-                println!("expected this kernel to attach {expected:?}, found {actual:?}");
-            }
-            self.verdict.tally += Tally::one(as_expected);
-            return;
+            // What it says of the machine may be bad news.
+            self.attaching = attaching(&self.text);
+            let expected = expected(&self.release);
+            let actual = self.attaching.as_deref().unwrap_or_default();
+            passed = expected.is_some_and(|expected| actual.contains(expected));
         }
-        let tally = Tally::of_cargo_test(&self.text);
-        self.verdict.tally += tally;
-        if tally == Tally::default() || (!success && tally.failed == 0) {
-            // It ended before it could say what failed.
-            self.verdict.tally += Tally::one(false);
+        self.tally += Tally::one(passed);
+        if !passed {
+            println!("FAILED {} {}\n{}", self.release, self.name, self.text);
         }
     }
 
     /// A check did not end, or the machine did.
     pub(super) fn fail(&mut self, problem: &str) {
         println!("{problem}");
-        self.verdict.tally += Tally::one(false);
-    }
-
-    pub(super) fn verdict(self) -> Verdict {
-        self.verdict
+        self.tally += Tally::one(false);
     }
 }
 
@@ -197,27 +217,16 @@ fn expected(release: &str) -> Option<&'static str> {
     })
 }
 
-/// The release in the line that a machine starts with.
-pub(super) fn release(begin: &str) -> Result<String> {
-    begin
-        .rsplit(' ')
-        .next()
-        .map(str::to_owned)
-        .context("no release")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(release: &str, checks: &[(&str, &str, bool)], passed: u64, failed: u64) {
-        let mut judge = Judge::new(release.to_owned(), String::new());
-        for (name, text, success) in checks {
-            judge.start(name);
-            judge.output(text);
-            judge.end(*success);
-        }
-        assert_eq!(judge.verdict().tally, Tally { passed, failed });
+    fn check(release: &str, name: &str, text: &str, success: bool, passed: bool) {
+        let mut results = Results::new(release.to_owned(), "");
+        results.start(name);
+        results.output(text);
+        results.end(success);
+        assert_eq!(results.tally, Tally::one(passed));
     }
 
     #[test]
@@ -225,44 +234,17 @@ mod tests {
         let by_events =
             "ok    kernel        Linux 6.1\nok    attaching     by perf events and more; why";
         let by_multi = "ok    attaching     by uprobe_multi";
-        check("6.1.0-56-cloud-amd64", &[(DOCTOR, by_events, true)], 1, 0);
-        check("6.1.0-56-cloud-amd64", &[(DOCTOR, by_multi, true)], 0, 1);
-        check(
-            "6.12.117+deb12-cloud-amd64",
-            &[(DOCTOR, by_multi, true)],
-            1,
-            0,
-        );
-        check(
-            "6.12.117+deb12-cloud-amd64",
-            &[(DOCTOR, by_events, true)],
-            0,
-            1,
-        );
         let refused = "todo  attaching     by uprobe_multi is refused";
-        check("6.12.117", &[(DOCTOR, refused, false)], 0, 1);
+        check("6.1.0-56-cloud-amd64", DOCTOR, by_events, true, true);
+        check("6.1.0-56-cloud-amd64", DOCTOR, by_multi, true, false);
+        check("6.12.117+deb12-cloud-amd64", DOCTOR, by_multi, true, true);
+        check("6.12.117+deb12-cloud-amd64", DOCTOR, by_events, true, false);
+        check("6.12.117", DOCTOR, refused, false, false);
     }
 
     #[test]
-    fn a_test_program_that_says_nothing_has_failed() {
-        check(
-            "6.1",
-            &[("attach", "test result: ok. 12 passed; 0 failed", true)],
-            12,
-            0,
-        );
-        check(
-            "6.1",
-            &[("attach", "test result: FAILED. 11 passed; 1 failed", false)],
-            11,
-            1,
-        );
-        check("6.1", &[("attach", "", true)], 0, 1);
-        check(
-            "6.1",
-            &[("attach", "test result: ok. 12 passed; 0 failed", false)],
-            12,
-            1,
-        );
+    fn a_test_passes_by_its_status() {
+        check("6.1", "attach::seeds", "test seeds ... ok", true, true);
+        check("6.1", "attach::seeds", "", false, false);
     }
 }

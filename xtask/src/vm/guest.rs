@@ -1,5 +1,7 @@
 //! A virtual machine without disk and network: boots a kernel with the files of [`initramfs`], reads
 //! what its checks print, and ends it when it takes too long.
+//!
+//! [`initramfs`]: super::initramfs
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -8,10 +10,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-use super::checks::{self, Checks, Judge, MARK, Verdict};
+use super::checks::{Checks, MARK, Results};
 use super::packages;
-use crate::machine;
-use crate::process::Process;
+use crate::process::{self, Process};
 
 /// Until the first program runs. An emulated processor takes 3 to 6 s.
 const BOOT: Duration = Duration::from_secs(60);
@@ -29,11 +30,6 @@ const SLOW: &str = "ROAM_TRACE_TEST_SLOW=1";
 enum Accelerator {
     Kvm,
     Emulation,
-}
-
-/// Installs the emulator where it is missing.
-pub(super) fn install() -> Result<()> {
-    machine::install(&[("qemu-system-x86_64", "qemu-system-x86")])
 }
 
 /// A machine before it is switched on.
@@ -57,78 +53,68 @@ impl Guest {
         })
     }
 
-    /// Boots, runs the checks and judges them.
-    pub(super) fn run(&self, checks: &Checks) -> Result<Verdict> {
-        let (process, accelerator, begin) = self.start()?;
-        let place = match accelerator {
-            Accelerator::Kvm => "virtual machine",
-            Accelerator::Emulation => "emulated machine",
-        };
-        let mut judge = Judge::new(checks::release(&begin)?, place.to_owned());
+    /// Boots and runs the checks.
+    pub(super) fn run(&self, checks: &Checks) -> Result<Results> {
+        let (process, place, begin) = self.start()?;
+        let release = begin.rsplit(' ').next().context("no release")?;
+        let mut results = Results::new(release.to_owned(), place);
         let deadline = Instant::now() + CHECKS;
-        let mut left = checks.commands().len();
+        let mut left = checks.commands.len();
         loop {
             let line = match process.next_line(deadline) {
                 Ok(Some(line)) => line.trim_end_matches('\r').to_owned(),
                 Ok(None) => {
-                    judge.fail(&format!(
-                        "the machine ended before its checks did:\n{}",
-                        self.last_lines()
+                    let last_lines = self.last_lines();
+                    results.fail(&format!(
+                        "the machine ended before its checks did:\n{last_lines}"
                     ));
                     break;
                 }
                 Err(error) => {
-                    judge.fail(&format!("{error:#}\n{}", self.last_lines()));
+                    results.fail(&format!("{error:#}\n{}", self.last_lines()));
                     break;
                 }
             };
             match line.strip_prefix(MARK).map(str::trim) {
-                None => {
-                    self.say(&line);
-                    judge.output(&line);
-                }
+                None => results.output(&line),
                 Some("end") => break,
                 Some(mark) => match mark.split_once(' ') {
                     Some(("check", name)) => {
-                        self.say(&format!("$ {name}"));
-                        judge.start(name);
+                        self.say(name);
+                        results.start(name);
                     }
                     Some(("status", status)) => {
-                        judge.end(status == "0");
+                        results.end(status == "0");
                         left -= 1;
                     }
-                    _ => bail!("the machine says something that is not understood: {line}"),
+                    _ => bail!("cannot parse this line of the virtual machine: {line}"),
                 },
             }
         }
         if left > 0 {
-            judge.fail(&format!("{left} checks did not run"));
+            results.fail(&format!("{left} checks did not run"));
         }
-        Ok(judge.verdict())
+        Ok(results)
     }
 
-    /// Switches it on and waits until its first program runs; returns the line that it begins with.
-    fn start(&self) -> Result<(Process, Accelerator, String)> {
-        let may_use_kvm = File::options()
-            .read(true)
-            .write(true)
-            .open("/dev/kvm")
-            .is_ok();
-        if may_use_kvm {
+    /// Switches it on and waits until its first program runs; returns what it is and the line that it begins with.
+    fn start(&self) -> Result<(Process, &'static str, String)> {
+        let kvm = File::options().read(true).write(true).open("/dev/kvm");
+        if kvm.is_ok() {
             match self.try_start(Accelerator::Kvm, BOOT_BY_KVM) {
-                Ok((process, begin)) => return Ok((process, Accelerator::Kvm, begin)),
+                Ok((process, begin)) => return Ok((process, "virtual machine", begin)),
                 Err(_) => self.say("KVM does not boot this kernel here: emulating the processor"),
             }
         }
         let (process, begin) = self
             .try_start(Accelerator::Emulation, BOOT)
             .with_context(|| format!("the kernel did not boot:\n{}", self.last_lines()))?;
-        Ok((process, Accelerator::Emulation, begin))
+        Ok((process, "emulated machine", begin))
     }
 
-    fn try_start(&self, accelerator: Accelerator, within: Duration) -> Result<(Process, String)> {
+    fn try_start(&self, accelerator: Accelerator, limit: Duration) -> Result<(Process, String)> {
         let process = Process::start(self.command(accelerator))?;
-        let begin = process.wait_for(within, |line| line.starts_with(MARK))?;
+        let begin = process.wait_for(limit, |line| line.starts_with(MARK))?;
         Ok((process, begin.trim_end().to_owned()))
     }
 
@@ -137,11 +123,11 @@ impl Guest {
             Accelerator::Kvm => ("kvm", ""),
             Accelerator::Emulation => ("tcg", SLOW),
         };
-        let mut qemu = Command::new("qemu-system-x86_64");
-        qemu.args(["-nodefaults", "-no-user-config", "-no-reboot"])
-            .args(["-display", "none", "-monitor", "none"])
-            .args(["-accel", accelerator, "-cpu", "max"])
-            .args(["-smp", "2", "-m", "2048"])
+        let mut qemu = process::command(
+            "qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -monitor none \
+             -cpu max -smp 2 -m 2048",
+        );
+        qemu.args(["-accel", accelerator])
             // The first serial port is the kernel's, the second one the checks'.
             .arg("-serial")
             .arg(format!("file:{}", self.console.display()))

@@ -2,24 +2,20 @@
 //!
 //! Programs are at the paths they have here: test programs know where cargo put what they start.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
-use anyhow::{Context, Result};
-use cpio::NewcBuilder;
-use cpio::newc::{ModeFileType, trailer};
+use anyhow::{Context, Result, ensure};
 
 use super::checks::{Checks, MARK};
-use super::{packages, programs};
-
-const EXECUTABLE: u32 = 0o755;
-const DATA: u32 = 0o644;
+use super::packages;
+use crate::{paths, process};
 
 /// The system's directories, which the first program mounts on or puts files into.
-const DIRECTORIES: [&str; 8] = [
-    "/bin", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr/bin",
+const DIRECTORIES: [&str; 9] = [
+    "/bin", "/dev", "/etc", "/proc", "/run", "/sys", "/tmp", "/usr/bin", "/var/tmp",
 ];
 
 /// Commands that the tests use in ways that busybox does not know.
@@ -34,20 +30,25 @@ const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\n";
 
 /// Writes the archive and returns where it is.
 pub(super) fn write(checks: &Checks) -> Result<PathBuf> {
-    let mut files = Files::default();
+    let directory = packages::directory()?.join("files");
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+    }
+    let files = Files { directory };
     for directory in DIRECTORIES {
-        files.directory(Path::new(directory));
+        fs::create_dir_all(files.place(Path::new(directory))?)?;
     }
     files.copy("/bin/busybox", &packages::busybox()?)?;
-    files.text("/etc/passwd", DATA, USERS);
-    files.text("/etc/group", DATA, GROUPS);
-    files.text("/init", EXECUTABLE, &init(checks));
+    fs::write(files.place(Path::new("/etc/passwd"))?, USERS)?;
+    fs::write(files.place(Path::new("/etc/group"))?, GROUPS)?;
+    let first = files.place(Path::new("/init"))?;
+    fs::write(&first, init(checks))?;
+    fs::set_permissions(&first, Permissions::from_mode(0o755))?;
     for tool in TOOLS {
-        let path = programs::find(tool)?;
+        let path = paths::find(tool).with_context(|| format!("no {tool} in PATH"))?;
         files.program(&Path::new("/bin").join(tool), &path)?;
     }
-    let tests = checks.tests.iter().map(|test| &test.path);
-    for program in [&checks.trace, &checks.demo].into_iter().chain(tests) {
+    for program in &checks.programs {
         files.program(program, program)?;
     }
     for snapshots in snapshot_directories(&checks.package.join("tests"))? {
@@ -56,15 +57,58 @@ pub(super) fn write(checks: &Checks) -> Result<PathBuf> {
             files.copy(&path, &path)?;
         }
     }
+    let archive = packages::directory()?.join("initramfs.cpio");
+    let mut cpio = process::command("sh -c");
+    cpio.arg("find . | cpio --quiet --create --format=newc --owner=0:0 > ../initramfs.cpio")
+        .current_dir(&files.directory);
+    process::require(cpio)?;
+    fs::remove_dir_all(&files.directory)?;
+    Ok(archive)
+}
 
-    let path = packages::directory()?.join("initramfs.cpio");
-    let write = || -> Result<()> {
-        let mut archive = BufWriter::new(File::create(&path)?);
-        files.write(&mut archive)?;
-        Ok(archive.flush()?)
-    };
-    write().with_context(|| format!("cannot write {}", path.display()))?;
-    Ok(path)
+/// The files, before they are packed.
+struct Files {
+    directory: PathBuf,
+}
+
+impl Files {
+    /// Where a file is put that is to be at an absolute path.
+    fn place(&self, path: &Path) -> Result<PathBuf> {
+        let place = self.directory.join(path.strip_prefix("/")?);
+        fs::create_dir_all(place.parent().context("not a path of a file")?)?;
+        Ok(place)
+    }
+
+    /// Copies the file itself where cargo and the system have a link.
+    fn copy(&self, path: impl AsRef<Path>, from: &Path) -> Result<()> {
+        fs::copy(from, self.place(path.as_ref())?)
+            .with_context(|| format!("copying {}", from.display()))?;
+        Ok(())
+    }
+
+    fn program(&self, path: &Path, from: &Path) -> Result<()> {
+        self.copy(path, from)?;
+        libraries(from)?
+            .iter()
+            .try_for_each(|library| self.copy(library, library))
+    }
+}
+
+/// The shared libraries of a program, the loader among them, as the loader itself finds them.
+fn libraries(program: &Path) -> Result<Vec<PathBuf>> {
+    let mut ldd = Command::new("ldd");
+    ldd.arg(program);
+    let text = process::read(ldd)?;
+    let path = program.display();
+    ensure!(
+        !text.contains("not found"),
+        "{path} misses a library:\n{text}"
+    );
+    let words = text.split_whitespace();
+    Ok(words
+        .filter(|word| word.starts_with('/'))
+        .map(PathBuf::from)
+        .collect())
 }
 
 /// Where the tests keep what they compare with.
@@ -109,11 +153,11 @@ cd {package}
         package = quoted(&checks.package)
     );
     for (name, value) in checks.environment() {
-        script += &format!("export {name}={}\n", quoted(Path::new(&value)));
+        script += &format!("export {name}={}\n", quoted(value));
     }
-    for (name, program, arguments) in checks.commands() {
-        let arguments = arguments.join(" ");
-        script += &format!("check {name} {} {arguments}\n", quoted(program));
+    for check in &checks.commands {
+        let (name, arguments) = (&check.name, check.arguments.join(" "));
+        script += &format!("check {name} {} {arguments}\n", quoted(&check.program));
     }
     script + &format!("echo \"{MARK} end\"\npoweroff -f\n")
 }
@@ -121,87 +165,4 @@ cd {package}
 /// A word for a shell, whatever is in it.
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
-}
-
-/// A file's mode and where its content comes from.
-enum Content {
-    Directory,
-    Text(u32, String),
-    Copy(PathBuf),
-}
-
-/// Files by their absolute path, so that a directory comes before what is in it.
-#[derive(Default)]
-struct Files(BTreeMap<PathBuf, Content>);
-
-impl Files {
-    fn directory(&mut self, path: &Path) {
-        for ancestor in path.ancestors().filter(|path| path.parent().is_some()) {
-            self.0
-                .entry(ancestor.to_owned())
-                .or_insert(Content::Directory);
-        }
-    }
-
-    fn insert(&mut self, path: &Path, content: Content) {
-        if let Some(parent) = path.parent() {
-            self.directory(parent);
-        }
-        self.0.insert(path.to_owned(), content);
-    }
-
-    fn text(&mut self, path: &str, mode: u32, text: &str) {
-        self.insert(Path::new(path), Content::Text(mode, text.to_owned()));
-    }
-
-    fn program(&mut self, path: &Path, from: &Path) -> Result<()> {
-        self.copy(path, from)?;
-        for library in programs::libraries(from)? {
-            self.copy(&library, &library)?;
-        }
-        Ok(())
-    }
-
-    fn copy(&mut self, path: impl AsRef<Path>, from: &Path) -> Result<()> {
-        // Cargo and the system have links where a machine needs the file.
-        let from = from
-            .canonicalize()
-            .with_context(|| format!("cannot find {}", from.display()))?;
-        self.insert(path.as_ref(), Content::Copy(from));
-        Ok(())
-    }
-
-    fn write(&self, archive: &mut impl Write) -> Result<()> {
-        for (path, content) in &self.0 {
-            let name = path.display().to_string();
-            let entry = NewcBuilder::new(name.trim_start_matches('/'));
-            match content {
-                Content::Directory => {
-                    let entry = entry
-                        .mode(EXECUTABLE)
-                        .set_mode_file_type(ModeFileType::Directory);
-                    entry.write(&mut *archive, 0).finish()?;
-                }
-                Content::Text(mode, text) => {
-                    let entry = entry.mode(*mode).set_mode_file_type(ModeFileType::Regular);
-                    let mut file = entry.write(&mut *archive, u32::try_from(text.len())?);
-                    file.write_all(text.as_bytes())?;
-                    file.finish()?;
-                }
-                Content::Copy(from) => {
-                    let mut source =
-                        File::open(from).with_context(|| format!("reading {}", from.display()))?;
-                    let size = u32::try_from(source.metadata()?.len())?;
-                    let entry = entry
-                        .mode(EXECUTABLE)
-                        .set_mode_file_type(ModeFileType::Regular);
-                    let mut file = entry.write(&mut *archive, size);
-                    std::io::copy(&mut source, &mut file)?;
-                    file.finish()?;
-                }
-            }
-        }
-        trailer(archive)?;
-        Ok(())
-    }
 }
