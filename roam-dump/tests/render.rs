@@ -344,7 +344,7 @@ fn graph() -> WaitGraph {
     }
 }
 
-/// Keys, and the names of what is told apart by one.
+/// Keys, and the names that a key distinguishes.
 fn names(value: &Value, names: &mut BTreeSet<String>) {
     match value {
         Value::Array(values) => values.iter().for_each(|value| self::names(value, names)),

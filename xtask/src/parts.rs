@@ -109,7 +109,7 @@ fn miri() -> Result<Tally> {
     let mut miri =
         process::cargo("miri test --package roam-dump --test registry --target-dir target/miri");
     miri.env("RUSTUP_TOOLCHAIN", install::NIGHTLY)
-        // It cannot tell when it started, and may not look.
+        // It cannot find out when it started.
         .env("MIRIFLAGS", "-Zmiri-isolation-error=hide");
     check(miri)
 }
@@ -121,7 +121,7 @@ fn mold() -> Result<Tally> {
     test_program::run(&programs, How::default())
 }
 
-/// The tests of the workspace, of the targets that cargo is told of. Of all its crates, so that nothing is compiled
+/// The tests of the workspace, of the given targets. Of all its crates, so that nothing is compiled
 /// again with fewer features.
 pub(crate) fn debug_tests(targets: &str) -> Result<Vec<TestProgram>> {
     let cargo = process::cargo(&format!("test --workspace --no-run {targets}"));

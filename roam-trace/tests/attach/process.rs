@@ -1,5 +1,5 @@
-//! The processes that the tests start: this test binary again, told by an
-//! environment variable what it is. They take commands, a line each, on their
+//! The processes that the tests start: this test binary again, with its role in an
+//! environment variable. They take commands, a line each, on their
 //! standard input and answer each with a line.
 #![allow(unsafe_code)]
 

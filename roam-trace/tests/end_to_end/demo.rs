@@ -106,7 +106,7 @@ impl ReadyDemo {
         self.stderr.with_extension(number.to_string())
     }
 
-    /// Lets the expected rows grow older than the second that tells them from background traffic.
+    /// Lets the expected rows grow older than the second that distinguishes them from background traffic.
     pub(crate) fn wait_until_background_is_young(&self) {
         thread::sleep(Duration::from_millis(1_300) * patience());
     }

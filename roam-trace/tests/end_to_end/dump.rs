@@ -198,7 +198,7 @@ pub(crate) fn signal_dump(demo: &ReadyDemo, pid: u32) -> SignalDump {
 }
 
 impl SignalDump {
-    /// As [`Rows::check`], as far as text tells.
+    /// As [`Rows::check`], for what the text shows.
     pub(crate) fn check_text(&self, ready: &Ready, pid: u32) {
         let in_flight = self.0.split("PENDING RESPONSES").next().unwrap();
         let mut lines: Vec<&str> = in_flight

@@ -31,7 +31,7 @@ fn built(arguments: &[&str], path: &str) -> PathBuf {
     binary(path)
 }
 
-/// The program linked statically. Cargo cannot be told to in a manifest.
+/// The program linked statically. No manifest can ask cargo for that.
 pub(crate) fn static_binary() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
     let name = "roam-load-static";

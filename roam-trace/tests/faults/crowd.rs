@@ -105,7 +105,7 @@ fn short_lived_processes() {
 fn dump_one(child: &Child) {
     let one = Tracer::start(&[child.id()], &["-d", "20ms"]);
     let all = Tracer::start(&[std::process::id()], &["--children"]).seen();
-    // This process itself is not a roam program; nothing else is to be told.
+    // This process itself is not a roam program; nothing else is to be reported.
     let lines: Vec<_> = all.stderr.lines().collect();
     assert!(
         matches!(lines[..], [line] if line.contains("is not a roam program")),

@@ -171,7 +171,7 @@ fn both_in_a_container() {
     check_from_inside(target, &flags);
 }
 
-/// A container that sees the host's processes: the kernel does not tell their pids there.
+/// A container that sees the host's processes: the kernel does not show their pids there.
 #[test]
 #[ignore = "needs root"]
 fn tracer_in_a_pid_namespace() {
@@ -212,7 +212,7 @@ fn tracer_without_proc() {
     target.end();
 }
 
-/// Without /proc the program cannot tell when it started.
+/// Without /proc the program cannot find out when it started.
 #[test]
 #[ignore = "needs root"]
 fn target_in_a_chroot() {

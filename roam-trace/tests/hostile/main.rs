@@ -1,4 +1,4 @@
-//! Targets that publish what is made to hurt: the real `roam-trace` says what it refused, prints what is
+//! Targets with malicious data: the real `roam-trace` says what it refused, prints what is
 //! printable, and stays within 64 MB and two seconds.
 
 mod elf_notes;

@@ -131,7 +131,7 @@ fn markdown(rows: &[[Cell; 3]]) -> String {
     text
 }
 
-/// Fails where two distributions differ; then the table needs to tell them apart.
+/// Fails where two distributions differ; then the table needs a row for each.
 #[test]
 #[ignore = "needs root: changes users, capabilities and settings of the kernel's"]
 fn the_documented_table_is_true() {

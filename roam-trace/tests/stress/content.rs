@@ -1,4 +1,4 @@
-//! What the row with a given id holds. Writer and reader both ask here, and tell each other nothing else.
+//! What the row with a given id holds. Writer and reader both ask here, and exchange nothing else.
 
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, Direction, Outcome, Phase, RequestKind, Role,

@@ -33,7 +33,7 @@ struct Tally {
     lost: AtomicU64,
 }
 
-/// Writes until it is told to stop, then answers with what it did: requests started, ended and lost, and
+/// Writes until it is asked to stop, then answers with what it did: requests started, ended and lost, and
 /// the last counter of every thread. Then fills the table, and answers with how many it took and how
 /// many slots those have.
 pub(crate) fn run() {

@@ -23,7 +23,7 @@ const SAMPLES: usize = 3;
 const TRACED: f64 = 20.0;
 /// bpftrace attaches one probe after the other, and an interrupt before the last is lost on it.
 const SETTLED: Duration = Duration::from_millis(500);
-/// What bpftrace is told to do: keep of every request in flight what ours keeps.
+/// The script for bpftrace: it records of every request in flight what ours records.
 const SCRIPT: &str = "\
     usdt:PROGRAM:roam:request_start { @inflight[arg0] = (nsecs, arg1, arg2, arg3, arg4, arg5); } \
     usdt:PROGRAM:roam:request_end { delete(@inflight[arg0]); }";
@@ -101,7 +101,7 @@ impl Tools {
     }
 }
 
-/// A program that fires probes when it is told to.
+/// A program that fires probes on demand.
 pub(super) struct Load(Process);
 
 impl Load {
