@@ -11,7 +11,7 @@ use super::driver::{DriverStall, Drivers};
 use super::finding::{Cause, CauseId, Finding};
 use super::index::{Endpoint, SnapshotIndex};
 use super::peer::Peers;
-use super::reason::{Heard, HeldUp, Reason};
+use super::reason::{Heard, HeldUp, Queue, Reason};
 use crate::model::{Evidence, ProcessState};
 
 /// The rows with their pairs, and what follows from them for every link.
@@ -41,6 +41,7 @@ pub(super) struct LinkState {
 /// Causes that a link's rows share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum SharedCause {
+    NotSent(Queue),
     DriverStalled(HeldUp),
     Unanswered(Discriminant<Heard>),
     PeerNotAlive,

@@ -136,7 +136,7 @@ pub(crate) enum HeldUp {
 }
 
 /// How far a request got that is not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Queue {
     /// It waits for room in the driver's queue.
     Full,

@@ -92,21 +92,24 @@ fn behind_own_driver(stuck: &StuckRequest<'_>, stall: DriverStall, held_up: Held
 
 fn not_sent(stuck: &StuckRequest<'_>) -> Option<Finding> {
     stuck.is_unsent().then_some(())?;
-    let index = stuck.analysis.index;
-    let connection = index.connection(stuck.link);
-    let driver = connection.and_then(|connection| connection.driver);
-    let reason = CallReason::NotSent {
-        queue: match stuck.request.phase {
-            Phase::Queued => Queue::Full,
-            _ => Queue::Entered,
-        },
-        driver: driver.map(|driver| DriverActivity {
+    let queue = match stuck.request.phase {
+        Phase::Queued => Queue::Full,
+        _ => Queue::Entered,
+    };
+    let cause = || {
+        let index = stuck.analysis.index;
+        let connection = index.connection(stuck.link);
+        let driver = connection.and_then(|connection| connection.driver);
+        let driver = driver.map(|driver| DriverActivity {
             queue_length: driver.enqueued.saturating_sub(driver.dequeued),
             polled_age_us: driver.polled_age_us,
-        }),
+        });
+        let evidence = evidence::driver(index, stuck.link);
+        let reason = CallReason::NotSent { queue, driver };
+        (Reason::Call(reason), evidence.into_iter().collect())
     };
-    let evidence = evidence::driver(index, stuck.link);
-    Some(found(stuck, reason, evidence))
+    let shared = SharedCause::NotSent(queue);
+    Some(stuck.analysis.found_for_link(stuck.link, shared, cause))
 }
 
 /// The callee's row, in that phase.
