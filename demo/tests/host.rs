@@ -1,6 +1,9 @@
 //! Starts real demos and asks witnesses that are not the demo whether what it
 //! says is so: what roam's transport printed of every message, and `/proc`.
 
+#[path = "../../testing/watchdog.rs"]
+mod watchdog;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -12,17 +15,21 @@ use roam_demo::expect::{Direction, ExpectedRequest, Phase, Ready, Restarted};
 use roam_demo::log::{self, Event, Line};
 use roam_demo::service::method;
 use tempfile::TempDir;
+use watchdog::Watchdog;
 
 use Direction::{Incoming, Outgoing};
 use Phase::{HandedOver, Responding, Running, Sent};
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Longer than any test needs a demo.
+const LIFETIME: Duration = Duration::from_secs(300);
 
 const HOST: usize = 0;
 const CELL_1: usize = 1;
 const CELL_2: usize = 2;
 
 struct Demo {
+    _watchdog: Watchdog,
     host: Child,
     output: BufReader<ChildStdout>,
     ready: Ready,
@@ -46,6 +53,7 @@ impl Demo {
             .stderr(stderr)
             .spawn()
             .expect("the demo starts");
+        let watchdog = Watchdog::of(&host, LIFETIME);
         let mut line = String::new();
         let mut output = BufReader::new(host.stdout.take().expect("piped"));
         output.read_line(&mut line).expect("a line");
@@ -54,6 +62,7 @@ impl Demo {
             panic!("{error} in {line:?}\n{stderr}")
         });
         Self {
+            _watchdog: watchdog,
             host,
             output,
             ready,

@@ -2,6 +2,9 @@
 //!
 //! Every test starts this binary again, in a role that the environment names.
 
+#[path = "../../testing/watchdog.rs"]
+mod watchdog;
+
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
@@ -17,8 +20,11 @@ use roam_diagnostic::registry::{
 };
 use roam_dump::read::read_own;
 use roam_dump::sigusr1;
+use watchdog::Watchdog;
 
 const DEADLINE: Duration = Duration::from_secs(20);
+/// Longer than any test needs a process.
+const LIFETIME: Duration = Duration::from_secs(120);
 const ROLE: &str = "ROAM_DIAGNOSTIC_TEST_ROLE";
 
 fn command(role: &str) -> Command {
@@ -34,7 +40,9 @@ fn command(role: &str) -> Command {
 
 /// Runs a role to its end and returns what it printed.
 fn output_of(command: &mut Command) -> String {
-    let output = command.output().unwrap();
+    let child = command.spawn().unwrap();
+    let _watchdog = Watchdog::of(&child, DEADLINE);
+    let output = child.wait_with_output().unwrap();
     assert!(
         output.status.success(),
         "{}",
@@ -45,6 +53,7 @@ fn output_of(command: &mut Command) -> String {
 
 /// A role that is running and said so.
 struct Running {
+    _watchdog: Watchdog,
     child: Child,
     stderr: Receiver<String>,
 }
@@ -52,6 +61,7 @@ struct Running {
 impl Running {
     fn start(role: &str) -> Self {
         let mut child = command(role).spawn().unwrap();
+        let watchdog = Watchdog::of(&child, LIFETIME);
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         while !line.contains("ready") {
@@ -66,6 +76,7 @@ impl Running {
             }
         });
         Self {
+            _watchdog: watchdog,
             child,
             stderr: receiver,
         }

@@ -3,18 +3,14 @@
 
 use std::env::consts::ARCH;
 use std::fs;
-use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::tally::Tally;
-use crate::{install, paths, process};
+use crate::{install, paths, pool, process};
 
 /// Bytes in one allocation and seconds for one input that count as a finding.
 const LIMITS: [&str; 2] = ["-malloc_limit_mb=64", "-timeout=10"];
@@ -85,17 +81,10 @@ pub(crate) fn fuzz_all(args: &Args) -> Result<Vec<Fuzzed>> {
         named => named,
     };
     build()?;
-    let queue = Mutex::new(targets.iter());
-    let next = || queue.lock().ok()?.next().copied();
-    let workers = thread::available_parallelism().map_or(1, NonZero::get);
-    thread::scope(|scope| {
-        let work = || std::iter::from_fn(|| Some(fuzz(next()?, args.seconds))).collect::<Vec<_>>();
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap_or_else(|panic| resume_unwind(panic)))
-            .collect()
-    })
+    let fuzzed = pool::map(targets, pool::processors(), |target| {
+        fuzz(*target, args.seconds)
+    });
+    fuzzed.into_iter().collect()
 }
 
 fn build() -> Result<()> {

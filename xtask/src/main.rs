@@ -16,6 +16,7 @@ mod machine;
 mod method_ids;
 mod parts;
 mod paths;
+mod pool;
 mod process;
 mod reliability;
 mod scratch;

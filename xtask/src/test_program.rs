@@ -1,19 +1,15 @@
 //! Programs of tests: has cargo build them and runs each of their tests in a process of its own. So a test is
 //! counted by how its process ends, none sees what another one left behind, and one that hangs is ended.
 
-use std::num::NonZero;
-use std::panic::resume_unwind;
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::Mutex;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cargo_metadata::Message;
 
 use crate::tally::Tally;
-use crate::{paths, process};
+use crate::{paths, pool, process};
 
 /// No test takes that long, on an emulated processor either: what still runs then waits for nothing.
 const LIMIT: Duration = Duration::from_secs(600);
@@ -82,26 +78,15 @@ impl TestProgram {
     pub(crate) fn run(&self, how: How) -> Result<Tally> {
         let began = Instant::now();
         let tests = self.tests(how)?;
-        let queue = Mutex::new(tests.iter());
-        let next = || queue.lock().ok()?.next();
-        let workers = match how.one_by_one {
-            true => 1,
-            false => thread::available_parallelism().map_or(1, NonZero::get),
-        };
-        let work = || {
-            let mut tally = Tally::default();
-            while let Some(test) = next() {
-                tally += self.run_test(test, how);
-            }
-            tally
+        let at_once = if how.one_by_one {
+            1
+        } else {
+            pool::processors()
         };
         let mut sum = Tally::default();
-        thread::scope(|scope| {
-            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-            for thread in threads {
-                sum += thread.join().unwrap_or_else(|panic| resume_unwind(panic));
-            }
-        });
+        for tally in pool::map(&tests, at_once, |test| self.run_test(test, how)) {
+            sum += tally;
+        }
         if !tests.is_empty() {
             let seconds = began.elapsed().as_secs_f64();
             println!("{}: {sum}, {seconds:.1} s", self.title());

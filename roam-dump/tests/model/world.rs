@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use proptest::sample::Index;
 use roam_diagnostic::clock::now_ns;
@@ -115,12 +116,14 @@ static REPORTERS: LazyLock<Vec<Sender<Job>>> = LazyLock::new(|| {
     std::iter::repeat_with(reporter).take(THREADS).collect()
 });
 
+const DEADLINE: Duration = Duration::from_secs(20);
+
 /// Has a thread do something, and waits for what comes of it.
 fn on<T: Send + 'static>(thread: usize, act: impl FnOnce() -> T + Send + 'static) -> T {
     let (answer, result) = channel();
     let job = Box::new(move || answer.send(act()).unwrap());
     REPORTERS[thread].send(job).unwrap();
-    result.recv().unwrap()
+    result.recv_timeout(DEADLINE).unwrap()
 }
 
 fn forever<T>(act: impl FnOnce(&mut Forever) -> T) -> T {

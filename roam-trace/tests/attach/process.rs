@@ -103,7 +103,7 @@ impl Process {
     /// Has the process exit by itself.
     pub(crate) fn exit(&mut self) {
         writeln!(self.commands, "exit").unwrap();
-        self.child.wait().unwrap();
+        wait_until("it has ended", || self.child.try_wait().unwrap().is_some());
     }
 
     /// Ends it without a chance to clean up.
@@ -144,7 +144,7 @@ impl Drop for Process {
 }
 
 /// Waits for a condition, and fails the test when it does not come.
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain until {what}");

@@ -5,7 +5,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::fixture::Fixture;
-use crate::run::{Run, command, roam_trace, run};
+use crate::run::watchdog::Watchdog;
+use crate::run::{DEADLINE, Run, command, roam_trace, run};
 
 /// The processes of a JSON dump.
 pub(crate) fn processes(run: &Run) -> Vec<Value> {
@@ -151,6 +152,7 @@ fn a_closed_pipe_ends_it_quietly() {
             .spawn()
             .unwrap();
         drop(child.stdout.take());
+        let _watchdog = Watchdog::of(&child, DEADLINE);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         assert_eq!(String::from_utf8_lossy(&output.stderr), "");

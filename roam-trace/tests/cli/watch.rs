@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use crate::dump::processes;
 use crate::fixture::Fixture;
-use crate::run::{command, roam_trace, roam_trace_as};
+use crate::run::watchdog::Watchdog;
+use crate::run::{DEADLINE, command, roam_trace, roam_trace_as};
 
 fn list<'a>(process: &'a Value, name: &str) -> &'a [Value] {
     process[name].as_array().unwrap()
@@ -139,6 +140,7 @@ fn a_process_that_ends_ends_the_watch() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+    let _watchdog = Watchdog::of(&tool, DEADLINE);
     let mut lines = BufReader::new(tool.stderr.take().unwrap()).lines();
     lines.find(|line| line.as_ref().unwrap().contains("counting requests"));
     target.kill_and_collect();

@@ -11,10 +11,15 @@ use tempfile::TempDir;
 
 use crate::dump::wait_for;
 use crate::patience;
+use crate::tracer::watchdog::Watchdog;
+
+/// Longer than any test needs a demo.
+const LIFETIME: Duration = Duration::from_secs(300);
 
 /// A demo that was started and may not be stuck yet.
 pub(crate) struct Demo {
     child: Child,
+    _watchdog: Watchdog,
     pub(crate) directory: TempDir,
 }
 
@@ -59,7 +64,11 @@ impl Demo {
             .stderr(std::fs::File::create(stderr.with_extension("0")).unwrap())
             .spawn()
             .unwrap();
-        Self { child, directory }
+        Self {
+            _watchdog: Watchdog::of(&child, LIFETIME),
+            child,
+            directory,
+        }
     }
 
     /// Waits until it is stuck.

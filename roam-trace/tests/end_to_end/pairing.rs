@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::process::Command;
 
 use roam_demo::expect::Direction;
 use roam_demo::log::{Event, Line};
@@ -11,7 +10,7 @@ use roam_demo::service::method::WATCH;
 use serde_json::Value;
 
 use crate::demo::{Demo, ReadyDemo};
-use crate::dump::wait_for;
+use crate::dump::{Tracer, wait_for};
 
 const CALLS: usize = 96;
 
@@ -70,10 +69,7 @@ fn rows(dump: &Value) -> HashMap<Key, Value> {
 }
 
 fn dump(demo: &ReadyDemo) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_roam-trace"))
-        .args(["-p", &demo.ready.host.to_string(), "--children", "--json"])
-        .output()
-        .unwrap();
+    let output = Tracer::start(&[demo.ready.host], &["--children"]).output();
     assert!(output.status.success());
     serde_json::from_slice(&output.stdout).unwrap()
 }

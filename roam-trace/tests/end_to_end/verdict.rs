@@ -1,7 +1,7 @@
 //! Every hang of the demo gets the right verdict on the right row and the right
 //! root blocker, by processes that nobody watched before.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use roam_demo::service::method::{COMPILE, CONVERT, FETCH, FIND_CONTENT, OPEN, RESOLVE, UPLOAD};
@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::demo::{Demo, ReadyDemo};
 use crate::dump::in_the_end;
+use crate::tracer::DEADLINE;
+use crate::tracer::watchdog::Watchdog;
 
 /// Whose row it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,11 +109,15 @@ fn who(demo: &ReadyDemo, pid: &Value) -> Who {
 }
 
 fn roam_trace(demo: &ReadyDemo, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_roam-trace"))
+    let tracer = Command::new(env!("CARGO_BIN_EXE_roam-trace"))
         .args(["-p", &demo.ready.host.to_string(), "--children"])
         .args(arguments)
-        .output()
-        .unwrap()
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _watchdog = Watchdog::of(&tracer, DEADLINE);
+    tracer.wait_with_output().unwrap()
 }
 
 fn check(hang: &str, rows: &[Row], expected_root: &Root) -> (ReadyDemo, Dump) {

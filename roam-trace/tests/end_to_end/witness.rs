@@ -9,6 +9,8 @@ use serde_json::Value;
 
 use crate::demo::{ReadyDemo, binary};
 use crate::dump::{Tracer, site_bytes, wait_for};
+use crate::tracer::DEADLINE;
+use crate::tracer::watchdog::Watchdog;
 
 const PROGRAM: &str = r#"
     usdt:DEMO:roam:request_start { @started[pid] = count(); }
@@ -21,16 +23,16 @@ pub(crate) type Counts = BTreeMap<u32, (u64, u64)>;
 /// What both tracers counted while the demo ran for as long as `run` takes. It is stopped while they
 /// come and go, so that they see the same events.
 pub(crate) fn count_together(demo: &ReadyDemo, run: impl FnOnce()) -> (Counts, Counts) {
-    signal(demo, Signal::STOP);
+    let stopped = Stopped::new(demo);
     let bpftrace = Bpftrace::start(demo);
     let mut tracer = Tracer::start(&demo.pids(), &["-v", "-d", "8s"]);
     tracer.wait_for_line("counting requests");
-    signal(demo, Signal::CONT);
+    drop(stopped);
     run();
-    signal(demo, Signal::STOP);
+    let stopped = Stopped::new(demo);
     let ours = tracer.finish();
     let theirs = bpftrace.finish();
-    signal(demo, Signal::CONT);
+    drop(stopped);
     let ours = ours
         .processes()
         .map(|process| {
@@ -46,6 +48,22 @@ pub(crate) fn count_together(demo: &ReadyDemo, run: impl FnOnce()) -> (Counts, C
     (ours, theirs)
 }
 
+/// A demo that does nothing until this is dropped: a test that fails meanwhile must be able to end it.
+struct Stopped<'a>(&'a ReadyDemo);
+
+impl<'a> Stopped<'a> {
+    fn new(demo: &'a ReadyDemo) -> Self {
+        signal(demo, Signal::STOP);
+        Self(demo)
+    }
+}
+
+impl Drop for Stopped<'_> {
+    fn drop(&mut self) {
+        signal(self.0, Signal::CONT);
+    }
+}
+
 fn signal(demo: &ReadyDemo, signal: Signal) {
     for pid in demo.pids() {
         kill_process(Pid::from_raw(pid as i32).unwrap(), signal).unwrap();
@@ -53,7 +71,10 @@ fn signal(demo: &ReadyDemo, signal: Signal) {
 }
 
 /// bpftrace, counting in every process of the demo.
-struct Bpftrace(Child);
+struct Bpftrace {
+    child: Child,
+    _watchdog: Watchdog,
+}
 
 impl Bpftrace {
     fn start(demo: &ReadyDemo) -> Self {
@@ -77,13 +98,14 @@ impl Bpftrace {
                     == 2
             })
         });
-        Self(child)
+        let _watchdog = Watchdog::of(&child, DEADLINE);
+        Self { child, _watchdog }
     }
 
     fn finish(mut self) -> Counts {
-        kill_process(Pid::from_child(&self.0), Signal::INT).unwrap();
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
         let mut counts = Counts::new();
-        for line in BufReader::new(self.0.stdout.take().unwrap()).lines() {
+        for line in BufReader::new(self.child.stdout.take().unwrap()).lines() {
             let line: Value = serde_json::from_str(&line.unwrap()).unwrap_or_default();
             for (name, values) in line["data"].as_object().into_iter().flatten() {
                 for (pid, count) in values.as_object().into_iter().flatten() {
@@ -96,7 +118,7 @@ impl Bpftrace {
                 }
             }
         }
-        self.0.wait().unwrap();
+        self.child.wait().unwrap();
         counts
     }
 }

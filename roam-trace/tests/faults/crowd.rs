@@ -92,7 +92,12 @@ fn short_lived_processes() {
             dump_one(&children[0]);
         }
         for child in &mut children {
-            assert!(child.wait().unwrap().success());
+            let mut status = None;
+            wait_for("a short-lived process to end", || {
+                status = child.try_wait().unwrap();
+                status.is_some()
+            });
+            assert!(status.unwrap().success());
         }
     }
     target.run();

@@ -4,6 +4,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering;
 
@@ -135,15 +136,23 @@ impl Target {
 
     /// Collects the program, which has ended or is about to. Its pid is anybody's from now on.
     pub(crate) fn collect(&mut self) {
-        self.child.wait().unwrap();
-        self.is_collected = true;
+        self.ended();
     }
 
     /// Has the program end by itself, which it must be able to.
     pub(crate) fn quit(mut self) {
         self.log.quit.store(1, Ordering::Release);
-        assert!(self.child.wait().unwrap().success());
+        assert!(self.ended().success());
+    }
+
+    fn ended(&mut self) -> ExitStatus {
+        let mut status = None;
+        wait_for("the program to end", || {
+            status = self.child.try_wait().unwrap();
+            status.is_some()
+        });
         self.is_collected = true;
+        status.unwrap()
     }
 
     /// The process is alive and as it was: nothing is attached to it, and what it worked out is right.

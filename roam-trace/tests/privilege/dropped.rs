@@ -3,7 +3,8 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 
-use crate::run::{PublicCopy, wait_until};
+use crate::run::watchdog::Watchdog;
+use crate::run::{DEADLINE, PublicCopy, wait_until};
 use crate::user::{OTHER, target, with_capabilities};
 
 const DAC_READ_SEARCH: u64 = 1 << 2;
@@ -58,6 +59,7 @@ fn check_watching(user: u32) {
     let target = target("requests 2000");
     let copy = PublicCopy::of_tool();
     let mut tool = watching(&copy, &target.pid(), user);
+    let _watchdog = Watchdog::of(&tool, DEADLINE);
     check_sets(&tool, DAC_READ_SEARCH | SYS_PTRACE | CHECKPOINT_RESTORE);
     interrupt(&tool);
     wait_until("it prints with no capability", || {

@@ -1,5 +1,8 @@
 //! Starts the tool and makes its output comparable.
 
+#[path = "../../../testing/watchdog.rs"]
+pub(crate) mod watchdog;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -8,6 +11,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
+
+/// Until the tool must have ended.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 const TOOL: &str = env!("CARGO_BIN_EXE_roam-trace");
 
@@ -94,7 +100,7 @@ pub(crate) fn run(mut command: Command) -> Run {
         let _ = done.send(());
         (stdout, stderr.join().unwrap())
     });
-    if is_done.recv_timeout(Duration::from_secs(20)).is_err() {
+    if is_done.recv_timeout(DEADLINE).is_err() {
         let _ = child.kill();
         panic!("process {id} hangs");
     }
@@ -151,7 +157,7 @@ fn redact_time(text: &str) -> String {
 
 /// Waits until `condition` holds.
 pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));

@@ -4,6 +4,8 @@
 //! One second, or as many as `ROAM_TRACE_STRESS_SECONDS` says.
 
 mod content;
+#[path = "../../../testing/watchdog.rs"]
+mod watchdog;
 mod writer;
 
 use std::collections::HashMap;
@@ -16,10 +18,13 @@ use roam_dump::read::{Budget, Image};
 use roam_trace::process::Target;
 use roam_trace_common::Serial;
 use roam_trace_common::registry::{ChannelRecord, ConnectionRecord, RequestRecord, Table};
+use watchdog::Watchdog;
 
 const SECONDS: &str = "ROAM_TRACE_STRESS_SECONDS";
 /// How much longer than asked for a busy machine may take until every thread was seen at work.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Longer than anybody has it run.
+const LIFETIME: Duration = Duration::from_secs(3_600);
 
 #[test]
 #[ignore = "the other test runs it as a process of its own"]
@@ -78,6 +83,7 @@ fn read(target: &Target) -> Image {
 
 /// The process that writes.
 struct Writer {
+    _watchdog: Watchdog,
     process: Child,
     questions: ChildStdin,
     answers: BufReader<ChildStdout>,
@@ -94,6 +100,7 @@ impl Writer {
             .spawn()
             .unwrap();
         let mut writer = Self {
+            _watchdog: Watchdog::of(&process, LIFETIME),
             questions: process.stdin.take().unwrap(),
             answers: BufReader::new(process.stdout.take().unwrap()),
             process,

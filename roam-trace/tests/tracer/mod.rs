@@ -1,5 +1,8 @@
 //! A roam-trace that runs, as those see it who started it. Shared by the test programs that need one.
 
+#[path = "../../../testing/watchdog.rs"]
+pub(crate) mod watchdog;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::thread;
@@ -7,12 +10,15 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use self::watchdog::Watchdog;
+
 /// Deadline of everything that is waited for, on an emulated processor too.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(90);
 
 /// A tracer that is running.
 pub(crate) struct Tracer {
     child: Child,
+    _watchdog: Watchdog,
     stderr: BufReader<ChildStderr>,
     /// What was read of stderr.
     said: String,
@@ -42,6 +48,7 @@ impl Tracer {
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let said = String::new();
         Self {
+            _watchdog: Watchdog::of(&child, DEADLINE),
             child,
             stderr,
             said,

@@ -26,12 +26,6 @@ const CHECKS: Duration = Duration::from_secs(900);
 /// Tells the tests to be patient. The kernel hands what it does not know to the first program.
 const SLOW: &str = "ROAM_TRACE_TEST_SLOW=1";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Accelerator {
-    Kvm,
-    Emulation,
-}
-
 /// A machine before it is switched on.
 pub(super) struct Guest {
     /// What its lines start with on the terminal.
@@ -101,28 +95,29 @@ impl Guest {
     fn start(&self) -> Result<(Process, &'static str, String)> {
         let kvm = File::options().read(true).write(true).open("/dev/kvm");
         if kvm.is_ok() {
-            match self.try_start(Accelerator::Kvm, BOOT_BY_KVM) {
+            match self.try_start("kvm", "", BOOT_BY_KVM) {
                 Ok((process, begin)) => return Ok((process, "virtual machine", begin)),
                 Err(_) => self.say("KVM does not boot this kernel here: emulating the processor"),
             }
         }
         let (process, begin) = self
-            .try_start(Accelerator::Emulation, BOOT)
+            .try_start("tcg", SLOW, BOOT)
             .with_context(|| format!("the kernel did not boot:\n{}", self.last_lines()))?;
         Ok((process, "emulated machine", begin))
     }
 
-    fn try_start(&self, accelerator: Accelerator, limit: Duration) -> Result<(Process, String)> {
-        let process = Process::start(self.command(accelerator))?;
+    fn try_start(
+        &self,
+        accelerator: &str,
+        environment: &str,
+        limit: Duration,
+    ) -> Result<(Process, String)> {
+        let process = Process::start(self.command(accelerator, environment))?;
         let begin = process.wait_for(limit, |line| line.starts_with(MARK))?;
         Ok((process, begin.trim_end().to_owned()))
     }
 
-    fn command(&self, accelerator: Accelerator) -> Command {
-        let (accelerator, environment) = match accelerator {
-            Accelerator::Kvm => ("kvm", ""),
-            Accelerator::Emulation => ("tcg", SLOW),
-        };
+    fn command(&self, accelerator: &str, environment: &str) -> Command {
         let mut qemu = process::command(
             "qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -monitor none \
              -cpu max -smp 2 -m 2048",

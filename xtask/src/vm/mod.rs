@@ -9,16 +9,14 @@ mod guest;
 mod initramfs;
 mod packages;
 
-use std::panic::resume_unwind;
-use std::thread;
 use std::time::Instant;
 
 use anyhow::Result;
 
 use self::checks::{Checks, Results};
 use self::guest::Guest;
-use crate::install;
 use crate::tally::Tally;
+use crate::{install, pool};
 
 /// The word for the kernel that this is running on.
 const RUNNING: &str = "running";
@@ -34,28 +32,22 @@ pub(crate) fn run(kernels: &[String]) -> Result<Tally> {
     let (here, packaged): (Vec<_>, Vec<_>) = kernels.iter().partition(|kernel| *kernel == RUNNING);
     let guests = guests(&packaged, &checks)?;
 
-    let mut sum = Tally::default();
-    let mut lines = Vec::new();
-    let mut add = |run: Result<(Results, f64)>| -> Result<()> {
-        let (results, seconds) = run?;
-        lines.push(line(&results, seconds));
-        sum += results.tally;
-        Ok(())
-    };
+    let mut results = Vec::new();
     if !here.is_empty() {
-        add(timed(|| checks::run_here(&checks)))?;
+        results.push(timed(|| checks::run_here(&checks)));
     }
     // Most of the time the tests wait for a kernel to finish something, so machines share processors well.
-    thread::scope(|scope| {
-        let running: Vec<_> = guests
-            .iter()
-            .map(|guest| scope.spawn(|| timed(|| guest.run(&checks))))
-            .collect();
-        running
-            .into_iter()
-            .try_for_each(|guest| add(guest.join().unwrap_or_else(|panic| resume_unwind(panic))))
-    })?;
-    println!("\n{}\n", lines.join("\n"));
+    let run = |guest: &Guest| timed(|| guest.run(&checks));
+    results.extend(pool::map(&guests, guests.len(), run));
+
+    let mut sum = Tally::default();
+    println!();
+    for result in results {
+        let (results, seconds) = result?;
+        println!("{}", line(&results, seconds));
+        sum += results.tally;
+    }
+    println!();
     Ok(sum)
 }
 
