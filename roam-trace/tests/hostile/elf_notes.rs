@@ -56,7 +56,7 @@ fn a_site_where_other_code_is() {
 fn a_site_outside_of_the_code() {
     check(
         |notes| address(notes, u64::MAX - 1),
-        "is outside of the file's code",
+        "is outside the code of the file",
     );
 }
 
