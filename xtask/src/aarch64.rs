@@ -134,6 +134,11 @@ pub(crate) fn build() -> Result<Vec<TestProgram>> {
 fn register_emulator() -> Result<()> {
     const DIRECTORY: &str = "/proc/sys/fs/binfmt_misc";
     const RULE: &str = "/usr/lib/binfmt.d/qemu-aarch64.conf";
+    let register = Path::new(DIRECTORY).join("register");
+    if !register.exists() {
+        let mount = format!("mount -t binfmt_misc binfmt_misc {DIRECTORY}");
+        process::require(process::command(&mount))?;
+    }
     if Path::new(DIRECTORY).join("qemu-aarch64").exists() {
         return Ok(());
     }
@@ -141,11 +146,6 @@ fn register_emulator() -> Result<()> {
         install::is_root(),
         "only root can have the kernel run programs of another architecture"
     );
-    let register = Path::new(DIRECTORY).join("register");
-    if !register.exists() {
-        let mount = format!("mount -t binfmt_misc binfmt_misc {DIRECTORY}");
-        process::require(process::command(&mount))?;
-    }
     let rule = fs::read_to_string(RULE).with_context(|| format!("reading {RULE}"))?;
     fs::write(&register, rule).with_context(|| format!("writing {}", register.display()))
 }
