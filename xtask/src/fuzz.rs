@@ -30,7 +30,7 @@ pub(crate) struct Args {
     seconds: u32,
     /// What to fuzz [default: everything]
     #[arg(value_enum)]
-    targets: Vec<Target>,
+    targets: Vec<FuzzTarget>,
 }
 
 impl Args {
@@ -46,7 +46,7 @@ impl Args {
 /// The programs in `testing/fuzz/fuzz_targets`.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
-enum Target {
+enum FuzzTarget {
     /// A registry that changes while it is read, from its bytes to the printed dump
     Registry,
     /// The probe notes of an ELF file
@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
 /// The same, as many targets at once as there are processors.
 pub(crate) fn fuzz_all(args: &Args) -> Result<Vec<Fuzzed>> {
     let targets = match args.targets.as_slice() {
-        [] => Target::value_variants(),
+        [] => FuzzTarget::value_variants(),
         named => named,
     };
     build()?;
@@ -101,7 +101,7 @@ fn build() -> Result<()> {
     process::require(cargo)
 }
 
-fn fuzz(target: Target, seconds: u32) -> Result<Fuzzed> {
+fn fuzz(target: FuzzTarget, seconds: u32) -> Result<Fuzzed> {
     let target = target
         .to_possible_value()
         .context("a target without a name")?;

@@ -36,7 +36,7 @@ pub fn from_kernel(
     room: &Budget,
 ) -> Snapshot {
     let names = Names::of_all(images);
-    let decoder = Decoder {
+    let decoder = KernelDecoder {
         observing: observing(&rows, images),
         builder: RowBuilder {
             names: &names,
@@ -165,12 +165,12 @@ fn source(seen: u32) -> Source {
     }
 }
 
-struct Decoder<'a> {
+struct KernelDecoder<'a> {
     observing: HashSet<u64>,
     builder: RowBuilder<'a>,
 }
 
-impl Decoder<'_> {
+impl KernelDecoder<'_> {
     fn request(&self, serial: u64, value: &RequestValue) -> Option<Request> {
         let request = self.builder.request(&RequestFields {
             serial,

@@ -29,7 +29,7 @@ pub fn from_registry(process: Process, image: &mut Image, now_ns: u64) -> Snapsh
     let records = std::mem::take(&mut image.requests);
     let mut arguments = std::mem::take(&mut image.arguments);
     let channel_records = std::mem::take(&mut image.channels);
-    let decoder = Decoder {
+    let decoder = RegistryDecoder {
         connections: &image.connections,
         builder: RowBuilder {
             names: &names,
@@ -127,12 +127,12 @@ fn gaps(image: &Image, invalid: u64) -> Vec<Gap> {
     gaps
 }
 
-struct Decoder<'a> {
+struct RegistryDecoder<'a> {
     connections: &'a BTreeMap<u64, ConnectionRecord>,
     builder: RowBuilder<'a>,
 }
 
-impl Decoder<'_> {
+impl RegistryDecoder<'_> {
     fn request(&self, row: &RequestRecord, arguments: Option<Vec<u8>>) -> Option<Request> {
         let phase = PhaseWord(row.phase);
         let response = ResponseWord(row.response);
