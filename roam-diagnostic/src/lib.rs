@@ -15,3 +15,5 @@ pub mod registry;
 pub mod sigusr1;
 mod slab;
 mod sync;
+#[cfg(target_os = "linux")]
+mod system;

@@ -264,77 +264,51 @@ impl<'a, R> Slot<'a, R> {
 mod system {
     //! What the region asks of the kernel.
 
-    use std::ffi::c_void;
-    use std::mem::ManuallyDrop;
+    use std::ffi::{CString, c_int, c_uint};
+    use std::io;
+    use std::mem::MaybeUninit;
     use std::ops::Range;
+    use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
     use std::ptr::{NonNull, null_mut};
 
+    use libc::{MADV_DODUMP, MADV_DONTDUMP, MADV_WIPEONFORK, MAP_ANONYMOUS, MAP_NORESERVE};
+    use libc::{MAP_PRIVATE, MAP_SHARED};
     use roam_trace_common::registry::REGION_NAME;
-    use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, ftruncate, memfd_create};
-    use rustix::io::Errno;
-    use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous};
-    use rustix::param::page_size;
-    use rustix::process::{Resource, getrlimit};
 
     /// Maps a sealed memory file whose descriptor stays open for readers.
-    pub(super) fn map_shared(bytes: usize) -> Result<NonNull<u8>, Errno> {
+    pub(super) fn map_shared(bytes: usize) -> io::Result<NonNull<u8>> {
         // Growing a file past this limit ends the process with SIGXFSZ.
-        if getrlimit(Resource::Fsize)
-            .current
-            .is_some_and(|limit| limit < bytes as u64)
-        {
-            return Err(Errno::FBIG);
+        if largest_file()? < bytes as u64 {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
-        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let flags = libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING;
         // Linux before 6.3 does not know NOEXEC_SEAL.
-        let file =
-            memfd_create(REGION_NAME, flags | MemfdFlags::NOEXEC_SEAL).or_else(
-                |error| match error {
-                    Errno::INVAL => memfd_create(REGION_NAME, flags),
-                    error => Err(error),
-                },
-            )?;
-        ftruncate(&file, bytes as u64)?;
-        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        // SAFETY: a fresh mapping at an address that the kernel chooses.
-        let base = unsafe {
-            mmap(
-                null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::SHARED,
-                &file,
-                0,
-            )
-        }?;
+        let file = memory_file(flags | libc::MFD_NOEXEC_SEAL).or_else(|error| {
+            if error.kind() == io::ErrorKind::InvalidInput {
+                memory_file(flags)
+            } else {
+                Err(error)
+            }
+        })?;
+        let length = libc::off_t::try_from(bytes).map_err(io::Error::other)?;
+        let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
+        // SAFETY: both calls take an open descriptor and integers.
+        unsafe {
+            done(libc::ftruncate(file.as_raw_fd(), length))?;
+            done(libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals))?;
+        }
+        let base = map(bytes, MAP_SHARED, file.as_raw_fd())?;
         // Readers that may not look into the mappings open the file by this descriptor.
-        let _open = ManuallyDrop::new(file);
-        prepare(base, bytes)
+        let _open = file.into_raw_fd();
+        keep_out_of_core(base, bytes);
+        Ok(base)
     }
 
     /// Maps memory that only this process can read.
-    pub(super) fn map_private(bytes: usize) -> Result<NonNull<u8>, Errno> {
-        // SAFETY: as above.
-        let base = unsafe {
-            mmap_anonymous(
-                null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
-        }?;
-        prepare(base, bytes)
-    }
-
-    /// Keeps the unused rest of a fresh mapping out of core dumps.
-    fn prepare(base: *mut c_void, bytes: usize) -> Result<NonNull<u8>, Errno> {
-        // A core dump that is larger than needed is no reason to go without a registry.
-        // SAFETY: the range was just mapped.
-        let _ = unsafe {
-            madvise(base, bytes, Advice::LinuxDontDump)
-                .and_then(|()| madvise(base, super::HEADER_BYTES, Advice::LinuxDoDump))
-        };
-        NonNull::new(base.cast()).ok_or(Errno::NOMEM)
+    pub(super) fn map_private(bytes: usize) -> io::Result<NonNull<u8>> {
+        let base = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)?;
+        keep_out_of_core(base, bytes);
+        Ok(base)
     }
 
     /// # Safety
@@ -343,10 +317,7 @@ mod system {
     pub(super) unsafe fn include_in_core(base: NonNull<u8>, range: Range<usize>) {
         let start = page_start(range.start, page_size());
         // SAFETY: by the caller's promise; a failure only costs rows in a core dump.
-        let _ = unsafe {
-            let address = base.add(start).as_ptr().cast();
-            madvise(address, range.end - start, Advice::LinuxDoDump)
-        };
+        let _ = unsafe { advise(base.add(start), range.end - start, MADV_DODUMP) };
     }
 
     /// Where the page starts that `offset` is in. AArch64 has kernels with pages of 16 and 64 KiB, and
@@ -356,23 +327,77 @@ mod system {
     }
 
     /// A page that holds 1 here and 0 in every forked child.
-    pub(super) fn owner_page() -> Result<NonNull<u32>, Errno> {
+    pub(super) fn owner_page() -> io::Result<NonNull<u32>> {
         let bytes = super::HEADER_BYTES;
-        // SAFETY: a fresh mapping; the advice applies to all of it.
-        let page = unsafe {
-            let page = mmap_anonymous(
-                null_mut(),
-                bytes,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE,
-            )?;
-            madvise(page, bytes, Advice::LinuxWipeOnFork)?;
-            page
+        let page = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1)?;
+        // SAFETY: the page was just mapped, is aligned, and not shared yet.
+        unsafe {
+            advise(page, bytes, MADV_WIPEONFORK)?;
+            page.cast::<u32>().write(1);
+        }
+        Ok(page.cast())
+    }
+
+    /// The unused rest of a fresh mapping. A core dump that is larger than needed is no reason to go
+    /// without a registry, so errors are not reported.
+    fn keep_out_of_core(base: NonNull<u8>, bytes: usize) {
+        // SAFETY: the range was just mapped.
+        let _ = unsafe {
+            advise(base, bytes, MADV_DONTDUMP)
+                .and_then(|()| advise(base, super::HEADER_BYTES, MADV_DODUMP))
         };
-        let page = NonNull::new(page.cast::<u32>()).ok_or(Errno::NOMEM)?;
-        // SAFETY: mapped, aligned, and not shared yet.
-        unsafe { page.write(1) };
-        Ok(page)
+    }
+
+    fn memory_file(flags: c_uint) -> io::Result<OwnedFd> {
+        let name = CString::new(REGION_NAME)?;
+        // SAFETY: the name ends with a zero; the descriptor is new and nobody else's.
+        unsafe {
+            let descriptor = libc::memfd_create(name.as_ptr(), flags);
+            done(descriptor)?;
+            Ok(OwnedFd::from_raw_fd(descriptor))
+        }
+    }
+
+    /// Maps readable and writable memory at an address that the kernel chooses.
+    fn map(bytes: usize, flags: c_int, descriptor: c_int) -> io::Result<NonNull<u8>> {
+        let access = libc::PROT_READ | libc::PROT_WRITE;
+        // SAFETY: a mapping at a fresh address changes no other memory.
+        let base = unsafe { libc::mmap(null_mut(), bytes, access, flags, descriptor, 0) };
+        if base == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(base.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    }
+
+    /// # Safety
+    ///
+    /// The range must be mapped by this crate, and the advice be one that keeps what it holds.
+    unsafe fn advise(base: NonNull<u8>, bytes: usize, advice: c_int) -> io::Result<()> {
+        // SAFETY: by the caller's promise.
+        done(unsafe { libc::madvise(base.as_ptr().cast(), bytes, advice) })
+    }
+
+    /// Bytes to which this process may let a file grow.
+    fn largest_file() -> io::Result<u64> {
+        let mut limit = MaybeUninit::<libc::rlimit>::uninit();
+        // SAFETY: on success the kernel has written the whole structure.
+        unsafe {
+            done(libc::getrlimit(libc::RLIMIT_FSIZE, limit.as_mut_ptr()))?;
+            Ok(limit.assume_init().rlim_cur)
+        }
+    }
+
+    fn page_size() -> usize {
+        // SAFETY: takes and returns integers.
+        let bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(bytes).unwrap_or(super::HEADER_BYTES)
+    }
+
+    fn done(result: c_int) -> io::Result<()> {
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
     }
 
     #[test]

@@ -2,20 +2,18 @@
 //! blocked and while another thread holds the lock of stdout or stderr. What the dump says is the caller's
 //! business. Nothing happens unless [`install`] is called.
 
-use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use signal_hook::consts::SIGUSR1;
 use signal_hook::iterator::Signals;
 use thiserror::Error;
 
-use crate::callback;
+use crate::{callback, system};
 
 /// How long a full pipe behind descriptor 2 is waited for.
 const WRITE_LIMIT: Duration = Duration::from_secs(1);
@@ -74,11 +72,7 @@ pub fn install(dump: fn() -> Vec<u8>) -> Result<(), InstallError> {
 ///
 /// The error of the system call, for example if no process has that pid.
 pub fn register_child_pid(pid: u32) -> io::Result<()> {
-    let id = i32::try_from(pid)
-        .ok()
-        .and_then(Pid::from_raw)
-        .ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = pidfd_open(id, PidfdFlags::empty())?;
+    let pidfd = system::open_process(pid)?;
     lock().push(Child { pid, pidfd });
     Ok(())
 }
@@ -89,19 +83,11 @@ fn forward() {
         // The pidfd names the child that was registered: should its pid have been reused, the
         // status is another process's, but the signal goes nowhere.
         if !catches_sigusr1(child.pid) {
-            return !is_ready(&child.pidfd, PollFlags::IN, Duration::ZERO);
+            return !system::is_ready(child.pidfd.as_raw_fd(), libc::POLLIN, Duration::ZERO);
         }
-        pidfd_send_signal(&child.pidfd, Signal::USR1) != Err(rustix::io::Errno::SRCH)
+        !system::send_signal(&child.pidfd, SIGUSR1)
+            .is_err_and(|error| error.raw_os_error() == Some(libc::ESRCH))
     });
-}
-
-/// Whether a descriptor becomes ready in time; a pidfd is readable once its process is gone.
-fn is_ready(descriptor: impl AsFd, wanted: PollFlags, limit: Duration) -> bool {
-    let limit = Timespec {
-        tv_sec: limit.as_secs() as i64,
-        tv_nsec: 0,
-    };
-    poll(&mut [PollFd::new(&descriptor, wanted)], Some(&limit)) == Ok(1)
 }
 
 fn catches_sigusr1(pid: u32) -> bool {
@@ -118,15 +104,17 @@ fn catches_sigusr1(pid: u32) -> bool {
 
 /// Writes to descriptor 2 itself: the lock of `std::io::stderr` may be held by a blocked thread.
 fn write_all(mut bytes: &[u8]) {
-    use rustix::io::{Errno, write};
-    let stderr = rustix::stdio::stderr();
+    let mut stderr = system::standard_error();
     while !bytes.is_empty() {
-        match write(stderr, bytes) {
+        match stderr.write(bytes) {
             Ok(0) => return,
             Ok(written) => bytes = &bytes[written..],
-            Err(Errno::INTR) => {}
-            Err(Errno::AGAIN) if is_ready(stderr, PollFlags::OUT, WRITE_LIMIT) => {}
-            Err(_) => return,
+            Err(error) => match error.kind() {
+                io::ErrorKind::Interrupted => {}
+                io::ErrorKind::WouldBlock
+                    if system::is_ready(libc::STDERR_FILENO, libc::POLLOUT, WRITE_LIMIT) => {}
+                _ => return,
+            },
         }
     }
 }

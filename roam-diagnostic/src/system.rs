@@ -1,0 +1,61 @@
+//! System calls of the SIGUSR1 handler that the standard library does not offer.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_long};
+use std::fs::File;
+use std::io;
+use std::mem::ManuallyDrop;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::null;
+use std::time::Duration;
+
+/// A descriptor that names one process, whoever gets its pid later.
+pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
+    let pid = i32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    // SAFETY: the call takes integers, and the descriptor it returns is nobody else's.
+    unsafe {
+        let descriptor = done(libc::syscall(libc::SYS_pidfd_open, pid, 0))?;
+        Ok(OwnedFd::from_raw_fd(descriptor))
+    }
+}
+
+/// Sends a signal to the process that a descriptor of [`open_process`] names.
+pub(crate) fn send_signal(process: &OwnedFd, signal: c_int) -> io::Result<()> {
+    let descriptor = process.as_raw_fd();
+    // SAFETY: no signal information is passed; the rest are integers.
+    done(unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            descriptor,
+            signal,
+            null::<libc::siginfo_t>(),
+            0,
+        )
+    })
+    .map(|_| ())
+}
+
+/// Whether a descriptor becomes ready for `events` in time; that of a process can be read once it is gone.
+pub(crate) fn is_ready(descriptor: RawFd, events: i16, limit: Duration) -> bool {
+    let mut poll = libc::pollfd {
+        fd: descriptor,
+        events,
+        revents: 0,
+    };
+    let limit_ms = limit.as_millis().try_into().unwrap_or(c_int::MAX);
+    // SAFETY: one structure, which outlives the call.
+    unsafe { libc::poll(&mut poll, 1, limit_ms) == 1 }
+}
+
+/// Descriptor 2, which stays open.
+pub(crate) fn standard_error() -> ManuallyDrop<File> {
+    // SAFETY: the file is never dropped, so the descriptor is not closed.
+    ManuallyDrop::new(unsafe { File::from_raw_fd(libc::STDERR_FILENO) })
+}
+
+fn done(result: c_long) -> io::Result<RawFd> {
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    RawFd::try_from(result).map_err(io::Error::other)
+}
