@@ -22,6 +22,8 @@ pub(crate) struct Finished {
     pub(crate) text: String,
     /// From its start.
     pub(crate) took: Duration,
+    /// Time of processors, of its children too.
+    pub(crate) cpu: Duration,
     /// The most memory that it used.
     pub(crate) peak_bytes: u64,
 }
@@ -250,6 +252,7 @@ fn collect(child: &mut Child, began: Instant, text: String) -> Result<Finished> 
         success: ended.status.success(),
         text,
         took: began.elapsed(),
+        cpu: ended.rusage.utime + ended.rusage.stime,
         peak_bytes: ended.rusage.maxrss,
     })
 }

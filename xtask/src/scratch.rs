@@ -117,11 +117,12 @@ pub(crate) fn copy_lock(project: &Path) -> Result<()> {
 /// `cargo` in a directory, building beside the workspace and as that does: what they have in common, nearly
 /// everything, is compiled once.
 pub(crate) fn cargo_in(directory: &Path, arguments: &str) -> Command {
-    let mut command = process::cargo(arguments);
+    let mut command = process::cargo("--config");
     command
+        .arg(paths::root().join(".cargo/config.toml"))
+        .args(arguments.split_ascii_whitespace())
         .current_dir(directory)
-        .env("CARGO_TARGET_DIR", paths::target())
-        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only");
+        .env("CARGO_TARGET_DIR", paths::target());
     command
 }
 

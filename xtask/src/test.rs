@@ -1,7 +1,8 @@
 //! The full test run: every part runs, whatever the result of the others, and what failed is named at the end.
 //!
 //! Once the tests are built, two parts run at a time: tests that mostly wait, for processes and kernels, and beside
-//! them, with what these leave of the processors, what compiles and computes.
+//! them, with what these leave of the processors, what compiles and computes. When the first are done, two parts of the
+//! second kind run at a time.
 
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
@@ -40,7 +41,7 @@ const BESIDE: [(&str, &str); 17] = [
     ("public API", "api"),
     ("crates that the drop-in adds", "weight"),
     ("clippy", "part clippy"),
-    ("fuzzing", "fuzz --seconds 20"),
+    ("fuzzing", "fuzz --seconds 10"),
 ];
 
 /// Runs everything, or what needs no root.
@@ -57,15 +58,20 @@ pub(crate) fn run(rootless: bool) -> Result<Tally> {
         || parts::debug_tests(""),
         |_| Tally::default(),
     );
+    let is_wanted =
+        |(_, task): &(_, &str)| !(rootless && ["part release", "part aarch64"].contains(task));
+    let queue = Mutex::new(BESIDE.into_iter().filter(is_wanted));
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let beside = || {
+        while let Some((name, task)) = next() {
+            report.part_beside(name, task);
+        }
+    };
     thread::scope(|scope| {
         scope.spawn(|| {
             // A thread's own, on Linux, and of what it starts.
             let _ = rustix::process::nice(10);
-            for (name, task) in BESIDE {
-                if !(rootless && ["part release", "part aarch64"].contains(&task)) {
-                    report.part_beside(name, task);
-                }
-            }
+            beside();
         });
         if let Some(tests) = tests {
             report.tests("unit, snapshot and property tests", || parts::unit(&tests));
@@ -81,6 +87,7 @@ pub(crate) fn run(rootless: bool) -> Result<Tally> {
             report.tests(OF_ROOT[2], || vm::run(&vm::PACKAGED.map(str::to_owned)));
             report.tests(OF_ROOT[3], aarch64::run);
         }
+        beside();
     });
     Ok(report.close())
 }

@@ -16,30 +16,31 @@ pub(super) fn run() -> Result<()> {
         "clean release build of an application on roam, drop-in against published roam-session:"
     );
     let sessions = [Session::ours(), Session::Published];
-    let mut seconds = [Vec::new(), Vec::new()];
+    let mut builds: [Vec<[f64; 2]>; 2] = [Vec::new(), Vec::new()];
     for pair in 0..PAIRS {
         for turn in 0..sessions.len() {
             let index = (pair + turn) % sessions.len();
-            seconds[index].push(build(&sessions[index])?);
+            builds[index].push(build(&sessions[index])?);
         }
     }
-    let [ours, published] = &seconds;
-    let ratios = ours
-        .iter()
-        .zip(published)
-        .map(|(ours, published)| ours / published);
-    println!(
-        "time of a build: {:.3} times the published one's",
-        Spread::of(ratios.collect())
-    );
-    for (name, seconds) in ["drop-in", "published"].iter().zip(seconds) {
-        println!("  {name}: {:.1} s", Spread::of(seconds));
+    let [ours, published] = &builds;
+    for (which, name) in ["time", "time of processors"].iter().enumerate() {
+        let of =
+            |builds: &[[f64; 2]]| Spread::of(builds.iter().map(|build| build[which]).collect());
+        let pairs = ours.iter().zip(published);
+        let ratios = pairs.map(|(ours, published)| ours[which] / published[which]);
+        println!(
+            "{name}: {:.3} times; drop-in {:.1} s, published {:.1} s",
+            Spread::of(ratios.collect()),
+            of(ours),
+            of(published)
+        );
     }
     Ok(())
 }
 
-/// Seconds.
-fn build(session: &Session) -> Result<f64> {
+/// Seconds on the clock, and of processors.
+fn build(session: &Session) -> Result<[f64; 2]> {
     let application = Crate::application(session)?;
     let target = paths::scratch().join("builds");
     if target.exists() {
@@ -47,5 +48,6 @@ fn build(session: &Session) -> Result<f64> {
     }
     let mut build = application.cargo("build --release --quiet");
     build.env("CARGO_TARGET_DIR", target);
-    Ok(process::measure(build)?.took.as_secs_f64())
+    let measured = process::measure(build)?;
+    Ok([measured.took, measured.cpu].map(|time| time.as_secs_f64()))
 }
