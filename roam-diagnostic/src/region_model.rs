@@ -29,7 +29,7 @@ impl Region {
         };
         Some(Self {
             tables: std::array::from_fn(|index| match Table::ALL[index] {
-                Table::Arguments | Table::Methods | Table::Types => Vec::new(),
+                Table::Arguments | Table::Methods | Table::Types | Table::Statistics => Vec::new(),
                 table => (0..capacities[index]).map(|_| slot(table)).collect(),
             }),
             lost: std::array::from_fn(|_| AtomicU64::new(0)),

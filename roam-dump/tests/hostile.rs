@@ -11,7 +11,7 @@ use roam_trace_common::registry::{
 
 /// A header over tables of a few slots each.
 fn header() -> HeaderRecord {
-    registry_image::header([4; 6])
+    registry_image::header([4; 7])
 }
 
 fn region(header: HeaderRecord, fill: impl Fn(usize) -> u8) -> Vec<u8> {

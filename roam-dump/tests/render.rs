@@ -73,19 +73,11 @@ fn channel(channel_id: u64, direction: ChannelDirection) -> Channel {
 }
 
 fn snapshot() -> Snapshot {
-    Snapshot {
-        process: Process {
-            pid: 4242,
-            name: "demo-host".into(),
-        },
-        source: Source::Registry,
-        taken_ns: 60 * 1_000_000_000,
-        gaps: Vec::new(),
-        requests: Vec::new(),
-        channels: Vec::new(),
-        connections: Vec::new(),
-        window: None,
-    }
+    let process = Process {
+        pid: 4242,
+        name: "demo-host".into(),
+    };
+    Snapshot::new(process, Source::Registry, 60 * 1_000_000_000)
 }
 
 fn dump(snapshot: Snapshot) -> Dump {
@@ -194,11 +186,15 @@ fn everything_that_can_be_odd() -> Snapshot {
         state,
         state_age_us: 2 * SECOND,
         attempts: 3,
+        last_error: None,
+        losses: 0,
         age_us: 60 * SECOND,
         sent: Some(traffic(1)),
         received: Some(traffic(0)),
         delivering: None,
         driver: None,
+        socket: None,
+        peer: None,
         verdict: None,
     };
     snapshot.connections = vec![

@@ -6,6 +6,7 @@
 #![no_std]
 
 pub mod event;
+pub mod latency;
 pub mod limits;
 pub mod registry;
 pub mod serial;

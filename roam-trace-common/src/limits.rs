@@ -17,12 +17,17 @@ pub const METHODS: u32 = 16_384;
 /// Element type names of a registry.
 pub const TYPES: u32 = 4_096;
 
+/// Rows of statistics of a registry: one for each method, direction and thread at the most.
+pub const STATISTICS: u32 = 4_096;
+
 /// Maximum number of characters of a request's arguments; the rest is cut.
 pub const ARGUMENTS_CHARS: usize = 64;
 /// Bytes of a request's arguments, at four bytes for each character.
 pub const ARGUMENTS_BYTES: usize = 4 * ARGUMENTS_CHARS;
 /// Bytes of a connection's name.
 pub const CONNECTION_NAME_BYTES: usize = 80;
+/// Bytes of the error of an attempt to connect.
+pub const ERROR_BYTES: usize = 112;
 /// Bytes of a method's name.
 pub const METHOD_NAME_BYTES: usize = 232;
 /// Bytes of an element type's name.

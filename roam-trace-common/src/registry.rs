@@ -11,7 +11,10 @@ use core::mem::offset_of;
 #[cfg(feature = "zerocopy")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::limits::{ARGUMENTS_BYTES, CONNECTION_NAME_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES};
+use crate::latency::BUCKETS;
+use crate::limits::{
+    ARGUMENTS_BYTES, CONNECTION_NAME_BYTES, ERROR_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES,
+};
 
 /// Name of the memory file; `/proc/PID/maps` shows it as `/memfd:roam-diagnostic`.
 pub const REGION_NAME: &str = "roam-diagnostic";
@@ -20,13 +23,17 @@ pub const REGION_NAME: &str = "roam-diagnostic";
 pub const MAGIC: u64 = u64::from_le_bytes(*b"roamdiag");
 
 /// Version of everything in this file.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Bytes in front of the first table.
 pub const HEADER_BYTES: usize = 4_096;
 
 /// Header flag: the process records the arguments of its calls (`ROAM_DEBUG=1`).
 pub const FLAG_ARGUMENTS: u32 = 1;
+
+/// Header flag: the process has no clock that is both cheap and precise, and its times are those of the last timer
+/// tick (1 to 10 ms ago).
+pub const FLAG_COARSE_CLOCK: u32 = 2;
 
 /// Connection flag: the driver reports when a request was written to the transport.
 pub const FLAG_OBSERVES_WRITES: u32 = 1;
@@ -52,17 +59,20 @@ pub enum Table {
     Methods,
     /// [`TypeRecord`]s, appended and never released.
     Types,
+    /// [`StatisticsRecord`]s, appended and never released.
+    Statistics,
 }
 
 impl Table {
     /// Every table, in header order.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Connections,
         Self::Requests,
         Self::Arguments,
         Self::Channels,
         Self::Methods,
         Self::Types,
+        Self::Statistics,
     ];
 
     /// Returns the bytes of one slot of this table.
@@ -74,6 +84,7 @@ impl Table {
             Self::Channels => size_of::<ChannelRecord>(),
             Self::Methods => size_of::<MethodRecord>(),
             Self::Types => size_of::<TypeRecord>(),
+            Self::Statistics => size_of::<StatisticsRecord>(),
         }
     }
 }
@@ -123,7 +134,7 @@ pub struct HeaderRecord {
     /// When the region was made, `CLOCK_MONOTONIC` nanoseconds.
     pub created_ns: u64,
     /// The tables, in the order of [`Table::ALL`].
-    pub tables: [TableRecord; 6],
+    pub tables: [TableRecord; Table::ALL.len()],
 }
 
 /// One connection, root or virtual. All times are `CLOCK_MONOTONIC` nanoseconds
@@ -186,10 +197,18 @@ pub struct ConnectionRecord {
     pub state_ns: u64,
     /// Bytes of `name`.
     pub name_bytes: u32,
-    /// Always 0.
-    pub reserved: u32,
+    /// Bytes of `error`.
+    pub error_bytes: u32,
+    /// Address of the driver's transport object in the process's memory, 0 while there is none.
+    pub transport_address: u64,
+    /// Bytes of the transport object.
+    pub transport_bytes: u32,
+    /// Times that a client lost the link and connected anew.
+    pub losses: u32,
     /// Name, UTF-8.
     pub name: [u8; CONNECTION_NAME_BYTES],
+    /// Why the last attempt to connect failed, UTF-8.
+    pub error: [u8; ERROR_BYTES],
 }
 
 /// One request in flight.
@@ -326,6 +345,45 @@ pub struct TypeRecord {
     pub name: [u8; TYPE_NAME_BYTES],
 }
 
+/// The calls of one method in one direction that ended, as one thread counted them. Its counters have one writer at a
+/// time and only grow; those of several rows with the same method and direction are added up.
+///
+/// Complete once `sequence` is 2. No counter is read together with another: a reader sees each at its own moment.
+#[derive(Debug, Clone, Copy)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct StatisticsRecord {
+    /// See the text of this module.
+    pub sequence: u64,
+    /// The method's id on the wire.
+    pub method_id: u64,
+    /// `Direction` code.
+    pub direction: u32,
+    /// Always 0.
+    pub reserved: u32,
+    /// When the last call ended, `CLOCK_MONOTONIC` nanoseconds.
+    pub last_ended_ns: u64,
+    /// Calls that ended, by `Outcome` code less one.
+    pub outcomes: [u64; OUTCOMES],
+    /// Payload bytes of their requests.
+    pub request_bytes: u64,
+    /// Payload bytes of their responses.
+    pub response_bytes: u64,
+    /// Longest latency of an answered call, in units of [`latency`](crate::latency).
+    pub longest: u64,
+    /// Always 0.
+    pub reserved_words: [u64; 16],
+    /// Answered calls by latency; see [`latency`](crate::latency). A call is answered if its outcome is
+    /// `Outcome::Ok` or `Outcome::UserError`.
+    pub buckets: [u64; BUCKETS],
+}
+
+/// Outcomes that a [`StatisticsRecord`] counts.
+pub const OUTCOMES: usize = 9;
+
 const GENERATION_BITS: u32 = 14;
 const MARK_BITS: u32 = 2;
 const PHASE_BITS: u32 = 4;
@@ -414,12 +472,14 @@ impl ResponseWord {
 }
 
 const _: () = assert!(size_of::<TableRecord>() == 32);
-const _: () = assert!(size_of::<HeaderRecord>() == 40 + 6 * 32);
+const _: () = assert!(size_of::<HeaderRecord>() == 40 + 7 * 32);
 const _: () = assert!(size_of::<HeaderRecord>() <= HEADER_BYTES);
 const _: () = assert!(offset_of!(HeaderRecord, tables) == 40);
-const _: () = assert!(size_of::<ConnectionRecord>() == 256);
+const _: () = assert!(size_of::<ConnectionRecord>() == 384);
 const _: () = assert!(offset_of!(ConnectionRecord, enqueued) == 128);
-const _: () = assert!(offset_of!(ConnectionRecord, name) == 176);
+const _: () = assert!(offset_of!(ConnectionRecord, transport_address) == 176);
+const _: () = assert!(offset_of!(ConnectionRecord, name) == 192);
+const _: () = assert!(offset_of!(ConnectionRecord, error) == 272);
 const _: () = assert!(size_of::<RequestRecord>() == 128);
 const _: () = assert!(offset_of!(RequestRecord, direction) == 80);
 const _: () = assert!(size_of::<ArgumentsRecord>() == 256);
@@ -427,6 +487,8 @@ const _: () = assert!(size_of::<ChannelRecord>() == 128);
 const _: () = assert!(offset_of!(ChannelRecord, direction) == 104);
 const _: () = assert!(size_of::<MethodRecord>() == 256);
 const _: () = assert!(size_of::<TypeRecord>() == 256);
+const _: () = assert!(size_of::<StatisticsRecord>() == 4_096);
+const _: () = assert!(offset_of!(StatisticsRecord, buckets) == 256);
 
 #[cfg(test)]
 mod tests {

@@ -127,6 +127,7 @@ impl Registry {
                 CHANNELS,
                 limits::METHODS,
                 limits::TYPES,
+                limits::STATISTICS,
             ],
             &Identity {
                 process_id: std::process::id(),

@@ -2,6 +2,7 @@
 //! which of them run, and why some are not traced. Types only: the tracer finds the facts.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use crate::model::{Connection, Process, ProcessState, Snapshot};
 
@@ -12,6 +13,9 @@ pub struct Facts {
     pub processes: Vec<ProcessFacts>,
     /// What they share.
     pub neighbours: Vec<Neighbour>,
+    /// The sockets that connections may use, by pid and serial of the root connection: what was found in the memory
+    /// of their transports.
+    pub transports: HashMap<(u32, u64), Vec<TransportSocket>>,
     /// The counters of connections before the first snapshot was taken.
     pub before: CounterSample,
     /// The counters of connections after the last snapshot was taken, and at later moments.
@@ -30,6 +34,8 @@ pub struct ProcessFacts {
     /// Whether its sockets and shared memory are known: two processes of which that is known, and which
     /// share nothing, are no neighbours.
     pub is_connectivity_known: bool,
+    /// Open descriptors and how many it may have, if they could be counted.
+    pub descriptors: Option<(u64, u64)>,
     /// Why there is no snapshot of it; `None` if there is one.
     pub untraced: Option<String>,
 }
@@ -43,6 +49,29 @@ pub struct Neighbour {
     pub peer: Peer,
     /// What they share.
     pub via: Via,
+}
+
+/// A socket that the transport of a connection may use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransportSocket {
+    /// Its descriptor in the process.
+    pub descriptor: i32,
+    /// Its inode.
+    pub inode: u64,
+    /// The inode of the socket at the other end, if that is on this machine and known.
+    pub peer_inode: Option<u64>,
+    /// What it is.
+    pub via: Via,
+    /// Own address or path; `None` for an unnamed unix socket.
+    pub local: Option<Arc<str>>,
+    /// Address or path of the other end; `None` for an unnamed unix socket.
+    pub remote: Option<Arc<str>>,
+    /// Bytes that have arrived and that the process has not read.
+    pub unread_bytes: u64,
+    /// Bytes that the process has written and the other end has not received.
+    pub unsent_bytes: u64,
+    /// Bytes that it carried so far, sent and received, if the kernel counts them.
+    pub carried_bytes: Option<(u64, u64)>,
 }
 
 /// The other end of a socket or of shared memory.

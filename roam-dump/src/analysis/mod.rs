@@ -23,7 +23,9 @@ mod rules;
 pub(crate) use basis::{PairingBasis, PairingId, WaitBasis};
 pub(crate) use call::Contradiction;
 pub(crate) use driver::DriverStall;
-pub use facts::{CounterSample, Counters, Facts, Neighbour, Peer, ProcessFacts, Via};
+pub use facts::{
+    CounterSample, Counters, Facts, Neighbour, Peer, ProcessFacts, TransportSocket, Via,
+};
 pub(crate) use finding::{Cause, CauseId};
 pub(crate) use graph::Graph;
 pub(crate) use index::{Endpoint, RowId};

@@ -83,14 +83,11 @@ pub fn from_kernel(
         });
     }
     let mut snapshot = Snapshot {
-        process,
-        source: Source::Probes,
-        taken_ns: now_ns,
         gaps,
         requests,
         channels,
         connections,
-        window: None,
+        ..Snapshot::new(process, Source::Probes, now_ns)
     };
     snapshot.sort();
     snapshot

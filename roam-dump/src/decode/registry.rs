@@ -1,6 +1,7 @@
 //! Decodes the records of a registry.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use roam_trace_common::event::ConnectionState;
 use roam_trace_common::limits::ARGUMENTS_CHARS;
@@ -10,7 +11,7 @@ use roam_trace_common::registry::{
 };
 
 use super::names::Names;
-use super::printable::printable_within;
+use super::printable::{printable, printable_within};
 use super::row::{ChannelFields, ConnectionFields, RequestFields, RowBuilder, request_ids};
 use crate::model::{
     Channel, Connection, Delivering, Driver, Gap, Process, Request, Snapshot, Source, Traffic,
@@ -56,14 +57,11 @@ pub fn from_registry(process: Process, image: &mut Image, now_ns: u64) -> Snapsh
         .filter_map(|row| count_none(&mut invalid, decoder.connection(row)))
         .collect();
     let mut snapshot = Snapshot {
-        process,
-        source: Source::Registry,
-        taken_ns: now_ns,
         gaps: gaps(image, invalid),
         requests,
         channels,
         connections,
-        window: None,
+        ..Snapshot::new(process, Source::Registry, now_ns)
     };
     snapshot.sort();
     snapshot
@@ -125,6 +123,11 @@ fn gaps(image: &Image, invalid: u64) -> Vec<Gap> {
         gaps.push(Gap::Invalid { count: invalid });
     }
     gaps
+}
+
+fn last_error(row: &ConnectionRecord) -> Option<Arc<str>> {
+    let bytes = row.error.len().min(row.error_bytes as usize);
+    (bytes > 0).then(|| printable(&row.error[..bytes]).into())
 }
 
 struct RegistryDecoder<'a> {
@@ -199,6 +202,8 @@ impl RegistryDecoder<'_> {
             state: ConnectionState::from_code(row.state)?,
             state_age_us: builder.since_us(row.state_ns),
             attempts: row.attempts,
+            last_error: last_error(row),
+            losses: row.losses,
             sent: Some(Traffic {
                 messages: row.messages_sent,
                 payload_bytes: row.bytes_sent,

@@ -150,11 +150,15 @@ impl RowBuilder<'_> {
             state: ConnectionState::Open,
             state_age_us: age_us,
             attempts: 0,
+            last_error: None,
+            losses: 0,
             age_us,
             sent: None,
             received: None,
             delivering: None,
             driver: None,
+            socket: None,
+            peer: None,
             verdict: None,
         })
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use roam_trace_common::event::{ConnectionState, Role};
 use serde::Serialize;
 
+use super::graph::Confidence;
 use super::id::id;
+use super::process::Process;
 use super::source::Source;
 use super::verdict::Verdict;
 
@@ -33,6 +35,10 @@ pub struct Connection {
     pub state_age_us: u64,
     /// Attempts to connect that failed so far.
     pub attempts: u32,
+    /// Why the last one failed, if it is known.
+    pub last_error: Option<Arc<str>>,
+    /// Times that a client lost the link and connected anew.
+    pub losses: u32,
     /// Microseconds since it was opened.
     pub age_us: u64,
     /// What it sent; unknown from probes.
@@ -44,8 +50,29 @@ pub struct Connection {
     /// The driver of the link, in the row of the root connection; unknown from probes and of drivers that do not
     /// report.
     pub driver: Option<Driver>,
+    /// The socket of its transport, in the row of the root connection; `None` if it was not found.
+    pub socket: Option<ConnectionSocket>,
+    /// The process at the other end, if it is known.
+    pub peer: Option<Process>,
     /// Why it is stuck, if it is.
     pub verdict: Option<Verdict>,
+}
+
+/// The socket that a link uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectionSocket {
+    /// Its descriptor in the process.
+    pub descriptor: i32,
+    /// Own address or path; `None` for an unnamed unix socket.
+    pub local: Option<Arc<str>>,
+    /// Address or path of the other end; `None` for an unnamed unix socket.
+    pub remote: Option<Arc<str>>,
+    /// Bytes that have arrived and that the process has not read.
+    pub unread_bytes: u64,
+    /// Bytes that the process has written and the other end has not received.
+    pub unsent_bytes: u64,
+    /// `Known` if both ends name the same socket pair.
+    pub confidence: Confidence,
 }
 
 /// The last report of the driver of a link.

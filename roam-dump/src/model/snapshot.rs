@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Channel, Connection, Gap, Process, Request, Source, Window};
+use super::{Channel, Connection, Gap, MethodStatistics, Process, Request, Source, Window};
 
 /// The rows of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -22,11 +22,42 @@ pub struct Snapshot {
     pub channels: Vec<Channel>,
     /// Connections, oldest first.
     pub connections: Vec<Connection>,
+    /// The calls that have ended since the process started, by method and direction.
+    pub methods: Vec<MethodStatistics>,
+    /// How full the tables of its registry are.
+    pub tables: Vec<TableUse>,
     /// With `-d`: the requests that started and ended while the probes were attached.
     pub window: Option<Window>,
 }
 
+/// How full a table of a registry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct TableUse {
+    /// The table.
+    pub table: &'static str,
+    /// Rows that are in use or were at some time.
+    pub high_water: u32,
+    /// Rows that there is room for.
+    pub capacity: u32,
+}
+
 impl Snapshot {
+    /// Returns a snapshot without rows.
+    pub fn new(process: Process, source: Source, taken_ns: u64) -> Self {
+        Self {
+            process,
+            source,
+            taken_ns,
+            gaps: Vec::new(),
+            requests: Vec::new(),
+            channels: Vec::new(),
+            connections: Vec::new(),
+            methods: Vec::new(),
+            tables: Vec::new(),
+            window: None,
+        }
+    }
+
     /// Sorts every list: oldest first, then by serial.
     pub fn sort(&mut self) {
         use std::cmp::Reverse;

@@ -175,7 +175,7 @@ impl<'a, M: RegionMemory + ?Sized> Scan<'a, M> {
     }
 
     pub(super) fn slot<R: FromBytes>(&self, table: Table, slot: u32) -> io::Result<Option<R>> {
-        let mut buffer = [0; 256];
+        let mut buffer = [0; size_of::<ConnectionRecord>()];
         let buffer = &mut buffer[..size_of::<R>()];
         let offset =
             self.header.tables[table as usize].offset + u64::from(slot) * buffer.len() as u64;

@@ -29,14 +29,8 @@ fn process(pid: u32, name: &str) -> Process {
 
 fn snapshot(process: Process, requests: Vec<Request>) -> Snapshot {
     Snapshot {
-        process,
-        source: Source::Registry,
-        taken_ns: 0,
-        gaps: Vec::new(),
         requests,
-        channels: Vec::new(),
-        connections: Vec::new(),
-        window: None,
+        ..Snapshot::new(process, Source::Registry, 0)
     }
 }
 
@@ -70,6 +64,7 @@ fn facts() -> Facts {
         state,
         threads: BTreeMap::new(),
         is_connectivity_known: true,
+        descriptors: None,
         untraced: untraced.map(str::to_owned),
     };
     Facts {

@@ -65,18 +65,11 @@ impl World {
             state: ProcessState::Alive,
             threads: BTreeMap::from([('S', 3)]),
             is_connectivity_known: true,
+            descriptors: None,
             untraced: None,
         });
-        self.snapshots.push(Snapshot {
-            process,
-            source: Source::Registry,
-            taken_ns: NOW_US * 1_000,
-            gaps: Vec::new(),
-            requests: Vec::new(),
-            channels: Vec::new(),
-            connections: Vec::new(),
-            window: None,
-        });
+        self.snapshots
+            .push(Snapshot::new(process, Source::Registry, NOW_US * 1_000));
         self.snapshots.len() - 1
     }
 
@@ -356,11 +349,15 @@ fn connection(
         state: ConnectionState::Open,
         state_age_us: age_us,
         attempts: 0,
+        last_error: None,
+        losses: 0,
         age_us,
         sent: none,
         received: none,
         delivering: None,
         driver: None,
+        socket: None,
+        peer: None,
         verdict: None,
     }
 }

@@ -4,7 +4,7 @@ use std::io;
 
 use procfs::FromBufRead;
 use procfs::process::{LimitValue, Limits};
-use roam_trace_common::limits::{CHANNELS, CONNECTIONS, METHODS, REQUESTS, TYPES};
+use roam_trace_common::limits::{CHANNELS, CONNECTIONS, METHODS, REQUESTS, STATISTICS, TYPES};
 use roam_trace_common::registry::Table;
 
 use super::proc::Process;
@@ -73,6 +73,7 @@ fn region_bytes(requests: u32) -> u64 {
                 Table::Channels => CHANNELS,
                 Table::Methods => METHODS,
                 Table::Types => TYPES,
+                Table::Statistics => STATISTICS,
             };
             u64::from(slots) * table.slot_bytes() as u64
         })

@@ -296,6 +296,7 @@ impl<'a> Search<'a> {
                 state: inspected.target.process.state(),
                 threads: inspected.target.process.thread_states(),
                 is_connectivity_known: inspected.is_known,
+                descriptors: None,
                 untraced: None,
             })
             .chain(self.others.into_values())
@@ -415,6 +416,7 @@ fn other_facts(pid: u32, life: ProcessState, untraced: String) -> ProcessFacts {
         state: life,
         threads: BTreeMap::new(),
         is_connectivity_known: false,
+        descriptors: None,
         untraced: Some(untraced),
     }
 }

@@ -115,6 +115,7 @@ fn hung(table: Table, slot: u32) -> Vec<u8> {
         Table::Types => row::element_type("Vec<\u{202e}u8>".as_bytes())
             .as_bytes()
             .to_vec(),
+        Table::Statistics => row::statistics(slot * 7).as_bytes().to_vec(),
     }
 }
 

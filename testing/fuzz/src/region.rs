@@ -96,7 +96,7 @@ fn unpack(packed: &[u8]) -> Vec<u8> {
 
 /// Encodes an input: edits, and a region with the rows that `row` returns, which may be shorter than a slot.
 pub fn pack(edits: &[(u8, u16, u8)], mut row: impl FnMut(Table, u32) -> Vec<u8>) -> Vec<u8> {
-    let header = registry_image::header([SLOTS; 6]);
+    let header = registry_image::header([SLOTS; Table::ALL.len()]);
     let mut image = vec![0; registry_image::bytes(&header) as usize];
     registry_image::put_header(&mut image, &header);
     for table in Table::ALL {

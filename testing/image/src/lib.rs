@@ -16,7 +16,7 @@ use zerocopy::{Immutable, IntoBytes};
 /// A header over tables of so many slots, all of them in use, one table right behind the other.
 ///
 /// The process is 1, and everything happened 1 ns or tick after the machine started.
-pub fn header(slots: [u32; 6]) -> HeaderRecord {
+pub fn header(slots: [u32; Table::ALL.len()]) -> HeaderRecord {
     let mut offset = HEADER_BYTES as u64;
     HeaderRecord {
         magic: MAGIC,
@@ -52,8 +52,8 @@ pub fn offset(header: &HeaderRecord, table: Table, slot: u64) -> u64 {
 pub fn bytes(header: &HeaderRecord) -> u64 {
     offset(
         header,
-        Table::Types,
-        header.tables[Table::Types as usize].capacity.into(),
+        Table::Statistics,
+        header.tables[Table::Statistics as usize].capacity.into(),
     )
 }
 

@@ -187,7 +187,7 @@ pub(crate) fn publish_other_version(version: u32) {
         abi_version: version,
         process_id: std::process::id(),
         process_start_ticks: 0,
-        ..registry_image::header([0; 6])
+        ..registry_image::header([0; 7])
     };
     let name = std::ffi::CString::new(REGION_NAME).expect("a name without zeros");
     // SAFETY: the descriptor is fresh and stays open, the mapping is never accessed but here, and has a page.

@@ -66,17 +66,13 @@ pub(super) fn without_registry(
         MissingRegistry::FileSizeLimit { bytes } => {
             Err(TargetError::FileSizeLimit { pid, name, bytes })
         }
-        MissingRegistry::NothingReported => Ok(Snapshot {
-            process: target.label(),
-            source: Source::Registry,
-            taken_ns: target.clock.own_ns(target.clock.initial_now_ns()),
-            gaps: vec![Gap::Other {
+        MissingRegistry::NothingReported => {
+            let now_ns = target.clock.own_ns(target.clock.initial_now_ns());
+            let mut snapshot = Snapshot::new(target.label(), Source::Registry, now_ns);
+            snapshot.gaps.push(Gap::Other {
                 text: "the process has had no connection yet".to_owned(),
-            }],
-            requests: Vec::new(),
-            channels: Vec::new(),
-            connections: Vec::new(),
-            window: None,
-        }),
+            });
+            Ok(snapshot)
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Brings together what verdicts need: counters before and after the snapshots, the neighbours, and snapshots
 //! taken anew of processes that contradict others.
 
+use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ pub(super) fn explain(captured: Captured<'_>) -> Dump {
     let mut facts = Facts {
         processes,
         neighbours,
+        transports: HashMap::new(),
         before,
         after,
     };

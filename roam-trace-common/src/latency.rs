@@ -1,0 +1,132 @@
+//! Buckets of latencies: base-2 exponential with 16 buckets per octave, upper bounds inclusive.
+//!
+//! Latencies are counted in units of 2^-30 s (0.93 ns), not in nanoseconds: a bucket's bounds are then those of an
+//! exponential histogram of seconds with scale 4 in the OpenTelemetry data model, or schema 4 of a Prometheus native
+//! histogram. A percentile that is read from them is at most 4.5% too high.
+
+/// Number of buckets. The first one takes everything up to 2^10 units (0.95 us), the last one everything above
+/// 2^(10 + 478/16) units (16 minutes).
+pub const BUCKETS: usize = 480;
+
+/// Units in a second.
+pub const UNITS_PER_SECOND: u64 = 1 << 30;
+
+const PER_OCTAVE: u32 = 16;
+/// Octaves below the upper bound of the first bucket.
+const FIRST_OCTAVE: u32 = 10;
+
+/// 2^(k/16), times 2^63, cut.
+const BOUNDS: [u64; PER_OCTAVE as usize] = [
+    0x8000000000000000,
+    0x85aac367cc487b14,
+    0x8b95c1e3ea8bd6e6,
+    0x91c3d373ab11c336,
+    0x9837f0518db8a96f,
+    0x9ef5326091a111ad,
+    0xa5fed6a9b15138ea,
+    0xad583eea42a14ac6,
+    0xb504f333f9de6484,
+    0xbd08a39f580c36be,
+    0xc5672a115506dadd,
+    0xce248c151f8480e3,
+    0xd744fccad69d6af4,
+    0xe0ccdeec2a94e111,
+    0xeac0c6e7dd24392e,
+    0xf5257d152486cc2c,
+];
+
+/// How many bounds lie below each sixteenth of the straight line from 1 to 2.
+const CROSSED: [usize; PER_OCTAVE as usize] = {
+    let mut crossed = [0; PER_OCTAVE as usize];
+    let mut part = 0;
+    while part < crossed.len() {
+        while crossed[part] < BOUNDS.len()
+            && BOUNDS[crossed[part]] < (1 << 63) + ((part as u64) << 59)
+        {
+            crossed[part] += 1;
+        }
+        part += 1;
+    }
+    crossed
+};
+
+/// Converts nanoseconds to units, cut.
+pub const fn units_of_ns(ns: u64) -> u64 {
+    ((ns as u128) * (UNITS_PER_SECOND as u128) / 1_000_000_000) as u64
+}
+
+/// Converts units to nanoseconds, cut.
+pub const fn ns_of_units(units: u64) -> u64 {
+    ((units as u128) * 1_000_000_000 / (UNITS_PER_SECOND as u128)) as u64
+}
+
+/// Returns the bucket that a latency counts in.
+#[inline]
+pub const fn bucket_of(units: u64) -> usize {
+    if units <= 1 << FIRST_OCTAVE {
+        return 0;
+    }
+    let octave = u64::BITS - 1 - units.leading_zeros();
+    let mantissa = units << units.leading_zeros();
+    // A sixteenth of an octave's straight line crosses two bounds at the most.
+    let mut above = CROSSED[(mantissa >> 59 & 15) as usize];
+    while above < BOUNDS.len() && mantissa > BOUNDS[above] {
+        above += 1;
+    }
+    let bucket = ((octave - FIRST_OCTAVE) * PER_OCTAVE) as usize + above;
+    if bucket < BUCKETS {
+        bucket
+    } else {
+        BUCKETS - 1
+    }
+}
+
+/// Returns the largest latency of a bucket, in units; of the last one, the largest that exact buckets have.
+pub const fn upper_bound(bucket: usize) -> u64 {
+    let bucket = if bucket < BUCKETS - 1 {
+        bucket
+    } else {
+        BUCKETS - 2
+    } as u32;
+    let octave = FIRST_OCTAVE + bucket / PER_OCTAVE;
+    BOUNDS[(bucket % PER_OCTAVE) as usize] >> (63 - octave)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_latency_is_in_the_first_bucket_whose_bound_is_not_below_it() {
+        for bucket in 0..BUCKETS - 1 {
+            let bound = upper_bound(bucket);
+            assert_eq!(bucket_of(bound), bucket, "the bound of {bucket}");
+            assert_eq!(
+                bucket_of(bound + 1),
+                bucket + 1,
+                "above the bound of {bucket}"
+            );
+        }
+        for bucket in [0, u64::MAX] {
+            assert_eq!(bucket_of(bucket), if bucket == 0 { 0 } else { BUCKETS - 1 });
+        }
+    }
+
+    #[test]
+    fn bounds_are_powers_of_the_sixteenth_root_of_two() {
+        for bucket in 0..BUCKETS - 1 {
+            let exact = 2f64.powf(10.0 + bucket as f64 / 16.0);
+            assert!(
+                (upper_bound(bucket) as f64 - exact).abs() <= 1.0,
+                "bucket {bucket}"
+            );
+        }
+    }
+
+    #[test]
+    fn units_are_a_little_shorter_than_nanoseconds() {
+        assert_eq!(units_of_ns(1_000_000_000), UNITS_PER_SECOND);
+        assert_eq!(ns_of_units(UNITS_PER_SECOND), 1_000_000_000);
+        assert_eq!(ns_of_units(units_of_ns(3_000_000)), 2_999_999);
+    }
+}
