@@ -40,6 +40,8 @@ pub const SHOWN_ROWS: u32 = 100_500;
 pub const SHOWN_CHANNELS: usize = 16_384;
 /// Maximum number of requests of a dump that are shown with their arguments.
 pub const SHOWN_ARGUMENTS: usize = 4_096;
+/// Maximum number of rows of statistics that are read for a dump.
+pub const READ_STATISTICS: usize = 4 * STATISTICS as usize;
 /// Maximum number of slots that are scanned for a dump; slots in holes of the memory do not count.
 pub const READ_SLOTS: usize = 1 << 21;
 /// Maximum number of rows that are read again for a dump because they changed while they were read.

@@ -84,10 +84,10 @@ impl Cli {
     }
 }
 
-/// Options of the dump.
+/// The processes that a command reads.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("targets").args(["pids", "all"]).required(true)))]
-pub struct DumpArgs {
+pub struct TargetArgs {
     /// Process to read; repeatable
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
     pub pids: Vec<u32>,
@@ -97,6 +97,14 @@ pub struct DumpArgs {
     /// Read every process that has a registry
     #[arg(long)]
     pub all: bool,
+}
+
+/// Options of the dump.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: TargetArgs,
     /// Attach the probes for this long, for example 5s or 1m30s, and count the requests that start and end
     #[arg(short, long, value_parser = duration)]
     pub duration: Option<Duration>,
@@ -128,6 +136,14 @@ pub struct DumpArgs {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print how many calls of each method ended, how, and how long they took
+    #[command(after_help = "\
+Counts, bytes and latencies are those of all calls since the process started; the rate is that of the interval.
+ERRORS counts the calls that ended without a value. Latencies are those of answered calls: P50 is the latency that half
+of them did not exceed, read from a histogram whose buckets are at most 4.5% wide.
+
+Exit status: as for a dump.")]
+    Stats(StatsArgs),
     /// List the processes that can be read, and count what they have in flight
     #[command(
         after_help = "A + after a number means that the process has more rows than roam-trace reads.\n\nExit status: 0, also if no process is found; 1 on failure."
@@ -136,6 +152,20 @@ pub enum Command {
     /// Check what this machine, this user and a process allow, and say how to fix the rest
     #[command(after_help = "Exit status: 0 if every line is ok, 1 if not; 3 and 4 as for a dump.")]
     Doctor(DoctorArgs),
+}
+
+/// Options of `stats`.
+#[derive(Debug, Args)]
+pub struct StatsArgs {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: TargetArgs,
+    /// Time between the two readings that the rate is computed from
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
+    pub interval: Duration,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `doctor`.

@@ -5,6 +5,7 @@ mod names;
 mod printable;
 mod registry;
 mod row;
+mod statistics;
 
 pub use kernel::{KernelRows, from_kernel, loss_gaps};
 pub use names::Names;

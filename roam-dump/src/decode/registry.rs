@@ -13,8 +13,10 @@ use roam_trace_common::registry::{
 use super::names::Names;
 use super::printable::{printable, printable_within};
 use super::row::{ChannelFields, ConnectionFields, RequestFields, RowBuilder, request_ids};
+use super::statistics::methods;
 use crate::model::{
-    Channel, Connection, Delivering, Driver, Gap, Process, Request, Snapshot, Source, Traffic,
+    Channel, Connection, Delivering, Driver, Gap, Process, Request, Snapshot, Source, TableUse,
+    Traffic,
 };
 use crate::read::{Image, Truncated};
 
@@ -27,6 +29,7 @@ use crate::read::{Image, Truncated};
 /// twice.
 pub fn from_registry(process: Process, image: &mut Image, now_ns: u64) -> Snapshot {
     let names = Names::of(image);
+    let tables = tables(image);
     let records = std::mem::take(&mut image.requests);
     let mut arguments = std::mem::take(&mut image.arguments);
     let channel_records = std::mem::take(&mut image.channels);
@@ -61,6 +64,8 @@ pub fn from_registry(process: Process, image: &mut Image, now_ns: u64) -> Snapsh
         requests,
         channels,
         connections,
+        methods: methods(&image.statistics, &names, now_ns),
+        tables,
         ..Snapshot::new(process, Source::Registry, now_ns)
     };
     snapshot.sort();
@@ -93,6 +98,7 @@ impl Truncated {
             ("connections", self.connections),
             ("names", self.names),
             ("arguments", self.arguments),
+            ("statistics", self.statistics),
             ("slots", self.slots),
         ]
         .into_iter()
@@ -108,6 +114,7 @@ fn gaps(image: &Image, invalid: u64) -> Vec<Gap> {
         (Table::Connections, "connections"),
         (Table::Methods, "method names"),
         (Table::Types, "type names"),
+        (Table::Statistics, "statistics"),
     ];
     let mut gaps: Vec<_> = tables
         .into_iter()
@@ -123,6 +130,30 @@ fn gaps(image: &Image, invalid: u64) -> Vec<Gap> {
         gaps.push(Gap::Invalid { count: invalid });
     }
     gaps
+}
+
+/// The tables that rows come and go in.
+fn tables(image: &Image) -> Vec<TableUse> {
+    let truncated = &image.truncated;
+    let requests = image.requests.len() as u64 + truncated.requests;
+    let channels = image.channels.len() as u64 + truncated.channels;
+    let connections = image.connections.len() as u64 + truncated.connections;
+    [
+        (Table::Requests, "requests", requests),
+        (Table::Channels, "channels", channels),
+        (Table::Connections, "connections", connections),
+    ]
+    .into_iter()
+    .map(|(table, name, used)| {
+        let record = image.header.tables[table as usize];
+        TableUse {
+            table: name,
+            used,
+            high_water: record.high_water,
+            capacity: record.capacity,
+        }
+    })
+    .collect()
 }
 
 fn last_error(row: &ConnectionRecord) -> Option<Arc<str>> {

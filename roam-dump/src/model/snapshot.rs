@@ -35,7 +35,9 @@ pub struct Snapshot {
 pub struct TableUse {
     /// The table.
     pub table: &'static str,
-    /// Rows that are in use or were at some time.
+    /// Rows in use.
+    pub used: u64,
+    /// Rows that were ever in use at one time.
     pub high_water: u32,
     /// Rows that there is room for.
     pub capacity: u32,

@@ -53,6 +53,23 @@ pub struct Outcomes {
 }
 
 impl Outcomes {
+    /// Returns how many calls have ended.
+    pub fn ended(&self) -> u64 {
+        [
+            self.ok,
+            self.user_error,
+            self.unknown_method,
+            self.invalid_payload,
+            self.cancelled,
+            self.dropped,
+            self.connection_closed,
+            self.aborted,
+            self.no_answer,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
+    }
+
     /// Returns how many calls were answered, with a value or with an error of the application.
     pub fn answered(&self) -> u64 {
         self.ok.saturating_add(self.user_error)

@@ -16,6 +16,8 @@ pub struct Budget {
     pub names: usize,
     /// Requests whose arguments are read.
     pub arguments: usize,
+    /// Rows of statistics, of which each takes a page.
+    pub statistics: usize,
     /// Slots that are scanned.
     pub slots: usize,
     /// Rows that are read again because they changed meanwhile.
@@ -30,6 +32,7 @@ impl Default for Budget {
             channels: limits::SHOWN_CHANNELS,
             names: (limits::METHODS + limits::TYPES) as usize,
             arguments: limits::SHOWN_ARGUMENTS,
+            statistics: limits::READ_STATISTICS,
             slots: limits::READ_SLOTS,
             retries: limits::READ_RETRIES,
         }
@@ -37,12 +40,13 @@ impl Default for Budget {
 }
 
 impl Budget {
-    const PARTS: [fn(&mut Self) -> &mut usize; 7] = [
+    const PARTS: [fn(&mut Self) -> &mut usize; 8] = [
         |budget| &mut budget.rows,
         |budget| &mut budget.connections,
         |budget| &mut budget.channels,
         |budget| &mut budget.names,
         |budget| &mut budget.arguments,
+        |budget| &mut budget.statistics,
         |budget| &mut budget.slots,
         |budget| &mut budget.retries,
     ];
@@ -68,12 +72,13 @@ impl Budget {
             used + used / 8 + MORE
         };
         let used = |table| headers.iter().map(|header| slots(header, table)).sum();
-        let [requests, connections, channels, methods, types]: [usize; 5] = [
+        let [requests, connections, channels, methods, types, statistics]: [usize; 6] = [
             Table::Requests,
             Table::Connections,
             Table::Channels,
             Table::Methods,
             Table::Types,
+            Table::Statistics,
         ]
         .map(used);
         let with_arguments = headers
@@ -87,6 +92,7 @@ impl Budget {
             arguments: with_arguments
                 .map(|header| slots(header, Table::Requests))
                 .sum(),
+            statistics,
             // Connections are scanned twice.
             slots: requests + 2 * connections + channels,
             retries: requests + 2 * connections + channels,

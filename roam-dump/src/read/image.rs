@@ -6,6 +6,8 @@ use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, HeaderRecord, RequestRecord, Table,
 };
 
+use super::statistics::MethodTotals;
+
 /// The content of a registry.
 #[derive(Debug, Clone)]
 pub struct Image {
@@ -23,6 +25,8 @@ pub struct Image {
     pub methods: HashMap<u64, Vec<u8>>,
     /// Element type names by slot, as bytes.
     pub types: Vec<Vec<u8>>,
+    /// The calls that have ended, by method and direction.
+    pub statistics: Vec<MethodTotals>,
     /// Rows that changed at each attempt to read them.
     pub torn: u64,
     /// Rows whose serial contradicts their slot.
@@ -58,6 +62,8 @@ pub struct Truncated {
     pub names: u64,
     /// Requests whose arguments were left out.
     pub arguments: u64,
+    /// Rows of statistics.
+    pub statistics: u64,
     /// Slots that were not scanned, or not read again although they changed.
     pub slots: u64,
 }

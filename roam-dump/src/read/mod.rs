@@ -13,6 +13,7 @@ mod oldest;
 #[cfg(not(loom))]
 mod own;
 mod scan;
+mod statistics;
 mod tables;
 
 pub use budget::Budget;
@@ -22,4 +23,5 @@ pub use memory::RegionMemory;
 #[cfg(not(loom))]
 pub use own::read_own;
 pub use scan::Row;
-pub use tables::{read, read_connections, read_within};
+pub use statistics::{MethodKey, MethodTotals, read_ended};
+pub use tables::{read, read_connections, read_methods, read_within};

@@ -60,12 +60,11 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     let arguments = scan.read_all_arguments(&requests)?;
     scan.truncated.connections = 0;
     scan.read_connections(&mut connections)?;
-    let methods = scan.read_names(Table::Methods, |row: &MethodRecord| {
-        (row.method_id, text(&row.name, row.name_bytes))
-    })?;
+    let methods = scan.read_method_names()?;
     let types = scan.read_names(Table::Types, |row: &TypeRecord| {
         text(&row.name, row.name_bytes)
     })?;
+    let statistics = scan.read_statistics()?;
     *budget = Budget {
         rows: budget.rows.saturating_sub(others + requests.len()),
         connections: budget.connections.saturating_sub(connections.len()),
@@ -79,8 +78,9 @@ pub fn read_within<M: RegionMemory + ?Sized>(
         requests,
         arguments,
         channels,
-        methods: methods.into_iter().collect(),
+        methods,
         types,
+        statistics,
         torn: scan.torn,
         invalid: scan.invalid,
         truncated: Truncated {
@@ -88,6 +88,36 @@ pub fn read_within<M: RegionMemory + ?Sized>(
             channels: channels_truncated,
             ..scan.truncated
         },
+    })
+}
+
+/// Reads only what a registry holds of methods, their names and statistics, as far as the budget allows, and takes that
+/// from the budget.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_methods<M: RegionMemory + ?Sized>(
+    memory: &M,
+    budget: &mut Budget,
+) -> Result<Image, ReadError> {
+    let header = read_header(memory)?;
+    let mut scan = Scan::new(memory, header, *budget);
+    let methods = scan.read_method_names()?;
+    let statistics = scan.read_statistics()?;
+    *budget = scan.budget;
+    Ok(Image {
+        header,
+        connections: BTreeMap::new(),
+        requests: Vec::new(),
+        arguments: HashMap::new(),
+        channels: Vec::new(),
+        methods,
+        types: Vec::new(),
+        statistics,
+        torn: 0,
+        invalid: 0,
+        truncated: scan.truncated,
     })
 }
 
@@ -115,6 +145,13 @@ fn text(field: &[u8], bytes: u32) -> Vec<u8> {
 }
 
 impl<M: RegionMemory + ?Sized> Scan<'_, M> {
+    fn read_method_names(&mut self) -> io::Result<HashMap<u64, Vec<u8>>> {
+        let names = self.read_names(Table::Methods, |row: &MethodRecord| {
+            (row.method_id, text(&row.name, row.name_bytes))
+        })?;
+        Ok(names.into_iter().collect())
+    }
+
     fn read_connections(
         &mut self,
         connections: &mut BTreeMap<u64, ConnectionRecord>,

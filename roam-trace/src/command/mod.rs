@@ -1,9 +1,13 @@
 //! What the commands have in common: where their output goes and how they end.
 
+mod by_registry;
 mod doctor;
 mod dump;
+mod errors;
 mod list;
 mod report;
+mod select;
+mod stats;
 
 use std::io::{self, BufWriter, Write};
 
@@ -28,6 +32,7 @@ pub fn run(cli: &Cli) -> Exit {
     let mut out = BufWriter::with_capacity(BUFFER_BYTES, stdout.lock());
     let done = match &cli.command {
         None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
+        Some(Command::Stats(args)) => stats::run(args, &mut out),
         Some(Command::List) => list::run(&mut out),
         Some(Command::Doctor(args)) => doctor::run(args, color, &mut out),
     };

@@ -40,6 +40,8 @@ pub fn join_registries(
         joined.requests.append(&mut snapshot.requests);
         joined.channels.append(&mut snapshot.channels);
         joined.connections.append(&mut snapshot.connections);
+        joined.methods.append(&mut snapshot.methods);
+        joined.tables.append(&mut snapshot.tables);
     }
     if several {
         joined.sort();

@@ -1,7 +1,7 @@
 //! A process that a command reads, with what it offers to a tracer.
 
 use std::cell::OnceCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::rc::Rc;
@@ -9,7 +9,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use roam_dump::model;
-use roam_dump::read::{self, Budget, Image, ReadError, RegionMemory};
+use roam_dump::read::{self, Budget, Image, MethodKey, ReadError, RegionMemory};
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
 
 use super::clock::Clock;
@@ -140,7 +140,24 @@ impl Target {
     /// # Errors
     ///
     /// [`TargetError`] if the process cannot be read or has ended.
-    pub fn read(&self, mut budget: Budget) -> Result<Reading, TargetError> {
+    pub fn read(&self, budget: Budget) -> Result<Reading, TargetError> {
+        self.read_with(budget, read::read_within)
+    }
+
+    /// Reads only what the registries hold of methods, as far as the budget allows.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::read`].
+    pub fn read_methods(&self, budget: Budget) -> Result<Reading, TargetError> {
+        self.read_with(budget, read::read_methods)
+    }
+
+    fn read_with(
+        &self,
+        mut budget: Budget,
+        read: fn(&File, &mut Budget) -> Result<Image, ReadError>,
+    ) -> Result<Reading, TargetError> {
         let mut reading = Reading::default();
         let regions = region::open_regions(&self.process, &self.regions)?;
         reading.is_cut = regions.is_cut;
@@ -148,7 +165,7 @@ impl Target {
         for region in &regions.files {
             match wait_for_header(region, &mut reads) {
                 Ok(header) if !self.owns(&header) => reading.inherited.push(header.process_id),
-                Ok(_) => match read::read_within(region.as_ref(), &mut budget) {
+                Ok(_) => match read(region.as_ref(), &mut budget) {
                     Ok(image) => reading.images.push(image),
                     Err(error) => reading.errors.push(error),
                 },
@@ -210,6 +227,24 @@ impl Target {
         Ok(own
             .filter_map(|(region, _)| read::read_connections(region.as_ref(), &mut budget).ok())
             .collect())
+    }
+
+    /// Reads how many calls of each method have ended, over all registries of the process, as far as the budget allows.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] if the process cannot be read or has ended.
+    pub fn read_ended(&self, mut budget: Budget) -> Result<HashMap<MethodKey, u64>, TargetError> {
+        let mut all: HashMap<MethodKey, u64> = HashMap::new();
+        for (region, _) in self.own_registries()? {
+            for (method, ended) in
+                read::read_ended(region.as_ref(), &mut budget).unwrap_or_default()
+            {
+                let sum = all.entry(method).or_default();
+                *sum = sum.saturating_add(ended);
+            }
+        }
+        Ok(all)
     }
 
     /// Returns whether a registry is the process's own, not one of a process that it was forked from.

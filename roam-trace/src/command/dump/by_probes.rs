@@ -6,8 +6,8 @@ use roam_dump::read::{Budget, Image};
 use roam_trace_common::event::TrafficValue;
 use roam_trace_common::limits;
 
-use super::by_registry::{self, without_registry};
 use crate::cli::Source;
+use crate::command::by_registry::{self, without_registry};
 use crate::error::TargetError;
 use crate::kernel::ProcessRows;
 use crate::merge::{Comparison, Coverage, Registries, join_registries, window};

@@ -11,11 +11,11 @@ use roam_dump::read::Budget;
 use roam_trace_common::event::TargetEnd;
 
 use super::by_probes::{Snapped, by_probes};
-use super::by_registry::by_registry;
 use super::counters::counters;
-use super::errors::Errors;
-use super::select::Selected;
 use crate::cli::{DumpArgs, Source};
+use crate::command::by_registry::by_registry;
+use crate::command::errors::Errors;
+use crate::command::select::Selected;
 use crate::error::{Exit, TargetError};
 use crate::kernel::Maps;
 use crate::merge::Comparison;

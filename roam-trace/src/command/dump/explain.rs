@@ -10,9 +10,9 @@ use std::time::Duration;
 use roam_dump::analysis::{Facts, STUCK_US};
 use roam_dump::model::{Dump, SCHEMA_VERSION, Snapshot, WaitGraph};
 
-use super::by_registry::by_registry;
 use super::capture::{Captured, Watching};
 use super::counters::counters;
+use crate::command::by_registry::by_registry;
 use crate::process::Share;
 use crate::process::neighbour::{Neighbourhood, neighbourhood};
 

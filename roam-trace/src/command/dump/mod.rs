@@ -4,22 +4,20 @@
 //! have in flight, explain it, print it.
 
 mod by_probes;
-mod by_registry;
 mod capture;
 mod counters;
-mod errors;
 mod explain;
 mod print;
-mod select;
 
 use std::io::Write;
 
 use anyhow::Result;
 
+use super::errors::Errors;
+use super::select::select;
 use crate::cli::DumpArgs;
 use crate::error::Exit;
 use crate::privilege;
-use errors::Errors;
 
 /// Dumps what can be dumped and reports the rest.
 ///
@@ -33,7 +31,7 @@ pub(super) fn run(
     out: &mut impl Write,
 ) -> Result<Exit> {
     let mut errors = Errors::default();
-    let selected = select::select(args, &mut errors)?;
+    let selected = select(&args.targets, &mut errors)?;
     let captured = capture::capture(&selected, args, verbose, &mut errors);
     let dump = explain::explain(captured);
     // A reader of the dump that is slow must not keep the privileges.

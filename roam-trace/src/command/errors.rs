@@ -1,8 +1,8 @@
-//! What cannot be dumped.
+//! What cannot be read.
 
 use std::fmt::Display;
 
-use crate::command::report::report;
+use super::report::report;
 use crate::error::{Exit, TargetError};
 
 /// The errors that were reported, as far as the exit status remembers them.
@@ -19,7 +19,7 @@ impl Default for Errors {
 }
 
 impl Errors {
-    /// Reports why a process is not dumped, or not as it was asked for.
+    /// Reports why a process is not read, or not as it was asked for.
     pub(super) fn report(&mut self, error: &TargetError) {
         self.report_as(error.exit(), error);
     }

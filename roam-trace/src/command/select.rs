@@ -1,14 +1,14 @@
-//! The first step: which processes are dumped.
+//! Which processes a command reads.
 
 use anyhow::{Context, Result};
 
 use super::errors::Errors;
-use crate::cli::DumpArgs;
-use crate::command::report::{report, report_denied};
+use super::report::{report, report_denied};
+use crate::cli::TargetArgs;
 use crate::error::TargetError;
 use crate::process::{Target, proc};
 
-/// The processes to dump.
+/// The processes to read.
 pub(super) struct Selected {
     /// Each once.
     pub(super) targets: Vec<Target>,
@@ -32,7 +32,7 @@ impl Selected {
 /// # Errors
 ///
 /// Where processes cannot be listed.
-pub(super) fn select(args: &DumpArgs, errors: &mut Errors) -> Result<Selected> {
+pub(super) fn select(args: &TargetArgs, errors: &mut Errors) -> Result<Selected> {
     let mut selected = Selected {
         targets: Vec::new(),
         found: Vec::new(),

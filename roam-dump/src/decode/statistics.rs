@@ -1,0 +1,69 @@
+//! Decodes what is usual of each method.
+
+use roam_trace_common::event::Direction;
+use roam_trace_common::latency::ns_of_units;
+
+use super::names::Names;
+use crate::model::{Latency, MethodStatistics, Outcomes};
+use crate::read::MethodTotals;
+
+/// The methods of a registry as of `now_ns` on its clock, those of which most calls have ended first. Rows with an unknown
+/// direction are left out.
+pub(super) fn methods(
+    totals: &[MethodTotals],
+    names: &Names,
+    now_ns: u64,
+) -> Vec<MethodStatistics> {
+    let mut totals: Vec<_> = totals.iter().collect();
+    totals.sort_unstable_by_key(|totals| (std::cmp::Reverse(totals.ended()), totals.key));
+    totals
+        .into_iter()
+        .filter_map(|totals| method(totals, names, now_ns))
+        .collect()
+}
+
+fn method(totals: &MethodTotals, names: &Names, now_ns: u64) -> Option<MethodStatistics> {
+    let (method_id, direction) = totals.key;
+    let [
+        ok,
+        user_error,
+        unknown_method,
+        invalid_payload,
+        cancelled,
+        dropped,
+        connection_closed,
+        aborted,
+        no_answer,
+    ] = totals.outcomes;
+    Some(MethodStatistics {
+        method_id,
+        method: names.methods.get(&method_id).cloned(),
+        direction: Direction::from_code(direction)?,
+        outcomes: Outcomes {
+            ok,
+            user_error,
+            unknown_method,
+            invalid_payload,
+            cancelled,
+            dropped,
+            connection_closed,
+            aborted,
+            no_answer,
+        },
+        request_bytes: totals.request_bytes,
+        response_bytes: totals.response_bytes,
+        latency: totals.percentiles.map(|[p50, p90, p99]| Latency {
+            p50_us: microseconds(p50),
+            p90_us: microseconds(p90),
+            p99_us: microseconds(p99),
+            max_us: microseconds(totals.longest),
+        }),
+        last_ended_us: (totals.last_ended_ns != 0)
+            .then(|| now_ns.saturating_sub(totals.last_ended_ns) / 1_000),
+    })
+}
+
+/// Rounded up: what took less than a microsecond took some time.
+fn microseconds(units: u64) -> u64 {
+    ns_of_units(units).div_ceil(1_000)
+}

@@ -1,0 +1,207 @@
+//! `roam-trace stats`: how many calls of each method ended, and how long they took.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::Write;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use humansize::{BINARY, format_size};
+use jiff::Timestamp;
+use roam_dump::model::{Gap, MethodStatistics, Process, SCHEMA_VERSION};
+use roam_dump::read::{Budget, MethodKey};
+use roam_trace_common::event::Direction;
+use serde::Serialize;
+use tabwriter::{Alignment, TabWriter};
+
+use super::by_registry::by_registry;
+use super::errors::Errors;
+use super::select::select;
+use crate::cli::StatsArgs;
+use crate::error::{Exit, TargetError};
+use crate::process::{Share, Target};
+
+/// What is printed.
+#[derive(Serialize)]
+struct Stats {
+    schema_version: u32,
+    /// Time of the second reading.
+    taken_at: Timestamp,
+    processes: Vec<ProcessStats>,
+}
+
+#[derive(Serialize)]
+struct ProcessStats {
+    process: Process,
+    /// What is missing.
+    gaps: Vec<Gap>,
+    /// Microseconds between the two readings.
+    interval_us: u64,
+    methods: Vec<Row>,
+}
+
+/// A method with the calls that ended per second between the two readings.
+#[derive(Serialize)]
+struct Row {
+    #[serde(flatten)]
+    statistics: MethodStatistics,
+    rate_per_second: f64,
+}
+
+/// Reads the statistics of processes twice and prints them.
+///
+/// # Errors
+///
+/// `/proc` cannot be listed, or the output cannot be written.
+pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<Exit> {
+    let mut errors = Errors::default();
+    let selected = select(&args.targets, &mut errors)?;
+    let shares = Share::divide(Budget::default(), &selected.targets);
+    let before: Vec<_> = shares.iter().map(Sample::of).collect();
+    sleep(args.interval);
+    let mut processes = Vec::new();
+    for (share, before) in shares.iter().zip(before) {
+        match statistics(share, before) {
+            Ok(statistics) => processes.push(statistics),
+            Err(error @ TargetError::Ended { .. }) if selected.is_found(share.target) => {
+                log::debug!("{error}");
+            }
+            Err(error) => errors.report(&error),
+        }
+    }
+    if !processes.is_empty() {
+        let stats = Stats {
+            schema_version: SCHEMA_VERSION,
+            taken_at: Timestamp::now(),
+            processes,
+        };
+        if args.json {
+            serde_json::to_writer_pretty(&mut *out, &stats)?;
+            writeln!(out)?;
+        } else {
+            write(&stats, out)?;
+        }
+    }
+    Ok(errors.exit())
+}
+
+/// How many calls had ended at one moment.
+struct Sample {
+    taken: Instant,
+    ended: HashMap<MethodKey, u64>,
+}
+
+impl Sample {
+    /// Of what cannot be read nothing has ended: the second reading reports why.
+    fn of(share: &Share<'_>) -> Self {
+        let ended = share.target.read_ended(share.budget).unwrap_or_default();
+        Self {
+            taken: Instant::now(),
+            ended,
+        }
+    }
+}
+
+fn statistics(share: &Share<'_>, before: Sample) -> Result<ProcessStats, TargetError> {
+    let target: &Target = share.target;
+    let snapshot = by_registry(target, target.read_methods(share.budget)?)?;
+    let interval = before.taken.elapsed();
+    let methods = snapshot.methods.into_iter().map(|statistics| {
+        let key = (statistics.method_id, statistics.direction.code());
+        let ended = statistics.outcomes.ended();
+        let new = ended.saturating_sub(before.ended.get(&key).copied().unwrap_or(0));
+        Row {
+            statistics,
+            rate_per_second: new as f64 / interval.as_secs_f64().max(f64::MIN_POSITIVE),
+        }
+    });
+    Ok(ProcessStats {
+        process: snapshot.process,
+        gaps: snapshot.gaps,
+        interval_us: interval.as_micros().try_into().unwrap_or(u64::MAX),
+        methods: methods.collect(),
+    })
+}
+
+fn write(stats: &Stats, out: &mut impl Write) -> std::io::Result<()> {
+    for (index, process) in stats.processes.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        let interval = Took(process.interval_us);
+        writeln!(out, "{}: rate over {interval}", process.process)?;
+        for gap in &process.gaps {
+            writeln!(out, "incomplete: {gap}")?;
+        }
+        if process.methods.is_empty() {
+            writeln!(out, "no call has ended")?;
+            continue;
+        }
+        // Numbers are read from the right, names from the left: they come last.
+        let mut table = TabWriter::new(&mut *out)
+            .padding(2)
+            .alignment(Alignment::Right);
+        writeln!(
+            table,
+            "RATE/S\tCOUNT\tERRORS\tSENT\tRECEIVED\tP50\tP90\tP99\tMAX\t  METHOD"
+        )?;
+        for row in &process.methods {
+            writeln!(table, "{row}")?;
+        }
+        table.flush()?;
+    }
+    Ok(())
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let row = &self.statistics;
+        let ended = row.outcomes.ended();
+        let errors = ended.saturating_sub(row.outcomes.ok);
+        let (way, sent, received) = match row.direction {
+            Direction::Outgoing => ("→", row.request_bytes, row.response_bytes),
+            Direction::Incoming => ("←", row.response_bytes, row.request_bytes),
+        };
+        let [sent, received] = [sent, received].map(|bytes| format_size(bytes, BINARY));
+        write!(
+            f,
+            "{:.1}\t{ended}\t{errors}\t{sent}\t{received}\t",
+            self.rate_per_second
+        )?;
+        match &row.latency {
+            Some(latency) => {
+                let times = [
+                    latency.p50_us,
+                    latency.p90_us,
+                    latency.p99_us,
+                    latency.max_us,
+                ];
+                for time in times.map(Took) {
+                    write!(f, "{time}\t")?;
+                }
+            }
+            None => f.write_str("-\t-\t-\t-\t")?,
+        }
+        match &row.method {
+            Some(method) => write!(f, "  {way} {method}"),
+            None => write!(f, "  {way} method_id={:#018x}", row.method_id),
+        }
+    }
+}
+
+/// Microseconds that something took, with two or three digits.
+struct Took(u64);
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = Duration::from_micros(self.0);
+        match self.0 {
+            0..1_000 => write!(f, "{} us", self.0),
+            1_000..10_000 => write!(f, "{:.1} ms", self.0 as f64 / 1e3),
+            10_000..1_000_000 => write!(f, "{} ms", time.as_millis()),
+            1_000_000..600_000_000 => write!(f, "{:.1} s", time.as_secs_f64()),
+            _ => write!(f, "{} min", time.as_secs() / 60),
+        }
+    }
+}
