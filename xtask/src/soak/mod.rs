@@ -1,6 +1,8 @@
 //! Hours in minutes: a demo under traffic whose cells are killed, dumped over and over in every way there is.
 //! Checks every dump, and whether the memory of target and tracer stays as it is.
 
+mod statistics;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
@@ -9,6 +11,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
+
+use statistics::Comparison;
 
 use crate::demo::{Demo, Programs};
 use crate::tally::Tally;
@@ -38,6 +42,7 @@ pub(crate) struct Log {
     rows: u64,
     watched: u64,
     pub(crate) wrong: Vec<String>,
+    statistics: Comparison,
     /// Resident kilobytes of the host, after each round.
     target: Vec<u64>,
     /// Open descriptors of the host, after each round.
@@ -57,7 +62,9 @@ pub(crate) fn soak(minutes: u64) -> Result<Log> {
     let programs = Programs::build()?;
     let stderr = paths::scratch().join("soak-stderr");
     fs::create_dir_all(paths::scratch())?;
-    let mut command = programs.demo(2, &["--rate", "200", "--restart"]);
+    let calls = paths::scratch().join("soak-calls");
+    let mut command = programs.demo(2, &["--rate", "200", "--restart", "--log"]);
+    command.arg(&calls);
     command.stderr(fs::File::create(&stderr)?);
     let mut demo = Demo::start_by(command)?;
     let deadline = Instant::now() + Duration::from_secs(60 * minutes);
@@ -70,6 +77,10 @@ pub(crate) fn soak(minutes: u64) -> Result<Log> {
             println!("{} rounds, {} wrong", log.rounds, log.wrong.len());
         }
     }
+    let mut stats = programs.trace();
+    stats.args(["stats", "-p", &demo.host.to_string()]);
+    let calls = format!("{}.{}", calls.display(), demo.host);
+    log.statistics = statistics::compare(stats, calls.as_ref())?;
     demo.stop()?;
     Ok(log)
 }
@@ -182,6 +193,19 @@ impl Log {
         for wrong in self.wrong.iter().take(10) {
             println!("wrong: {wrong}");
         }
+        let statistics = &self.statistics;
+        line(
+            "calls in the host's statistics, and percentiles, compared with its own log",
+            format!("{} and {}", statistics.calls, statistics.percentiles),
+        );
+        line(
+            "of those wrong, or a percentile off by more than a bucket",
+            statistics.wrong.len().to_string(),
+        );
+        for wrong in &statistics.wrong {
+            println!("wrong: {wrong}");
+        }
+        tally += Tally::one(statistics.wrong.is_empty());
         let host = [
             ("memory of the host, kB", &self.target),
             ("descriptors of the host", &self.descriptors),
