@@ -121,6 +121,17 @@ pub struct DumpArgs {
     /// every further 2,000.
     #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1_000..))]
     pub max_rows: u32,
+    /// Count a request as stuck after this long [default: 1s], or after METHOD=DURATION for the methods that match a
+    /// pattern; repeatable
+    ///
+    /// By default, a request is stuck if it is older than 1s and than ten times the 99th percentile of the answered calls of
+    /// its method. A time that is set for a method decides alone. Patterns may have * and ?, for example
+    /// --stuck-after 'Notifier.*=2m'; the last one that matches counts.
+    #[arg(long, value_name = "[METHOD=]DURATION", value_parser = stuck_after)]
+    pub stuck_after: Vec<StuckAfter>,
+    /// Do not judge the calls of methods that match this pattern, for example 'Notifier.*'; repeatable
+    #[arg(long, value_name = "METHOD")]
+    pub ignore: Vec<String>,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,
@@ -131,6 +142,15 @@ pub struct DumpArgs {
     /// stderr
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub fail_if_stuck: Option<Duration>,
+}
+
+/// A time after which requests are stuck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckAfter {
+    /// A pattern of the methods that it holds for; all without one.
+    pub method: Option<String>,
+    /// The time.
+    pub time: Duration,
 }
 
 /// The subcommands.
@@ -198,6 +218,16 @@ pub enum Color {
     Never,
 }
 
+fn stuck_after(text: &str) -> Result<StuckAfter, String> {
+    let (method, time) = match text.rsplit_once('=') {
+        Some(("", _)) => return Err("no method in front of =".to_owned()),
+        Some((method, time)) => (Some(method.to_owned()), time),
+        None => (None, text),
+    };
+    let time = duration(time)?;
+    Ok(StuckAfter { method, time })
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     SpanParser::new()
         .parse_unsigned_duration(text)
@@ -226,6 +256,24 @@ mod tests {
         check_duration("99999999999999999999s", None);
     }
 
+    fn check_stuck_after(text: &str, expected: Option<(Option<&str>, u64)>) {
+        let parsed = stuck_after(text).ok();
+        let parsed = parsed.as_ref().map(|parsed| {
+            let millis = parsed.time.as_millis() as u64;
+            (parsed.method.as_deref(), millis)
+        });
+        assert_eq!(parsed, expected, "{text}");
+    }
+
+    #[test]
+    fn times_of_methods() {
+        check_stuck_after("5s", Some((None, 5_000)));
+        check_stuck_after("Notifier.*=2m", Some((Some("Notifier.*"), 120_000)));
+        check_stuck_after("=5s", None);
+        check_stuck_after("Notifier.*=", None);
+        check_stuck_after("Notifier.*", None);
+    }
+
     fn check_usage(arguments: &[&str], accepted: bool) {
         let line = ["roam-trace"].iter().chain(arguments);
         let parsed = Cli::try_parse_from(line).and_then(Cli::checked);
@@ -240,6 +288,15 @@ mod tests {
         check_usage(&["doctor"], true);
         check_usage(&["doctor", "-p", "1"], true);
         check_usage(&["-p", "1", "--children", "--dot"], true);
+        check_usage(&["-p", "1", "--stuck-after", "5s", "--ignore", "A.*"], true);
+        check_usage(
+            &["-p", "1", "--stuck-after", "A.b=5s", "--stuck-after", "1s"],
+            true,
+        );
+        check_usage(&["-p", "1", "--stuck-after", "A.b"], false);
+        check_usage(&["stats", "-p", "1"], true);
+        check_usage(&["stats", "--all", "--interval", "5s", "--json"], true);
+        check_usage(&["stats"], false);
         check_usage(&["--all", "--fail-if-stuck", "30s"], true);
         check_usage(&["--all", "-p", "1"], false);
         check_usage(&["--all", "--children"], false);
