@@ -14,6 +14,7 @@ pub mod registry;
 #[cfg(target_os = "linux")]
 pub mod sigusr1;
 mod slab;
+mod statistics;
 mod sync;
 #[cfg(target_os = "linux")]
 mod system;

@@ -4,7 +4,7 @@
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, offset_of};
 use std::ptr::NonNull;
 
 use roam_trace_common::registry::{
@@ -95,8 +95,17 @@ impl Region {
         // SAFETY: the mapping is page-aligned, larger than the header, and not shared with
         // another thread yet; readers wait for the magic.
         unsafe { self.base.cast::<HeaderRecord>().write(header) };
-        self.header_u64(std::mem::offset_of!(HeaderRecord, magic))
+        self.header_u64(offset_of!(HeaderRecord, magic))
             .store(MAGIC, Ordering::Release);
+    }
+
+    /// Sets a flag in the header.
+    pub(crate) fn set_flag(&self, flag: u32) {
+        let word = self.header_u64(PROCESS_AND_FLAGS);
+        let flag = pair(0, flag);
+        if word.load(Ordering::Relaxed) & flag == 0 {
+            word.fetch_or(flag, Ordering::Relaxed);
+        }
     }
 
     /// Whether this process made the region. A forked child must not write to it.
@@ -120,7 +129,7 @@ impl Region {
 
     /// Counts an event that found the table full.
     pub(crate) fn count_lost(&self, table: Table) {
-        self.header_u64(table_field(table, std::mem::offset_of!(TableRecord, lost)))
+        self.header_u64(table_field(table, offset_of!(TableRecord, lost)))
             .fetch_add(1, Ordering::Relaxed);
     }
 
@@ -135,11 +144,8 @@ impl Region {
             // SAFETY: the range is inside the mapping that begins at `base`.
             unsafe { system::include_in_core(self.base, before..end) };
         }
-        self.header_u64(table_field(
-            table,
-            std::mem::offset_of!(TableRecord, high_water),
-        ))
-        .fetch_max(pair(high_water, 0), Ordering::Release);
+        self.header_u64(table_field(table, offset_of!(TableRecord, high_water)))
+            .fetch_max(pair(high_water, 0), Ordering::Release);
     }
 
     /// Copies what the region holds at `offset`, as its own reader does.
@@ -175,8 +181,12 @@ impl Region {
     }
 }
 
+/// Fields that share a word.
+const PROCESS_AND_FLAGS: usize = offset_of!(HeaderRecord, process_id);
+const _: () = assert!(offset_of!(HeaderRecord, flags) == PROCESS_AND_FLAGS + 4);
+
 fn table_field(table: Table, offset: usize) -> usize {
-    std::mem::offset_of!(HeaderRecord, tables) + table as usize * size_of::<TableRecord>() + offset
+    offset_of!(HeaderRecord, tables) + table as usize * size_of::<TableRecord>() + offset
 }
 
 /// The slots of one table.

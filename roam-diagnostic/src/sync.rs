@@ -2,9 +2,28 @@
 //! tries every order in which threads may see what others wrote.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use loom::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+#[cfg(loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
 #[cfg(not(loom))]
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+pub(crate) use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
+#[cfg(not(loom))]
+pub(crate) use std::sync::{Mutex, MutexGuard};
+
+/// Declares a value that each thread has its own of, and that is dropped when the thread ends.
+macro_rules! local {
+    ($name:ident: $type:ty = $value:expr) => {
+        #[cfg(loom)]
+        loom::thread_local! { static $name: $type = $value; }
+        #[cfg(not(loom))]
+        std::thread_local! { static $name: $type = const { $value }; }
+    };
+}
+pub(crate) use local;
 
 /// Two four-byte fields of a record as the word that holds them. Atomic accesses of different sizes must not
 /// meet, and a reader's are of eight bytes.
@@ -14,6 +33,16 @@ pub(crate) const fn pair(first: u32, second: u32) -> u64 {
         first | second << 32
     } else {
         first << 32 | second
+    }
+}
+
+/// The two fields of a [`pair`].
+pub(crate) const fn unpair(word: u64) -> (u32, u32) {
+    let (low, high) = (word as u32, (word >> 32) as u32);
+    if cfg!(target_endian = "little") {
+        (low, high)
+    } else {
+        (high, low)
     }
 }
 

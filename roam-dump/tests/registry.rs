@@ -8,6 +8,7 @@ use std::thread;
 use roam_diagnostic::registry::{
     Channel, ChannelDirection, ChannelOpen, ChannelSide, Connection, ConnectionOpen,
     ConnectionState, Direction, Mark, Outcome, Phase, Request, RequestKind, RequestStart, Role,
+    now_ns,
 };
 use roam_dump::decode::from_registry;
 use roam_dump::model::{Process, Snapshot};
@@ -157,7 +158,7 @@ fn a_connection_is_renamed_closed_and_released() {
     let link = connection("before");
     link.set_name("after \u{1b}[31m\u{202e}");
     link.set_delivering(Some(7));
-    link.message_sent(12);
+    link.message_sent(12, now_ns());
     let find = || {
         snapshot()
             .connections

@@ -5,6 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use facet::{Facet, Shape};
+use futures_util::FutureExt;
 use roam_diagnostic::registry::{ChannelDirection, ChannelSide, Outcome, Request, RequestKind};
 use roam_wire::{ConnectionId, Metadata, MetadataValue};
 
@@ -15,11 +16,11 @@ use crate::foreign::join_handle;
 use crate::payload::encode;
 use crate::record::{
     self, Announcements, ChannelEnd, ChannelLink, ChannelTracker, ConnectionTracker,
-    HandleRegistration, Outgoing,
+    HandleRegistration, Outgoing, OutgoingStart,
 };
 use crate::reflect::{Half, for_each_channel};
 use crate::registry::{RECEIVED_ITEMS, Routed};
-use crate::runtime::{self, Receiver, Sender, TrySendError, oneshot};
+use crate::runtime::{self, OneshotReceiver, Permit, Receiver, Sender, TrySendError, oneshot};
 use crate::slot::{ReceiverSlot, SenderSlot};
 use crate::{
     ChannelError, ChannelId, ChannelIdAllocator, ChannelRegistry, ConnectError, ConnectionHandle,
@@ -263,14 +264,18 @@ impl ConnectionHandle {
     ) -> Result<ResponseData, TransportError> {
         let shared = &*self.shared;
         let request_id = self.alloc_request_id();
+        let room = shared.driver_tx.try_reserve();
         let mut outgoing = Outgoing::start(
             shared.registration.connection().upgrade(),
             shared.announcements.as_ref().map(|to| &*to.calls),
-            RequestKind::Call,
-            request_id,
-            call.method_id,
-            call.payload.len(),
-            call.arguments.as_deref(),
+            &OutgoingStart {
+                kind: RequestKind::Call,
+                request_id,
+                method_id: call.method_id,
+                payload_bytes: call.payload.len(),
+                arguments: call.arguments.as_deref(),
+                has_room: room.is_ok(),
+            },
         );
         let queued = prepare(outgoing.row());
         let (response_tx, response_rx) = oneshot();
@@ -283,16 +288,16 @@ impl ConnectionHandle {
             payload: call.payload,
             response_tx,
         };
-        let Ok(at_once) = self.enqueue(message).await else {
+        if self.enqueue(room, message).await.is_err() {
             outgoing.end_with(Outcome::ConnectionClosed);
             return Err(TransportError::DriverGone);
-        };
-        outgoing.handed_over(at_once);
+        }
+        outgoing.handed_over();
         queued();
-        let response = match response_rx.await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(_)) => Err(TransportError::ConnectionClosed),
-            Err(_) => Err(TransportError::DriverGone),
+        let response = match self.answer(response_rx).await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(_)) => Err(TransportError::ConnectionClosed),
+            None => Err(TransportError::DriverGone),
         };
         outgoing.end(&response);
         response
@@ -311,14 +316,18 @@ impl ConnectionHandle {
     ) -> Result<ConnectionHandle, ConnectError> {
         let shared = &*self.shared;
         let request_id = self.alloc_request_id();
+        let room = shared.driver_tx.try_reserve();
         let mut outgoing = Outgoing::start(
             shared.registration.connection().upgrade(),
             shared.announcements.as_ref().map(|to| &*to.connects),
-            RequestKind::Connect,
-            request_id,
-            0,
-            0,
-            None,
+            &OutgoingStart {
+                kind: RequestKind::Connect,
+                request_id,
+                method_id: 0,
+                payload_bytes: 0,
+                arguments: None,
+                has_room: room.is_ok(),
+            },
         );
         let (response_tx, response_rx) = oneshot();
         let message = DriverMessage::Connect {
@@ -327,10 +336,10 @@ impl ConnectionHandle {
             response_tx,
             dispatcher,
         };
-        let answer = match self.enqueue(message).await {
-            Ok(at_once) => {
-                outgoing.handed_over(at_once);
-                response_rx.await.ok()
+        let answer = match self.enqueue(room, message).await {
+            Ok(()) => {
+                outgoing.handed_over();
+                self.answer(response_rx).await
             }
             Err(_) => None,
         };
@@ -347,16 +356,33 @@ impl ConnectionHandle {
         answer
     }
 
-    /// Puts a message into the driver's queue. Returns whether there was room for it at once.
-    async fn enqueue(&self, message: DriverMessage) -> Result<bool, DriverGone> {
-        let driver_tx = &self.shared.driver_tx;
-        match driver_tx.try_send(message) {
-            Ok(()) => Ok(true),
-            Err(TrySendError::Full(message)) => match driver_tx.send(message).await {
-                Ok(()) => Ok(false),
-                Err(_) => Err(DriverGone),
-            },
-            Err(TrySendError::Closed(_)) => Err(DriverGone),
+    /// Puts a message into the driver's queue: into the room that there is, or once there is some.
+    async fn enqueue(
+        &self,
+        room: Result<Permit<'_, DriverMessage>, TrySendError<()>>,
+        message: DriverMessage,
+    ) -> Result<(), DriverGone> {
+        match room {
+            Ok(room) => {
+                room.send(message);
+                Ok(())
+            }
+            Err(TrySendError::Full(())) => {
+                let sent = self.shared.driver_tx.send(message).await;
+                sent.map_err(|_| DriverGone)
+            }
+            Err(TrySendError::Closed(())) => Err(DriverGone),
+        }
+    }
+
+    /// Waits for what the driver answers to a message. `None` if the driver is gone.
+    async fn answer<T>(&self, answer: OneshotReceiver<T>) -> Option<T> {
+        // A message that is queued while the driver ends may stay in the queue for as long as there is a handle, and
+        // whom to answer with it.
+        if self.shared.driver_tx.is_closed() {
+            answer.now_or_never()?.ok()
+        } else {
+            answer.await.ok()
         }
     }
 

@@ -50,9 +50,16 @@ const CROSSED: [usize; PER_OCTAVE as usize] = {
     crossed
 };
 
-/// Converts nanoseconds to units, cut.
+/// Units in a nanosecond beyond the first, times 2^64, rounded up.
+const REST_PER_NS: u64 =
+    (((UNITS_PER_SECOND as u128 - 1_000_000_000) << 64) / 1_000_000_000) as u64 + 1;
+
+/// Converts nanoseconds to units, cut. Exact up to 2 hours, and at most one unit too many beyond.
+#[inline]
 pub const fn units_of_ns(ns: u64) -> u64 {
-    ((ns as u128) * (UNITS_PER_SECOND as u128) / 1_000_000_000) as u64
+    // Of a constant: a division of 128 bits takes as long as everything else that a call is counted by.
+    let rest = (ns as u128 * REST_PER_NS as u128) >> 64;
+    ns.saturating_add(rest as u64)
 }
 
 /// Converts units to nanoseconds, cut.
@@ -128,5 +135,10 @@ mod tests {
         assert_eq!(units_of_ns(1_000_000_000), UNITS_PER_SECOND);
         assert_eq!(ns_of_units(UNITS_PER_SECOND), 1_000_000_000);
         assert_eq!(ns_of_units(units_of_ns(3_000_000)), 2_999_999);
+        assert_eq!(units_of_ns(u64::MAX), u64::MAX);
+        for ns in (0..7_200_000_000_000).step_by(999_999_937) {
+            let exact = u128::from(ns) * u128::from(UNITS_PER_SECOND) / 1_000_000_000;
+            assert_eq!(u128::from(units_of_ns(ns)), exact, "{ns} ns");
+        }
     }
 }

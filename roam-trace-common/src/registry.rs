@@ -138,7 +138,7 @@ pub struct HeaderRecord {
 }
 
 /// One connection, root or virtual. All times are `CLOCK_MONOTONIC` nanoseconds
-/// of the writer's time namespace, taken from the coarse clock.
+/// of the writer's time namespace.
 ///
 /// The driver writes to the first two cache lines. `enqueued`, which every caller writes, is in the third.
 #[derive(Debug, Clone, Copy)]
@@ -364,7 +364,7 @@ pub struct StatisticsRecord {
     pub direction: u32,
     /// Always 0.
     pub reserved: u32,
-    /// When the last call ended, `CLOCK_MONOTONIC` nanoseconds.
+    /// When the last call ended, `CLOCK_MONOTONIC` nanoseconds; if it had a response, when that was there.
     pub last_ended_ns: u64,
     /// Calls that ended, by `Outcome` code less one.
     pub outcomes: [u64; OUTCOMES],
@@ -384,50 +384,77 @@ pub struct StatisticsRecord {
 /// Outcomes that a [`StatisticsRecord`] counts.
 pub const OUTCOMES: usize = 9;
 
-const GENERATION_BITS: u32 = 14;
-const MARK_BITS: u32 = 2;
-const PHASE_BITS: u32 = 4;
-const ELAPSED_BITS: u32 = 64 - GENERATION_BITS - MARK_BITS - PHASE_BITS;
-const GENERATION_MASK: u64 = (1 << GENERATION_BITS) - 1;
-
-/// The phase of a request and its time, in the one word that its writers compare and
-/// swap: low bits of the slot's generation, mark, phase, microseconds since the
-/// request started.
+/// The phase of a request and its time, the outcome once there is a response, and a mark, in the one word that its
+/// writers compare and swap: low bits of the slot's generation, mark, outcome, phase, microseconds since the request
+/// started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PhaseWord(pub u64);
 
 impl PhaseWord {
-    /// Microseconds at which the word is full: 203 days.
-    pub const MAX_ELAPSED_US: u64 = (1 << ELAPSED_BITS) - 1;
+    const PHASE_SHIFT: u32 = 41;
+    const OUTCOME_SHIFT: u32 = 44;
+    const MARK_SHIFT: u32 = 48;
+    const GENERATION_SHIFT: u32 = 50;
+    const PHASE_MASK: u64 = (1 << (Self::OUTCOME_SHIFT - Self::PHASE_SHIFT)) - 1;
+    const OUTCOME_MASK: u64 = (1 << (Self::MARK_SHIFT - Self::OUTCOME_SHIFT)) - 1;
+    const MARK_MASK: u64 = (1 << (Self::GENERATION_SHIFT - Self::MARK_SHIFT)) - 1;
 
-    /// Packs the parts of the word; `elapsed_us` beyond [`Self::MAX_ELAPSED_US`] is cut to it.
+    /// Microseconds at which the word is full: 25 days.
+    pub const MAX_ELAPSED_US: u64 = (1 << Self::PHASE_SHIFT) - 1;
+
+    /// Packs the parts of the word, without an outcome; `elapsed_us` beyond [`Self::MAX_ELAPSED_US`] is cut to it.
+    #[inline]
     pub const fn new(generation: u64, mark: u32, phase: u32, elapsed_us: u64) -> Self {
+        Self(generation << Self::GENERATION_SHIFT | (mark as u64) << Self::MARK_SHIFT)
+            .with_phase(phase, elapsed_us)
+    }
+
+    /// Returns the word with another phase, reached `elapsed_us` after the request started.
+    #[inline]
+    pub const fn with_phase(self, phase: u32, elapsed_us: u64) -> Self {
         let elapsed_us = if elapsed_us > Self::MAX_ELAPSED_US {
             Self::MAX_ELAPSED_US
         } else {
             elapsed_us
         };
-        Self(
-            (generation & GENERATION_MASK) << (64 - GENERATION_BITS)
-                | (mark as u64) << (PHASE_BITS + ELAPSED_BITS)
-                | (phase as u64) << ELAPSED_BITS
-                | elapsed_us,
-        )
+        let rest = self.0 & !(Self::PHASE_MASK << Self::PHASE_SHIFT | Self::MAX_ELAPSED_US);
+        Self(rest | (phase as u64) << Self::PHASE_SHIFT | elapsed_us)
+    }
+
+    /// Returns the word with another outcome.
+    #[inline]
+    pub const fn with_outcome(self, outcome: u32) -> Self {
+        let rest = self.0 & !(Self::OUTCOME_MASK << Self::OUTCOME_SHIFT);
+        Self(rest | (outcome as u64) << Self::OUTCOME_SHIFT)
+    }
+
+    /// Returns the word with another mark.
+    #[inline]
+    pub const fn with_mark(self, mark: u32) -> Self {
+        let rest = self.0 & !(Self::MARK_MASK << Self::MARK_SHIFT);
+        Self(rest | (mark as u64) << Self::MARK_SHIFT)
     }
 
     /// Returns whether the word can belong to this generation of its slot.
+    #[inline]
     pub const fn is_of(self, generation: u64) -> bool {
-        self.0 >> (64 - GENERATION_BITS) == generation & GENERATION_MASK
+        self.0 >> Self::GENERATION_SHIFT
+            == generation & ((1 << (u64::BITS - Self::GENERATION_SHIFT)) - 1)
     }
 
     /// `Mark` code, or 0.
     pub const fn mark(self) -> u32 {
-        (self.0 >> (PHASE_BITS + ELAPSED_BITS) & ((1 << MARK_BITS) - 1)) as u32
+        (self.0 >> Self::MARK_SHIFT & Self::MARK_MASK) as u32
+    }
+
+    /// `Outcome` code, 0 while there is no response.
+    pub const fn outcome(self) -> u32 {
+        (self.0 >> Self::OUTCOME_SHIFT & Self::OUTCOME_MASK) as u32
     }
 
     /// `Phase` code.
     pub const fn phase(self) -> u32 {
-        (self.0 >> ELAPSED_BITS & ((1 << PHASE_BITS) - 1)) as u32
+        (self.0 >> Self::PHASE_SHIFT & Self::PHASE_MASK) as u32
     }
 
     /// Microseconds from the request's start to the phase.
@@ -436,38 +463,50 @@ impl PhaseWord {
     }
 }
 
-/// The size of a response and how the request ends with it, in one word: low
-/// bits of the slot's generation, `Outcome` code, payload bytes.
+/// The size of a response, and its time to the nanosecond, in one word: low bits of the slot's generation, the
+/// nanoseconds beyond the microseconds in the [`PhaseWord`], payload bytes.
+///
+/// Whoever reports the response stores it, without looking at what was there. A late store may replace the word of
+/// the slot's next request, so a word counts only if it [is of](Self::is_of) the request's generation and the phase
+/// word has an outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ResponseWord(pub u64);
 
 impl ResponseWord {
-    const OUTCOME_BITS: u32 = 8;
-    const BYTES_BITS: u32 = 64 - GENERATION_BITS - Self::OUTCOME_BITS;
-    const BYTES_MASK: u64 = (1 << Self::BYTES_BITS) - 1;
+    const REST_SHIFT: u32 = 32;
+    const GENERATION_SHIFT: u32 = 42;
+    const REST_MASK: u64 = (1 << (Self::GENERATION_SHIFT - Self::REST_SHIFT)) - 1;
 
-    /// Packs the parts of the word; `bytes` beyond 2^42 - 1 is cut to that.
-    pub const fn new(generation: u64, outcome: u32, bytes: u64) -> Self {
-        let bytes = if bytes > Self::BYTES_MASK {
-            Self::BYTES_MASK
+    /// Packs the parts of the word; `bytes` beyond 2^32 - 1 is cut to that. `rest_ns` is less than 1,000.
+    #[inline]
+    pub const fn new(generation: u64, rest_ns: u64, bytes: u64) -> Self {
+        let bytes = if bytes > u32::MAX as u64 {
+            u32::MAX as u64
         } else {
             bytes
         };
         Self(
-            (generation & GENERATION_MASK) << (64 - GENERATION_BITS)
-                | (outcome as u64) << Self::BYTES_BITS
+            generation << Self::GENERATION_SHIFT
+                | (rest_ns & Self::REST_MASK) << Self::REST_SHIFT
                 | bytes,
         )
     }
 
-    /// `Outcome` code, 0 while there is no response.
-    pub const fn outcome(self) -> u32 {
-        (self.0 >> Self::BYTES_BITS & ((1 << Self::OUTCOME_BITS) - 1)) as u32
+    /// Returns whether the word can belong to this generation of its slot.
+    #[inline]
+    pub const fn is_of(self, generation: u64) -> bool {
+        self.0 >> Self::GENERATION_SHIFT
+            == generation & ((1 << (u64::BITS - Self::GENERATION_SHIFT)) - 1)
+    }
+
+    /// Nanoseconds of the response's time beyond the microseconds in the phase word.
+    pub const fn rest_ns(self) -> u64 {
+        self.0 >> Self::REST_SHIFT & Self::REST_MASK
     }
 
     /// Payload bytes of the response.
     pub const fn bytes(self) -> u64 {
-        self.0 & Self::BYTES_MASK
+        self.0 & u32::MAX as u64
     }
 }
 
@@ -493,25 +532,41 @@ const _: () = assert!(offset_of!(StatisticsRecord, buckets) == 256);
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Mark, Outcome, Phase};
 
     #[test]
     fn a_phase_word_keeps_its_parts() {
+        let parts =
+            |word: PhaseWord| (word.mark(), word.outcome(), word.phase(), word.elapsed_us());
         let word = PhaseWord::new(0x4001, 2, 7, 123_456_789);
         assert!(word.is_of(1) && word.is_of(0x4001) && !word.is_of(2));
-        assert_eq!(
-            (word.mark(), word.phase(), word.elapsed_us()),
-            (2, 7, 123_456_789)
-        );
-        assert_eq!(
-            PhaseWord::new(0, 0, 0, u64::MAX).elapsed_us(),
-            PhaseWord::MAX_ELAPSED_US
-        );
+        assert_eq!(parts(word), (2, 0, 7, 123_456_789));
+        let word = word.with_outcome(9).with_mark(1).with_phase(3, u64::MAX);
+        assert!(word.is_of(1));
+        assert_eq!(parts(word), (1, 9, 3, PhaseWord::MAX_ELAPSED_US));
+        assert_eq!(parts(word.with_outcome(1).with_mark(0)).1, 1);
+    }
+
+    #[test]
+    fn the_codes_of_a_phase_word_have_room() {
+        for mark in Mark::ALL {
+            for phase in Phase::ALL {
+                for outcome in Outcome::ALL {
+                    let word = PhaseWord::new(0, mark.code(), phase.code(), 0)
+                        .with_outcome(outcome.code());
+                    let codes = (word.mark(), word.outcome(), word.phase());
+                    assert_eq!(codes, (mark.code(), outcome.code(), phase.code()));
+                }
+            }
+        }
+        assert_eq!(Outcome::ALL.len(), OUTCOMES);
     }
 
     #[test]
     fn a_response_word_keeps_its_parts() {
-        let word = ResponseWord::new(9, 255, 1 << 41);
-        assert_eq!((word.outcome(), word.bytes()), (255, 1 << 41));
-        assert_eq!(ResponseWord::new(0, 1, u64::MAX).bytes(), (1 << 42) - 1);
+        let word = ResponseWord::new(1 << 22 | 9, 999, 1 << 31);
+        assert!(word.is_of(9) && word.is_of(1 << 22 | 9) && !word.is_of(1 << 14 | 9));
+        assert_eq!((word.rest_ns(), word.bytes()), (999, 1 << 31));
+        assert_eq!(ResponseWord::new(0, 1, u64::MAX).bytes(), u32::MAX.into());
     }
 }

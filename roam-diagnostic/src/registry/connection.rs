@@ -4,7 +4,7 @@ use std::mem::offset_of;
 
 use roam_trace_common::Serial;
 use roam_trace_common::event::{ConnectionState, Role};
-use roam_trace_common::limits::CONNECTION_NAME_BYTES;
+use roam_trace_common::limits::{CONNECTION_NAME_BYTES, ERROR_BYTES};
 use roam_trace_common::registry::{ConnectionRecord, FLAG_OBSERVES_WRITES, Table};
 
 use super::{Registry, record, registry};
@@ -18,8 +18,16 @@ record!(ConnectionRecord, Connections, connections);
 /// Fields that share a word.
 const ROLE_AND_STATE: usize = offset_of!(ConnectionRecord, role);
 const FLAGS_AND_ATTEMPTS: usize = offset_of!(ConnectionRecord, flags);
+const NAME_AND_ERROR_BYTES: usize = offset_of!(ConnectionRecord, name_bytes);
+const TRANSPORT_BYTES_AND_LOSSES: usize = offset_of!(ConnectionRecord, transport_bytes);
 const _: () = assert!(offset_of!(ConnectionRecord, state) == ROLE_AND_STATE + 4);
 const _: () = assert!(offset_of!(ConnectionRecord, attempts) == FLAGS_AND_ATTEMPTS + 4);
+const _: () = assert!(offset_of!(ConnectionRecord, error_bytes) == NAME_AND_ERROR_BYTES + 4);
+const _: () = assert!(offset_of!(ConnectionRecord, losses) == TRANSPORT_BYTES_AND_LOSSES + 4);
+
+/// The halves of a shared word.
+const FIRST: u64 = pair(u32::MAX, 0);
+const SECOND: u64 = pair(0, u32::MAX);
 
 /// A connection that was reported. Copies refer to the same row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,6 +92,9 @@ impl Connection {
                 0
             };
             store(FLAGS_AND_ATTEMPTS, pair(flags, 0));
+            store(offset_of!(ConnectionRecord, transport_address), 0);
+            store(TRANSPORT_BYTES_AND_LOSSES, pair(0, 0));
+            store(NAME_AND_ERROR_BYTES, pair(0, 0));
             store_name(slot, open.name);
         });
         let Some(serial) = claimed else {
@@ -100,24 +111,43 @@ impl Connection {
         self.0
     }
 
-    /// Renames the connection. Two renames of one connection must not run at the same time.
+    /// Renames the connection. Neither this nor [`Self::set_error`] must run twice at the same time.
     pub fn set_name(self, name: &str) {
+        self.change_text(|slot| store_name(slot, name));
+    }
+
+    /// Reports why the last attempt to connect failed; cut at 112 bytes.
+    pub fn set_error(self, error: &str) {
+        self.change_text(|slot| {
+            let bytes = slot.store_text(offset_of!(ConnectionRecord, error), ERROR_BYTES, error);
+            replace_half(slot.u64(NAME_AND_ERROR_BYTES), SECOND, pair(0, bytes));
+        });
+    }
+
+    /// Reports how many times the client has lost its link.
+    pub fn set_losses(self, losses: u32) {
         self.with_row(|slot| {
-            let sequence = slot.u64(offset_of!(ConnectionRecord, sequence));
-            let before = sequence.load(Ordering::Relaxed);
-            sequence.store(before + 1, Ordering::Relaxed);
-            fence(Ordering::Release);
-            store_name(slot, name);
-            sequence.store(before + 2, Ordering::Release);
+            let word = slot.u64(TRANSPORT_BYTES_AND_LOSSES);
+            replace_half(word, SECOND, pair(0, losses));
+        });
+    }
+
+    /// Reports address and size of the transport object in memory, or with `None` that it is about to be dropped or
+    /// moved.
+    pub fn set_transport(self, transport: Option<(u64, u32)>) {
+        let (address, bytes) = transport.unwrap_or_default();
+        self.with_row(|slot| {
+            let word = slot.u64(TRANSPORT_BYTES_AND_LOSSES);
+            replace_half(word, FIRST, pair(bytes, 0));
+            slot.u64(offset_of!(ConnectionRecord, transport_address))
+                .store(address, Ordering::Release);
         });
     }
 
     /// Reports the state of the connection, and how many attempts to connect have failed.
     pub fn set_state(self, state: ConnectionState, attempts: u32) {
         self.with_row(|slot| {
-            let store = |offset, value| {
-                replace_half(slot.u64(offset), pair(0, u32::MAX), pair(0, value));
-            };
+            let store = |offset, value| replace_half(slot.u64(offset), SECOND, pair(0, value));
             store(ROLE_AND_STATE, state.code());
             store(FLAGS_AND_ATTEMPTS, attempts);
             slot.u64(offset_of!(ConnectionRecord, state_ns))
@@ -125,25 +155,27 @@ impl Connection {
         });
     }
 
-    /// Reports a message that was written to the transport. Only the driver may call it.
+    /// Reports a message that was written to the transport at `now_ns`. Only the driver may call it.
     #[inline]
-    pub fn message_sent(self, payload_bytes: u64) {
+    pub fn message_sent(self, payload_bytes: u64, now_ns: u64) {
         self.count(
             offset_of!(ConnectionRecord, messages_sent),
             offset_of!(ConnectionRecord, bytes_sent),
             offset_of!(ConnectionRecord, last_sent_ns),
             payload_bytes,
+            now_ns,
         );
     }
 
-    /// Reports a message that was read from the transport. Only the driver may call it.
+    /// Reports a message that was read from the transport at `now_ns`. Only the driver may call it.
     #[inline]
-    pub fn message_received(self, payload_bytes: u64) {
+    pub fn message_received(self, payload_bytes: u64, now_ns: u64) {
         self.count(
             offset_of!(ConnectionRecord, messages_received),
             offset_of!(ConnectionRecord, bytes_received),
             offset_of!(ConnectionRecord, last_received_ns),
             payload_bytes,
+            now_ns,
         );
     }
 
@@ -228,11 +260,23 @@ impl Connection {
     }
 
     #[inline]
-    fn count(self, messages: usize, bytes: usize, last_ns: usize, payload_bytes: u64) {
+    fn count(self, messages: usize, bytes: usize, last_ns: usize, payload_bytes: u64, now_ns: u64) {
         self.with_row(|slot| {
             add(slot.u64(messages), 1);
             add(slot.u64(bytes), payload_bytes);
-            slot.u64(last_ns).store(clock::now_ns(), Ordering::Relaxed);
+            slot.u64(last_ns).store(now_ns, Ordering::Relaxed);
+        });
+    }
+
+    /// Changes text of the row between the two halves of its sequence.
+    fn change_text(self, change: impl FnOnce(Slot<'_, ConnectionRecord>)) {
+        self.with_row(|slot| {
+            let sequence = slot.u64(offset_of!(ConnectionRecord, sequence));
+            let before = sequence.load(Ordering::Relaxed);
+            sequence.store(before + 1, Ordering::Relaxed);
+            fence(Ordering::Release);
+            change(slot);
+            sequence.store(before + 2, Ordering::Release);
         });
     }
 
@@ -256,6 +300,5 @@ fn store_name(slot: Slot<'_, ConnectionRecord>, name: &str) {
         CONNECTION_NAME_BYTES,
         name,
     );
-    slot.u64(offset_of!(ConnectionRecord, name_bytes))
-        .store(pair(bytes, 0), Ordering::Relaxed);
+    replace_half(slot.u64(NAME_AND_ERROR_BYTES), FIRST, pair(bytes, 0));
 }

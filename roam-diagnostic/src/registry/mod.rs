@@ -17,7 +17,7 @@ use std::sync::OnceLock;
 
 use roam_trace_common::Serial;
 use roam_trace_common::limits;
-use roam_trace_common::registry::{FLAG_ARGUMENTS, Table};
+use roam_trace_common::registry::{FLAG_ARGUMENTS, FLAG_COARSE_CLOCK, Table};
 
 pub use channel::{Channel, ChannelOpen};
 pub use connection::{Connection, ConnectionOpen};
@@ -30,12 +30,14 @@ pub use roam_trace_common::event::{
 use crate::clock;
 use crate::names::Names;
 use crate::region::{Identity, Region, Slot, Slots};
-use crate::slab::Slab;
+use crate::slab::{Slab, caches};
+use crate::statistics::Statistics;
 use crate::sync::{Ordering, fence};
 
 const CONNECTIONS: u32 = rows(limits::CONNECTIONS, 1);
 const REQUESTS: u32 = rows(limits::REQUESTS, 4);
-const CHANNELS: u32 = rows(limits::CHANNELS, 1);
+const CHANNELS: u32 = rows(limits::CHANNELS, 4);
+const STATISTICS: u32 = rows(limits::STATISTICS, 2);
 
 /// Rows that there is room for. Loom tries so many orders of events, and Miri takes so long for each, that few
 /// must do for them.
@@ -56,6 +58,7 @@ pub(crate) struct Registry {
     requests: Slab,
     channels: Slab,
     names: Names,
+    statistics: Statistics,
 }
 
 #[cfg(not(loom))]
@@ -74,7 +77,6 @@ pub(crate) fn registry() -> Option<&'static Registry> {
 }
 
 /// The registry, if anything was reported yet.
-#[cfg_attr(loom, expect(dead_code, reason = "loom has no reader of its own rows"))]
 fn existing_registry() -> Option<&'static Registry> {
     existing(REGISTRY.get()?)
 }
@@ -84,6 +86,12 @@ fn existing(registry: &'static Option<Registry>) -> Option<&'static Registry> {
     registry
         .as_ref()
         .filter(|registry| registry.region.is_owner())
+}
+
+/// Returns the time for those reports that take one, 0 where nothing is to be reported.
+#[inline]
+pub fn now_ns() -> u64 {
+    registry().map_or(0, |_| clock::now_ns())
 }
 
 /// Returns whether `ROAM_DEBUG` asks for the arguments of calls. The variable is read once.
@@ -127,7 +135,7 @@ impl Registry {
                 CHANNELS,
                 limits::METHODS,
                 limits::TYPES,
-                limits::STATISTICS,
+                STATISTICS,
             ],
             &Identity {
                 process_id: std::process::id(),
@@ -140,12 +148,23 @@ impl Registry {
                 },
             },
         )?;
+        clock::on_coarse(|| {
+            if let Some(registry) = existing_registry() {
+                registry.region.set_flag(FLAG_COARSE_CLOCK);
+            }
+        });
         Some(Self {
             region,
-            connections: Slab::new(Table::Connections, CONNECTIONS),
-            requests: Slab::new(Table::Requests, requests),
-            channels: Slab::new(Table::Channels, CHANNELS),
+            // Connections come and go rarely. In loom the channels show what a slab does without caches.
+            connections: Slab::new(Table::Connections, CONNECTIONS, 0),
+            requests: Slab::new(Table::Requests, requests, caches(requests)),
+            channels: Slab::new(
+                Table::Channels,
+                CHANNELS,
+                if cfg!(loom) { 0 } else { caches(CHANNELS) },
+            ),
             names: Names::default(),
+            statistics: Statistics::new(STATISTICS),
         })
     }
 }
@@ -194,7 +213,7 @@ impl Registry {
 
     /// Claims a slot and lets `fill` write the row between the two halves of its sequence.
     #[inline]
-    fn claim<R: Record>(&self, fill: impl FnOnce(Slot<'_, R>, Serial)) -> Option<Serial> {
+    fn claim<R: Record>(&'static self, fill: impl FnOnce(Slot<'_, R>, Serial)) -> Option<Serial> {
         let index = R::slab(self).claim(&self.region)?;
         let slot = self.slots::<R>().get(index)?;
         let sequence = slot.u64(R::SEQUENCE);
@@ -213,7 +232,7 @@ impl Registry {
     /// `None` where the row was released before.
     #[inline]
     fn release<R: Record, T>(
-        &self,
+        &'static self,
         serial: Serial,
         sequence_now: u64,
         last: impl FnOnce(Slot<'_, R>) -> T,

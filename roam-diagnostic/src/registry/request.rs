@@ -15,7 +15,8 @@ use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, Res
 use super::{Connection, Registry, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
-use crate::sync::{AtomicU64, Ordering, overwrite, pair};
+use crate::statistics::EndedCall;
+use crate::sync::{AtomicU64, Ordering, overwrite, pair, unpair};
 use crate::{clock, probe};
 
 record!(RequestRecord, Requests, requests);
@@ -63,7 +64,6 @@ impl Request {
         };
         let started_ns = clock::now_ns();
         let claimed = registry.claim::<RequestRecord>(|slot, serial| {
-            let generation = serial.generation();
             let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
             store(
                 offset_of!(RequestRecord, connection),
@@ -74,11 +74,7 @@ impl Request {
             store(offset_of!(RequestRecord, started_ns), started_ns);
             overwrite(
                 slot.u64(offset_of!(RequestRecord, phase)),
-                PhaseWord::new(generation, 0, start.phase.code(), 0).0,
-            );
-            overwrite(
-                slot.u64(offset_of!(RequestRecord, response)),
-                ResponseWord::new(generation, 0, 0).0,
+                PhaseWord::new(serial.generation(), 0, start.phase.code(), 0).0,
             );
             store(
                 offset_of!(RequestRecord, request_bytes),
@@ -139,28 +135,21 @@ impl Request {
     /// was handed over does not undo that it was sent.
     #[inline]
     pub fn advance(self, phase: Phase) {
-        self.advance_within(phase, |slot, _| elapsed_us(slot));
+        self.advance_with(phase, clock::now_ns);
     }
 
-    /// Reports a phase that follows the one before at once: it gets the time of that one, so that the clock is
-    /// not read.
+    /// Reports that the request reached `phase` at `now_ns`.
     #[inline]
-    pub fn advance_at_once(self, phase: Phase) {
-        self.advance_within(phase, |_, word| word.elapsed_us());
+    pub fn advance_at(self, phase: Phase, now_ns: u64) {
+        self.advance_with(phase, || now_ns);
     }
 
     #[inline]
-    fn advance_within(
-        self,
-        phase: Phase,
-        elapsed_us: impl Fn(Slot<'_, RequestRecord>, PhaseWord) -> u64,
-    ) {
+    fn advance_with(self, phase: Phase, now_ns: impl Fn() -> u64) {
         let changed = self.with_row(|_, slot| {
             self.update_phase(slot, |word| {
-                (word.phase() < phase.code()).then(|| {
-                    let elapsed_us = elapsed_us(slot, word);
-                    PhaseWord::new(self.0.generation(), word.mark(), phase.code(), elapsed_us)
-                })
+                (word.phase() < phase.code())
+                    .then(|| word.with_phase(phase.code(), elapsed_ns(slot, now_ns()) / 1_000))
             })
         });
         if let Some(Some(word)) = changed {
@@ -172,26 +161,24 @@ impl Request {
     /// reached `phase`.
     #[inline]
     pub fn respond(self, phase: Phase, outcome: Outcome, payload_bytes: u64) {
-        let generation = self.0.generation();
+        self.respond_at(phase, outcome, payload_bytes, clock::now_ns());
+    }
+
+    /// Reports the response as [`Self::respond`] does, as of `now_ns`.
+    #[inline]
+    pub fn respond_at(self, phase: Phase, outcome: Outcome, payload_bytes: u64, now_ns: u64) {
         let changed = self.with_row(|_, slot| {
-            let response = slot.u64(offset_of!(RequestRecord, response));
-            let before = response.load(Ordering::Relaxed);
-            let elapsed_us = elapsed_us(slot);
+            let elapsed_ns = elapsed_ns(slot, now_ns);
             let word = self.update_phase(slot, |word| {
-                Some(PhaseWord::new(
-                    generation,
-                    word.mark(),
-                    phase.code().max(word.phase()),
-                    elapsed_us,
-                ))
+                let phase = phase.code().max(word.phase());
+                let word = word.with_outcome(outcome.code());
+                Some(word.with_phase(phase, elapsed_ns / 1_000))
             })?;
-            // Fails only where the slot was reused in between: the row is not ours then.
-            let _ = response.compare_exchange(
-                before,
-                ResponseWord::new(generation, outcome.code(), payload_bytes).0,
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
+            // The slot may have been reused in between: nobody takes the word for the next request's.
+            let response =
+                ResponseWord::new(self.0.generation(), elapsed_ns % 1_000, payload_bytes);
+            slot.u64(offset_of!(RequestRecord, response))
+                .store(response.0, Ordering::Relaxed);
             Some(word)
         });
         if let Some(Some(word)) = changed {
@@ -208,14 +195,7 @@ impl Request {
     pub fn mark(self, mark: Mark) {
         let changed = self.with_row(|_, slot| {
             self.update_phase(slot, |word| {
-                (word.mark() != mark.code()).then(|| {
-                    PhaseWord::new(
-                        self.0.generation(),
-                        mark.code(),
-                        word.phase(),
-                        word.elapsed_us(),
-                    )
-                })
+                (word.mark() != mark.code()).then(|| word.with_mark(mark.code()))
             })
         });
         if let Some(Some(word)) = changed {
@@ -242,30 +222,31 @@ impl Request {
 
     /// Reports the end with the outcome that [`Self::respond`] gave, or `otherwise` where there was no
     /// response. Returns whether this call ended it.
+    #[inline]
     pub fn end_as_responded(self, otherwise: Outcome) -> bool {
-        self.end_with(|response| Outcome::from_code(response.outcome()).unwrap_or(otherwise))
+        self.end_with(|responded| responded.unwrap_or(otherwise))
     }
 
     #[inline]
-    fn end_with(self, outcome: impl FnOnce(ResponseWord) -> Outcome) -> bool {
+    fn end_with(self, outcome: impl FnOnce(Option<Outcome>) -> Outcome) -> bool {
         if self.0.is_none() {
             return false;
         }
         let Some(registry) = registry() else {
             return false;
         };
-        let response =
-            registry.release::<RequestRecord, _>(self.0, live_sequence(self.0), |slot| {
-                overwrite(slot.u64(offset_of!(RequestRecord, phase)), 0);
-                ResponseWord(
-                    slot.u64(offset_of!(RequestRecord, response))
-                        .load(Ordering::Relaxed),
-                )
-            });
-        let Some(response) = response else {
+        let row = registry.release::<RequestRecord, _>(self.0, live_sequence(self.0), |slot| {
+            LastRow::take(slot, self.0.generation())
+        });
+        let Some(row) = row else {
             return false;
         };
-        probe::request_end(self.0.0, outcome(response).code().into(), response.bytes());
+        let outcome = outcome(Outcome::from_code(row.phase.outcome()));
+        if row.kind == RequestKind::Call.code() {
+            let call = row.ended_call(outcome);
+            registry.statistics.count(&registry.region, &call);
+        }
+        probe::request_end(self.0.0, outcome.code().into(), row.response_bytes());
         true
     }
 
@@ -316,13 +297,69 @@ impl Request {
     }
 }
 
-/// Microseconds from a request's start to now.
+/// What a row holds when its request ends.
+struct LastRow {
+    phase: PhaseWord,
+    /// `None` if there was no response, or its word was lost to a late store.
+    response: Option<ResponseWord>,
+    method_id: u64,
+    started_ns: u64,
+    request_bytes: u64,
+    direction: u32,
+    kind: u32,
+}
+
+impl LastRow {
+    /// Reads the row, and keeps those who are late from changing it.
+    #[inline]
+    fn take(slot: Slot<'_, RequestRecord>, generation: u64) -> Self {
+        let load = |offset| slot.u64(offset).load(Ordering::Relaxed);
+        let phase = PhaseWord(load(offset_of!(RequestRecord, phase)));
+        overwrite(slot.u64(offset_of!(RequestRecord, phase)), 0);
+        let response = ResponseWord(load(offset_of!(RequestRecord, response)));
+        let (direction, kind) = unpair(load(DIRECTION_AND_KIND));
+        Self {
+            phase,
+            response: (phase.outcome() != 0 && response.is_of(generation)).then_some(response),
+            method_id: load(offset_of!(RequestRecord, method_id)),
+            started_ns: load(offset_of!(RequestRecord, started_ns)),
+            request_bytes: load(offset_of!(RequestRecord, request_bytes)),
+            direction,
+            kind,
+        }
+    }
+
+    fn response_bytes(&self) -> u64 {
+        self.response.map_or(0, ResponseWord::bytes)
+    }
+
+    #[inline]
+    fn ended_call(&self, outcome: Outcome) -> EndedCall {
+        // The response came with a time. What was not answered is rare enough for another look at the clock.
+        let latency_ns = if self.phase.outcome() == 0 {
+            clock::now_ns().saturating_sub(self.started_ns)
+        } else {
+            self.phase.elapsed_us() * 1_000 + self.response.map_or(0, ResponseWord::rest_ns)
+        };
+        EndedCall {
+            method_id: self.method_id,
+            direction: self.direction,
+            outcome,
+            request_bytes: self.request_bytes,
+            response_bytes: self.response_bytes(),
+            ended_ns: self.started_ns.saturating_add(latency_ns),
+            latency_ns,
+        }
+    }
+}
+
+/// Nanoseconds from a request's start to `now_ns`.
 #[inline]
-fn elapsed_us(slot: Slot<'_, RequestRecord>) -> u64 {
+fn elapsed_ns(slot: Slot<'_, RequestRecord>, now_ns: u64) -> u64 {
     let started_ns = slot
         .u64(offset_of!(RequestRecord, started_ns))
         .load(Ordering::Relaxed);
-    clock::now_ns().saturating_sub(started_ns) / 1_000
+    now_ns.saturating_sub(started_ns)
 }
 
 /// Keeps the arguments beside the request's slot. Returns their bytes.

@@ -3,7 +3,7 @@
 use roam_trace_common::event::{Direction, Phase};
 
 use super::basis::WaitBasis;
-use super::index::{Endpoint, RowId, SnapshotIndex};
+use super::index::{Endpoint, RowId, SnapshotIndex, TOLERANCE_US};
 use super::pairing::{Pairs, Partner};
 use crate::model::Confidence;
 
@@ -158,8 +158,7 @@ fn contradiction(index: &SnapshotIndex<'_>, a: RowId, b: RowId) -> Option<Contra
     if caller_row.method_id != callee_row.method_id {
         return Some(Contradiction::OtherMethod);
     }
-    let tolerance_us = index.tolerance_us([caller, callee]);
-    if index.started_us(callee) + tolerance_us < index.started_us(caller) {
+    if index.started_us(callee) + TOLERANCE_US < index.started_us(caller) {
         return Some(Contradiction::CalleeFirst);
     }
     if caller_row.phase == Phase::Responded && callee_row.phase < Phase::Responding {

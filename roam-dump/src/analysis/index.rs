@@ -23,10 +23,9 @@ pub(crate) struct Endpoint {
 /// A request's connection, direction and id on the wire, and its index in the list of its process.
 type ById = (Endpoint, Direction, u64, u32);
 
-/// Microseconds by which the moments of two rows may be off: ages are cut to whole microseconds.
-const CUT_US: i64 = 2;
-/// The same where one of them comes from probes, whose clock is ahead of the registry's by up to a tick.
-const TICK_US: i64 = 10_000;
+/// Microseconds by which the moments of two rows may be off: one of them may be from a clock that is a timer tick
+/// late.
+pub(crate) const TOLERANCE_US: i64 = 10_000;
 
 /// Everything that the rules look at.
 pub(super) struct SnapshotIndex<'a> {
@@ -251,18 +250,6 @@ impl<'a> SnapshotIndex<'a> {
     pub(super) fn started_us(&self, row: RowId) -> i64 {
         let taken_us = self.snapshot(row.process).taken_ns / 1_000;
         taken_us as i64 - self.request(row).age_us as i64
-    }
-
-    /// Microseconds by which two requests' moments may be off.
-    pub(super) fn tolerance_us(&self, rows: [RowId; 2]) -> i64 {
-        if rows
-            .iter()
-            .all(|&row| self.request(row).source != Source::Probes)
-        {
-            CUT_US
-        } else {
-            TICK_US
-        }
     }
 
     /// Whether a request that a process has would surely have a row.

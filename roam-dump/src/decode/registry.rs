@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use roam_trace_common::Serial;
 use roam_trace_common::event::ConnectionState;
 use roam_trace_common::limits::ARGUMENTS_CHARS;
 use roam_trace_common::registry::{
@@ -170,6 +171,7 @@ impl RegistryDecoder<'_> {
     fn request(&self, row: &RequestRecord, arguments: Option<Vec<u8>>) -> Option<Request> {
         let phase = PhaseWord(row.phase);
         let response = ResponseWord(row.response);
+        let generation = Serial(row.serial).generation();
         let connection = self.connections.get(&row.connection);
         let request = self.builder.request(&RequestFields {
             serial: row.serial,
@@ -190,7 +192,8 @@ impl RegistryDecoder<'_> {
             parent: (row.parent != 0).then_some(row.parent),
             arguments: arguments.map(|text| printable_within(&text, ARGUMENTS_CHARS).into()),
             writes_observable: connection.is_some_and(|row| row.flags & FLAG_OBSERVES_WRITES != 0),
-            response_bytes: (response.outcome() != 0).then(|| response.bytes()),
+            response_bytes: (phase.outcome() != 0 && response.is_of(generation))
+                .then(|| response.bytes()),
             ..request
         })
     }

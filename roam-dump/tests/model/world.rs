@@ -274,8 +274,8 @@ impl World {
         on(thread, move || match event {
             ConnectionEvent::Rename(name) => connection.set_name(&name),
             ConnectionEvent::State(state, attempts) => connection.set_state(state, attempts),
-            ConnectionEvent::Sent(bytes) => connection.message_sent(bytes),
-            ConnectionEvent::Received(bytes) => connection.message_received(bytes),
+            ConnectionEvent::Sent(bytes) => connection.message_sent(bytes, now_ns()),
+            ConnectionEvent::Received(bytes) => connection.message_received(bytes, now_ns()),
             ConnectionEvent::Delivering(channel) => connection.set_delivering(channel),
             ConnectionEvent::Polled => connection.driver_polled(),
             ConnectionEvent::Writing(is_writing) => connection.set_writing(is_writing),
@@ -343,7 +343,7 @@ impl World {
                 RequestEvent::Respond(phase, outcome, bytes) => {
                     row.phase = row.phase.max(phase.code());
                     row.outcome = outcome.code();
-                    row.response_bytes = (*bytes).min((1 << 42) - 1);
+                    row.response_bytes = (*bytes).min(u32::MAX.into());
                 }
                 RequestEvent::Mark(mark) => row.mark = mark.code(),
                 RequestEvent::SetConnection(_) => row.connection = connection.serial().0,
@@ -475,6 +475,13 @@ impl World {
         let generation = Serial(row.serial).generation();
         let (phase, response) = (PhaseWord(row.phase), ResponseWord(row.response));
         assert!(phase.is_of(generation));
+        let response_bytes = match phase.outcome() {
+            0 => 0,
+            _ => {
+                assert!(response.is_of(generation));
+                response.bytes()
+            }
+        };
         let reached_ns = row.started_ns + phase.elapsed_us() * 1_000;
         assert!(self.began_ns <= row.started_ns && reached_ns <= now_ns());
         RequestRow {
@@ -483,8 +490,8 @@ impl World {
             method_id: row.method_id,
             phase: phase.phase(),
             mark: phase.mark(),
-            outcome: response.outcome(),
-            response_bytes: response.bytes(),
+            outcome: phase.outcome(),
+            response_bytes,
             request_bytes: row.request_bytes,
             parent: row.parent,
             direction: row.direction,

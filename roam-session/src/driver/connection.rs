@@ -101,14 +101,15 @@ impl LinkConnection {
         self.calls.reserve(self.calls.len());
     }
 
-    /// A response arrived. It is ignored if no call waits for it.
-    pub(super) fn answer_call(&mut self, request_id: u64, response: ResponseData) {
+    /// A response arrived at `now_ns`. It is ignored if no call waits for it.
+    pub(super) fn answer_call(&mut self, request_id: u64, response: ResponseData, now_ns: u64) {
         let Some(call) = self.calls.remove(&request_id) else {
             return;
         };
         let bytes = response.payload.len() as u64;
+        let outcome = outcome_of(&response.payload);
         call.row
-            .respond(Phase::Responded, outcome_of(&response.payload), bytes);
+            .respond_at(Phase::Responded, outcome, bytes, now_ns);
         // The caller may have left.
         let _ = call.response_tx.send(Ok(response));
     }

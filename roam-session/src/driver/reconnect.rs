@@ -8,7 +8,7 @@ use facet::Facet;
 use roam_wire::Metadata;
 
 use super::{ConnectionError, HandshakeConfig, RetryPolicy, initiate_framed};
-use crate::record::ConnectAttempt;
+use crate::record::Outage;
 use crate::runtime::{Mutex, sleep, spawn};
 use crate::{
     Caller, ConnectError, ConnectionHandle, MessageTransport, ResponseData, ServiceDispatcher,
@@ -58,7 +58,7 @@ where
         config,
         dispatcher,
         retry_policy,
-        link: Arc::new(Mutex::new(None)),
+        link: Arc::default(),
     }
 }
 
@@ -71,7 +71,15 @@ pub struct FramedClient<C, D> {
     config: HandshakeConfig,
     dispatcher: D,
     retry_policy: RetryPolicy,
-    link: Arc<Mutex<Option<ConnectionHandle>>>,
+    link: Arc<Mutex<ClientLink>>,
+}
+
+/// The link of a client.
+#[derive(Default)]
+struct ClientLink {
+    /// `None` until the client has connected, anew if the last link is down.
+    handle: Option<ConnectionHandle>,
+    outage: Outage,
 }
 
 impl<C, D> Clone for FramedClient<C, D>
@@ -104,7 +112,7 @@ where
     ///
     /// Panics outside a tokio runtime if it sets up a link, because a task runs the driver.
     pub async fn handle(&self) -> Result<ConnectionHandle, ConnectError> {
-        self.connected(&mut Retries::new(&self.retry_policy)).await
+        self.connected().await
     }
 
     /// Calls a method with encoded arguments, and reconnects if necessary. Returns the encoded result.
@@ -123,7 +131,7 @@ where
     ) -> Result<Vec<u8>, ConnectError> {
         let mut retries = Retries::new(&self.retry_policy);
         loop {
-            let error = match self.connected(&mut retries).await {
+            let error = match self.connected().await {
                 Ok(handle) => match handle.call_raw(method_id, payload.clone()).await {
                     Err(TransportError::ConnectionClosed | TransportError::DriverGone) => {
                         self.forget(&handle).await;
@@ -134,17 +142,33 @@ where
                 Err(ConnectError::ConnectFailed(error)) => error,
                 Err(error) => return Err(error),
             };
-            retries.back_off::<C::Transport>(error).await?;
+            retries.back_off(error).await?;
         }
     }
 
-    async fn connected(&self, retries: &mut Retries<'_>) -> Result<ConnectionHandle, ConnectError> {
-        let mut link = self.link.lock().await;
-        if let Some(handle) = &*link {
+    async fn connected(&self) -> Result<ConnectionHandle, ConnectError> {
+        let link = &mut *self.link.lock().await;
+        if let Some(handle) = &link.handle {
             return Ok(handle.clone());
         }
-        let attempt = retries.attempt::<C::Transport>();
-        attempt.connecting();
+        let attempt = link.outage.attempt(type_name::<C::Transport>());
+        match self.connect().await {
+            Ok(handle) => {
+                attempt.succeeded(handle.shared.registration.connection());
+                link.handle = Some(handle.clone());
+                Ok(handle)
+            }
+            Err(error) => {
+                attempt.failed(&match &error {
+                    ConnectError::ConnectFailed(error) => error.to_string(),
+                    error => error.to_string(),
+                });
+                Err(error)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<ConnectionHandle, ConnectError> {
         let transport = self
             .connector
             .connect()
@@ -160,16 +184,19 @@ where
             // The calls on the link fail with it.
             let _ = driver.run().await;
         });
-        retries.row = None;
-        *link = Some(handle.clone());
         Ok(handle)
     }
 
     /// The link of `handle` is down: the next call sets up another one, if none did before.
     async fn forget(&self, handle: &ConnectionHandle) {
         let mut link = self.link.lock().await;
-        if link.as_ref().is_some_and(|link| link.is_same(handle)) {
-            *link = None;
+        if link
+            .handle
+            .as_ref()
+            .is_some_and(|link| link.is_same(handle))
+        {
+            link.handle = None;
+            link.outage.link_lost(type_name::<C::Transport>());
         }
     }
 }
@@ -187,7 +214,7 @@ where
     ) -> Result<ResponseData, TransportError> {
         let mut retries = Retries::new(&self.retry_policy);
         loop {
-            let error = match self.connected(&mut retries).await {
+            let error = match self.connected().await {
                 Ok(handle) => {
                     let call = handle.call_with_metadata(method_id, args, metadata.clone());
                     match call.await {
@@ -203,7 +230,7 @@ where
                 Err(_) => return Err(TransportError::ConnectionClosed),
             };
             retries
-                .back_off::<C::Transport>(error)
+                .back_off(error)
                 .await
                 .map_err(|_| TransportError::ConnectionClosed)?;
         }
@@ -214,12 +241,11 @@ where
     fn bind_response_streams<R: Facet<'static>>(&self, _response: &mut R, _channels: &[u64]) {}
 }
 
-/// The attempts of one call, and the row that shows them while there is no link.
+/// The attempts of one call.
 struct Retries<'a> {
     policy: &'a RetryPolicy,
     attempts: u32,
     last_error: Option<io::Error>,
-    row: Option<ConnectAttempt>,
 }
 
 impl<'a> Retries<'a> {
@@ -228,13 +254,7 @@ impl<'a> Retries<'a> {
             policy,
             attempts: 0,
             last_error: None,
-            row: None,
         }
-    }
-
-    fn attempt<T>(&mut self) -> &mut ConnectAttempt {
-        self.row
-            .get_or_insert_with(|| ConnectAttempt::start(type_name::<T>()))
     }
 
     /// Waits before the next attempt.
@@ -243,7 +263,7 @@ impl<'a> Retries<'a> {
     ///
     /// Fails if the policy allows no further attempt: with the error of the attempt before this one, or of this
     /// one if it was the first.
-    async fn back_off<T>(&mut self, error: io::Error) -> Result<(), ConnectError> {
+    async fn back_off(&mut self, error: io::Error) -> Result<(), ConnectError> {
         self.attempts += 1;
         if self.attempts >= self.policy.max_attempts {
             return Err(ConnectError::RetriesExhausted {
@@ -252,9 +272,7 @@ impl<'a> Retries<'a> {
             });
         }
         self.last_error = Some(error);
-        let attempts = self.attempts;
-        self.attempt::<T>().backing_off(attempts);
-        sleep(self.policy.backoff_for_attempt(attempts)).await;
+        sleep(self.policy.backoff_for_attempt(self.attempts)).await;
         Ok(())
     }
 }

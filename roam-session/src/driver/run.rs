@@ -73,6 +73,8 @@ where
     ///
     /// Panics outside a tokio runtime when a request arrives, because a task runs its handler.
     pub async fn run(mut self) -> Result<(), ConnectionError> {
+        // From its first poll on the future stays where it is, and drops this before the transport.
+        let _address = self.link.publish_transport(&self.io);
         loop {
             self.link.handle_polled();
             let event = self.next_event().await;

@@ -61,7 +61,14 @@ impl ConnectionTracker {
         let (name, is_named) = match (opening.diagnostic_state, opening.link) {
             (Some(state), _) => (state.name.clone(), true),
             (None, Some(link)) => (virtual_name(&link.live().name, opening.conn_id), false),
-            (None, None) => (root_name(opening), false),
+            (None, None) => {
+                let root = root_name(opening.role, opening.transport);
+                if opening.conn_id.is_root() {
+                    (root, false)
+                } else {
+                    (virtual_name(&root, opening.conn_id), false)
+                }
+            }
         };
         let row = Connection::open(&ConnectionOpen {
             link: opening.link.map_or(Connection::NONE, |link| link.row),
@@ -204,52 +211,21 @@ impl Drop for ConnectionTracker {
     }
 }
 
-/// Shows a client that has no connection yet, from its first attempt to its last.
-pub(crate) struct ConnectAttempt {
-    row: Connection,
-    attempts: u32,
-}
+/// Where a link's transport object is in memory, for as long as this is there. Dropped before the object is.
+pub(crate) struct TransportAddress(Connection);
 
-impl ConnectAttempt {
-    /// `transport` is Rust's name of the transport's type.
-    pub(crate) fn start(transport: &str) -> Self {
-        let opening = Opening {
-            conn_id: ConnectionId::ROOT,
-            role: Role::Initiator,
-            link: None,
-            transport: Some(transport),
-            diagnostic_state: None,
-            state: ConnectionState::Connecting,
-            served_here: true,
-        };
-        let row = Connection::open(&ConnectionOpen {
-            link: Connection::NONE,
-            conn_id: 0,
-            group: Connection::NONE,
-            role: role_of(opening.role),
-            state: opening.state,
-            observes_writes: true,
-            name: &root_name(&opening),
-        });
-        Self { row, attempts: 0 }
-    }
-
-    pub(crate) fn connecting(&self) {
-        self.row
-            .set_state(ConnectionState::Connecting, self.attempts);
-    }
-
-    /// An attempt failed; the next one comes after a while.
-    pub(crate) fn backing_off(&mut self, attempts: u32) {
-        self.attempts = attempts;
-        self.row.set_state(ConnectionState::BackingOff, attempts);
+impl TransportAddress {
+    pub(crate) fn publish<T>(tracker: &ConnectionTracker, transport: &T) -> Self {
+        let address = std::ptr::from_ref(transport).addr() as u64;
+        let bytes = u32::try_from(size_of::<T>()).unwrap_or(u32::MAX);
+        tracker.row.set_transport(Some((address, bytes)));
+        Self(tracker.row)
     }
 }
 
-impl Drop for ConnectAttempt {
+impl Drop for TransportAddress {
     fn drop(&mut self) {
-        self.row.close();
-        self.row.release();
+        self.0.set_transport(None);
     }
 }
 
@@ -257,22 +233,17 @@ fn virtual_name(link: &str, conn_id: ConnectionId) -> String {
     format!("{link} conn {}", conn_id.raw())
 }
 
-/// What is certain about a connection that nobody named: its role, its transport, and which one it is.
-fn root_name(opening: &Opening<'_>) -> String {
+/// What is certain about a link that nobody named: its role, Rust's name of its transport's type, and which one it is.
+pub(super) fn root_name(role: Role, transport: Option<&str>) -> String {
     static INSTANCES: AtomicU64 = AtomicU64::new(1);
-    let role = match opening.role {
+    let role = match role {
         Role::Initiator => "initiator",
         Role::Acceptor => "acceptor",
     };
     let instance = INSTANCES.fetch_add(1, Ordering::Relaxed);
-    let name = match opening.transport {
+    match transport {
         Some(transport) => format!("{role} {} #{instance}", without_paths(transport)),
         None => format!("{role} #{instance}"),
-    };
-    if opening.conn_id.is_root() {
-        name
-    } else {
-        virtual_name(&name, opening.conn_id)
     }
 }
 

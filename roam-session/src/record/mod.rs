@@ -8,6 +8,7 @@
 mod channel;
 mod connection;
 mod incoming;
+mod outage;
 mod outgoing;
 mod registration;
 mod state;
@@ -15,9 +16,10 @@ mod state;
 use roam_diagnostic::registry::{self, Outcome};
 
 pub(crate) use channel::{ChannelEnd, ChannelLink, ChannelTracker};
-pub(crate) use connection::{ConnectAttempt, ConnectionTracker, Opening};
+pub(crate) use connection::{ConnectionTracker, Opening, TransportAddress};
 pub(crate) use incoming::{Handler, Incoming, RequestKey};
-pub(crate) use outgoing::{Announcements, Outgoing, RawCall, arguments};
+pub(crate) use outage::Outage;
+pub(crate) use outgoing::{Announcements, Outgoing, OutgoingStart, RawCall, arguments};
 pub(crate) use registration::{HandleRegistration, OwnedConnection, Owner};
 
 use crate::Role;

@@ -52,28 +52,40 @@ pub(crate) struct Outgoing<'a> {
     connection: Option<Arc<ConnectionTracker>>,
 }
 
+/// What is known of a call when it starts.
+pub(crate) struct OutgoingStart<'a> {
+    pub(crate) kind: RequestKind,
+    pub(crate) request_id: u64,
+    pub(crate) method_id: u64,
+    pub(crate) payload_bytes: usize,
+    pub(crate) arguments: Option<&'a str>,
+    /// Whether there is room for it in the driver's queue.
+    pub(crate) has_room: bool,
+}
+
 impl<'a> Outgoing<'a> {
     /// `announced` where the driver is this crate's.
     pub(crate) fn start(
         connection: Option<Arc<ConnectionTracker>>,
         announced: Option<&'a Announced>,
-        kind: RequestKind,
-        request_id: u64,
-        method_id: u64,
-        payload_bytes: usize,
-        arguments: Option<&str>,
+        start: &OutgoingStart<'_>,
     ) -> Self {
+        let request_id = start.request_id;
         let row = Request::start(&RequestStart {
             connection: connection
                 .as_ref()
                 .map_or(Connection::NONE, |connection| connection.row()),
             request_id,
-            method_id,
+            method_id: start.method_id,
             direction: Direction::Outgoing,
-            phase: Phase::Queued,
-            kind,
-            payload_bytes: payload_bytes as u64,
-            arguments,
+            phase: if start.has_room {
+                Phase::HandedOver
+            } else {
+                Phase::Queued
+            },
+            kind: start.kind,
+            payload_bytes: start.payload_bytes as u64,
+            arguments: start.arguments,
             parent: handled_request(),
         });
         if let Some(announced) = announced {
@@ -91,14 +103,10 @@ impl<'a> Outgoing<'a> {
         self.row
     }
 
-    /// The call is in the driver's queue: `at_once`, or after it waited for room.
-    pub(crate) fn handed_over(&mut self, at_once: bool) {
+    /// The call is in the driver's queue.
+    pub(crate) fn handed_over(&mut self) {
         self.announced = None;
-        if at_once {
-            self.row.advance_at_once(Phase::HandedOver);
-        } else {
-            self.row.advance(Phase::HandedOver);
-        }
+        self.row.advance(Phase::HandedOver);
         if let Some(connection) = &self.connection {
             connection.enqueued();
         }

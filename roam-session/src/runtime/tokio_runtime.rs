@@ -14,6 +14,7 @@ pub use tokio::sync::mpsc::{
 };
 pub use tokio::sync::oneshot::{Receiver as OneshotReceiver, Sender as OneshotSender};
 
+pub(crate) use tokio::sync::mpsc::Permit;
 pub(crate) use tokio::sync::mpsc::error::TrySendError;
 
 /// Creates a queue that holds up to `buffer` values.

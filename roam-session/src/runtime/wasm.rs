@@ -43,9 +43,31 @@ impl<T> Sender<T> {
         })
     }
 
+    /// Finds room for a value, which is there until the caller next awaits something.
+    pub(crate) fn try_reserve(&self) -> Result<Permit<'_, T>, TrySendError<()>> {
+        if self.0.is_closed() {
+            Err(TrySendError::Closed(()))
+        } else if self.0.is_full() {
+            Err(TrySendError::Full(()))
+        } else {
+            Ok(Permit(self))
+        }
+    }
+
     /// Returns whether the receiving end is gone.
     pub fn is_closed(&self) -> bool {
         self.0.is_closed()
+    }
+}
+
+/// Room for a value.
+pub(crate) struct Permit<'a, T>(&'a Sender<T>);
+
+impl<T> Permit<'_, T> {
+    /// Queues the value.
+    pub(crate) fn send(self, value: T) {
+        // There is one thread, and it has not awaited anything: the room is still there.
+        let _ = self.0.try_send(value);
     }
 }
 

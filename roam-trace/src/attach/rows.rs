@@ -1,6 +1,7 @@
 //! What the maps are seeded with.
 
 use roam_dump::read::Image;
+use roam_trace_common::Serial;
 use roam_trace_common::event::{
     ChannelValue, ConnectionState, ConnectionValue, RecordKey, RequestValue,
 };
@@ -31,6 +32,9 @@ impl Rows {
         for image in images {
             rows.requests.extend(image.requests.iter().map(|row| {
                 let phase = PhaseWord(row.phase);
+                let response = ResponseWord(row.response);
+                let is_response =
+                    phase.outcome() != 0 && response.is_of(Serial(row.serial).generation());
                 let started_ns = clock.initial_ns(row.started_ns);
                 let value = RequestValue {
                     connection: row.connection,
@@ -39,7 +43,7 @@ impl Rows {
                     started_ns,
                     phase_ns: started_ns.saturating_add(phase.elapsed_us() * 1_000),
                     request_bytes: row.request_bytes,
-                    response_bytes: ResponseWord(row.response).bytes(),
+                    response_bytes: if is_response { response.bytes() } else { 0 },
                     direction: row.direction,
                     phase: phase.phase(),
                     kind: row.kind,

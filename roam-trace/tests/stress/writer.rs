@@ -8,7 +8,7 @@ use std::thread;
 
 use roam_diagnostic::registry::{
     Channel, ChannelDirection, ChannelOpen, Connection, ConnectionOpen, ConnectionState, Outcome,
-    Phase, Request, RequestStart, register_type,
+    Phase, Request, RequestStart, now_ns, register_type,
 };
 
 use crate::content::{self, ITEMS, LASTING, RENAMES, THREADS, TYPES, id, mix};
@@ -231,7 +231,7 @@ fn use_connection(id: u64) {
     let connection = open(id);
     for version in 1..=RENAMES {
         connection.set_name(&content::name(id, version));
-        connection.message_sent(1);
+        connection.message_sent(1, now_ns());
     }
     connection.close();
     connection.release();

@@ -151,8 +151,10 @@ fn request(slot: u64, sequence: u64) -> RequestRecord {
         request_id: 93,
         method_id: 7,
         started_ns: STARTED_NS,
-        phase: PhaseWord::new(1, 0, phase.code(), 1_000).0,
-        response: ResponseWord::new(1, Outcome::Ok.code(), 5).0,
+        phase: PhaseWord::new(1, 0, phase.code(), 1_000)
+            .with_outcome(Outcome::Ok.code())
+            .0,
+        response: ResponseWord::new(1, 0, 5).0,
         direction: direction.code(),
         arguments_bytes: 12,
         // A handler that calls, and a call that a handler makes: each the parent of the other.

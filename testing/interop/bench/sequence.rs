@@ -6,6 +6,7 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use roam_diagnostic::registry::{
+    self,
     Connection, ConnectionOpen, ConnectionState, Direction, Outcome, Phase, Request, RequestKind,
     RequestStart, Role,
 };
@@ -28,25 +29,29 @@ fn main() {
         observes_writes: true,
         name: "bench",
     });
-    println!("{}", measure(threads, |id| in_registry(connection, id)));
+    let sent_ns = registry::now_ns();
+    println!(
+        "{}",
+        measure(threads, |id| in_registry(connection, sent_ns, id))
+    );
     let state = DiagnosticState::new("bench");
     println!("{}", measure(threads, |id| in_state(&state, id)));
 }
 
-fn in_registry(connection: Connection, request_id: u64) {
+/// `sent_ns` is the time that the driver has read for its connection.
+fn in_registry(connection: Connection, sent_ns: u64, request_id: u64) {
     let request = Request::start(&RequestStart {
         connection,
         request_id,
         method_id: METHOD,
         direction: Direction::Outgoing,
-        phase: Phase::Queued,
+        phase: Phase::HandedOver,
         kind: RequestKind::Call,
         payload_bytes: 64,
         arguments: None,
         parent: Request::NONE,
     });
-    request.advance_at_once(Phase::HandedOver);
-    request.advance(Phase::Sent);
+    request.advance_at(Phase::Sent, sent_ns);
     request.respond(Phase::Responded, Outcome::Ok, 64);
     assert!(
         request.end_as_responded(Outcome::Dropped),

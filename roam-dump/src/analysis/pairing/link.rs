@@ -4,7 +4,7 @@ use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ConnectionState, Direction, Phase, RequestKind, Role};
 
 use crate::analysis::facts::{CounterSample, Counters};
-use crate::analysis::index::{Endpoint, RowId, SnapshotIndex};
+use crate::analysis::index::{Endpoint, RowId, SnapshotIndex, TOLERANCE_US};
 use crate::model::{Connection, ProcessState, Request};
 
 /// How long after the caller's start a callee may start while nothing else is known.
@@ -149,7 +149,7 @@ impl LinkIndex {
             .filter(|&callee| index.request(callee).method_id == request.method_id)
             .map(|callee| {
                 let behind_us = index.started_us(callee) - index.started_us(call);
-                behind_us + index.tolerance_us([call, callee])
+                behind_us + TOLERANCE_US
             })
             .filter(|behind_us| (0..=SOON_US).contains(behind_us))
             .min()

@@ -8,7 +8,7 @@ use super::candidate::Candidate;
 use super::connectivity::{Connectivity, Neighbours};
 use super::link::{LinkIndex, SOON_US};
 use crate::analysis::facts::Counters;
-use crate::analysis::index::{RowId, SnapshotIndex};
+use crate::analysis::index::{RowId, SnapshotIndex, TOLERANCE_US};
 
 /// Candidates that one search brings in for one row or link.
 const NEAREST: usize = 8;
@@ -68,7 +68,7 @@ pub(super) fn find_by_requests(
         let started_us = index.started_us(callee);
         let start = callers.partition_point(|(of, ..)| *of < key);
         let callers = &callers[start..];
-        let latest_us = started_us + index.tolerance_us([callee, callee]);
+        let latest_us = started_us + TOLERANCE_US;
         let end = callers.partition_point(|&(of, at_us, _)| (of, at_us) <= (key, latest_us));
         let Some(&to) = links.by_endpoint.get(&index.link(index.endpoint(callee))) else {
             continue;

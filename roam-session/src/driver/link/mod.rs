@@ -13,13 +13,15 @@ mod tests;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
-use roam_diagnostic::registry::{ConnectionState, Phase, Request};
+use roam_diagnostic::registry::{self, ConnectionState, Phase, Request};
 use roam_wire::{ConnectionId, Message};
 
 use super::Negotiated;
 use super::connection::LinkConnection;
 use super::virtual_connection::{Answer, IncomingConnection};
-use crate::record::{Announcements, ConnectionTracker, Handler, Incoming, Opening, RawCall};
+use crate::record::{
+    Announcements, ConnectionTracker, Handler, Incoming, Opening, RawCall, TransportAddress,
+};
 use crate::registry::Delivery;
 use crate::runtime::{AbortHandle, OneshotSender, Sender};
 use crate::{
@@ -145,6 +147,11 @@ impl<D: ServiceDispatcher> Link<D> {
         self.awaits_answers
     }
 
+    /// Shows where the transport is in memory, until the result is dropped.
+    pub(super) fn publish_transport<T>(&self, transport: &T) -> TransportAddress {
+        TransportAddress::publish(&self.root.tracker, transport)
+    }
+
     /// The driver comes round its loop.
     pub(super) fn handle_polled(&self) {
         self.root.tracker.row().driver_polled();
@@ -157,13 +164,14 @@ impl<D: ServiceDispatcher> Link<D> {
 
     /// A message was written.
     pub(super) fn handle_sent(&mut self, outbound: Outbound) {
+        let now_ns = registry::now_ns();
         if let Some(connection) = self.connection(conn_id_of(&outbound.message)) {
             let bytes = payload_bytes_of(&outbound.message);
-            connection.tracker.row().message_sent(bytes);
+            connection.tracker.row().message_sent(bytes, now_ns);
         }
         match outbound.receipt {
             Receipt::Nobody => {}
-            Receipt::Caller(row) => row.advance(Phase::Sent),
+            Receipt::Caller(row) => row.advance_at(Phase::Sent, now_ns),
             Receipt::Request(request) => request.written(),
             Receipt::Acceptor(handle, handle_tx) => {
                 // Nobody may want the connection any more; the peer has it all the same.

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use roam_diagnostic::registry::{Outcome, Phase};
+use roam_diagnostic::registry::{self, Outcome, Phase};
 use roam_wire::{ConnectionId, Message, Metadata, MethodId, RequestId, validate_metadata};
 
 use super::{Action, Link, Started, Violation, conn_id_of, payload_bytes_of, send};
@@ -31,9 +31,10 @@ impl<D: ServiceDispatcher> Link<D> {
             // The handshake is over: a second one means nothing.
             return Ok(Action::Wait);
         }
+        let now_ns = registry::now_ns();
         if let Some(connection) = self.connection(conn_id_of(&message)) {
             let bytes = payload_bytes_of(&message);
-            connection.tracker.row().message_received(bytes);
+            connection.tracker.row().message_received(bytes, now_ns);
         }
         match message {
             Message::Hello(_) => {}
@@ -100,7 +101,7 @@ impl<D: ServiceDispatcher> Link<D> {
                 payload,
             } => {
                 if let Some(connection) = self.connection(conn_id) {
-                    connection.answer_call(request_id, ResponseData { payload, channels });
+                    connection.answer_call(request_id, ResponseData { payload, channels }, now_ns);
                 }
             }
             Message::Cancel {
