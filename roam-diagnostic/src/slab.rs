@@ -303,6 +303,7 @@ impl Cache {
     }
 
     /// Gives everything back.
+    #[cfg(any(not(loom), test))]
     fn close(&self) {
         if let Some(slab) = self.slab.take() {
             slab.push(0, std::iter::from_fn(|| self.pop()));
@@ -321,7 +322,7 @@ impl Drop for Cache {
 }
 
 /// Does what the end of the thread does otherwise.
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) fn end_thread() {
     LOCAL.with(|local| local.caches.iter().for_each(Cache::close));
 }

@@ -278,6 +278,7 @@ impl Local {
     }
 
     /// Leaves the rows to another thread.
+    #[cfg(any(not(loom), test))]
     fn close(&self) {
         if let Some(shard) = self.shard.take() {
             shard.is_taken.store(false, Ordering::Release);
@@ -294,7 +295,7 @@ impl Drop for Local {
 }
 
 /// Does what the end of the thread does otherwise.
-#[cfg(loom)]
+#[cfg(all(test, loom))]
 pub(crate) fn end_thread() {
     LOCAL.with(Local::close);
 }
