@@ -294,7 +294,7 @@ fn no_report_is_lost_to_another() {
     });
 }
 
-/// Calls of a method that were counted, in the rows of threads and in those that they share.
+/// Calls of a method that were counted in a row.
 fn counted(row: u32) -> u64 {
     let slots = registry()
         .unwrap()
@@ -307,25 +307,36 @@ fn counted(row: u32) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
+fn count() {
+    let registry = registry().unwrap();
+    let call = EndedCall {
+        method_id: 1,
+        direction: Direction::Outgoing.code(),
+        outcome: Outcome::Ok,
+        request_bytes: 0,
+        response_bytes: 0,
+        ended_ns: 1,
+        latency_ns: 1,
+    };
+    registry.statistics.count(&registry.region, &call);
+}
+
 #[test]
-fn threads_that_share_rows_and_inherit_them_lose_no_count() {
+fn threads_that_share_rows_lose_no_count() {
     check(2, || {
-        let registry = registry().unwrap();
-        let count = || {
-            registry.statistics.count(
-                &registry.region,
-                &EndedCall {
-                    method_id: 1,
-                    direction: Direction::Outgoing.code(),
-                    outcome: Outcome::Ok,
-                    request_bytes: 0,
-                    response_bytes: 0,
-                    ended_ns: 1,
-                    latency_ns: 1,
-                },
-            );
-        };
-        // There are rows for one thread. The other one shares, or comes after it.
+        // There are rows for one thread.
+        count();
+        let threads = [spawn(count), spawn(count)];
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!((counted(0), counted(1)), (1, 2));
+    });
+}
+
+#[test]
+fn a_thread_that_takes_rows_over_loses_no_count() {
+    check(2, || {
         let threads = [spawn(count), spawn(count)];
         for thread in threads {
             thread.join().unwrap();
