@@ -188,7 +188,7 @@ fn a_driver_tells_of_its_loop_its_queue_and_its_writes() {
     };
     link.enqueued();
     assert_eq!(driver(), None);
-    link.driver_polled();
+    link.driver_polled(now_ns());
     link.enqueued();
     link.dequeued();
     let seen = driver().unwrap();

@@ -198,13 +198,13 @@ impl Connection {
         });
     }
 
-    /// Reports a heartbeat: the driver went round its loop. This and the three methods below are for the row of
+    /// Reports a heartbeat: the driver went round its loop at `now_ns`. This and the three methods below are for the row of
     /// a link's root, whose driver serves all of its connections.
     #[inline]
-    pub fn driver_polled(self) {
+    pub fn driver_polled(self, now_ns: u64) {
         self.with_row(|slot| {
             slot.u64(offset_of!(ConnectionRecord, polled_ns))
-                .store(clock::now_ns(), Ordering::Relaxed);
+                .store(now_ns, Ordering::Relaxed);
         });
     }
 

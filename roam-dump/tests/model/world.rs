@@ -277,7 +277,7 @@ impl World {
             ConnectionEvent::Sent(bytes) => connection.message_sent(bytes, now_ns()),
             ConnectionEvent::Received(bytes) => connection.message_received(bytes, now_ns()),
             ConnectionEvent::Delivering(channel) => connection.set_delivering(channel),
-            ConnectionEvent::Polled => connection.driver_polled(),
+            ConnectionEvent::Polled => connection.driver_polled(now_ns()),
             ConnectionEvent::Writing(is_writing) => connection.set_writing(is_writing),
             ConnectionEvent::Enqueued => connection.enqueued(),
             ConnectionEvent::Dequeued => connection.dequeued(),

@@ -8,8 +8,10 @@ mod connections;
 mod foreign;
 mod large;
 mod links;
+mod outages;
 mod requests;
 mod rows;
 #[cfg(unix)]
 mod shm;
+mod transport;
 mod wire;

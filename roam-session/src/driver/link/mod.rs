@@ -48,6 +48,8 @@ pub(super) struct Link<D> {
     answers: Sender<Answer>,
     /// Whether there was ever an offer.
     awaits_answers: bool,
+    /// When the driver looked at the clock, if it has not waited for anything since.
+    looked_ns: Option<u64>,
 }
 
 /// A virtual connection that the peer has not accepted yet.
@@ -135,6 +137,7 @@ impl<D: ServiceDispatcher> Link<D> {
             offers: parts.offers,
             answers: parts.answers,
             awaits_answers: false,
+            looked_ns: None,
         }
     }
 
@@ -153,8 +156,9 @@ impl<D: ServiceDispatcher> Link<D> {
     }
 
     /// The driver comes round its loop.
-    pub(super) fn handle_polled(&self) {
-        self.root.tracker.row().driver_polled();
+    pub(super) fn handle_polled(&mut self) {
+        let now_ns = self.looked_ns.take().unwrap_or_else(registry::now_ns);
+        self.root.tracker.row().driver_polled(now_ns);
     }
 
     /// A write to the transport begins or has ended.
@@ -165,6 +169,7 @@ impl<D: ServiceDispatcher> Link<D> {
     /// A message was written.
     pub(super) fn handle_sent(&mut self, outbound: Outbound) {
         let now_ns = registry::now_ns();
+        self.looked_ns = Some(now_ns);
         if let Some(connection) = self.connection(conn_id_of(&outbound.message)) {
             let bytes = payload_bytes_of(&outbound.message);
             connection.tracker.row().message_sent(bytes, now_ns);

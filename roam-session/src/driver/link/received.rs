@@ -32,6 +32,7 @@ impl<D: ServiceDispatcher> Link<D> {
             return Ok(Action::Wait);
         }
         let now_ns = registry::now_ns();
+        self.looked_ns = Some(now_ns);
         if let Some(connection) = self.connection(conn_id_of(&message)) {
             let bytes = payload_bytes_of(&message);
             connection.tracker.row().message_received(bytes, now_ns);
@@ -234,7 +235,10 @@ impl<D: ServiceDispatcher> Link<D> {
         let connection = self.connection(conn_id).ok_or("message.conn-id")?;
         match connection.route(channel_id, payload) {
             Ok(Routed::Delivered) => Ok(Action::Wait),
-            Ok(Routed::Full(delivery)) => Ok(Action::Deliver(delivery)),
+            Ok(Routed::Full(delivery)) => {
+                self.looked_ns = None;
+                Ok(Action::Deliver(delivery))
+            }
             Err(ChannelError::Unknown) => Err("channeling.unknown"),
             Err(ChannelError::DataAfterClose) => Err("channeling.data-after-close"),
             Err(ChannelError::CreditOverrun) => Err("flow.channel.credit-overrun"),
