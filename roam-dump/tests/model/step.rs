@@ -48,6 +48,9 @@ pub(crate) struct NewConnection {
 #[derive(Debug, Clone)]
 pub(crate) enum ConnectionEvent {
     Rename(String),
+    Error(String),
+    Losses(u32),
+    Transport(Option<(u64, u32)>),
     State(ConnectionState, u32),
     Sent(u64),
     Received(u64),
@@ -153,6 +156,9 @@ fn new_connection() -> impl Strategy<Value = NewConnection> {
 fn connection_event() -> impl Strategy<Value = ConnectionEvent> {
     prop_oneof![
         text().prop_map(ConnectionEvent::Rename),
+        text().prop_map(ConnectionEvent::Error),
+        any::<u32>().prop_map(ConnectionEvent::Losses),
+        option::of((1..u64::MAX, any::<u32>())).prop_map(ConnectionEvent::Transport),
         (select(ConnectionState::ALL), any::<u32>())
             .prop_map(|(state, attempts)| ConnectionEvent::State(state, attempts)),
         bytes().prop_map(ConnectionEvent::Sent),
@@ -171,7 +177,7 @@ fn new_request() -> impl Strategy<Value = NewRequest> {
     (
         any::<Option<Index>>(),
         any::<u64>(),
-        any::<u64>(),
+        method_id(),
         select(Direction::ALL),
         select(Phase::ALL),
         select(RequestKind::ALL),
@@ -250,6 +256,11 @@ fn channel_event() -> impl Strategy<Value = ChannelEvent> {
         any::<u32>().prop_map(ChannelEvent::SetType),
         Just(ChannelEvent::Close),
     ]
+}
+
+/// Few, since the rows of statistics are never released.
+fn method_id() -> impl Strategy<Value = u64> {
+    select(vec![0, 1, 64, u64::MAX])
 }
 
 /// Sums of these never overflow.

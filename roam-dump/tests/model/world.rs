@@ -10,18 +10,18 @@ use proptest::sample::Index;
 use roam_diagnostic::clock::now_ns;
 use roam_diagnostic::registry::{
     Channel, ChannelOpen, Connection, ConnectionOpen, ConnectionState, Outcome, Request,
-    RequestStart, own, register_method, register_type,
+    RequestKind, RequestStart, own, register_method, register_type,
 };
 use roam_dump::read::{Image, read_own};
 use roam_trace_common::Serial;
 use roam_trace_common::limits::{
-    ARGUMENTS_CHARS, CONNECTION_NAME_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES,
+    ARGUMENTS_CHARS, CONNECTION_NAME_BYTES, ERROR_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES,
 };
 use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, FLAG_OBSERVES_WRITES, FLAG_READER_GONE, FLAG_WRITER_GONE,
-    PhaseWord, RequestRecord, ResponseWord, Table,
+    OUTCOMES, PhaseWord, RequestRecord, ResponseWord, StatisticsRecord, Table,
 };
-use zerocopy::{Immutable, IntoBytes};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use crate::REQUESTS;
 use crate::step::{
@@ -66,6 +66,9 @@ struct ConnectionRow {
     flags: u32,
     attempts: u32,
     name: String,
+    error: String,
+    losses: u32,
+    transport: Option<(u64, u32)>,
 }
 
 /// A channel row; of its times, whether they are set.
@@ -96,6 +99,25 @@ struct Forever {
     lost: u64,
     methods: HashMap<u64, String>,
     types: BTreeMap<usize, (u32, String)>,
+    /// Calls that ended, by method and direction.
+    ended: HashMap<(u64, u32), Ended>,
+}
+
+/// Calls of a method that ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Ended {
+    /// By code less one.
+    outcomes: [u64; OUTCOMES],
+    request_bytes: u64,
+    response_bytes: u64,
+}
+
+impl Ended {
+    fn count(&mut self, row: &RequestRow, outcome: Outcome) {
+        self.outcomes[outcome.code() as usize - 1] += 1;
+        self.request_bytes = self.request_bytes.wrapping_add(row.request_bytes);
+        self.response_bytes += row.response_bytes;
+    }
 }
 
 static FOREVER: LazyLock<Mutex<Forever>> = LazyLock::new(|| {
@@ -246,6 +268,9 @@ impl World {
         let mut is_released = false;
         match &event {
             ConnectionEvent::Rename(name) => row.name = cut_bytes(name, CONNECTION_NAME_BYTES),
+            ConnectionEvent::Error(error) => row.error = cut_bytes(error, ERROR_BYTES),
+            ConnectionEvent::Losses(losses) => row.losses = *losses,
+            ConnectionEvent::Transport(transport) => row.transport = *transport,
             ConnectionEvent::State(state, attempts) => {
                 (row.state, row.attempts) = (state.code(), *attempts);
             }
@@ -273,6 +298,9 @@ impl World {
         }
         on(thread, move || match event {
             ConnectionEvent::Rename(name) => connection.set_name(&name),
+            ConnectionEvent::Error(error) => connection.set_error(&error),
+            ConnectionEvent::Losses(losses) => connection.set_losses(losses),
+            ConnectionEvent::Transport(transport) => connection.set_transport(transport),
             ConnectionEvent::State(state, attempts) => connection.set_state(state, attempts),
             ConnectionEvent::Sent(bytes) => connection.message_sent(bytes, now_ns()),
             ConnectionEvent::Received(bytes) => connection.message_received(bytes, now_ns()),
@@ -336,7 +364,7 @@ impl World {
         let row = self.in_flight.get_mut(&serial);
         let is_in_flight = row.is_some();
         assert_eq!(on(thread, move || request.is_live()), is_in_flight);
-        let mut is_ended = false;
+        let mut ended_with = None;
         if let Some(row) = row {
             match &event {
                 RequestEvent::Advance(phase) => row.phase = row.phase.max(phase.code()),
@@ -347,7 +375,11 @@ impl World {
                 }
                 RequestEvent::Mark(mark) => row.mark = mark.code(),
                 RequestEvent::SetConnection(_) => row.connection = connection.serial().0,
-                RequestEvent::End(_) | RequestEvent::EndAsResponded(_) => is_ended = true,
+                RequestEvent::End(outcome) => ended_with = Some(*outcome),
+                RequestEvent::EndAsResponded(otherwise) => {
+                    let responded = Outcome::from_code(row.outcome);
+                    ended_with = Some(responded.unwrap_or(*otherwise));
+                }
             }
         }
         let says_ended = on(thread, move || match event {
@@ -370,9 +402,19 @@ impl World {
             RequestEvent::End(outcome) => request.end(outcome),
             RequestEvent::EndAsResponded(otherwise) => request.end_as_responded(otherwise),
         });
-        assert_eq!(says_ended, is_ended);
-        if is_ended {
-            self.in_flight.remove(&serial);
+        assert_eq!(says_ended, ended_with.is_some());
+        if let Some(outcome) = ended_with {
+            self.count_end(serial, outcome);
+        }
+    }
+
+    fn count_end(&mut self, serial: u64, outcome: Outcome) {
+        let row = self.in_flight.remove(&serial).unwrap();
+        if row.kind == RequestKind::Call.code() {
+            forever(|forever| {
+                let key = (row.method_id, row.direction);
+                forever.ended.entry(key).or_default().count(&row, outcome);
+            });
         }
     }
 
@@ -467,7 +509,10 @@ impl World {
         let channels: HashMap<_, _> = image.channels.iter().map(channel_row).collect();
         assert_eq!(channels.len(), image.channels.len());
         assert_eq!(channels, by_serial(&self.channels, Channel::serial));
-        forever(|forever| check_names(&image, forever));
+        forever(|forever| {
+            check_names(&image, forever);
+            assert_eq!(ended(&image), forever.ended);
+        });
         check_own_rows(&image);
     }
 
@@ -504,8 +549,10 @@ impl World {
 impl Drop for World {
     /// Leaves nothing behind for the next case.
     fn drop(&mut self) {
-        for request in &self.requests {
-            request.end(Outcome::Ok);
+        for request in std::mem::take(&mut self.requests) {
+            if request.end(Outcome::Ok) {
+                self.count_end(request.serial().0, Outcome::Ok);
+            }
         }
         for (channel, _) in &self.channels {
             channel.close();
@@ -540,6 +587,30 @@ fn check_names(image: &Image, forever: &Forever) {
             .map(|(_, name)| name)
             .collect::<Vec<_>>()
     );
+}
+
+/// What the rows of all threads say of calls that ended.
+fn ended(image: &Image) -> HashMap<(u64, u32), Ended> {
+    let table = image.header.tables[Table::Statistics as usize];
+    assert_eq!(table.lost, 0);
+    let mut sums = HashMap::<_, Ended>::new();
+    for index in 0..table.high_water.into() {
+        let mut bytes = [0; size_of::<StatisticsRecord>()];
+        let offset = table.offset + index * bytes.len() as u64;
+        own::region().unwrap().copy_to(offset, &mut bytes);
+        let row = StatisticsRecord::read_from_bytes(&bytes).unwrap();
+        assert_eq!(row.sequence, 2);
+        let answered = row.outcomes[0] + row.outcomes[1];
+        assert_eq!(row.buckets.iter().sum::<u64>(), answered);
+        assert!(row.last_ended_ns <= now_ns());
+        let sum = sums.entry((row.method_id, row.direction)).or_default();
+        for (sum, count) in sum.outcomes.iter_mut().zip(row.outcomes) {
+            *sum += count;
+        }
+        sum.request_bytes = sum.request_bytes.wrapping_add(row.request_bytes);
+        sum.response_bytes += row.response_bytes;
+    }
+    sums
 }
 
 /// The process's own copies of its rows are what a reader finds.
@@ -583,6 +654,10 @@ fn connection_row(row: &ConnectionRecord) -> (u64, ConnectionRow) {
         state: row.state,
         flags: row.flags,
         attempts: row.attempts,
+        error: text(&row.error[..row.error_bytes as usize]),
+        losses: row.losses,
+        transport: (row.transport_address != 0)
+            .then_some((row.transport_address, row.transport_bytes)),
         name: text(&row.name[..row.name_bytes as usize]),
     };
     (row.serial, seen)
