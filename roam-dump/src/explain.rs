@@ -1,9 +1,9 @@
 //! Gives every stuck row its verdict, and builds the wait graph.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::analysis::{CauseId, Facts, Graph, analyze};
-use crate::model::{Edge, NodeKind, Root, Snapshot, Verdict, WaitGraph};
+use crate::model::{Edge, NodeKind, Process, Root, Snapshot, Verdict, WaitGraph};
 use crate::wording::Wording;
 
 /// What [`explain`] returns besides the verdicts.
@@ -32,6 +32,10 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Expl
         }
     }
 
+    let names: HashMap<u32, Process> = (snapshots.iter().map(|snapshot| &snapshot.process))
+        .chain(facts.processes.iter().map(|facts| &facts.process))
+        .map(|process| (process.pid, process.clone()))
+        .collect();
     let verdict = |cause: Option<CauseId>| cause.map(|CauseId(id)| verdicts[id as usize].clone());
     for (snapshot, rows) in snapshots.iter_mut().zip(findings.rows) {
         for (row, cause) in snapshot.requests.iter_mut().zip(rows.requests) {
@@ -39,6 +43,11 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, stuck_us: u64) -> Expl
         }
         for (row, cause) in snapshot.connections.iter_mut().zip(rows.connections) {
             row.verdict = verdict(cause);
+        }
+        for (row, end) in snapshot.connections.iter_mut().zip(rows.ends) {
+            row.socket = end.socket;
+            row.socket_unknown = end.unknown;
+            row.peer = end.peer.and_then(|pid| names.get(&pid).cloned());
         }
         for (row, cause) in snapshot.channels.iter_mut().zip(rows.channels) {
             row.verdict = verdict(cause);

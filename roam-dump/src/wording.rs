@@ -199,6 +199,12 @@ impl<'a> Wording<'a> {
             Heard::Unobserved => {
                 format!("handed over; the driver does not report writes; {peer}")
             }
+            Heard::Unread { bytes } => {
+                let plural = if bytes == 1 { "" } else { "s" };
+                format!(
+                    "sent; {bytes} byte{plural} from the peer have arrived and are not read yet: the response may be among them"
+                )
+            }
             Heard::Never => format!("sent; nothing has ever arrived from the peer; {peer}"),
             Heard::Before { idle_us } => {
                 let idle = Age(idle_us);
@@ -352,6 +358,13 @@ impl<'a> Wording<'a> {
             PeerIdentity::OneOfLinks(count) => {
                 format!("peer ambiguous: {count} connections may be the other end")
             }
+            &PeerIdentity::LinkOf { pid, candidates } => {
+                let peer = self.pid(pid);
+                match candidates {
+                    0 => format!("the peer is {peer}, which has no row of this connection"),
+                    count => format!("the peer is {peer}: {count} of its connections may be the other end"),
+                }
+            }
             &PeerIdentity::Process { pid, .. } => {
                 let facts = self.processes.get(&pid);
                 let reason = facts.and_then(|facts| facts.untraced.as_deref());
@@ -360,17 +373,13 @@ impl<'a> Wording<'a> {
             }
             PeerIdentity::Unseen(text) => format!("peer not traced: it is {text}"),
             PeerIdentity::OneOf { peers, more } => {
-                let names = peers.iter().map(|peer| match peer {
-                    Peer::Process { pid, .. } => self.pid(*pid),
-                    Peer::Unseen(text) => text.clone(),
-                });
-                let names = names.collect::<Vec<_>>().join(", ");
-                let more = match more {
-                    0 => String::new(),
-                    more => format!(" and {more} more"),
-                };
-                format!("peer not traced: it is one of {names}{more}; name it with -p")
+                let names = self.names(peers, *more);
+                format!("peer not traced: it is one of {names}; name it with -p")
             }
+            PeerIdentity::NoneFits { peers, more } => format!(
+                "peer not found: no connection of {} fits",
+                self.names(peers, *more)
+            ),
             PeerIdentity::NotFound => {
                 "peer not found: this process shares no socket or memory with a process that roam-trace can read"
                     .to_owned()
@@ -378,6 +387,18 @@ impl<'a> Wording<'a> {
             PeerIdentity::ConnectivityUnknown => {
                 "peer not traced: run roam-trace as root, or name the peer with -p".to_owned()
             }
+        }
+    }
+
+    fn names(&self, peers: &[Peer], more: usize) -> String {
+        let names = peers.iter().map(|peer| match peer {
+            Peer::Process { pid, .. } => self.pid(*pid),
+            Peer::Unseen(text) => text.clone(),
+        });
+        let names = names.collect::<Vec<_>>().join(", ");
+        match more {
+            0 => names,
+            more => format!("{names} and {more} more"),
         }
     }
 
@@ -436,31 +457,39 @@ fn cycle_text(cycle: &DeadlockCycle) -> String {
 
 /// What speaks for two links being the ends of one.
 fn pairing(basis: &PairingBasis) -> String {
-    let mut facts = vec![
-        match basis.via {
-            Some(Via::Unix) => "unix socket",
-            Some(Via::Tcp) => "TCP",
-            Some(Via::SharedMemory) => "shared memory",
-            None => "sockets unknown",
+    let via_text = |via| match via {
+        Via::Unix => "unix socket",
+        Via::Tcp => "TCP",
+        Via::SharedMemory => "shared memory",
+    };
+    match *basis {
+        PairingBasis::Sockets(via) => format!("the two ends of one {} connection", via_text(via)),
+        PairingBasis::Observed {
+            via,
+            requests,
+            do_counters_match,
+            opened_apart_us,
+            is_by_elimination,
+        } => {
+            let mut facts = vec![via.map_or("sockets unknown", via_text).to_owned()];
+            match requests {
+                0 => {}
+                1 => facts.push("1 request matches".to_owned()),
+                count => facts.push(format!("{count} requests match")),
+            }
+            if do_counters_match {
+                facts.push("messages and bytes match".to_owned());
+            }
+            if let Some(apart) = opened_apart_us {
+                let (ms, tenths) = (apart / 1_000, apart % 1_000 / 100);
+                facts.push(format!("opened {ms}.{tenths} ms apart"));
+            }
+            if is_by_elimination {
+                facts.push("no other candidate left".to_owned());
+            }
+            facts.join(", ")
         }
-        .to_owned(),
-    ];
-    match basis.requests {
-        0 => {}
-        1 => facts.push("1 request matches".to_owned()),
-        count => facts.push(format!("{count} requests match")),
     }
-    if basis.do_counters_match {
-        facts.push("messages and bytes match".to_owned());
-    }
-    if let Some(apart) = basis.opened_apart_us {
-        let (ms, tenths) = (apart / 1_000, apart % 1_000 / 100);
-        facts.push(format!("opened {ms}.{tenths} ms apart"));
-    }
-    if basis.is_by_elimination {
-        facts.push("no other candidate left".to_owned());
-    }
-    facts.join(", ")
 }
 
 #[cfg(test)]

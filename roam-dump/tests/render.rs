@@ -194,6 +194,7 @@ fn everything_that_can_be_odd() -> Snapshot {
         delivering: None,
         driver: None,
         socket: None,
+        socket_unknown: None,
         peer: None,
         verdict: None,
     };

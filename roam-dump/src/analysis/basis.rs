@@ -27,15 +27,20 @@ pub(crate) struct PairingId(pub(crate) u32);
 
 /// Why two links were taken for the ends of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct PairingBasis {
-    /// What their processes share, where that is known.
-    pub(crate) via: Option<Via>,
-    /// Requests that both ends have.
-    pub(crate) requests: u32,
-    /// Whether each end received what the other sent.
-    pub(crate) do_counters_match: bool,
-    /// How far apart the two ends were opened, where they were opened together.
-    pub(crate) opened_apart_us: Option<i64>,
-    /// Whether all other candidates were paired first.
-    pub(crate) is_by_elimination: bool,
+pub(crate) enum PairingBasis {
+    /// Their transports use the two ends of one socket connection.
+    Sockets(Via),
+    /// What both ends saw.
+    Observed {
+        /// What their processes share, where that is known.
+        via: Option<Via>,
+        /// Requests that both ends have.
+        requests: u32,
+        /// Whether each end received what the other sent.
+        do_counters_match: bool,
+        /// How far apart the two ends were opened, where they were opened together.
+        opened_apart_us: Option<i64>,
+        /// Whether all other candidates were paired first.
+        is_by_elimination: bool,
+    },
 }

@@ -16,7 +16,8 @@ pub(super) enum OtherEnd {
     Missing(Endpoint),
     /// The other end has a row of that id, which cannot be this request's.
     Contradiction { row: RowId, why: Contradiction },
-    /// Several links or rows may be the other end.
+    /// Several links or rows may be the other end, or the link that was taken for it lacks the row and may be the
+    /// wrong one.
     Ambiguous,
     /// No traced link is the other end.
     Untraced,
@@ -73,8 +74,13 @@ impl Calls {
         endpoint: Endpoint,
         partner: &Partner,
     ) -> OtherEnd {
+        let missing = if partner.shows_absence {
+            OtherEnd::Missing(partner.link)
+        } else {
+            OtherEnd::Ambiguous
+        };
         let Some(there) = self.same_connection(index, endpoint, partner.link) else {
-            return OtherEnd::Missing(partner.link);
+            return missing;
         };
         let mut wrong = None;
         let mut fitting = Vec::new();
@@ -90,8 +96,8 @@ impl Calls {
                 confidence: partner.confidence,
                 basis: WaitBasis::Pairing(partner.basis),
             }),
-            ([], Some((row, why))) => OtherEnd::Contradiction { row, why },
-            ([], None) => OtherEnd::Missing(partner.link),
+            ([], Some((row, why))) if partner.shows_absence => OtherEnd::Contradiction { row, why },
+            ([], _) => missing,
             _ => OtherEnd::Ambiguous,
         }
     }

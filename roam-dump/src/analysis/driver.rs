@@ -3,12 +3,12 @@
 use std::cell::OnceCell;
 
 use foldhash::{HashMap, HashMapExt};
-use roam_trace_common::event::{Direction, Phase};
+use roam_trace_common::event::{ConnectionState, Direction, Phase};
 
 use super::evidence;
 use super::index::{Endpoint, RowId, SnapshotIndex, unread};
 use super::pairing::Pairs;
-use crate::model::{Evidence, Relation, Request};
+use crate::model::{Confidence, Evidence, Relation, Request};
 
 /// What keeps a driver from doing its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub(super) struct Drivers<'a> {
     index: &'a SnapshotIndex<'a>,
     /// Messages that the other end sent before [`SnapshotIndex::stuck_us`] and the link has not taken.
     not_received: HashMap<Endpoint, u64>,
+    /// Bytes in the socket of the link that its driver left there.
+    unread: HashMap<Endpoint, u64>,
     /// Requests of each link that wait for its driver, counted at the first need.
     behind: OnceCell<HashMap<Endpoint, u64>>,
 }
@@ -39,14 +41,28 @@ pub(super) struct Drivers<'a> {
 impl<'a> Drivers<'a> {
     pub(super) fn new(index: &'a SnapshotIndex<'a>, pairs: &Pairs) -> Self {
         let mut not_received = HashMap::new();
+        let mut unread = HashMap::new();
         for (process, snapshot) in (0..).zip(index.snapshots) {
             for row in &snapshot.connections {
                 let link = Endpoint {
                     process,
                     serial: row.link,
                 };
+                if link.serial == row.serial
+                    && let [socket] = pairs.sockets(link)
+                    && socket.unread_bytes > 0
+                    && (index.facts.left_unread).contains(&(
+                        snapshot.process.pid,
+                        row.serial,
+                        socket.inode,
+                    ))
+                {
+                    unread.insert(link, socket.unread_bytes);
+                }
+                // What was taken for the other end by its counters must not be judged by them.
                 let sent = pairs
                     .partner(link)
+                    .filter(|partner| partner.confidence == Confidence::Known)
                     .and_then(|partner| pairs.connection_of(partner.link, row.conn_id))
                     .and_then(|there| index.connection(there)?.sent);
                 if let (Some(sent), Some(received)) = (sent, row.received)
@@ -62,12 +78,18 @@ impl<'a> Drivers<'a> {
         Self {
             index,
             not_received,
+            unread,
             behind: OnceCell::new(),
         }
     }
 
     pub(super) fn stall(&self, link: Endpoint) -> Option<DriverStall> {
         let stuck_us = self.index.stuck_us;
+        let row = self.index.connection(link);
+        // The driver of a closed connection is gone, whatever its queue held.
+        if row.is_some_and(|row| row.state != ConnectionState::Open) {
+            return None;
+        }
         if let Some((at, delivering)) = self.index.delivering(link)
             && delivering.waiting_us >= stuck_us
         {
@@ -78,11 +100,13 @@ impl<'a> Drivers<'a> {
                 reader: self.reader(at, delivering.channel_id),
             });
         }
-        let driver = self.index.connection(link)?.driver?;
+        let driver = row?.driver?;
         if let Some(waiting_us) = driver.writing_us {
             return (waiting_us >= stuck_us).then_some(DriverStall::Writing { waiting_us });
         }
-        let has_work = driver.enqueued > driver.dequeued || self.not_received.contains_key(&link);
+        let has_work = driver.enqueued > driver.dequeued
+            || self.not_received.contains_key(&link)
+            || self.unread.contains_key(&link);
         (has_work && driver.polled_age_us >= stuck_us).then_some(DriverStall::NotPolled {
             polled_age_us: driver.polled_age_us,
         })
@@ -119,6 +143,8 @@ impl<'a> Drivers<'a> {
             DriverStall::NotPolled { .. } => {
                 let messages = self.not_received.get(&link);
                 found.extend(messages.map(|&messages| Evidence::NotReceived { pid, messages }));
+                let bytes = self.unread.get(&link);
+                found.extend(bytes.map(|&bytes| Evidence::Unread { pid, bytes }));
                 found.extend(evidence::threads(index, link.process));
             }
         }

@@ -1,10 +1,10 @@
 //! What the tracer knows besides the snapshots: which processes are neighbours,
 //! which of them run, and why some are not traced. Types only: the tracer finds the facts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
-use crate::model::{Connection, Process, ProcessState, Snapshot};
+use crate::model::{Connection, Process, ProcessState, Snapshot, SocketUnknown};
 
 /// What the tracer knows besides the snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +16,13 @@ pub struct Facts {
     /// The sockets that connections may use, by pid and serial of the root connection: what was found in the memory
     /// of their transports.
     pub transports: HashMap<(u32, u64), Vec<TransportSocket>>,
+    /// Why there is none of a connection in `transports`, by the same.
+    pub unknown_sockets: HashMap<(u32, u64), SocketUnknown>,
+    /// Who is at the other end of a socket in `transports`, by its inode; several where it is not known who of them.
+    pub socket_peers: HashMap<u64, Vec<Peer>>,
+    /// Sockets in `transports` that had unread bytes at two moments between which the driver of the connection did
+    /// not run: pid, serial and inode. What arrives at a driver that works is read before the second one.
+    pub left_unread: HashSet<(u32, u64, u64)>,
     /// The counters of connections before the first snapshot was taken.
     pub before: CounterSample,
     /// The counters of connections after the last snapshot was taken, and at later moments.

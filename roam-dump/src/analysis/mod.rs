@@ -15,6 +15,7 @@ mod facts;
 mod finding;
 mod graph;
 mod index;
+mod link_end;
 mod pairing;
 mod peer;
 mod reason;
@@ -29,6 +30,7 @@ pub use facts::{
 pub(crate) use finding::{Cause, CauseId};
 pub(crate) use graph::Graph;
 pub(crate) use index::{Endpoint, RowId};
+pub(crate) use link_end::LinkEnd;
 pub(crate) use peer::PeerIdentity;
 pub(crate) use reason::{
     CallReason, ChannelReason, DriverActivity, HandlerReason, Heard, HeldUp, MadeCalls, Queue,
@@ -71,6 +73,8 @@ pub(crate) struct RowCauses {
     pub(crate) requests: Vec<Option<CauseId>>,
     pub(crate) connections: Vec<Option<CauseId>>,
     pub(crate) channels: Vec<Option<CauseId>>,
+    /// Of each connection.
+    pub(crate) ends: Vec<LinkEnd>,
 }
 
 /// Rows that wait for each other.
@@ -128,6 +132,9 @@ fn judge_rows(analysis: &Analysis<'_>, mut found: impl FnMut(RowId, &Finding)) -
         let channels = snapshot.channels.iter();
         RowCauses {
             requests: requests.collect(),
+            ends: (connections.clone())
+                .map(|row| LinkEnd::of(analysis, process, row))
+                .collect(),
             connections: connections
                 .map(|row| rules::judge_connection(analysis, endpoint(row.serial), row))
                 .map(cause)

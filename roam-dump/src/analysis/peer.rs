@@ -6,7 +6,7 @@ use roam_trace_common::event::ConnectionState;
 use super::facts::Peer;
 use super::index::{Endpoint, SnapshotIndex};
 use super::pairing::Pairs;
-use crate::model::{Connection, Snapshot};
+use crate::model::{Confidence, Connection, Snapshot};
 
 /// Possible peers that a verdict names.
 const NAMED_PEERS: usize = 3;
@@ -18,12 +18,16 @@ pub(crate) enum PeerIdentity {
     Link(Endpoint),
     /// One of that many links of traced processes.
     OneOfLinks(usize),
+    /// A link of this traced process, one of that many.
+    LinkOf { pid: u32, candidates: usize },
     /// This process, of which there are no rows.
     Process { pid: u32, held_by: Option<u32> },
     /// Something that cannot be read.
     Unseen(String),
     /// One of these, of which there are no rows.
     OneOf { peers: Vec<Peer>, more: usize },
+    /// One of these, which are traced, but none of their links.
+    NoneFits { peers: Vec<Peer>, more: usize },
     /// The process shares nothing with another that can be read.
     NotFound,
     /// What the process shares with others is not known.
@@ -94,47 +98,108 @@ impl<'a> Peers<'a> {
         if let Some(partner) = self.pairs.partner(link) {
             return PeerIdentity::Link(partner.link);
         }
-        match self.pairs.candidates(link) {
-            [] => self.untraced(link),
-            candidates => PeerIdentity::OneOfLinks(candidates.len()),
+        let candidates = self.pairs.candidates(link);
+        match self.by_sockets(link) {
+            Some(&Peer::Process { pid, .. }) if self.traced.contains(&pid) => {
+                PeerIdentity::LinkOf {
+                    pid,
+                    candidates: candidates.len(),
+                }
+            }
+            Some(&Peer::Process { pid, held_by }) => PeerIdentity::Process { pid, held_by },
+            Some(Peer::Unseen(text)) => PeerIdentity::Unseen(text.clone()),
+            None if candidates.is_empty() => self.untraced(link),
+            None => match self.only_neighbour(link) {
+                Some(pid) => PeerIdentity::LinkOf {
+                    pid,
+                    candidates: candidates.len(),
+                },
+                None => PeerIdentity::OneOfLinks(candidates.len()),
+            },
+        }
+    }
+
+    /// What all the sockets that a link may use lead to, where that is one.
+    fn by_sockets(&self, link: Endpoint) -> Option<&'a Peer> {
+        let mut peers = (self.pairs.sockets(link).iter())
+            .map(|socket| self.index.facts.socket_peers.get(&socket.inode))
+            .map(|peers| match peers.map(Vec::as_slice) {
+                Some([peer]) => Some(peer),
+                _ => None,
+            });
+        let first = peers.next()??;
+        peers.all(|peer| peer == Some(first)).then_some(first)
+    }
+
+    /// The traced process that is the only one that a link's process shares anything with.
+    fn only_neighbour(&self, link: Endpoint) -> Option<u32> {
+        let pid = self.index.pid(link.process);
+        match self.neighbours.get(&pid)?.as_slice() {
+            &[Peer::Process { pid: other, .. }] if self.index.is_connectivity_known(pid) => {
+                self.traced.contains(&other).then_some(other)
+            }
+            _ => None,
         }
     }
 
     fn untraced(&self, link: Endpoint) -> PeerIdentity {
         let pid = self.index.pid(link.process);
-        let is_traced = |pid| self.traced.contains(pid);
-        let unseen: Vec<_> = self
+        let is_traced =
+            |peer: &&Peer| matches!(peer, Peer::Process { pid, .. } if self.traced.contains(pid));
+        let (traced, unseen): (Vec<_>, Vec<_>) = self
             .neighbours
             .get(&pid)
             .into_iter()
             .flatten()
-            .filter(|peer| !matches!(peer, Peer::Process { pid, .. } if is_traced(pid)))
-            .collect();
+            .partition(is_traced);
+        let is_other = |peer: &&Peer| !matches!(peer, Peer::Process { pid: at, .. } if *at == pid);
         let is_only_link = self.unpaired[link.process as usize] <= 1;
+        let named = |all: &[&Peer]| {
+            let peers: Vec<Peer> = all.iter().take(NAMED_PEERS).copied().cloned().collect();
+            let more = all.len() - peers.len();
+            (peers, more)
+        };
         match unseen.as_slice() {
-            [] if self.index.is_connectivity_known(pid) => PeerIdentity::NotFound,
-            [] => PeerIdentity::ConnectivityUnknown,
+            [] if !self.index.is_connectivity_known(pid) => PeerIdentity::ConnectivityUnknown,
+            // A process is connected to itself by the pipe of its signal handlers, for example.
+            [] if !traced.iter().any(is_other) => PeerIdentity::NotFound,
+            [] => {
+                let (peers, more) = named(&traced);
+                PeerIdentity::NoneFits { peers, more }
+            }
             &[&Peer::Process { pid, held_by }] if is_only_link => {
                 PeerIdentity::Process { pid, held_by }
             }
             [Peer::Unseen(text)] if is_only_link => PeerIdentity::Unseen(text.clone()),
             all => {
-                let named = all.iter().take(NAMED_PEERS);
-                let peers: Vec<_> = named.map(|&peer| peer.clone()).collect();
-                PeerIdentity::OneOf {
-                    more: all.len() - peers.len(),
-                    peers,
-                }
+                let (peers, more) = named(all);
+                PeerIdentity::OneOf { peers, more }
             }
         }
     }
 
     /// The pid at the other end of a link and who keeps that end open, where it is one process.
     pub(super) fn pid(&self, link: Endpoint) -> Option<(u32, Option<u32>)> {
+        if let Some(partner) = self.pairs.partner(link) {
+            let pid = match partner.confidence {
+                Confidence::Medium => self.only_neighbour(link)?,
+                Confidence::High | Confidence::Known => self.index.pid(partner.link.process),
+            };
+            return Some((pid, None));
+        }
         match self.identity(link) {
-            PeerIdentity::Link(peer) => Some((self.index.pid(peer.process), None)),
+            PeerIdentity::LinkOf { pid, .. } => Some((pid, None)),
             PeerIdentity::Process { pid, held_by } => Some((pid, held_by)),
             _ => None,
+        }
+    }
+
+    /// The pid at the other end of a link, where more than counters and times tell so.
+    pub(super) fn known_pid(&self, link: Endpoint) -> Option<u32> {
+        match self.pairs.partner(link) {
+            Some(partner) if partner.shows_absence => Some(self.index.pid(partner.link.process)),
+            Some(_) => self.only_neighbour(link),
+            None => self.pid(link).map(|(pid, _)| pid),
         }
     }
 }

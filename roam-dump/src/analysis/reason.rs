@@ -158,6 +158,8 @@ pub(crate) enum Heard {
     FromOneOf,
     /// Not known, since the driver does not report writes.
     Unobserved,
+    /// Bytes that the process has not read.
+    Unread { bytes: u64 },
     /// Nothing, ever.
     Never,
     /// Nothing since.
@@ -210,7 +212,7 @@ impl CallReason {
             Self::Unanswered { heard, .. } => match heard {
                 Heard::FromOneOf => Code::PeerAmbiguous,
                 Heard::Never | Heard::Before { .. } => Code::PeerSilent,
-                Heard::Unobserved | Heard::Others { .. } => Code::NoResponse,
+                Heard::Unobserved | Heard::Unread { .. } | Heard::Others { .. } => Code::NoResponse,
             },
         }
     }

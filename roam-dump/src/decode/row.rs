@@ -158,6 +158,7 @@ impl RowBuilder<'_> {
             delivering: None,
             driver: None,
             socket: None,
+            socket_unknown: None,
             peer: None,
             verdict: None,
         })

@@ -1,5 +1,6 @@
 //! Connections and what moves over them.
 
+use std::fmt;
 use std::sync::Arc;
 
 use roam_trace_common::event::{ConnectionState, Role};
@@ -52,6 +53,8 @@ pub struct Connection {
     pub driver: Option<Driver>,
     /// The socket of its transport, in the row of the root connection; `None` if it was not found.
     pub socket: Option<ConnectionSocket>,
+    /// Why it was not found, where it was looked for.
+    pub socket_unknown: Option<SocketUnknown>,
     /// The process at the other end, if it is known.
     pub peer: Option<Process>,
     /// Why it is stuck, if it is.
@@ -73,6 +76,40 @@ pub struct ConnectionSocket {
     pub unsent_bytes: u64,
     /// `Known` if both ends name the same socket pair.
     pub confidence: Confidence,
+}
+
+/// Why the socket of a link was not found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SocketUnknown {
+    /// The driver does not report where its transport is: it has not run yet, or the transport has its own driver, as
+    /// shared memory has.
+    NotReported,
+    /// The tracer may not read the memory of the process.
+    MemoryUnreadable,
+    /// The memory of the process did not answer in time.
+    Timeout,
+    /// There is more memory to search than the tracer reads.
+    LimitReached,
+    /// There is no socket in the transport.
+    NotFound,
+    /// Several sockets may be the one.
+    Ambiguous,
+}
+
+impl fmt::Display for SocketUnknown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NotReported => "the driver does not report its transport",
+            Self::MemoryUnreadable => {
+                "no permission to read the memory of the process: run roam-trace as root"
+            }
+            Self::Timeout => "the memory of the process could not be read in time",
+            Self::LimitReached => "limit reached",
+            Self::NotFound => "no socket in its transport",
+            Self::Ambiguous => "several sockets may be the one",
+        })
+    }
 }
 
 /// The last report of the driver of a link.

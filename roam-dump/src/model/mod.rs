@@ -16,7 +16,7 @@ mod verdict;
 mod window;
 
 pub use channel::Channel;
-pub use connection::{Connection, ConnectionSocket, Delivering, Driver, Traffic};
+pub use connection::{Connection, ConnectionSocket, Delivering, Driver, SocketUnknown, Traffic};
 pub use dump::{Dump, SCHEMA_VERSION};
 pub use gap::Gap;
 pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Root, WaitGraph};

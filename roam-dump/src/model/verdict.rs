@@ -136,6 +136,13 @@ pub enum Evidence {
         /// How many.
         messages: u64,
     },
+    /// Bytes that have arrived in its socket and that the process has not read.
+    Unread {
+        /// The process.
+        pid: u32,
+        /// How many.
+        bytes: u64,
+    },
     /// A driver that waits for room in the buffer of a channel.
     Delivering {
         /// The process whose driver waits.

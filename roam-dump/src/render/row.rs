@@ -6,7 +6,9 @@ use std::sync::Arc;
 use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Mark, Phase, Role};
 
 use crate::duration::Age;
-use crate::model::{Channel, Connection, Request, Snapshot, Source, Traffic, Verdict};
+use crate::model::{
+    Channel, Confidence, Connection, ConnectionSocket, Request, Snapshot, Source, Traffic, Verdict,
+};
 
 pub(super) struct RequestLine<'a> {
     request: &'a Request,
@@ -157,6 +159,14 @@ impl fmt::Display for ConnectionLine<'_> {
                 Messages(received)
             )?;
         }
+        match (&connection.socket, connection.socket_unknown) {
+            (Some(socket), _) => socket_text(f, socket)?,
+            (None, Some(reason)) => write!(f, " · socket unknown: {reason}")?,
+            (None, None) => {}
+        }
+        if let Some(peer) = &connection.peer {
+            write!(f, " → {peer}")?;
+        }
         if let Some(delivering) = connection.delivering {
             write!(
                 f,
@@ -166,6 +176,32 @@ impl fmt::Display for ConnectionLine<'_> {
             )?;
         }
         why(f, connection.verdict.as_ref())
+    }
+}
+
+/// The descriptor of a socket, its addresses or paths, and what it holds.
+fn socket_text(f: &mut fmt::Formatter<'_>, socket: &ConnectionSocket) -> fmt::Result {
+    let likely = match socket.confidence {
+        Confidence::Known => "",
+        Confidence::High | Confidence::Medium => "likely ",
+    };
+    write!(f, " · {likely}fd {}", socket.descriptor)?;
+    let addresses = match (&socket.local, &socket.remote) {
+        (Some(local), Some(remote)) => Some(format!("{local} to {remote}")),
+        (Some(local), None) => Some(local.to_string()),
+        (None, Some(remote)) => Some(format!("to {remote}")),
+        (None, None) => None,
+    };
+    let held = [
+        (socket.unread_bytes, "unread"),
+        (socket.unsent_bytes, "unsent"),
+    ];
+    let held = held.into_iter().filter(|&(bytes, _)| bytes > 0);
+    let held = held.map(|(bytes, how)| format!("{} {how}", Bytes(bytes)));
+    let facts: Vec<_> = addresses.into_iter().chain(held).collect();
+    match facts.as_slice() {
+        [] => Ok(()),
+        facts => write!(f, " ({})", facts.join(", ")),
     }
 }
 

@@ -82,35 +82,36 @@ fn facts() -> Facts {
     }
 }
 
-const PAIRINGS: [PairingBasis; 4] = [
-    PairingBasis {
+const PAIRINGS: [PairingBasis; 5] = [
+    PairingBasis::Observed {
         via: Some(Via::Unix),
         requests: 1,
         do_counters_match: true,
         opened_apart_us: Some(12_345),
         is_by_elimination: false,
     },
-    PairingBasis {
+    PairingBasis::Observed {
         via: Some(Via::Tcp),
         requests: 2,
         do_counters_match: false,
         opened_apart_us: None,
         is_by_elimination: true,
     },
-    PairingBasis {
+    PairingBasis::Observed {
         via: Some(Via::SharedMemory),
         requests: 0,
         do_counters_match: false,
         opened_apart_us: Some(0),
         is_by_elimination: false,
     },
-    PairingBasis {
+    PairingBasis::Observed {
         via: None,
         requests: 3,
         do_counters_match: false,
         opened_apart_us: None,
         is_by_elimination: false,
     },
+    PairingBasis::Sockets(Via::Tcp),
 ];
 
 fn delivering(reader: Option<RowId>) -> DriverStall {
@@ -238,6 +239,14 @@ fn peers() -> Vec<PeerIdentity> {
             serial: 2,
         }),
         PeerIdentity::OneOfLinks(4),
+        PeerIdentity::LinkOf {
+            pid: CELL_PID,
+            candidates: 4,
+        },
+        PeerIdentity::LinkOf {
+            pid: CELL_PID,
+            candidates: 0,
+        },
         untraced(CELL_PID),
         untraced(WORKER_PID),
         PeerIdentity::Unseen("at 10.0.0.7:9000".into()),
@@ -248,6 +257,13 @@ fn peers() -> Vec<PeerIdentity> {
         PeerIdentity::OneOf {
             peers: vec![cell, worker, unseen()],
             more: 2,
+        },
+        PeerIdentity::NoneFits {
+            peers: vec![Peer::Process {
+                pid: CELL_PID,
+                held_by: None,
+            }],
+            more: 0,
         },
         PeerIdentity::NotFound,
         PeerIdentity::ConnectivityUnknown,
@@ -260,6 +276,7 @@ fn unanswered() -> Vec<Reason> {
     let others = [
         Heard::FromOneOf,
         Heard::Unobserved,
+        Heard::Unread { bytes: 517 },
         Heard::Before { idle_us },
         Heard::Others { idle_us },
     ];

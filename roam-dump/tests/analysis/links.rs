@@ -75,7 +75,9 @@ fn check_none_paired(mut four: Four) {
         let verdict = four.world.verdict(call.caller.serial).unwrap();
         assert_eq!(verdict.code, Code::PeerAmbiguous, "{}", verdict.text);
         assert!(
-            verdict.text.contains("peer ambiguous: 4 connections"),
+            verdict
+                .text
+                .contains("the peer is b[4002]: 4 of its connections may be"),
             "{}",
             verdict.text
         );

@@ -166,6 +166,7 @@ fn runtime_starved_at_the_peer() {
     check(
         |stuck| {
             stuck.world.forget(stuck.call.callee);
+            stuck.world.find_sockets(stuck.link);
             let received = &mut stuck.world.connection(stuck.link.ends[1]).received;
             received.as_mut().unwrap().messages -= 1;
             stuck

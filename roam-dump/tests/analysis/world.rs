@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
 };
-use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, STUCK_US, Via};
+use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, STUCK_US, TransportSocket, Via};
 use roam_dump::model::{
     Channel, Connection, Driver, Process, ProcessState, Request, Snapshot, Source, Traffic, Verdict,
 };
@@ -107,6 +107,42 @@ impl World {
             self.send(a, b, 20, age_us);
         }
         Link { ends }
+    }
+
+    /// The sockets of a link, as if they were found in the memory of its transports.
+    pub(crate) fn find_sockets(&mut self, link: Link) {
+        let [a, b] = link.ends;
+        for (own, other) in [(a, b), (b, a)] {
+            self.find_socket(own, own.serial, other.serial);
+            let peer = Peer::Process {
+                pid: self.snapshots[other.process].process.pid,
+                held_by: None,
+            };
+            self.facts.socket_peers.insert(own.serial, vec![peer]);
+        }
+    }
+
+    /// A socket that was found in the memory of a link's transport, be it the link's or not.
+    pub(crate) fn find_socket(
+        &mut self,
+        end: End,
+        inode: u64,
+        peer_inode: u64,
+    ) -> &mut TransportSocket {
+        let key = (self.snapshots[end.process].process.pid, end.serial);
+        let found = self.facts.transports.entry(key).or_default();
+        found.push(TransportSocket {
+            descriptor: inode as i32,
+            inode,
+            peer_inode: Some(peer_inode),
+            via: Via::Unix,
+            local: None,
+            remote: None,
+            unread_bytes: 0,
+            unsent_bytes: 0,
+            carried_bytes: None,
+        });
+        found.last_mut().unwrap()
     }
 
     /// A virtual connection on a link.
@@ -357,6 +393,7 @@ fn connection(
         delivering: None,
         driver: None,
         socket: None,
+        socket_unknown: None,
         peer: None,
         verdict: None,
     }

@@ -26,6 +26,8 @@ pub struct Mapping<'a> {
     pub start: u64,
     /// Address behind the last.
     pub end: u64,
+    /// Whether the process can write to it.
+    pub is_writable: bool,
     /// Whether code in it can run.
     pub is_executable: bool,
     /// Whether what is written to it is seen by others that map the same file.
@@ -59,6 +61,16 @@ pub fn for_each_mapping(
 }
 
 impl<'a> Mapping<'a> {
+    /// Returns whether it is memory that the process alone writes, with no file behind it: reading it asks no file
+    /// system, which could block.
+    pub fn is_own_memory(&self) -> bool {
+        let no_file = FileId {
+            device: (0, 0),
+            inode: 0,
+        };
+        self.is_writable && !self.is_shared && self.file == no_file
+    }
+
     /// One line of `/proc/PID/maps`: addresses, permissions, offset, device, inode, padding, path.
     pub fn parse(line: &'a [u8]) -> Option<Self> {
         let mut fields = line.splitn(6, |&byte| byte == b' ');
@@ -72,6 +84,7 @@ impl<'a> Mapping<'a> {
         Some(Self {
             start: u64::from_str_radix(start, 16).ok()?,
             end: u64::from_str_radix(end, 16).ok()?,
+            is_writable: permissions.as_bytes().get(1) == Some(&b'w'),
             is_executable: permissions.as_bytes().get(2) == Some(&b'x'),
             is_shared: permissions.as_bytes().get(3) == Some(&b's'),
             file: FileId {
@@ -106,6 +119,17 @@ mod tests {
             )
         });
         assert_eq!(found, expected, "{}", String::from_utf8_lossy(line));
+    }
+
+    #[test]
+    fn own_memory() {
+        let own = |line: &[u8]| Mapping::parse(line).unwrap().is_own_memory();
+        assert!(own(b"7f00-7f10 rw-p 00000000 00:00 0 [heap]"));
+        assert!(own(b"7f00-7f10 rw-p 00000000 00:00 0"));
+        assert!(!own(b"7f00-7f10 r--p 00000000 00:00 0"));
+        assert!(!own(b"7f00-7f10 rw-s 00000000 00:00 0"));
+        assert!(!own(b"7f00-7f10 rw-p 00000000 fe:01 17 /program"));
+        assert!(!own(b"7f00-7f10 rw-s 00000000 00:01 2061 /memfd:x (deleted)"));
     }
 
     #[test]

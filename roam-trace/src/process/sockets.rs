@@ -4,18 +4,21 @@
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
 use std::{fmt, io, thread};
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP};
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, SOCK_DGRAM};
+use netlink_packet_sock_diag::inet::nlas::Nla as InetNla;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
-use netlink_packet_sock_diag::unix::nlas::Nla;
+use netlink_packet_sock_diag::unix::nlas::{Nla as UnixNla, UnixDiagName};
 use netlink_packet_sock_diag::unix::{self, ShowFlags, UnixRequest};
 use netlink_packet_sock_diag::{SockDiagMessage, inet};
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr as NetlinkAddr};
+use roam_dump::decode::printable;
 use rustix::fs::OFlags;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
@@ -23,13 +26,27 @@ use super::proc::Process;
 
 const OWN_NAMESPACE: &str = "/proc/self/ns/net";
 
+/// Where `struct tcp_info` of linux/tcp.h counts the bytes that the peer acknowledged and those that came from it.
+const BYTES_ACKED: usize = 120;
+const BYTES_RECEIVED: usize = 128;
+
 /// A socket that is connected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectedSocket {
     /// Its inode, as `/proc/PID/fd` names it.
     pub inode: u64,
     /// What it is connected to.
     pub end: SocketEnd,
+    /// Whether what it carries arrives in order, as a transport needs it.
+    pub is_ordered: bool,
+    /// Path of a unix socket that has one, printable; an abstract one starts with `@`.
+    pub path: Option<Arc<str>>,
+    /// Bytes that have arrived and were not read.
+    pub unread_bytes: u64,
+    /// Of TCP: bytes that were written and not acknowledged.
+    pub unsent_bytes: u64,
+    /// Of TCP: bytes that were written and that arrived so far.
+    pub carried_bytes: Option<(u64, u64)>,
 }
 
 /// The other end of a socket.
@@ -107,7 +124,7 @@ fn list(socket: &Socket) -> io::Result<Vec<ConnectedSocket>> {
     let unix = UnixRequest {
         state_flags: unix::StateFlags::ESTABLISHED,
         inode: 0,
-        show_flags: ShowFlags::PEER,
+        show_flags: ShowFlags::PEER | ShowFlags::NAME | ShowFlags::RQLEN,
         cookie: [0xff; 8],
     };
     dump(socket, SockDiagMessage::UnixRequest(unix), &mut sockets)?;
@@ -119,7 +136,7 @@ fn list(socket: &Socket) -> io::Result<Vec<ConnectedSocket>> {
         let tcp = InetRequest {
             family,
             protocol: IPPROTO_TCP,
-            extensions: ExtensionFlags::empty(),
+            extensions: ExtensionFlags::INFO,
             // One end may have closed its half already.
             states: StateFlags::ESTABLISHED
                 | StateFlags::CLOSE_WAIT
@@ -152,16 +169,19 @@ fn dump(
         let (datagram, _) = socket.recv_from_full()?;
         let mut rest = &datagram[..];
         while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
-                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            match message.payload {
-                NetlinkPayload::Done(_) => return Ok(()),
-                NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::InnerMessage(message) => sockets.extend(decode(&message)),
-                _ => {}
+            let length = NetlinkBuffer::new_checked(rest)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?
+                .length();
+            match NetlinkMessage::<SockDiagMessage>::deserialize(rest).map(|found| found.payload) {
+                Ok(NetlinkPayload::Done(_)) => return Ok(()),
+                Ok(NetlinkPayload::Error(error)) => return Err(error.to_io()),
+                Ok(NetlinkPayload::InnerMessage(message)) => sockets.extend(decode(&message)),
+                Ok(_) => {}
+                // The name of one socket, which is its program's choice, must not hide all others.
+                Err(error) => log::info!("a socket is left out: {error}"),
             }
             // Messages are padded to four bytes; the last one may lack its padding.
-            let length = (message.header.length as usize).next_multiple_of(4).max(4);
+            let length = (length as usize).next_multiple_of(4).max(4);
             rest = rest.get(length..).unwrap_or_default();
         }
     }
@@ -169,29 +189,63 @@ fn dump(
 
 fn decode(message: &SockDiagMessage) -> Option<ConnectedSocket> {
     match message {
-        SockDiagMessage::UnixResponse(response) => {
-            let peer = response.nlas.iter().find_map(|nla| match nla {
-                Nla::Peer(peer) => Some(u64::from(*peer)),
-                _ => None,
-            })?;
-            Some(ConnectedSocket {
-                inode: response.header.inode.into(),
-                end: SocketEnd::Unix { peer },
-            })
-        }
-        SockDiagMessage::InetResponse(response) => {
-            let inet::InetResponseHeader {
-                socket_id, inode, ..
-            } = &response.header;
-            Some(ConnectedSocket {
-                inode: (*inode).into(),
-                end: SocketEnd::Tcp {
-                    local: address(socket_id.source_address, socket_id.source_port),
-                    remote: address(socket_id.destination_address, socket_id.destination_port),
-                },
-            })
-        }
+        SockDiagMessage::UnixResponse(response) => decode_unix(response),
+        SockDiagMessage::InetResponse(response) => Some(decode_tcp(response)),
         _ => None,
+    }
+}
+
+/// `None` for a socket whose peer is gone.
+fn decode_unix(response: &unix::UnixResponse) -> Option<ConnectedSocket> {
+    let (mut peer, mut path, mut unread_bytes) = (None, None, 0);
+    for nla in &response.nlas {
+        match nla {
+            UnixNla::Peer(inode) => peer = Some(u64::from(*inode)),
+            UnixNla::Name(UnixDiagName::Pathname(name)) => path = Some(printable(name.as_bytes())),
+            UnixNla::Name(UnixDiagName::Abstract(name)) => {
+                path = Some(format!("@{}", printable(name)));
+            }
+            // What is called the send queue counts the kernel's memory, not bytes.
+            UnixNla::ReceiveQueueLength(bytes, _) => unread_bytes = u64::from(*bytes),
+            _ => {}
+        }
+    }
+    Some(ConnectedSocket {
+        inode: response.header.inode.into(),
+        end: SocketEnd::Unix { peer: peer? },
+        is_ordered: response.header.kind != SOCK_DGRAM,
+        path: path.map(Arc::from),
+        unread_bytes,
+        unsent_bytes: 0,
+        carried_bytes: None,
+    })
+}
+
+fn decode_tcp(response: &inet::InetResponse) -> ConnectedSocket {
+    let header = &response.header;
+    let id = &header.socket_id;
+    let info = response.nlas.iter().find_map(|nla| match nla {
+        InetNla::TcpInfo(bytes) => Some(bytes),
+        _ => None,
+    });
+    let unsent_bytes = u64::from(header.send_queue);
+    ConnectedSocket {
+        inode: header.inode.into(),
+        end: SocketEnd::Tcp {
+            local: address(id.source_address, id.source_port),
+            remote: address(id.destination_address, id.destination_port),
+        },
+        is_ordered: true,
+        path: None,
+        unread_bytes: header.recv_queue.into(),
+        unsent_bytes,
+        carried_bytes: info.and_then(|info| {
+            let [acked, received] = [BYTES_ACKED, BYTES_RECEIVED].map(|at| {
+                let bytes = info.get(at..at + size_of::<u64>())?;
+                Some(u64::from_ne_bytes(bytes.try_into().ok()?))
+            });
+            Some((acked?.saturating_add(unsent_bytes), received?))
+        }),
     }
 }
 
@@ -202,9 +256,11 @@ fn address(ip: IpAddr, port: u16) -> SocketAddr {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
-    use std::os::unix::net::UnixStream;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram, UnixListener, UnixStream};
 
     use super::*;
 
@@ -214,7 +270,7 @@ mod tests {
         link["socket:[".len()..link.len() - 1].parse().unwrap()
     }
 
-    fn end_of(inode: u64) -> SocketEnd {
+    fn socket(inode: u64) -> ConnectedSocket {
         let own = Process::open(std::process::id()).unwrap();
         SocketLister::open_in(&own)
             .and_then(|lister| lister.list())
@@ -222,7 +278,10 @@ mod tests {
             .into_iter()
             .find(|socket| socket.inode == inode)
             .unwrap()
-            .end
+    }
+
+    fn end_of(inode: u64) -> SocketEnd {
+        socket(inode).end
     }
 
     #[test]
@@ -255,5 +314,36 @@ mod tests {
                 }
             );
         }
+    }
+
+    #[test]
+    fn unix_sockets_have_names_and_unread_bytes() {
+        let name = format!("roam-trace\x1b-{}", std::process::id());
+        let address = UnixAddr::from_abstract_name(&name).unwrap();
+        let listener = UnixListener::bind_addr(&address).unwrap();
+        let mut client = UnixStream::connect_addr(&address).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.write_all(&[7; 300]).unwrap();
+        let (client, server) = (socket(inode(&client)), socket(inode(&server)));
+        let path = server.path.unwrap();
+        assert!(path.starts_with("@roam-trace") && !path.contains('\x1b'), "{path}");
+        assert_eq!((server.unread_bytes, client.unread_bytes), (300, 0));
+        assert!(client.path.is_none() && client.is_ordered);
+        let (datagrams, _peer) = UnixDatagram::pair().unwrap();
+        assert!(!socket(inode(&datagrams)).is_ordered);
+    }
+
+    #[test]
+    fn tcp_sockets_count_what_they_carry() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        client.write_all(&[7; 300]).unwrap();
+        let (client, server) = (socket(inode(&client)), socket(inode(&server)));
+        assert_eq!(server.unread_bytes, 300);
+        // The start of the connection counts as a byte.
+        let (sent, received) = client.carried_bytes.unwrap();
+        assert!((300..=301).contains(&sent) && received == 0, "{sent} {received}");
+        assert_eq!(server.carried_bytes.unwrap().1, 300);
     }
 }

@@ -102,7 +102,7 @@ impl Candidate {
     }
 
     pub(super) fn basis(&self, is_by_elimination: bool) -> PairingBasis {
-        PairingBasis {
+        PairingBasis::Observed {
             via: match self.connectivity {
                 Connectivity::Shared(via) => Some(via),
                 Connectivity::Unknown | Connectivity::None => None,

@@ -1,6 +1,7 @@
 //! Which connection of one process is which of another.
 //!
-//! A row names neither descriptor nor peer, so links are paired by what both ends
+//! Links whose transports use the two ends of one socket connection are a pair for
+//! certain. The others, of which no socket was found, are paired by what both ends
 //! saw: the requests, the messages and bytes in each direction, and when they were opened.
 //! Candidates come from hash joins over those three and are few for every link;
 //! a pair counts when each end prefers the other to all of its other candidates.
@@ -13,16 +14,19 @@ mod counters;
 mod link;
 mod requests;
 mod search;
+mod sockets;
 
 use foldhash::HashMap;
 
 use super::basis::{PairingBasis, PairingId};
+use super::facts::TransportSocket;
 use super::index::{Endpoint, SnapshotIndex};
-use crate::model::Confidence;
+use crate::model::{Confidence, SocketUnknown};
 use candidate::Candidate;
 use connectivity::Neighbours;
 use link::LinkIndex;
 use search::{Candidates, find_by_counters, find_by_opening, find_by_requests};
+use sockets::{SocketPair, Sockets};
 
 /// The other end of a link, and how it was found.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +34,8 @@ pub(super) struct Partner {
     pub(super) link: Endpoint,
     pub(super) confidence: Confidence,
     pub(super) basis: PairingId,
+    /// Whether it counts that the other end lacks a row. Where it is the wrong end, it lacks them all.
+    pub(super) shows_absence: bool,
 }
 
 /// The links that were paired, from both ends, and those that were not.
@@ -40,6 +46,8 @@ pub(super) struct Pairs {
     pub(super) bases: Vec<PairingBasis>,
     /// Links between which the observations do not decide.
     ambiguous: HashMap<Endpoint, Vec<Endpoint>>,
+    /// The sockets that each link may use, where any were found.
+    sockets: HashMap<Endpoint, Vec<TransportSocket>>,
     /// Virtual connections by link and id.
     virtuals: HashMap<(Endpoint, u64), Endpoint>,
 }
@@ -60,14 +68,26 @@ impl Pairs {
         self.virtuals.get(&(link, conn_id)).copied()
     }
 
-    fn join(&mut self, ends: [Endpoint; 2], candidate: &Candidate, is_by_elimination: bool) {
-        let basis = PairingId(self.bases.len() as u32);
-        self.bases.push(candidate.basis(is_by_elimination));
+    /// The sockets that a link may use: one where it is known which.
+    pub(super) fn sockets(&self, link: Endpoint) -> &[TransportSocket] {
+        self.sockets.get(&link).map_or(&[], Vec::as_slice)
+    }
+
+    fn join(
+        &mut self,
+        ends: [Endpoint; 2],
+        confidence: Confidence,
+        shows_absence: bool,
+        basis: PairingBasis,
+    ) {
+        let id = PairingId(self.bases.len() as u32);
+        self.bases.push(basis);
         for (own, link) in [(ends[0], ends[1]), (ends[1], ends[0])] {
             let partner = Partner {
                 link,
-                confidence: candidate.confidence(is_by_elimination),
-                basis,
+                confidence,
+                basis: id,
+                shows_absence,
             };
             self.partners.insert(own, partner);
         }
@@ -77,18 +97,39 @@ impl Pairs {
 /// Pairs the links of all processes.
 pub(super) fn pair(index: &SnapshotIndex<'_>) -> Pairs {
     let links = LinkIndex::new(index);
+    let sockets = Sockets::new(index, &links);
     let neighbours = Neighbours::new(index);
-    let mut candidates = Candidates::default();
+    let mut candidates = Candidates::new(&links, &sockets);
     find_by_requests(index, &links, &neighbours, &mut candidates);
     find_by_counters(&links, &neighbours, &mut candidates);
     find_by_opening(&links, &neighbours, &mut candidates);
-    let mut pairs = decide(&candidates.rate(index, &links, &neighbours), &links);
+    let candidates = candidates.rate(index, &links, &neighbours);
+    let mut pairs = decide(index, &candidates, &links);
+    for &SocketPair { ends, via } in &sockets.pairs {
+        let ends = ends.map(|end| links.get(end).endpoint);
+        pairs.join(ends, Confidence::Known, true, PairingBasis::Sockets(via));
+    }
+    for (link, sockets) in links.all.iter().zip(sockets.of_link) {
+        if !sockets.is_empty() {
+            let sockets = sockets.into_iter().cloned().collect();
+            pairs.sockets.insert(link.endpoint, sockets);
+        }
+    }
     pairs.virtuals = links.virtuals;
     pairs
 }
 
+/// Whether the transport of a link is one that has a socket: what is then paired by counters and times alone is
+/// likely, but what such a pair lacks is no evidence.
+fn may_have_socket(index: &SnapshotIndex<'_>, link: Endpoint) -> bool {
+    let key = (index.pid(link.process), link.serial);
+    let unknown = index.facts.unknown_sockets.get(&key);
+    index.facts.transports.contains_key(&key)
+        || unknown.is_some_and(|&unknown| unknown != SocketUnknown::NotReported)
+}
+
 /// Pairs the links that prefer each other, then decides anew about those that lost a candidate by it.
-fn decide(candidates: &[Candidate], links: &LinkIndex) -> Pairs {
+fn decide(index: &SnapshotIndex<'_>, candidates: &[Candidate], links: &LinkIndex) -> Pairs {
     let mut of_link: Vec<Vec<u32>> = vec![Vec::new(); links.all.len()];
     for (index, candidate) in (0..).zip(candidates) {
         for end in candidate.ends {
@@ -101,27 +142,30 @@ fn decide(candidates: &[Candidate], links: &LinkIndex) -> Pairs {
     while let Some(link) = queue.pop() {
         let best =
             |link: u32, is_alive: &[bool]| best_of(&of_link[link as usize], candidates, is_alive);
-        let Some(index) = best(link, &is_alive) else {
+        let Some(chosen) = best(link, &is_alive) else {
             continue;
         };
-        let candidate = &candidates[index as usize];
-        if best(candidate.other_end(link), &is_alive) != Some(index) {
+        let candidate = &candidates[chosen as usize];
+        if best(candidate.other_end(link), &is_alive) != Some(chosen) {
             continue;
         }
         let had_rivals = candidate.ends.iter().any(|&end| {
-            of_link[end as usize]
-                .iter()
-                .any(|&rival| rival != index && candidate.compare(&candidates[rival as usize]) <= 0)
+            of_link[end as usize].iter().any(|&rival| {
+                rival != chosen && candidate.compare(&candidates[rival as usize]) <= 0
+            })
         });
         for end in candidate.ends {
             for &rival in &of_link[end as usize] {
-                if std::mem::replace(&mut is_alive[rival as usize], false) && rival != index {
+                if std::mem::replace(&mut is_alive[rival as usize], false) && rival != chosen {
                     queue.push(candidates[rival as usize].other_end(end));
                 }
             }
         }
         let ends = candidate.ends.map(|end| links.get(end).endpoint);
-        pairs.join(ends, candidate, had_rivals);
+        let confidence = candidate.confidence(had_rivals);
+        let shows_absence =
+            confidence >= Confidence::High && !ends.iter().any(|&end| may_have_socket(index, end));
+        pairs.join(ends, confidence, shows_absence, candidate.basis(had_rivals));
     }
     for (candidate, _) in candidates.iter().zip(is_alive).filter(|&(_, alive)| alive) {
         let ends = candidate.ends.map(|end| links.get(end).endpoint);

@@ -7,6 +7,7 @@ use roam_trace_common::event::{Direction, RequestKind};
 use super::candidate::Candidate;
 use super::connectivity::{Connectivity, Neighbours};
 use super::link::{LinkIndex, SOON_US};
+use super::sockets::Sockets;
 use crate::analysis::facts::Counters;
 use crate::analysis::index::{RowId, SnapshotIndex, TOLERANCE_US};
 
@@ -15,14 +16,30 @@ const NEAREST: usize = 8;
 /// Rows that it goes through for them.
 const SCANNED: usize = 64;
 
-/// Pairs of links to compare, the smaller index first.
-#[derive(Default)]
-pub(super) struct Candidates(HashSet<[u32; 2]>);
+/// Pairs of links to compare.
+pub(super) struct Candidates<'a> {
+    links: &'a LinkIndex,
+    sockets: &'a Sockets<'a>,
+    /// The smaller index first.
+    found: HashSet<[u32; 2]>,
+}
 
-impl Candidates {
-    fn add(&mut self, links: &LinkIndex, a: u32, b: u32) {
-        if links.may_be_one(a, b) {
-            self.0.insert([a.min(b), a.max(b)]);
+impl<'a> Candidates<'a> {
+    pub(super) fn new(links: &'a LinkIndex, sockets: &'a Sockets<'a>) -> Self {
+        Self {
+            links,
+            sockets,
+            found: HashSet::new(),
+        }
+    }
+
+    fn may_be_one(&self, a: u32, b: u32) -> bool {
+        self.links.may_be_one(a, b) && self.sockets.may_be_one(self.links, a, b)
+    }
+
+    fn add(&mut self, a: u32, b: u32) {
+        if self.may_be_one(a, b) {
+            self.found.insert([a.min(b), a.max(b)]);
         }
     }
 
@@ -34,7 +51,7 @@ impl Candidates {
         neighbours: &Neighbours,
     ) -> Vec<Candidate> {
         let mut rated: Vec<_> = self
-            .0
+            .found
             .into_iter()
             .filter_map(|ends| {
                 let [a, b] = ends.map(|end| links.get(end).endpoint.process);
@@ -51,7 +68,7 @@ pub(super) fn find_by_requests(
     index: &SnapshotIndex<'_>,
     links: &LinkIndex,
     neighbours: &Neighbours,
-    candidates: &mut Candidates,
+    candidates: &mut Candidates<'_>,
 ) {
     if !index.both_directions {
         return;
@@ -83,8 +100,8 @@ pub(super) fn find_by_requests(
             };
             let is_connected =
                 neighbours.connectivity(caller.process, callee.process) != Connectivity::None;
-            if is_connected && links.may_be_one(from, to) && seen.insert(from) {
-                candidates.add(links, from, to);
+            if is_connected && candidates.may_be_one(from, to) && seen.insert(from) {
+                candidates.add(from, to);
             }
         }
     }
@@ -117,7 +134,7 @@ fn callers(index: &SnapshotIndex<'_>, wanted: HashSet<Key>) -> Vec<(Key, i64, Ro
 pub(super) fn find_by_counters(
     links: &LinkIndex,
     neighbours: &Neighbours,
-    candidates: &mut Candidates,
+    candidates: &mut Candidates<'_>,
 ) {
     let mut by_counters: HashMap<Counters, Vec<u32>> = HashMap::new();
     for (index, link) in (0..).zip(&links.all) {
@@ -134,17 +151,19 @@ pub(super) fn find_by_counters(
         else {
             continue;
         };
-        let near = others
+        let near: Vec<_> = others
             .iter()
             .take(SCANNED)
             .copied()
             .filter(|&other| {
-                let other = links.get(other).endpoint.process;
-                neighbours.connectivity(link.endpoint.process, other) != Connectivity::None
+                let process = links.get(other).endpoint.process;
+                neighbours.connectivity(link.endpoint.process, process) != Connectivity::None
+                    && candidates.may_be_one(index, other)
             })
-            .take(NEAREST);
+            .take(NEAREST)
+            .collect();
         for other in near {
-            candidates.add(links, index, other);
+            candidates.add(index, other);
         }
     }
 }
@@ -153,7 +172,7 @@ pub(super) fn find_by_counters(
 pub(super) fn find_by_opening(
     links: &LinkIndex,
     neighbours: &Neighbours,
-    candidates: &mut Candidates,
+    candidates: &mut Candidates<'_>,
 ) {
     let mut by_process: HashMap<u32, Vec<(i64, u32)>> = HashMap::new();
     for (index, link) in (0..).zip(&links.all) {
@@ -185,13 +204,13 @@ pub(super) fn find_by_opening(
                 let near = |rows: &mut dyn Iterator<Item = &(i64, u32)>| {
                     rows.take(SCANNED)
                         .map(|&(_, other)| other)
-                        .filter(|&other| links.may_be_one(index, other))
+                        .filter(|&other| candidates.may_be_one(index, other))
                         .take(NEAREST)
                         .collect::<Vec<_>>()
                 };
                 let near_earlier = near(&mut earlier.iter().rev());
                 for other in near_earlier.into_iter().chain(near(&mut later.iter())) {
-                    candidates.add(links, index, other);
+                    candidates.add(index, other);
                 }
             }
         }

@@ -71,7 +71,9 @@ fn end_gone(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<Find
 fn process_without_other_end(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<u32> {
     let (index, pairs) = (analysis.index, analysis.calls.pairs());
     let link = index.link(at);
-    let partner = pairs.partner(link)?;
+    let partner = pairs
+        .partner(link)
+        .filter(|partner| partner.shows_absence)?;
     let there = pairs.connection_of(partner.link, index.connection(at)?.conn_id)?;
     let is_missing = index.channel(there, row.channel_id).is_none()
         && index.has_all_channels(there.process)

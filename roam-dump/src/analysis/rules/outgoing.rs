@@ -25,7 +25,7 @@ pub(super) const RULES: [Rule; 14] = [
     handler_not_started,
     handler_running,
     response_not_sent,
-    own_driver_delivering,
+    own_driver_stalled,
     peer_driver_stalled,
     contradiction,
     no_row_at_peer,
@@ -169,11 +169,18 @@ fn response_not_sent(stuck: &StuckRequest<'_>) -> Option<Finding> {
     Some(found(stuck, reason, evidence).waiting_for(pair.wait()))
 }
 
-/// The callee has no row: its response is between two drivers, and the own one cannot take it.
-fn own_driver_delivering(stuck: &StuckRequest<'_>) -> Option<Finding> {
+/// The callee has no row: its response may be between two drivers, and the own one does not take it.
+fn own_driver_stalled(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let stall = stuck.link_state.stall?;
-    matches!(stall, DriverStall::Delivering { .. })
-        .then(|| behind_own_driver(stuck, stall, HeldUp::Response))
+    Some(behind_own_driver(stuck, stall, HeldUp::Response))
+}
+
+/// Bytes from the peer that the own driver has not read. What the peer did is not known before.
+fn unread_bytes(stuck: &StuckRequest<'_>) -> Option<u64> {
+    match stuck.analysis.calls.pairs().sockets(stuck.link) {
+        [socket] if socket.unread_bytes > 0 => Some(socket.unread_bytes),
+        _ => None,
+    }
 }
 
 /// The callee has no row: the request is between two drivers, and the peer's cannot take it.
@@ -204,7 +211,7 @@ fn no_row_at_peer(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let OtherEnd::Missing(there) = stuck.other else {
         return None;
     };
-    (stuck.request.kind == RequestKind::Call).then_some(())?;
+    (stuck.request.kind == RequestKind::Call && unread_bytes(stuck).is_none()).then_some(())?;
     let index = stuck.analysis.index;
     let process = there.process;
     if !index.has_all_requests(process) {
@@ -226,6 +233,7 @@ fn unanswered(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let heard = match (&stuck.other, stuck.request.phase, idle_us) {
         (OtherEnd::Ambiguous, ..) => Heard::FromOneOf,
         (_, Phase::HandedOver, _) => Heard::Unobserved,
+        _ if let Some(bytes) = unread_bytes(stuck) => Heard::Unread { bytes },
         (.., None) => Heard::Never,
         (.., Some(idle_us)) if idle_us >= stuck.request.phase_age_us.min(index.stuck_us) => {
             Heard::Before { idle_us }
@@ -235,7 +243,7 @@ fn unanswered(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let cause = || {
         let peer = stuck.analysis.peers.identity(stuck.link);
         let evidence = match heard {
-            Heard::FromOneOf | Heard::Unobserved => None,
+            Heard::FromOneOf | Heard::Unobserved | Heard::Unread { .. } => None,
             Heard::Never | Heard::Before { .. } | Heard::Others { .. } => {
                 Some(Evidence::PeerLastSent { age_us: idle_us })
             }
