@@ -85,8 +85,8 @@ pub enum SocketUnknown {
     /// The driver does not report where its transport is: it has not run yet, or the transport has its own driver, as
     /// shared memory has.
     NotReported,
-    /// The tracer may not read the memory of the process.
-    MemoryUnreadable,
+    /// The tracer may not read the memory or the sockets of the process.
+    Unreadable,
     /// The memory of the process did not answer in time.
     Timeout,
     /// There is more memory to search than the tracer reads.
@@ -101,8 +101,8 @@ impl fmt::Display for SocketUnknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NotReported => "the driver does not report its transport",
-            Self::MemoryUnreadable => {
-                "no permission to read the memory of the process: run roam-trace as root"
+            Self::Unreadable => {
+                "no permission to read memory and sockets of the process: run roam-trace as root"
             }
             Self::Timeout => "the memory of the process could not be read in time",
             Self::LimitReached => "limit reached",

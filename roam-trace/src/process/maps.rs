@@ -129,7 +129,9 @@ mod tests {
         assert!(!own(b"7f00-7f10 r--p 00000000 00:00 0"));
         assert!(!own(b"7f00-7f10 rw-s 00000000 00:00 0"));
         assert!(!own(b"7f00-7f10 rw-p 00000000 fe:01 17 /program"));
-        assert!(!own(b"7f00-7f10 rw-s 00000000 00:01 2061 /memfd:x (deleted)"));
+        assert!(!own(
+            b"7f00-7f10 rw-s 00000000 00:01 2061 /memfd:x (deleted)"
+        ));
     }
 
     #[test]

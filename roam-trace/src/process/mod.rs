@@ -1,6 +1,7 @@
 //! Finds processes, and reads what they offer to a tracer. Never writes to one.
 
 pub mod clock;
+pub mod descriptors;
 pub mod maps;
 pub mod missing_registry;
 pub mod neighbour;
@@ -10,6 +11,8 @@ pub mod region;
 mod share;
 pub mod sockets;
 mod target;
+pub mod transport;
+mod untraced;
 
 pub use share::Share;
 pub use target::{Reading, Target};

@@ -2,30 +2,38 @@
 //! sock_diag to the process that holds the other end, and by shared memory.
 //!
 //! A socket says nothing about roam; what is found here are candidates, and the
-//! rows decide.
+//! rows decide. Which socket a connection uses is looked up in the memory of its
+//! transport.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io;
+use std::mem;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{getsockopt, sockopt};
-use roam_dump::analysis::{Neighbour, Peer, ProcessFacts, Via};
-use roam_dump::decode::printable;
-use roam_dump::model::ProcessState;
+use roam_dump::analysis::{Neighbour, Peer, ProcessFacts, TransportSocket, Via};
+use roam_dump::model::SocketUnknown;
 use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::descriptors::{self, Descriptors};
 use super::maps::{FileId, for_each_mapping};
 use super::proc::{self, Process};
-use super::program;
 use super::sockets::{ConnectedSocket, SocketEnd, SocketLister};
 use super::target::Target;
+use super::transport::{OwnMemory, TransportObject, find_descriptors};
+use super::untraced;
 use crate::error::TargetError;
 use crate::privilege;
 
-/// Standard input, output and error, which lead to terminals and logs.
-const STANDARD_DESCRIPTORS: i32 = 3;
+/// How long the memory of one process may take to be searched, and that of all together.
+const PROCESS_SEARCH: Duration = Duration::from_secs(1);
+const WHOLE_SEARCH: Duration = Duration::from_secs(2);
+
+/// Transports by pid and serial of the root connection.
+pub type Transports = HashMap<(u32, u64), TransportObject>;
 
 /// What the targets are connected to.
 #[derive(Debug, Default)]
@@ -34,12 +42,19 @@ pub struct Neighbourhood {
     pub neighbours: Vec<Neighbour>,
     /// The targets, and processes at the other ends that are none.
     pub processes: Vec<ProcessFacts>,
+    /// The sockets that transports may use.
+    pub transports: HashMap<(u32, u64), Vec<TransportSocket>>,
+    /// Why there is none.
+    pub unknown_sockets: HashMap<(u32, u64), SocketUnknown>,
+    /// Who is at the other ends of those sockets, by inode.
+    pub socket_peers: HashMap<u64, Vec<Peer>>,
 }
 
-/// Follows the sockets and the shared memory of targets to the processes at the other ends.
+/// Follows the sockets and the shared memory of targets to the processes at the other ends, and looks for the
+/// sockets of their transports.
 ///
 /// What cannot be read is left out: the facts of the target then state that not everything is known.
-pub fn neighbourhood(targets: &[&Target]) -> Neighbourhood {
+pub fn neighbourhood(targets: &[&Target], transports: &Transports) -> Neighbourhood {
     let mut search = Search::default();
     for target in targets {
         search.inspect(target);
@@ -48,22 +63,47 @@ pub fn neighbourhood(targets: &[&Target]) -> Neighbourhood {
     search.follow_sockets();
     search.find_holders();
     search.join_shared_memory();
+    search.find_transports(transports);
     search.finish()
 }
+
+/// Returns the unread bytes of all sockets in the network namespaces of targets, by inode.
+pub fn unread_bytes(targets: &[&Target]) -> HashMap<u64, u64> {
+    let namespaces: HashMap<_, _> = targets
+        .iter()
+        .filter_map(|target| Some((target.process.read_link("ns/net").ok()?, target)))
+        .collect();
+    let listed = namespaces
+        .values()
+        .filter_map(|target| target.socket_lister().and_then(SocketLister::list).ok());
+    listed
+        .flatten()
+        .map(|socket| (socket.inode, socket.unread_bytes))
+        .collect()
+}
+
+/// The ends of a TCP connection, and the network namespace where the addresses mean nothing elsewhere.
+type TcpKey = (Option<usize>, SocketAddr, SocketAddr);
 
 #[derive(Default)]
 struct Search<'a> {
     targets: Vec<Inspected<'a>>,
-    sockets: HashMap<u64, ConnectedSocket>,
+    /// With the number of their network namespace.
+    sockets: HashMap<u64, (usize, ConnectedSocket)>,
     /// By own and peer's address.
-    tcp: HashMap<(SocketAddr, SocketAddr), u64>,
+    tcp: HashMap<TcpKey, u64>,
     /// Targets by the sockets they hold.
     holders: HashMap<u64, Vec<u32>>,
     /// Sockets that no target holds, with the targets' that are connected to them.
     unheld: HashMap<u64, Vec<Held>>,
+    /// Other processes by the sockets among those that they hold.
+    other_holders: HashMap<u64, Vec<u32>>,
     found: BTreeMap<(u32, u32), (Via, Option<u32>)>,
     unseen: BTreeSet<(u32, String)>,
     others: BTreeMap<u32, ProcessFacts>,
+    transports: HashMap<(u32, u64), Vec<TransportSocket>>,
+    unknown_sockets: HashMap<(u32, u64), SocketUnknown>,
+    socket_peers: HashMap<u64, Vec<Peer>>,
 }
 
 /// A socket that a target holds.
@@ -78,9 +118,9 @@ struct Held {
 /// A target and what it holds.
 struct Inspected<'a> {
     target: &'a Target,
-    /// Descriptors and inodes.
-    sockets: Vec<(i32, u64)>,
+    descriptors: Descriptors,
     shared: HashSet<FileId>,
+    memory: OwnMemory,
     /// The name of its network namespace.
     namespace: Vec<u8>,
     is_known: bool,
@@ -89,18 +129,20 @@ struct Inspected<'a> {
 impl<'a> Search<'a> {
     fn inspect(&mut self, target: &'a Target) {
         let process = &target.process;
-        let sockets = socket_inodes(process);
-        let shared = shared_files(process);
+        let descriptors = Descriptors::of(process);
+        let mappings = mappings(process);
         let namespace = process.read_link("ns/net");
-        let is_known = sockets.is_ok() && shared.is_ok() && namespace.is_ok();
-        let sockets = sockets.unwrap_or_default();
-        for &(_, inode) in &sockets {
+        let is_known = descriptors.is_ok() && mappings.is_ok() && namespace.is_ok();
+        let descriptors = descriptors.unwrap_or_default();
+        for &(_, inode) in &descriptors.sockets {
             self.holders.entry(inode).or_default().push(target.pid());
         }
+        let (shared, memory) = mappings.unwrap_or_default();
         self.targets.push(Inspected {
             target,
-            sockets,
-            shared: shared.unwrap_or_default(),
+            descriptors,
+            shared,
+            memory,
             namespace: namespace.unwrap_or_default(),
             is_known,
         });
@@ -114,15 +156,16 @@ impl<'a> Search<'a> {
             .filter(|inspected| inspected.is_known)
             .map(|inspected| (inspected.namespace.clone(), inspected.target))
             .collect();
-        for (namespace, target) in namespaces {
+        for (number, (namespace, target)) in namespaces.into_iter().enumerate() {
             let listed = target.socket_lister().and_then(SocketLister::list);
             match listed {
                 Ok(sockets) => {
                     for socket in sockets {
                         if let SocketEnd::Tcp { local, remote } = socket.end {
-                            self.tcp.insert((local, remote), socket.inode);
+                            self.tcp
+                                .insert(tcp_key(number, local, remote), socket.inode);
                         }
-                        self.sockets.insert(socket.inode, socket);
+                        self.sockets.insert(socket.inode, (number, socket));
                     }
                 }
                 Err(error) => {
@@ -136,50 +179,62 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// The inode at the other end of a connected socket, or why it is not known, as text.
+    fn peer_inode(&self, namespace: usize, end: SocketEnd) -> Result<u64, String> {
+        match end {
+            SocketEnd::Unix { peer } => Ok(peer),
+            SocketEnd::Tcp { local, remote } => {
+                let peer = self.tcp.get(&tcp_key(namespace, remote, local)).copied();
+                peer.ok_or_else(|| {
+                    format!("at {remote}, on another machine or in another network namespace")
+                })
+            }
+        }
+    }
+
     /// From each target's sockets to those at the other ends.
     fn follow_sockets(&mut self) {
-        let mut unseen = BTreeSet::new();
         let mut met = Vec::new();
         for inspected in &self.targets {
             let pid = inspected.target.pid();
-            for &(descriptor, inode) in &inspected.sockets {
-                let Some(socket) = self.sockets.get(&inode) else {
+            for &(descriptor, inode) in &inspected.descriptors.sockets {
+                let Some((namespace, socket)) = self.sockets.get(&inode) else {
                     continue;
-                };
-                let (peer, via) = match socket.end {
-                    SocketEnd::Unix { peer } => (peer, Via::Unix),
-                    SocketEnd::Tcp { local, remote } => match self.tcp.get(&(remote, local)) {
-                        Some(&peer) => (peer, Via::Tcp),
-                        None => {
-                            let text = format!(
-                                "at {remote}, on another machine or in another network namespace"
-                            );
-                            unseen.insert((pid, text));
-                            continue;
-                        }
-                    },
                 };
                 let held = Held {
                     pid,
                     descriptor,
                     inode,
-                    via,
+                    via: via(socket.end),
                 };
-                met.push((peer, held));
+                match self.peer_inode(*namespace, socket.end) {
+                    Ok(peer) => met.push((peer, held)),
+                    Err(text) => drop(self.unseen.insert((pid, text))),
+                }
             }
         }
-        self.unseen = unseen;
         for (peer, held) in met {
             let Some(holders) = self.holders.get(&peer).cloned() else {
                 self.unheld.entry(peer).or_default().push(held);
                 continue;
             };
             for holder in holders {
-                if holder != held.pid {
+                if holder != held.pid || self.may_be_loopback(held.inode, peer) {
                     self.join(held.pid, holder, held.via, None);
                 }
             }
         }
+    }
+
+    /// Whether two sockets of one process may be the ends of a connection to itself, and are not a pair without
+    /// names, as runtimes have them for themselves.
+    fn may_be_loopback(&self, a: u64, b: u64) -> bool {
+        let has_address = |inode| {
+            self.sockets.get(&inode).is_some_and(|(_, socket)| {
+                socket.path.is_some() || matches!(socket.end, SocketEnd::Tcp { .. })
+            })
+        };
+        has_address(a) || has_address(b)
     }
 
     /// Who else holds the other end of a target's socket.
@@ -187,11 +242,7 @@ impl<'a> Search<'a> {
         if self.unheld.is_empty() {
             return;
         }
-        let targets: HashSet<u32> = self
-            .targets
-            .iter()
-            .map(|inspected| inspected.target.pid())
-            .collect();
+        let targets = self.target_pids();
         let mut is_everybody_seen = true;
         for pid in proc::pids().unwrap_or_default() {
             if targets.contains(&pid) {
@@ -200,10 +251,11 @@ impl<'a> Search<'a> {
             let Ok(process) = Process::open(pid) else {
                 continue;
             };
-            match socket_inodes(&process) {
-                Ok(inodes) => {
-                    for (_, inode) in inodes {
+            match Descriptors::of(&process) {
+                Ok(descriptors) => {
+                    for (_, inode) in descriptors.sockets {
                         if let Some(connected) = self.unheld.get(&inode) {
+                            self.other_holders.entry(inode).or_default().push(pid);
                             self.meet_other(pid, &connected.clone());
                         }
                     }
@@ -229,16 +281,16 @@ impl<'a> Search<'a> {
     fn meet_other(&mut self, holder: u32, connected: &[Held]) {
         self.others
             .entry(holder)
-            .or_insert_with(|| other_process(holder));
+            .or_insert_with(|| untraced::facts(holder));
         for &held in connected {
-            match dead_peer(held, holder) {
-                Some(dead) => {
+            match dead_maker(held) {
+                Some(dead) if dead != holder => {
                     self.others
                         .entry(dead)
-                        .or_insert_with(|| other_facts(dead, ProcessState::Dead, String::new()));
+                        .or_insert_with(|| untraced::facts_of_dead(dead));
                     self.join(held.pid, dead, held.via, Some(holder));
                 }
-                None => self.join(held.pid, holder, held.via, None),
+                _ => self.join(held.pid, holder, held.via, None),
             }
         }
     }
@@ -265,12 +317,150 @@ impl<'a> Search<'a> {
         }
     }
 
-    fn finish(self) -> Neighbourhood {
-        let targets: HashSet<u32> = self
-            .targets
+    /// The sockets that each transport may use, and who is at their other ends.
+    fn find_transports(&mut self, transports: &Transports) {
+        let mut objects: HashMap<u32, Vec<(u64, TransportObject)>> = HashMap::new();
+        for (&(pid, serial), &object) in transports {
+            objects.entry(pid).or_default().push((serial, object));
+        }
+        let until = Instant::now() + WHOLE_SEARCH;
+        let mut targets = mem::take(&mut self.targets);
+        for inspected in &mut targets {
+            let Some(objects) = objects.remove(&inspected.target.pid()) else {
+                continue;
+            };
+            let limit = PROCESS_SEARCH.min(until.saturating_duration_since(Instant::now()));
+            self.find_transports_of(inspected, objects, limit);
+        }
+        self.targets = targets;
+    }
+
+    fn find_transports_of(
+        &mut self,
+        inspected: &mut Inspected<'_>,
+        objects: Vec<(u64, TransportObject)>,
+        limit: Duration,
+    ) {
+        let pid = inspected.target.pid();
+        if !inspected.is_known {
+            let unknown = objects.iter().map(|&(serial, _)| (pid, serial));
+            let unknown = unknown.map(|key| (key, SocketUnknown::Unreadable));
+            self.unknown_sockets.extend(unknown);
+            return;
+        }
+        let sockets: HashMap<i32, u64> = (inspected.descriptors.sockets.iter().copied())
+            .filter(|(_, inode)| {
+                let socket = self.sockets.get(inode);
+                socket.is_some_and(|(_, socket)| socket.is_ordered)
+            })
+            .collect();
+        let found = find_descriptors(
+            &inspected.target.process,
+            mem::take(&mut inspected.memory),
+            objects,
+            sockets.keys().copied().collect(),
+            limit,
+        );
+        for (serial, found) in found {
+            let key = (pid, serial);
+            match found {
+                Ok(descriptors) => {
+                    let found = descriptors
+                        .into_iter()
+                        .filter_map(|descriptor| {
+                            self.transport_socket(pid, descriptor, *sockets.get(&descriptor)?)
+                        })
+                        .collect();
+                    self.transports.insert(key, found);
+                }
+                Err(why) => drop(self.unknown_sockets.insert(key, why)),
+            }
+        }
+    }
+
+    fn transport_socket(
+        &mut self,
+        pid: u32,
+        descriptor: i32,
+        inode: u64,
+    ) -> Option<TransportSocket> {
+        let (namespace, socket) = self.sockets.get(&inode)?;
+        let peer_inode = self.peer_inode(*namespace, socket.end);
+        let peer = (peer_inode.as_ref().ok())
+            .and_then(|peer| self.sockets.get(peer))
+            .map(|(_, socket)| socket);
+        let (local, remote, unsent_bytes) = match socket.end {
+            SocketEnd::Tcp { local, remote } => (
+                Some(Arc::from(local.to_string())),
+                Some(Arc::from(remote.to_string())),
+                socket.unsent_bytes,
+            ),
+            SocketEnd::Unix { .. } => (
+                socket.path.clone(),
+                peer.and_then(|peer| peer.path.clone()),
+                peer.map_or(0, |peer| peer.unread_bytes),
+            ),
+        };
+        let found = TransportSocket {
+            descriptor,
+            inode,
+            peer_inode: peer_inode.as_ref().ok().copied(),
+            via: via(socket.end),
+            local,
+            remote,
+            unread_bytes: socket.unread_bytes,
+            unsent_bytes,
+            carried_bytes: socket.carried_bytes,
+        };
+        if !self.socket_peers.contains_key(&inode) {
+            let held = Held {
+                pid,
+                descriptor,
+                inode,
+                via: found.via,
+            };
+            let peers = match peer_inode {
+                Ok(peer) => self.peers_by_socket(held, peer),
+                Err(text) => vec![Peer::Unseen(text)],
+            };
+            self.socket_peers.insert(inode, peers);
+        }
+        Some(found)
+    }
+
+    /// Who is at the other end of a socket, `peer`: of several that hold it, the one that made it, or the one that
+    /// the others were forked from.
+    fn peers_by_socket(&self, held: Held, peer: u64) -> Vec<Peer> {
+        let process = |pid, held_by| vec![Peer::Process { pid, held_by }];
+        let holders = self.holders.get(&peer);
+        let holders = holders.or_else(|| self.other_holders.get(&peer));
+        match holders.map_or(&[][..], Vec::as_slice) {
+            [] => Vec::new(),
+            &[holder] => match dead_maker(held) {
+                Some(dead) if self.others.contains_key(&dead) => process(dead, Some(holder)),
+                _ => process(holder, None),
+            },
+            holders => match maker(held)
+                .filter(|maker| holders.contains(maker))
+                .or_else(|| common_ancestor(holders))
+            {
+                Some(pid) => process(pid, None),
+                None => (holders.iter())
+                    .map(|&pid| Peer::Process { pid, held_by: None })
+                    .collect(),
+            },
+        }
+    }
+
+    fn target_pids(&self) -> HashSet<u32> {
+        self.targets
             .iter()
             .map(|inspected| inspected.target.pid())
-            .collect();
+            .collect()
+    }
+
+    fn finish(self) -> Neighbourhood {
+        let targets = self.target_pids();
         let mut neighbours: Vec<_> = self
             .found
             .into_iter()
@@ -291,68 +481,71 @@ impl<'a> Search<'a> {
         let processes = self
             .targets
             .iter()
-            .map(|inspected| ProcessFacts {
-                process: inspected.target.label(),
-                state: inspected.target.process.state(),
-                threads: inspected.target.process.thread_states(),
-                is_connectivity_known: inspected.is_known,
-                descriptors: None,
-                untraced: None,
+            .map(|inspected| {
+                let process = &inspected.target.process;
+                let count = inspected.descriptors.count;
+                ProcessFacts {
+                    process: inspected.target.label(),
+                    state: process.state(),
+                    threads: process.thread_states(),
+                    is_connectivity_known: inspected.is_known,
+                    descriptors: (descriptors::limit(process).filter(|_| count > 0))
+                        .map(|limit| (count, limit)),
+                    untraced: None,
+                }
             })
             .chain(self.others.into_values())
             .collect();
         Neighbourhood {
             neighbours,
             processes,
+            transports: self.transports,
+            unknown_sockets: self.unknown_sockets,
+            socket_peers: self.socket_peers,
         }
     }
 }
 
-/// Lists the sockets that a process holds and their descriptors, but for the standard ones.
-fn socket_inodes(process: &Process) -> io::Result<Vec<(i32, u64)>> {
-    let mut inodes = Vec::new();
-    for name in process.entries("fd")? {
-        let Ok(descriptor) = name.parse() else {
-            continue;
-        };
-        if descriptor < STANDARD_DESCRIPTORS {
-            continue;
-        }
-        // A descriptor that was closed meanwhile has no link.
-        let Ok(link) = process.read_link(&format!("fd/{name}")) else {
-            continue;
-        };
-        if let Some(inode) = socket_inode(&link) {
-            inodes.push((descriptor, inode));
-        }
+/// The addresses of a loopback device are the same in every network namespace.
+fn tcp_key(namespace: usize, local: SocketAddr, remote: SocketAddr) -> TcpKey {
+    let is_local = local.ip().is_loopback() || remote.ip().is_loopback();
+    (is_local.then_some(namespace), local, remote)
+}
+
+fn via(end: SocketEnd) -> Via {
+    match end {
+        SocketEnd::Unix { .. } => Via::Unix,
+        SocketEnd::Tcp { .. } => Via::Tcp,
     }
-    Ok(inodes)
 }
 
-/// Parses the link of a socket: `socket:[17]` is the one with inode 17.
-pub fn socket_inode(link: &[u8]) -> Option<u64> {
-    let inode = link.strip_prefix(b"socket:[")?.strip_suffix(b"]")?;
-    std::str::from_utf8(inode).ok()?.parse().ok()
-}
-
-/// Lists the files that a process maps so that others see what it writes; the registry, which a forked child
-/// still maps, is none of them.
-fn shared_files(process: &Process) -> Result<HashSet<FileId>, TargetError> {
+/// Lists the files that a process maps so that others see what it writes, and the memory that it alone writes. The
+/// registry, which a forked child still maps, is none of those files.
+fn mappings(process: &Process) -> Result<(HashSet<FileId>, OwnMemory), TargetError> {
     let registry = format!("/memfd:{REGION_NAME}").into_bytes();
     let mut files = HashSet::new();
+    let mut memory = OwnMemory::default();
     for_each_mapping(process, |mapping| {
         if mapping.is_shared && mapping.file.inode != 0 && !mapping.path.starts_with(&registry) {
             files.insert(mapping.file);
         }
+        if mapping.is_own_memory() {
+            memory.add(mapping.start..mapping.end);
+        }
     })?;
-    Ok(files)
+    Ok((files, memory))
 }
 
-/// Returns the process that made the other end of a unix socket, where it is dead and another holds that end.
+/// Returns the process that made the other end of a unix socket, if it is dead.
+fn dead_maker(held: Held) -> Option<u32> {
+    maker(held).filter(|&maker| untraced::is_dead(maker))
+}
+
+/// Returns the process that made the other end of a unix socket.
 ///
 /// The kernel remembers its pid and reports it to a holder of the socket: the descriptor is duplicated for the
 /// moment of that question.
-fn dead_peer(held: Held, holder: u32) -> Option<u32> {
+fn maker(held: Held) -> Option<u32> {
     if held.via != Via::Unix {
         return None;
     }
@@ -364,78 +557,15 @@ fn dead_peer(held: Held, holder: u32) -> Option<u32> {
     }
     // 0 where it was in a pid namespace that this process does not see.
     let peer = getsockopt(&socket, sockopt::PeerCredentials).ok()?.pid();
-    let peer = u32::try_from(peer).ok().filter(|&peer| peer != 0)?;
-    (peer != holder && is_dead(peer)).then_some(peer)
+    u32::try_from(peer).ok().filter(|&peer| peer != 0)
 }
 
-/// Collects what is known of a process at the other end that is no target.
-fn other_process(pid: u32) -> ProcessFacts {
-    let target = match Target::find(pid) {
-        Ok(target) => target,
-        Err(error) => return other_facts(pid, ProcessState::Alive, error.to_string()),
-    };
-    let reason = match target.has_registry() {
-        Ok(true) => "name it with -p, or use --all".to_owned(),
-        Ok(false) => why_untraced(&target),
-        Err(error) => error.to_string(),
-    };
-    other_facts(pid, target.process.state(), reason)
-}
-
-fn why_untraced(target: &Target) -> String {
-    let has_probes = target.probed().is_ok_and(|probed| !probed.is_empty());
-    let is_published = || {
-        program::binaries(&target.process)
-            .is_ok_and(|binaries| program::is_built_on_published(&binaries))
-    };
-    if has_probes {
-        "it has no registry of its own".to_owned()
-    } else if is_published() {
-        "it is built with the published roam-session, which reports nothing".to_owned()
-    } else {
-        "it has no registry and no sign of roam-session".to_owned()
-    }
-}
-
-fn is_dead(pid: u32) -> bool {
-    matches!(
-        Process::open(pid),
-        Err(TargetError::NoSuchProcess { .. }
-            | TargetError::Zombie { .. }
-            | TargetError::Ended { .. })
-    )
-}
-
-fn other_facts(pid: u32, life: ProcessState, untraced: String) -> ProcessFacts {
-    let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    ProcessFacts {
-        process: roam_dump::model::Process {
-            pid,
-            name: printable(name.trim_ascii_end()),
-        },
-        state: life,
-        threads: BTreeMap::new(),
-        is_connectivity_known: false,
-        descriptors: None,
-        untraced: Some(untraced),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn links_of_sockets() {
-        for (link, expected) in [
-            (&b"socket:[17]"[..], Some(17)),
-            (b"socket:[x]", None),
-            (b"socket:[17", None),
-            (b"pipe:[17]", None),
-            (b"/tmp/socket:[17]", None),
-            (b"\xff", None),
-        ] {
-            assert_eq!(socket_inode(link), expected);
-        }
-    }
+/// The one of several processes that all others descend from.
+fn common_ancestor(pids: &[u32]) -> Option<u32> {
+    let descendants = |pid| proc::descendants(&[pid]).unwrap_or_default();
+    pids.iter().copied().find(|&ancestor| {
+        let descendants = descendants(ancestor);
+        let is_below = |pid: &u32| *pid == ancestor || descendants.binary_search(pid).is_ok();
+        pids.iter().all(is_below)
+    })
 }

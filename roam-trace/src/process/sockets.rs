@@ -326,7 +326,10 @@ mod tests {
         client.write_all(&[7; 300]).unwrap();
         let (client, server) = (socket(inode(&client)), socket(inode(&server)));
         let path = server.path.unwrap();
-        assert!(path.starts_with("@roam-trace") && !path.contains('\x1b'), "{path}");
+        assert!(
+            path.starts_with("@roam-trace") && !path.contains('\x1b'),
+            "{path}"
+        );
         assert_eq!((server.unread_bytes, client.unread_bytes), (300, 0));
         assert!(client.path.is_none() && client.is_ordered);
         let (datagrams, _peer) = UnixDatagram::pair().unwrap();
@@ -343,7 +346,10 @@ mod tests {
         assert_eq!(server.unread_bytes, 300);
         // The start of the connection counts as a byte.
         let (sent, received) = client.carried_bytes.unwrap();
-        assert!((300..=301).contains(&sent) && received == 0, "{sent} {received}");
+        assert!(
+            (300..=301).contains(&sent) && received == 0,
+            "{sent} {received}"
+        );
         assert_eq!(server.carried_bytes.unwrap().1, 300);
     }
 }

@@ -5,13 +5,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use roam_dump::analysis::CounterSample;
 use roam_dump::model::{Gap, Process, Snapshot};
 use roam_dump::read::Budget;
 use roam_trace_common::event::TargetEnd;
 
 use super::by_probes::{Snapped, by_probes};
-use super::counters::counters;
+use super::sample::{Sample, sample};
 use crate::cli::{DumpArgs, Source};
 use crate::command::by_registry::by_registry;
 use crate::command::errors::Errors;
@@ -34,8 +33,8 @@ pub(super) struct Captured<'a> {
     pub(super) snapshots: Vec<Snapshot>,
     /// The moment that ages count back from.
     pub(super) taken_at: Timestamp,
-    /// The counters of all connections before.
-    pub(super) before: CounterSample,
+    /// What the connections published before.
+    pub(super) before: Sample,
     /// What the probes reported. They are attached until this is dropped.
     pub(super) watching: Watching,
 }
@@ -65,7 +64,7 @@ pub(super) fn capture<'a>(
         // They do not need what they needed.
         shares = Share::divide(budget, &selected.targets);
     }
-    let before = counters(&shares);
+    let before = sample(&shares);
     let mut snapped = Vec::new();
     for share in &shares {
         match snap(share, args.source, &watching, errors) {

@@ -3,7 +3,6 @@
 //! Brings together what verdicts need: counters before and after the snapshots, the neighbours, and snapshots
 //! taken anew of processes that contradict others.
 
-use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -11,10 +10,10 @@ use roam_dump::analysis::{Facts, STUCK_US};
 use roam_dump::model::{Dump, SCHEMA_VERSION, Snapshot, WaitGraph};
 
 use super::capture::{Captured, Watching};
-use super::counters::counters;
+use super::sample::sample;
+use super::sockets;
 use crate::command::by_registry::by_registry;
 use crate::process::Share;
-use crate::process::neighbour::{Neighbourhood, neighbourhood};
 
 /// Pauses between samples of counters where connections look alike. What was sent before one is to arrive
 /// within it, on a machine that has more to do too.
@@ -29,19 +28,7 @@ pub(super) fn explain(captured: Captured<'_>) -> Dump {
         before,
         watching,
     } = captured;
-    let after = vec![counters(&shares)];
-    let targets: Vec<_> = shares.iter().map(|share| share.target).collect();
-    let Neighbourhood {
-        neighbours,
-        processes,
-    } = neighbourhood(&targets);
-    let mut facts = Facts {
-        processes,
-        neighbours,
-        transports: HashMap::new(),
-        before,
-        after,
-    };
+    let mut facts = sockets::find(&shares, before);
     let graph = judge(&mut snapshots, &shares, &mut facts, &watching);
     Dump {
         schema_version: SCHEMA_VERSION,
@@ -73,14 +60,14 @@ fn judge(
                 *snapshot = newer;
             }
         }
-        facts.after = vec![counters(shares)];
+        facts.after = vec![sample(shares).counters];
         explained = roam_dump::explain(snapshots, facts, STUCK_US);
     }
     if explained.is_ambiguous {
         log::info!("several connections look alike: sampling their counters");
         for pause_ms in SAMPLE_PAUSES_MS {
             sleep(Duration::from_millis(pause_ms));
-            facts.after.push(counters(shares));
+            facts.after.push(sample(shares).counters);
         }
         explained = roam_dump::explain(snapshots, facts, STUCK_US);
     }

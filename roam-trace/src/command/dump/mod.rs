@@ -5,9 +5,10 @@
 
 mod by_probes;
 mod capture;
-mod counters;
 mod explain;
 mod print;
+mod sample;
+mod sockets;
 
 use std::io::Write;
 

@@ -1,0 +1,68 @@
+//! What the connections of processes published at one moment: counters, and where their transports are.
+
+use std::collections::HashMap;
+
+use roam_dump::analysis::{CounterSample, Counters};
+use roam_trace_common::event::ConnectionState;
+use roam_trace_common::registry::ConnectionRecord;
+
+use crate::merge::serial_of;
+use crate::process::Share;
+use crate::process::transport::TransportObject;
+
+/// What connections published.
+#[derive(Debug, Default)]
+pub(super) struct Sample {
+    /// The counters of all connections.
+    pub(super) counters: CounterSample,
+    /// The open links, by pid and serial of the root connection.
+    pub(super) links: HashMap<(u32, u64), Link>,
+}
+
+/// A link that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Where its transport is, if its driver reports that.
+    pub(super) transport: Option<TransportObject>,
+    /// The heartbeat of its driver, on the clock of the process; 0 for none.
+    pub(super) polled_ns: u64,
+}
+
+/// Samples the connections of several processes. What cannot be read is left out: it is reported where its rows are
+/// read.
+pub(super) fn sample(shares: &[Share<'_>]) -> Sample {
+    let mut sample = Sample::default();
+    for Share { target, budget } in shares {
+        let registries = target.read_connections(*budget).unwrap_or_default();
+        for (registry, connections) in (0..).zip(registries) {
+            for row in connections.values() {
+                let key = (target.pid(), serial_of(registry, row.serial));
+                sample.add(key, row);
+            }
+        }
+    }
+    sample
+}
+
+impl Sample {
+    fn add(&mut self, key: (u32, u64), row: &ConnectionRecord) {
+        let counters = Counters {
+            messages_sent: row.messages_sent,
+            bytes_sent: row.bytes_sent,
+            messages_received: row.messages_received,
+            bytes_received: row.bytes_received,
+        };
+        self.counters.0.insert(key, counters);
+        if row.link == row.serial && row.state == ConnectionState::Open.code() {
+            let transport = TransportObject {
+                address: row.transport_address,
+                bytes: row.transport_bytes,
+            };
+            let link = Link {
+                transport: Some(transport).filter(|transport| transport.address != 0),
+                polled_ns: row.polled_ns,
+            };
+            self.links.insert(key, link);
+        }
+    }
+}
