@@ -8,6 +8,7 @@ mod help;
 mod machine;
 #[path = "../run/mod.rs"]
 mod run;
+mod sockets;
 mod watch;
 
 /// This binary doubles as the processes that are looked at: [`fixture::Fixture`] starts it again with this

@@ -1,0 +1,104 @@
+//! Which sockets connections use.
+
+use serde_json::{Value, json};
+
+use super::dump::processes;
+use crate::fixture::Fixture;
+use crate::run::roam_trace;
+
+/// The connections of the first process of a dump, in the order of their slots.
+fn connections(arguments: &[&str]) -> Vec<Value> {
+    let run = roam_trace(&[arguments, &["--json"]].concat());
+    let processes = processes(&run);
+    let mut rows = processes[0]["connections"].as_array().unwrap().clone();
+    rows.sort_by_key(|row| row["serial"].as_u64());
+    rows
+}
+
+fn check_sockets(rows: &[Value], descriptors: &str, peer: &str, confidence: &str) {
+    let descriptors: Vec<u64> = descriptors
+        .split(' ')
+        .map(|number| number.parse().unwrap())
+        .collect();
+    let found: Vec<_> = rows
+        .iter()
+        .map(|row| row["socket"]["descriptor"].as_u64().unwrap_or_default())
+        .collect();
+    assert_eq!(found, descriptors, "{rows:#?}");
+    for row in rows {
+        assert_eq!(row["socket"]["confidence"], confidence, "{row:#}");
+        assert_eq!(row["socket_unknown"], Value::Null);
+        assert_eq!(row["peer"]["pid"].to_string(), peer, "{row:#}");
+    }
+}
+
+#[test]
+fn a_process_is_its_own_peer() {
+    let target = Fixture::start("loopback").until_stuck();
+    let rows = connections(&["-p", &target.pid()]);
+    check_sockets(&rows, &target.answer, &target.pid(), "known");
+    let [tcp, back] = [&rows[0]["socket"], &rows[1]["socket"]];
+    assert_eq!(
+        (&tcp["local"], &tcp["remote"]),
+        (&back["remote"], &back["local"])
+    );
+    assert!(tcp["local"].as_str().unwrap().starts_with("127.0.0.1:"));
+    let path = format!("@roam-trace-loopback-{}", target.pid());
+    assert_eq!(rows[4]["socket"]["remote"], json!(path));
+    assert_eq!(rows[5]["socket"]["local"], json!(path));
+    let text = roam_trace(&["-p", &target.pid()]).stdout;
+    let expected = format!("(to {path}) → fixture[{}]", target.pid());
+    assert!(text.contains(&expected), "{text}");
+}
+
+#[test]
+fn links_of_a_pool_are_told_apart() {
+    let name = format!("pool-{}", std::process::id());
+    let server = Fixture::start(&format!("serve {name}"));
+    let client = Fixture::start(&format!("call {name}")).until_stuck();
+    let rows = connections(&["-p", &client.pid(), "-p", &server.pid()]);
+    check_sockets(&rows, &client.answer, &server.pid(), "known");
+    for row in &rows {
+        assert_eq!(row["socket"]["unsent_bytes"], 500, "{row:#}");
+    }
+    let rows = connections(&["-p", &server.pid(), "-p", &client.pid()]);
+    for row in &rows {
+        assert_eq!(row["socket"]["unread_bytes"], 500, "{row:#}");
+        assert_eq!(row["peer"]["pid"].to_string(), client.pid());
+    }
+}
+
+#[test]
+fn the_process_that_others_were_forked_from_is_the_peer() {
+    let name = format!("alone-{}", std::process::id());
+    let server = Fixture::start(&format!("serve {name}"));
+    let client = Fixture::start(&format!("call {name}")).until_stuck();
+    let rows = connections(&["-p", &client.pid()]);
+    // All links have the number of the second one in their transports, and nothing was seen of the other end.
+    let (known, ambiguous): (Vec<_>, Vec<_>) =
+        rows.iter().partition(|row| row["socket"] != Value::Null);
+    assert_eq!((known.len(), ambiguous.len()), (1, 3), "{rows:#?}");
+    assert_eq!(known[0]["socket"]["confidence"], "high");
+    for row in ambiguous {
+        assert_eq!(row["socket_unknown"], "ambiguous");
+    }
+    for row in &rows {
+        assert_eq!(row["peer"]["pid"].to_string(), server.pid(), "{row:#}");
+    }
+}
+
+#[test]
+fn of_a_stopped_process_every_link_is_known() {
+    let name = format!("stopped-{}", std::process::id());
+    let server = Fixture::start(&format!("serve {name}"));
+    let client = Fixture::start(&format!("call {name}")).until_stuck();
+    let pid = server.pid().parse().unwrap();
+    let server_pid = rustix::process::Pid::from_raw(pid).unwrap();
+    rustix::process::kill_process(server_pid, rustix::process::Signal::STOP).unwrap();
+    let run = roam_trace(&["-p", &client.pid(), "-p", &server.pid(), "--json"]);
+    let requests = &processes(&run)[0]["requests"];
+    for row in requests.as_array().unwrap() {
+        assert_eq!(row["verdict"]["code"], "peer_stopped", "{row:#}");
+    }
+    assert_eq!(requests.as_array().unwrap().len(), 4);
+}
