@@ -100,14 +100,12 @@ pub enum SocketUnknown {
 impl fmt::Display for SocketUnknown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NotReported => "the driver does not report its transport",
-            Self::Unreadable => {
-                "no permission to read memory and sockets of the process: run roam-trace as root"
-            }
-            Self::Timeout => "the memory of the process could not be read in time",
+            Self::NotReported => "transport not reported",
+            Self::Unreadable => "no permission to read memory and sockets of the process",
+            Self::Timeout => "the memory of the process was not read in time",
             Self::LimitReached => "limit reached",
-            Self::NotFound => "no socket in its transport",
-            Self::Ambiguous => "several sockets may be the one",
+            Self::NotFound => "none in the transport",
+            Self::Ambiguous => "several fit",
         })
     }
 }

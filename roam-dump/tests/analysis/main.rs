@@ -5,4 +5,5 @@ mod graph;
 mod links;
 mod planted;
 mod requests;
+mod sockets;
 mod world;

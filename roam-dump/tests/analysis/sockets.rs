@@ -1,0 +1,507 @@
+//! Links whose sockets were found, and what must not be said where they were not.
+
+use roam_diagnostic::registry::ConnectionState;
+use roam_dump::Explanation;
+use roam_dump::analysis::{Neighbour, Peer, Via};
+use roam_dump::model::{Code, Confidence, NodeKind, ProcessState, SocketUnknown, Verdict};
+
+use super::world::{Call, End, Link, SECOND, World};
+
+/// Two processes with four links between which nothing tells apart, and a hung call on each.
+struct Pool {
+    world: World,
+    links: [Link; 4],
+    calls: [Call; 4],
+}
+
+fn pool() -> Pool {
+    let mut world = World::new();
+    let gateway = world.process("gateway");
+    let catalog = world.process("catalog");
+    let links = [0; 4].map(|_| world.connect(gateway, catalog, 60 * SECOND));
+    let calls = links.map(|link| world.call(gateway, link, "Catalog.list", 50 * SECOND));
+    Pool {
+        world,
+        links,
+        calls,
+    }
+}
+
+/// The row that each call waits for, and how sure that is.
+fn waits(world: &mut World, calls: &[Call]) -> Vec<Option<(u64, Confidence)>> {
+    let Explanation { graph, .. } = world.explain();
+    let serial = |node: u32| match graph.nodes[node as usize].kind {
+        NodeKind::Call { serial, .. } | NodeKind::Handler { serial, .. } => serial,
+        _ => 0,
+    };
+    let edge_of = |call: &Call| {
+        let mut edges = graph.edges.iter();
+        edges.find(|edge| serial(edge.from) == call.caller.serial)
+    };
+    let edges = calls.iter().map(edge_of);
+    edges
+        .map(|edge| edge.map(|edge| (serial(edge.to), edge.confidence)))
+        .collect()
+}
+
+fn check_known(world: &mut World, calls: &[Call]) {
+    let expected: Vec<_> = calls
+        .iter()
+        .map(|call| Some((call.callee.serial, Confidence::Known)))
+        .collect();
+    assert_eq!(waits(world, calls), expected);
+}
+
+fn check_pool(change: impl FnOnce(&mut Pool), known: [bool; 4]) {
+    let mut pool = pool();
+    change(&mut pool);
+    let Pool { world, calls, .. } = &mut pool;
+    let expected: Vec<_> = calls
+        .iter()
+        .zip(known)
+        .map(|(call, known)| known.then_some((call.callee.serial, Confidence::Known)))
+        .collect();
+    let found = waits(world, calls).into_iter();
+    let found: Vec<_> = found
+        .map(|wait| wait.filter(|&(_, confidence)| confidence == Confidence::Known))
+        .collect();
+    assert_eq!(found, expected);
+}
+
+fn find_all(pool: &mut Pool) {
+    for link in pool.links {
+        pool.world.find_sockets(link);
+    }
+}
+
+#[test]
+fn both_ends_of_a_socket_are_a_pair() {
+    check_pool(|_| {}, [false; 4]);
+    check_pool(find_all, [true; 4]);
+}
+
+#[test]
+fn what_is_found_at_one_end_alone_is_not_known() {
+    check_pool(
+        |pool| {
+            find_all(pool);
+            pool.world
+                .facts
+                .transports
+                .remove(&(4001, pool.links[2].ends[0].serial));
+        },
+        [true, true, false, true],
+    );
+}
+
+#[test]
+fn numbers_that_are_descriptors_by_chance_fall_out() {
+    // Every transport of both processes has a number that is a descriptor of the first link.
+    check_pool(
+        |pool| {
+            let [a, b] = pool.links[0].ends.map(|end| end.serial);
+            for link in &pool.links[1..] {
+                pool.world.find_socket(link.ends[0], a, b);
+            }
+            find_all(pool);
+        },
+        [true; 4],
+    );
+    // Of two links the sockets are in both transports, at both ends.
+    check_pool(
+        |pool| {
+            find_all(pool);
+            for (of, other) in [(0, 1), (1, 0)] {
+                let [a, b] = pool.links[of].ends.map(|end| end.serial);
+                let ends = pool.links[other].ends;
+                pool.world.find_socket(ends[0], a, b);
+                pool.world.find_socket(ends[1], b, a);
+            }
+        },
+        [false, false, true, true],
+    );
+}
+
+#[test]
+fn two_links_do_not_share_a_socket() {
+    check_pool(
+        |pool| {
+            find_all(pool);
+            let [a, b] = pool.links[0].ends.map(|end| end.serial);
+            let second = pool.links[1].ends[0];
+            pool.world.facts.transports.remove(&(4001, second.serial));
+            pool.world.find_socket(second, a, b);
+        },
+        [false, false, true, true],
+    );
+}
+
+#[test]
+fn a_socket_has_carried_what_its_link_counted() {
+    for (carried, known) in [
+        ((1_000, 1_000), true),
+        ((10, 1_000), false),
+        ((1_000, 10), false),
+    ] {
+        check_pool(
+            |pool| {
+                find_all(pool);
+                let key = (4001, pool.links[0].ends[0].serial);
+                let found = &mut pool.world.facts.transports.get_mut(&key).unwrap()[0];
+                found.carried_bytes = Some(carried);
+            },
+            [known, true, true, true],
+        );
+    }
+}
+
+#[test]
+fn a_known_pair_shows_socket_and_peer() {
+    let mut pool = pool();
+    find_all(&mut pool);
+    let [a, b] = pool.links[0].ends;
+    let key = (4001, a.serial);
+    let found = &mut pool.world.facts.transports.get_mut(&key).unwrap()[0];
+    (found.remote, found.unread_bytes) = (Some("@catalog".into()), 7);
+    pool.world
+        .facts
+        .transports
+        .remove(&(4002, pool.links[1].ends[1].serial));
+    let unreadable = pool.links[1].ends[1];
+    let key = (4002, unreadable.serial);
+    pool.world
+        .facts
+        .unknown_sockets
+        .insert(key, SocketUnknown::Unreadable);
+    pool.world.explain();
+    let row = pool.world.connection(a).clone();
+    let socket = row.socket.unwrap();
+    assert_eq!(socket.descriptor as u64, a.serial);
+    assert_eq!(
+        (socket.remote.as_deref(), socket.unread_bytes),
+        (Some("@catalog"), 7)
+    );
+    assert_eq!(socket.confidence, Confidence::Known);
+    assert_eq!(row.peer.unwrap().pid, 4002);
+    assert_eq!(pool.world.connection(b).peer.as_ref().unwrap().pid, 4001);
+    let row = pool.world.connection(unreadable).clone();
+    assert_eq!(
+        (row.socket, row.socket_unknown),
+        (None, Some(SocketUnknown::Unreadable))
+    );
+    // It shares something with the gateway alone.
+    assert_eq!(row.peer.unwrap().pid, 4001);
+    let row = pool.world.connection(pool.links[1].ends[0]).clone();
+    assert_eq!(row.socket.unwrap().confidence, Confidence::High);
+}
+
+#[test]
+fn a_socket_leads_to_the_process_that_is_not_traced() {
+    let mut world = World::new();
+    let gateway = world.process("gateway");
+    let (one, two) = (world.process("one"), world.process("two"));
+    let links = [one, two].map(|peer| world.connect(gateway, peer, 60 * SECOND));
+    let calls = links.map(|link| world.call(gateway, link, "Catalog.list", 50 * SECOND));
+    for link in links {
+        world.find_sockets(link);
+    }
+    world.facts.transports.retain(|&(pid, _), _| pid == 4001);
+    world.trace_only(&[gateway]);
+    world.set_state(one, ProcessState::Dead);
+    world.explain();
+    check_verdict(
+        &world,
+        calls[0].caller,
+        Code::PeerDead,
+        "peer one[4002] is dead",
+    );
+    check_verdict(
+        &world,
+        calls[1].caller,
+        Code::PeerSilent,
+        "peer two[4003] not traced",
+    );
+    assert_eq!(
+        world
+            .connection(links[1].ends[0])
+            .peer
+            .as_ref()
+            .unwrap()
+            .pid,
+        4003
+    );
+}
+
+fn check_verdict(world: &World, row: End, code: Code, words: &str) {
+    let verdict = world.verdict(row.serial).expect("no verdict");
+    assert_eq!(verdict.code, code, "{}", verdict.text);
+    assert!(verdict.text.contains(words), "{}", verdict.text);
+}
+
+/// Every verdict that there is.
+fn verdicts(world: &World) -> Vec<Verdict> {
+    let of = |snapshot: &roam_dump::model::Snapshot| {
+        let requests = snapshot.requests.iter().map(|row| row.verdict.clone());
+        let connections = snapshot.connections.iter().map(|row| row.verdict.clone());
+        requests.chain(connections).flatten().collect::<Vec<_>>()
+    };
+    world.snapshots.iter().flat_map(of).collect()
+}
+
+/// A gateway with an idle client that is not traced, and a neighbour of the gateway's with a link to itself.
+/// Idle links look alike.
+fn idle_client() -> (World, Link, Link) {
+    let mut world = World::new();
+    let gateway = world.process("gateway");
+    let orders = world.process("orders");
+    let client = world.process("client");
+    world.connect(gateway, orders, 90 * SECOND);
+    let idle = world.connect(client, gateway, 60 * SECOND);
+    let own = world.connect(orders, orders, 60 * SECOND);
+    for end in [idle.ends[1], own.ends[0], own.ends[1]] {
+        world.set_driver(end, 59 * SECOND, 1, 1);
+    }
+    // One message more went from orders to itself.
+    world.send(own.ends[0], own.ends[1], 20, 50 * SECOND);
+    world.trace_only(&[gateway, orders]);
+    (world, idle, own)
+}
+
+#[test]
+fn an_idle_client_is_not_paired_with_the_link_of_another_process_to_itself() {
+    let (mut world, ..) = idle_client();
+    world.explain();
+    assert_eq!(verdicts(&world), []);
+    // Not even if the link to itself cannot be told.
+    world.facts.neighbours.retain(
+        |neighbour| !matches!(neighbour.peer, Peer::Process { pid, .. } if pid == neighbour.pid),
+    );
+    world.explain();
+    assert_eq!(verdicts(&world), []);
+}
+
+#[test]
+fn sockets_show_whose_client_it_is() {
+    let (mut world, idle, own) = idle_client();
+    world.find_socket(idle.ends[1], 70, 71);
+    let client = Peer::Process {
+        pid: 4003,
+        held_by: None,
+    };
+    world.facts.socket_peers.insert(70, vec![client]);
+    world.find_sockets(own);
+    world.explain();
+    assert_eq!(verdicts(&world), []);
+    let peer = |world: &mut World, end| world.connection(end).peer.clone().unwrap().pid;
+    assert_eq!(peer(&mut world, idle.ends[1]), 4003);
+    assert_eq!(own.ends.map(|end| peer(&mut world, end)), [4002; 2]);
+}
+
+/// A process that calls itself and has a neighbour.
+fn own_call() -> (World, Link, Call) {
+    let mut world = World::new();
+    let orders = world.process("orders");
+    let db = world.process("db");
+    world.connect(orders, db, 90 * SECOND);
+    let link = world.connect(orders, orders, 60 * SECOND);
+    let call = world.call(orders, link, "Orders.audit", 50 * SECOND);
+    (world, link, call)
+}
+
+#[test]
+fn a_process_that_calls_itself_is_its_own_peer() {
+    let (mut world, link, call) = own_call();
+    let found = waits(&mut world, &[call])[0].unwrap();
+    assert_eq!(found.0, call.callee.serial);
+    assert!(found.1 < Confidence::Known);
+    world.find_sockets(link);
+    check_known(&mut world, &[call]);
+    check_verdict(
+        &world,
+        call.caller,
+        Code::HandlerRunning,
+        "the handler in orders[4001] has run for",
+    );
+}
+
+#[test]
+fn a_process_with_neighbours_shares_something_with_them() {
+    let (mut world, link, call) = own_call();
+    world.snapshots[0]
+        .connections
+        .retain(|row| row.serial != link.ends[1].serial);
+    world.forget(call.callee);
+    world.explain();
+    check_verdict(
+        &world,
+        call.caller,
+        Code::PeerSilent,
+        "peer not found: no connection of db[4002], orders[4001] fits",
+    );
+}
+
+#[test]
+fn every_link_of_a_pool_leads_to_the_stopped_process() {
+    let mut pool = pool();
+    pool.world.set_state(1, ProcessState::Stopped);
+    pool.world.explain();
+    for call in pool.calls {
+        check_verdict(
+            &pool.world,
+            call.caller,
+            Code::PeerStopped,
+            "peer catalog[4002] is stopped",
+        );
+        check_verdict(&pool.world, call.callee, Code::ProcessStopped, "");
+    }
+    // What is at the other end is not certain where it may be a process that is not traced.
+    pool.world.facts.neighbours.push(Neighbour {
+        pid: 4001,
+        peer: Peer::Unseen("at 10.0.0.7:9000".into()),
+        via: Via::Tcp,
+    });
+    pool.world.explain();
+    for call in pool.calls {
+        check_verdict(
+            &pool.world,
+            call.caller,
+            Code::PeerAmbiguous,
+            "peer ambiguous: 4 connections may be the other end",
+        );
+    }
+}
+
+/// A gateway whose call the catalog has answered, which the gateway has not read.
+fn answered() -> (World, Link, Call) {
+    let mut world = World::new();
+    let gateway = world.process("gateway");
+    let catalog = world.process("catalog");
+    let link = world.connect(gateway, catalog, 60 * SECOND);
+    let call = world.call(gateway, link, "Catalog.list", 50 * SECOND);
+    world.forget(call.callee);
+    let sent = &mut world.connection(link.ends[1]).sent;
+    sent.as_mut().unwrap().messages += 1;
+    world.set_driver(link.ends[0], 45 * SECOND, 5, 5);
+    world.set_driver(link.ends[1], 10_000, 5, 5);
+    (world, link, call)
+}
+
+#[test]
+fn a_caller_that_does_not_read_blames_nobody_else() {
+    let (mut world, link, call) = answered();
+    world.find_sockets(link);
+    world.explain();
+    check_verdict(
+        &world,
+        call.caller,
+        Code::RuntimeStarved,
+        "no response can arrive: the driver has work and last ran 45.0s ago",
+    );
+    let verdicts = world.snapshots[1].connections.iter();
+    assert!(
+        verdicts
+            .filter_map(|row| row.verdict.as_ref())
+            .next()
+            .is_none()
+    );
+    // It reads, but has not read everything.
+    let (mut world, link, call) = answered();
+    world.find_sockets(link);
+    world.set_driver(link.ends[0], 10_000, 5, 5);
+    let key = (4001, link.ends[0].serial);
+    world.facts.transports.get_mut(&key).unwrap()[0].unread_bytes = 517;
+    world.explain();
+    check_verdict(
+        &world,
+        call.caller,
+        Code::NoResponse,
+        "517 bytes from the peer have arrived and are not read yet",
+    );
+}
+
+#[test]
+fn counters_alone_show_nobody_starved() {
+    let (mut world, link, call) = answered();
+    let key = (4001, link.ends[0].serial);
+    world
+        .facts
+        .unknown_sockets
+        .insert(key, SocketUnknown::Unreadable);
+    world.explain();
+    // The pair may be wrong, so that neither what was not received nor the lack of a row counts.
+    check_verdict(
+        &world,
+        call.caller,
+        Code::PeerAmbiguous,
+        "no row of catalog[4002] is known to belong to this request",
+    );
+    assert_eq!(verdicts(&world).len(), 1);
+}
+
+#[test]
+fn bytes_that_a_driver_leaves_in_its_socket_show_that_it_is_starved() {
+    for left in [true, false] {
+        let (mut world, link, call) = answered();
+        world.trace_only(&[0]);
+        let [a, b] = link.ends;
+        world.find_socket(a, 70, 71).unread_bytes = 517;
+        if left {
+            world.facts.left_unread.insert((4001, a.serial, 70));
+        }
+        world.explain();
+        let (code, words) = match left {
+            true => (Code::RuntimeStarved, "last ran 45.0s ago"),
+            false => (Code::NoResponse, "517 bytes from the peer have arrived"),
+        };
+        check_verdict(&world, call.caller, code, words);
+        let verdict = world.verdict(call.caller.serial).unwrap();
+        let json = serde_json::to_value(&verdict.evidence).unwrap();
+        let facts = json.as_array().unwrap().iter();
+        assert_eq!(
+            facts.filter(|fact| fact["fact"] == "unread").count(),
+            usize::from(left)
+        );
+        assert_eq!(b.process, 1);
+    }
+}
+
+#[test]
+fn closed_connections_have_no_driver() {
+    let mut world = World::new();
+    let gateway = world.process("gateway");
+    let catalog = world.process("catalog");
+    let links = [0; 8].map(|_| world.connect(gateway, catalog, 60 * SECOND));
+    for end in links.iter().flat_map(|link| link.ends) {
+        world.set_driver(end, 50 * SECOND, 7, 3);
+        let row = world.connection(end);
+        row.state = ConnectionState::Closed;
+        row.driver.as_mut().unwrap().writing_us = Some(50 * SECOND);
+    }
+    let graph = world.explain().graph;
+    assert_eq!(verdicts(&world), []);
+    assert!(graph.nodes.is_empty());
+}
+
+#[test]
+fn a_proxy_is_followed_to_the_process_behind_it() {
+    let mut world = World::new();
+    let [client, proxy, backend] = ["client", "proxy", "backend"].map(|name| world.process(name));
+    let front = world.connect(client, proxy, 60 * SECOND);
+    let back = world.connect(proxy, backend, 60 * SECOND);
+    // The client knows the backend too.
+    let direct = world.connect(client, backend, 60 * SECOND);
+    let outer = world.call(client, front, "Catalog.list", 50 * SECOND);
+    let inner = world.call_from(outer.callee, back, "Catalog.list", 50 * SECOND);
+    for link in [front, back, direct] {
+        world.find_sockets(link);
+    }
+    check_known(&mut world, &[outer, inner]);
+    let graph = world.explain().graph;
+    let [root] = &graph.roots[..] else {
+        panic!("{:#?}", graph.roots)
+    };
+    let NodeKind::Handler { serial, .. } = graph.nodes[root.nodes[0] as usize].kind else {
+        panic!("no handler")
+    };
+    assert_eq!(serial, inner.callee.serial);
+}
