@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -47,6 +47,9 @@ pub struct TransportObject {
 
 /// What was found for each link, by its serial: descriptors, or why there is none.
 pub type Found = HashMap<u64, Result<Vec<i32>, SocketUnknown>>;
+
+/// What was found for one link.
+type Answer = (u64, Result<Vec<i32>, SocketUnknown>);
 
 /// Memory of a process that it alone writes, with no file behind it.
 #[derive(Debug, Default)]
@@ -118,20 +121,22 @@ pub fn find_descriptors(
         return all(&objects, SocketUnknown::Timeout);
     }
     let mut found: Found = all(&objects, SocketUnknown::Timeout);
+    if !receive(&receiver, limit, &mut found) {
+        let pid = process.pid();
+        log::warn!("the memory of process {pid} did not answer in time: giving it up");
+    }
+    found
+}
+
+/// Adds what a search finds until it ends; `false` if it has not by then.
+fn receive(receiver: &Receiver<Answer>, limit: Duration, found: &mut Found) -> bool {
     let deadline = Instant::now() + limit;
     loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left) {
-            Ok((serial, descriptors)) => {
-                found.insert(serial, descriptors);
-            }
-            Err(RecvTimeoutError::Disconnected) => return found,
-            Err(RecvTimeoutError::Timeout) => {
-                let pid = process.pid();
-                log::warn!("the memory of process {pid} did not answer in time: giving it up");
-                return found;
-            }
-        }
+        match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok((serial, descriptors)) => found.insert(serial, descriptors),
+            Err(RecvTimeoutError::Disconnected) => return true,
+            Err(RecvTimeoutError::Timeout) => return false,
+        };
     }
 }
 
@@ -301,6 +306,18 @@ mod tests {
             find(address, bytes, &many),
             Err(SocketUnknown::LimitReached)
         );
+    }
+
+    #[test]
+    fn a_search_that_does_not_end_is_given_up() {
+        let (sender, receiver) = mpsc::channel();
+        let timeout = Err(SocketUnknown::Timeout);
+        let mut found = Found::from([(1, timeout.clone()), (2, timeout.clone())]);
+        sender.send((1, Ok(vec![9]))).unwrap();
+        assert!(!receive(&receiver, Duration::from_millis(20), &mut found));
+        assert_eq!(found, Found::from([(1, Ok(vec![9])), (2, timeout)]));
+        drop(sender);
+        assert!(receive(&receiver, Duration::from_secs(60), &mut found));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! Which sockets connections use.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use super::dump::processes;
 use crate::fixture::Fixture;
-use crate::run::roam_trace;
+use crate::run::{roam_trace, roam_trace_as};
 
 /// The connections of the first process of a dump, in the order of their slots.
 fn connections(arguments: &[&str]) -> Vec<Value> {
@@ -101,4 +103,25 @@ fn of_a_stopped_process_every_link_is_known() {
         assert_eq!(row["verdict"]["code"], "peer_stopped", "{row:#}");
     }
     assert_eq!(requests.as_array().unwrap().len(), 4);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn page_faults_that_the_process_does_not_handle_do_not_hang_the_tracer() {
+    let target = Fixture::start("unanswered").until_stuck();
+    let started = Instant::now();
+    let rows = connections(&["-p", &target.pid()]);
+    let elapsed = started.elapsed();
+    assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
+    // It depends on the kernel whether reading fails or waits.
+    let unknown = rows[1]["socket_unknown"].as_str().unwrap();
+    assert!(["not_found", "timeout"].contains(&unknown), "{rows:#?}");
+}
+
+#[test]
+#[ignore = "needs root"]
+fn memory_of_another_user_is_not_read() {
+    let target = Fixture::start_as(65_534, "loopback").until_stuck();
+    let run = roam_trace_as(65_533, &["-p", &target.pid(), "--json"]);
+    assert_eq!(run.status, 3, "{}", run.stderr);
 }
