@@ -15,3 +15,16 @@ impl fmt::Display for Age {
         }
     }
 }
+
+/// Microseconds that a call took, as a person reads them.
+pub(crate) struct Took(pub(crate) u64);
+
+impl fmt::Display for Took {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            us @ 0..10_000 => write!(f, "{}.{} ms", us / 1_000, us % 1_000 / 100),
+            us @ 10_000..1_000_000 => write!(f, "{} ms", us / 1_000),
+            us => Age(us).fmt(f),
+        }
+    }
+}

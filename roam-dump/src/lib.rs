@@ -4,6 +4,7 @@
 //! Never writes to a registry, and makes no system calls except to read memory, and for [`sigusr1`].
 
 pub mod analysis;
+mod count;
 pub mod decode;
 mod duration;
 mod explain;

@@ -1,16 +1,24 @@
-//! What the analysis found, in English: the only file that has words for it.
+//! What the analysis found, in English: only this file and its folder have words for it.
+
+mod measure;
+mod process;
 
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use roam_trace_common::event::Direction;
 
 use crate::analysis::{
-    CallReason, Cause, ChannelReason, Contradiction, DeadlockCycle, DriverActivity, DriverStall,
-    Facts, HandlerReason, Heard, HeldUp, MadeCalls, PairingBasis, PairingId, Peer, PeerIdentity,
+    CallReason, Cause, ChannelReason, Contradiction, Cycle, DriverActivity, DriverStall, Facts,
+    HandlerReason, Heard, HeldUp, MadeCalls, Measure, PairingBasis, PairingId, Peer, PeerIdentity,
     ProcessFacts, Queue, Reason, RowId, Via, WaitBasis,
 };
 use crate::duration::Age;
-use crate::model::{Basis, Code, Evidence, Process, ProcessState, Request, Snapshot, Verdict};
+use crate::model::{
+    Basis, Code, Evidence, FindingKind, Process, ProcessFinding, ProcessState, Request, Severity,
+    Snapshot, Verdict,
+};
+pub(crate) use process::pile;
 
 /// English for findings, and the names that it takes.
 pub(crate) struct Wording<'a> {
@@ -33,32 +41,57 @@ impl<'a> Wording<'a> {
         }
     }
 
-    /// A cause as rows show it. Evidence that is missing stands before evidence that is there.
-    pub(crate) fn verdict(&self, cause: Cause) -> Verdict {
-        let evidence = match self.missing(&cause.reason) {
-            Some(text) => [Evidence::Missing { text: text.into() }]
+    /// A cause as rows show it. Evidence that is missing stands before evidence that is there, and what the age was
+    /// compared with stands last.
+    pub(crate) fn verdict(&self, cause: &Cause, measure: Option<Measure>) -> Verdict {
+        let mut text = self.text(&cause.reason);
+        if let Some(measure) = measure {
+            text = format!("{text}; {}", measure::text(&measure, self.snapshots));
+        }
+        let missing = self.missing(&cause.reason);
+        let missing = missing.map(|text| Evidence::Missing { text: text.into() });
+        let evidence = match (missing, measure) {
+            (None, None) => cause.evidence.clone(),
+            (missing, measure) => missing
                 .into_iter()
                 .chain(cause.evidence.iter().cloned())
+                .chain(measure.map(|measure| measure::evidence(&measure, self.snapshots)))
                 .collect(),
-            None => cause.evidence,
         };
         Verdict {
             code: cause.code,
-            text: self.text(&cause.reason).into(),
+            text: text.into(),
             evidence,
         }
     }
 
-    /// The verdict of a request that is in a cycle.
-    pub(crate) fn deadlock(&self, cycle: &DeadlockCycle, verdict: &Verdict) -> Verdict {
+    /// The verdict of a request that is in a cycle, or may be.
+    pub(crate) fn in_cycle(&self, cycle: &Cycle, verdict: &Verdict) -> Verdict {
         let evidence = Evidence::Cycle {
             processes: cycle.processes.clone(),
             is_certain: cycle.is_certain,
         };
+        let (code, text) = if cycle.is_certain {
+            let text = format!("{}; {}", deadlock(cycle), verdict.text);
+            (Code::Deadlock, text)
+        } else {
+            let text = format!("{}; {}", verdict.text, possible_cycle(cycle));
+            (verdict.code, text)
+        };
         Verdict {
-            code: Code::Deadlock,
-            text: format!("{}; {}", cycle_text(cycle), verdict.text).into(),
+            code,
+            text: text.into(),
             evidence: verdict.evidence.iter().cloned().chain([evidence]).collect(),
+        }
+    }
+
+    /// A fact about a whole process.
+    pub(crate) fn finding(&self, kind: FindingKind, severity: Severity) -> ProcessFinding {
+        let text = process::finding(&kind).into();
+        ProcessFinding {
+            kind,
+            severity,
+            text,
         }
     }
 
@@ -70,6 +103,12 @@ impl<'a> Wording<'a> {
             WaitBasis::OwnConnection => "its own connection",
             WaitBasis::ChannelOwner => "the channel belongs to this request",
             WaitBasis::RecordedParent => "recorded when the call was made",
+            WaitBasis::InsideProcess => {
+                "it runs in this process like the others of its method, and has no call out"
+            }
+            WaitBasis::LongestCallOut => {
+                "of the handlers of this method it has run for longest and has a call out, and none has ended since"
+            }
             WaitBasis::OnlyCandidate => {
                 "only one of the links that may be the other end has this request"
             }
@@ -83,21 +122,21 @@ impl<'a> Wording<'a> {
     pub(crate) fn process_state(&self, pid: u32) -> Option<Arc<str>> {
         match self.processes.get(&pid)?.state {
             ProcessState::Alive => None,
-            state => Some(state_text(state).into()),
+            state => Some(process::state(state).into()),
         }
     }
 
     fn text(&self, reason: &Reason) -> String {
         match *reason {
             Reason::ProcessNotAlive { pid, state } => {
-                format!("{} is {}", self.pid(pid), state_text(state))
+                format!("{} is {}", self.pid(pid), process::state(state))
             }
             Reason::PeerNotAlive {
                 pid,
                 state,
                 held_by,
             } => {
-                let peer = format!("peer {} is {}", self.pid(pid), state_text(state));
+                let peer = format!("peer {} is {}", self.pid(pid), process::state(state));
                 match held_by {
                     Some(holder) => format!(
                         "{peer}; {} keeps its end of the connection open",
@@ -132,10 +171,20 @@ impl<'a> Wording<'a> {
                         "the caller has the response while the handler still runs",
                 }
             ),
-            Reason::NotConnected { failed } => {
-                let plural = if failed == 1 { "" } else { "s" };
-                format!("no connection yet: {failed} attempt{plural} failed")
+            Reason::RuntimeBlocked {
+                process,
+                ref blocked,
+            } => {
+                let whose = format!("the runtime of {}", self.process(process));
+                process::runtime_blocked(&whose, blocked)
             }
+            Reason::NotConnected {
+                since_us,
+                attempts,
+                losses,
+                ref last_error,
+            } => process::not_connected(since_us, attempts, losses, last_error.as_deref()),
+            Reason::Usual => "within ten times the p99 of its method".to_owned(),
             Reason::Call(ref reason) => self.call(reason),
             Reason::Handler(ref reason) => self.handler(reason),
             Reason::Channel(ref reason) => self.channel(reason),
@@ -290,13 +339,19 @@ impl<'a> Wording<'a> {
                 let waiting = Age(waiting_us);
                 let text =
                     format!("has waited {waiting} for room in the buffer of channel {channel_id}");
-                match reader.map(|reader| self.request(reader)) {
-                    Some(reader) => format!(
-                        "{text}, which {} (req_id={}) does not read",
-                        reader.method_name(),
-                        reader.request_id
+                let Some(reader) = reader else {
+                    return format!("{text}, which nothing reads");
+                };
+                let request = self.request(reader);
+                let (method, id) = (request.method_name(), request.request_id);
+                match request.direction {
+                    Direction::Incoming => {
+                        format!("{text}, which {method} (req_id={id}) does not read")
+                    }
+                    Direction::Outgoing => format!(
+                        "{text}, which the caller of {method} (req_id={id}) in {} does not read",
+                        self.process(reader.process)
                     ),
-                    None => format!("{text}, which nothing reads"),
                 }
             }
             DriverStall::Writing { waiting_us } => format!(
@@ -433,26 +488,27 @@ fn not_sent(queue: Queue, driver: Option<DriverActivity>) -> String {
     }
 }
 
-fn state_text(state: ProcessState) -> &'static str {
-    match state {
-        ProcessState::Alive => "alive",
-        ProcessState::Stopped => "stopped by a signal or a debugger",
-        ProcessState::Dead => "dead",
+fn deadlock(cycle: &Cycle) -> String {
+    match names(cycle).as_slice() {
+        [] => "deadlock".to_owned(),
+        [one] => format!("deadlock: {one} waits for itself"),
+        names => format!("deadlock: {} wait for each other", names.join(" and ")),
     }
 }
 
-fn cycle_text(cycle: &DeadlockCycle) -> String {
-    let deadlock = if cycle.is_certain {
-        "deadlock"
-    } else {
-        "likely deadlock"
-    };
-    let names: Vec<_> = cycle.processes.iter().map(Process::to_string).collect();
-    match names.as_slice() {
-        [] => deadlock.to_owned(),
-        [one] => format!("{deadlock}: {one} waits for itself"),
-        names => format!("{deadlock}: {} wait for each other", names.join(" and ")),
+fn possible_cycle(cycle: &Cycle) -> String {
+    match names(cycle).as_slice() {
+        [] => "possible cycle".to_owned(),
+        [one] => format!("possible cycle, if handlers of {one} wait for each other"),
+        names => format!(
+            "possible cycle of {}, if handlers of one of them wait for each other",
+            names.join(" and ")
+        ),
     }
+}
+
+fn names(cycle: &Cycle) -> Vec<String> {
+    cycle.processes.iter().map(Process::to_string).collect()
 }
 
 /// What speaks for two links being the ends of one.

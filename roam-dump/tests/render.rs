@@ -9,8 +9,9 @@ use roam_diagnostic::registry::{
 };
 use roam_dump::model::{
     Basis, Channel, Code, Confidence, Connection, ConnectionWindow, Delivering, Driver, Dump, Edge,
-    Evidence, Gap, Node, NodeKind, Process, ProcessState, Relation, Request, Root, SCHEMA_VERSION,
-    Snapshot, Source, Traffic, Verdict, WaitGraph, Window,
+    Evidence, FindingKind, Gap, Node, NodeKind, Process, ProcessFinding, ProcessState, Relation,
+    Request, Root, RuntimeBlocked, SCHEMA_VERSION, Severity, Snapshot, Source, Traffic, Verdict,
+    WaitGraph, Window,
 };
 use roam_dump::render::{json, text};
 use serde_json::Value;
@@ -228,6 +229,14 @@ fn text_of_everything_that_can_be_odd() {
 }
 
 #[test]
+fn text_of_findings() {
+    let mut snapshot = snapshot();
+    snapshot.findings = findings();
+    snapshot.findings.truncate(2);
+    insta::assert_snapshot!(as_text(snapshot));
+}
+
+#[test]
 fn json_has_the_documented_fields_in_order() {
     let mut out = Vec::new();
     let mut snapshot = one_hung_call();
@@ -236,8 +245,48 @@ fn json_has_the_documented_fields_in_order() {
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
 
+const BLOCKED: RuntimeBlocked = RuntimeBlocked {
+    idle_us: 1,
+    starved_links: 2,
+    open_links: 3,
+    unread_bytes: 4,
+};
+
+/// One of each kind of finding.
+fn findings() -> Vec<ProcessFinding> {
+    let kinds = [
+        FindingKind::Stopped,
+        FindingKind::Dead,
+        FindingKind::RuntimeBlocked(BLOCKED),
+        FindingKind::UnreadBytes {
+            unread_bytes: 1,
+            links: 2,
+        },
+        FindingKind::LinksLost {
+            links: 1,
+            name: "db".into(),
+            since_us: 2,
+            attempts: 3,
+            losses: 4,
+            last_error: None,
+        },
+        FindingKind::TableNearFull {
+            table: "requests",
+            used: 1,
+            capacity: 2,
+        },
+        FindingKind::DescriptorsNearLimit { open: 1, limit: 2 },
+    ];
+    let finding = |kind| ProcessFinding {
+        kind,
+        severity: Severity::Critical,
+        text: "its sentence".into(),
+    };
+    kinds.map(finding).into()
+}
+
 /// One of each kind of evidence.
-fn evidence() -> [Evidence; 12] {
+fn evidence() -> [Evidence; 15] {
     let process = Process {
         pid: 1,
         name: "cell".into(),
@@ -284,7 +333,25 @@ fn evidence() -> [Evidence; 12] {
             pid: 1,
             states: BTreeMap::new(),
         },
-        Evidence::Attempts { failed: 1 },
+        Evidence::Attempts {
+            failed: 1,
+            last_error: None,
+            losses: 2,
+        },
+        Evidence::Latency {
+            pid: 1,
+            answered: 2,
+            p50_us: 3,
+            p99_us: 4,
+        },
+        Evidence::TimeAlone {
+            stuck_us: 1,
+            answered: None,
+        },
+        Evidence::RuntimeBlocked {
+            pid: 1,
+            blocked: BLOCKED,
+        },
         Evidence::Cycle {
             processes: vec![process],
             is_certain: true,
@@ -303,8 +370,16 @@ fn graph() -> WaitGraph {
         },
         NodeKind::Handler {
             serial: 2,
-            method,
+            method: method.clone(),
             phase: Phase::Running,
+            mark: None,
+        },
+        NodeKind::Handlers {
+            method,
+            running: 22,
+            calls_out: 1,
+            ended_per_second: Some(0.5),
+            last_ended_us: Some(1),
         },
         NodeKind::Driver {
             connection: 3,
@@ -336,7 +411,10 @@ fn graph() -> WaitGraph {
         roots: vec![Root {
             nodes: vec![1],
             deadlock: None,
+            waiters: 1,
             oldest_us: 1,
+            confidence: Confidence::High,
+            is_alarm: true,
         }],
     }
 }
@@ -348,7 +426,7 @@ fn names(value: &Value, names: &mut BTreeSet<String>) {
         Value::Object(fields) => {
             for (key, value) in fields {
                 names.insert(key.clone());
-                if ["gap", "fact", "node"].contains(&key.as_str()) {
+                if ["gap", "fact", "node", "finding"].contains(&key.as_str()) {
                     names.extend(value.as_str().map(str::to_owned));
                 }
                 self::names(value, names);
@@ -362,6 +440,7 @@ fn names(value: &Value, names: &mut BTreeSet<String>) {
 fn every_field_of_the_json_is_documented() {
     let mut snapshot = everything_that_can_be_odd();
     snapshot.gaps.push(Gap::Invalid { count: 1 });
+    snapshot.findings = findings();
     snapshot.requests[0].verdict = Some(Verdict {
         code: Code::HandlerRunning,
         text: "".into(),

@@ -17,6 +17,10 @@ pub(crate) enum WaitBasis {
     RecordedParent,
     /// Several links may be the other end, and one of them has the request.
     OnlyCandidate,
+    /// The handler runs in that process, as others of its method do, and has no call out.
+    InsideProcess,
+    /// Of the handlers of that method it has run for longest and has a call out, and none has ended since.
+    LongestCallOut,
     /// The two connections were paired.
     Pairing(PairingId),
 }

@@ -9,15 +9,19 @@ use foldhash::HashMap;
 use super::call::Calls;
 use super::driver::{DriverStall, Drivers};
 use super::finding::{Cause, CauseId, Finding};
+use super::health::Health;
 use super::index::{Endpoint, SnapshotIndex};
 use super::peer::Peers;
 use super::reason::{Heard, HeldUp, Queue, Reason};
-use crate::model::{Evidence, ProcessState};
+use super::standing::Standings;
+use crate::model::{Confidence, Evidence, ProcessState};
 
 /// The rows with their pairs, and what follows from them for every link.
 pub(super) struct Analysis<'a> {
     pub(super) index: &'a SnapshotIndex<'a>,
     pub(super) calls: &'a Calls,
+    pub(super) standings: &'a Standings,
+    pub(super) health: Health,
     pub(super) peers: Peers<'a>,
     drivers: Drivers<'a>,
     /// What is known of each link, once it was asked for.
@@ -42,6 +46,8 @@ pub(super) struct LinkState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum SharedCause {
     NotSent(Queue),
+    RuntimeBlocked(u32),
+    Usual,
     DriverStalled(HeldUp),
     Unanswered(Discriminant<Heard>),
     PeerNotAlive,
@@ -49,12 +55,19 @@ pub(super) enum SharedCause {
 }
 
 impl<'a> Analysis<'a> {
-    pub(super) fn new(index: &'a SnapshotIndex<'a>, calls: &'a Calls) -> Self {
+    pub(super) fn new(
+        index: &'a SnapshotIndex<'a>,
+        calls: &'a Calls,
+        standings: &'a Standings,
+    ) -> Self {
+        let drivers = Drivers::new(index, calls.pairs());
         Self {
             index,
             calls,
+            standings,
+            health: Health::new(index, &drivers),
             peers: Peers::new(index, calls.pairs()),
-            drivers: Drivers::new(index, calls.pairs()),
+            drivers,
             links: RefCell::default(),
             stalls: RefCell::default(),
             // Memory that is not touched costs nothing, and to move what there is would cost it twice.
@@ -66,13 +79,29 @@ impl<'a> Analysis<'a> {
     /// What is known of a link.
     pub(super) fn link_state(&self, link: Endpoint) -> LinkState {
         *self.links.borrow_mut().entry(link).or_insert_with(|| {
-            let peer = self.peers.pid(link);
+            let traced = self.peer_process(link);
+            let peer = traced
+                .map(|(process, _)| (self.index.pid(process), None))
+                .or_else(|| self.peers.pid(link));
             LinkState {
                 stall: self.drivers.stall(link),
                 peer,
                 peer_state: peer.map_or(ProcessState::Alive, |(pid, _)| self.index.state(pid)),
             }
         })
+    }
+
+    /// The traced process at the other end of a link. It may be known where the connection is not.
+    pub(super) fn peer_process(&self, link: Endpoint) -> Option<(u32, Confidence)> {
+        let pairs = self.calls.pairs();
+        match (pairs.partner(link), pairs.candidates(link)) {
+            (Some(partner), _) => Some((partner.link.process, partner.confidence)),
+            (None, [first, rest @ ..]) => rest
+                .iter()
+                .all(|candidate| candidate.process == first.process)
+                .then_some((first.process, Confidence::High)),
+            (None, []) => None,
+        }
     }
 
     /// The evidence that a driver is stalled.
@@ -102,11 +131,8 @@ impl<'a> Analysis<'a> {
             reason,
             evidence,
         });
-        Finding {
-            code,
-            cause: CauseId(causes.len() as u32 - 1),
-            waits_for: Vec::new(),
-        }
+        let cause = CauseId(causes.len() as u32 - 1);
+        Finding::new(code, cause)
     }
 
     /// A finding whose cause the rows of a link share, made at the first need.
@@ -117,11 +143,8 @@ impl<'a> Analysis<'a> {
         cause: impl FnOnce() -> (Reason, Arc<[Evidence]>),
     ) -> Finding {
         if let Some(&cause) = self.shared.borrow().get(&(link, which)) {
-            return Finding {
-                code: self.causes.borrow()[cause.0 as usize].code,
-                cause,
-                waits_for: Vec::new(),
-            };
+            let code = self.causes.borrow()[cause.0 as usize].code;
+            return Finding::new(code, cause);
         }
         let (reason, evidence) = cause();
         let finding = self.found_with(reason, evidence);

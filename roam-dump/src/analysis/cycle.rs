@@ -80,7 +80,7 @@ pub(super) fn strongly_connected(count: usize, steps: &[(u32, u32)]) -> Componen
 }
 
 /// For every node, where its targets begin in the list of all targets.
-fn adjacency(count: usize, steps: &[(u32, u32)]) -> (Vec<u32>, Vec<u32>) {
+pub(super) fn adjacency(count: usize, steps: &[(u32, u32)]) -> (Vec<u32>, Vec<u32>) {
     let mut starts = vec![0; count + 1];
     for &(from, _) in steps {
         starts[from as usize + 1] += 1;

@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 
 use foldhash::{HashMap, HashMapExt};
-use roam_trace_common::event::{ConnectionState, Direction, Phase};
+use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Phase};
 
 use super::evidence;
 use super::index::{Endpoint, RowId, SnapshotIndex, unread};
@@ -18,13 +18,24 @@ pub(crate) enum DriverStall {
         at: Endpoint,
         channel_id: u64,
         waiting_us: u64,
-        /// The request whose handler or caller is to read the channel, where that is known.
+        /// The request that the channel belongs to, if it is known. The process with the buffer reads it: the
+        /// handler of a call that it serves, the caller of one that it makes.
         reader: Option<RowId>,
     },
     /// It waits for its transport.
     Writing { waiting_us: u64 },
     /// Its runtime does not run it.
     NotPolled { polled_age_us: u64 },
+}
+
+impl DriverStall {
+    /// Microseconds that it has lasted.
+    pub(super) fn since_us(&self) -> u64 {
+        match *self {
+            Self::Delivering { waiting_us, .. } | Self::Writing { waiting_us } => waiting_us,
+            Self::NotPolled { polled_age_us } => polled_age_us,
+        }
+    }
 }
 
 /// The drivers of all links.
@@ -112,8 +123,14 @@ impl<'a> Drivers<'a> {
         })
     }
 
+    /// Bytes in the socket of a link that its driver left there.
+    pub(super) fn unread_bytes(&self, link: Endpoint) -> u64 {
+        self.unread.get(&link).copied().unwrap_or(0)
+    }
+
     fn reader(&self, at: Endpoint, channel_id: u64) -> Option<RowId> {
         let channel = self.index.channel(at, channel_id)?;
+        (channel.direction == ChannelDirection::Rx).then_some(())?;
         self.index.request_by_serial(at.process, channel.request?)
     }
 

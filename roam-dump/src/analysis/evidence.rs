@@ -1,7 +1,7 @@
 //! Evidence that rows and processes give.
 
 use super::index::{Endpoint, RowId, SnapshotIndex};
-use crate::model::{Evidence, Relation};
+use crate::model::{Evidence, Relation, RuntimeBlocked};
 
 pub(super) fn driver(index: &SnapshotIndex<'_>, link: Endpoint) -> Option<Evidence> {
     let driver = index.connection(link)?.driver?;
@@ -42,4 +42,17 @@ pub(super) fn row(index: &SnapshotIndex<'_>, relation: Relation, row: RowId) -> 
         phase: request.phase,
         phase_age_us: request.phase_age_us,
     }
+}
+
+pub(super) fn runtime_blocked(
+    index: &SnapshotIndex<'_>,
+    process: u32,
+    blocked: RuntimeBlocked,
+) -> Vec<Evidence> {
+    let pid = index.pid(process);
+    let blocked = Evidence::RuntimeBlocked { pid, blocked };
+    [blocked]
+        .into_iter()
+        .chain(threads(index, process))
+        .collect()
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
+use super::ended::EndedCalls;
 use crate::model::{Connection, Process, ProcessState, Snapshot, SocketUnknown};
 
 /// What the tracer knows besides the snapshots.
@@ -27,6 +28,8 @@ pub struct Facts {
     pub before: CounterSample,
     /// The counters of connections after the last snapshot was taken, and at later moments.
     pub after: Vec<CounterSample>,
+    /// How many calls had ended at two moments, if the tracer looked twice.
+    pub ended: Option<EndedCalls>,
 }
 
 /// The facts about one process.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::basis::WaitBasis;
 use super::index::{Endpoint, RowId};
 use super::reason::Reason;
+use super::usual::Measure;
 use crate::model::{Code, Confidence, Evidence};
 
 /// A reason with its code and evidence. Rows of one link may share it.
@@ -16,17 +17,61 @@ pub(crate) struct Cause {
 }
 
 /// One of the causes that were found, by its index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct CauseId(pub(crate) u32);
+
+/// Why a row is stuck, and what its age was compared with, if it is a call's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct RowCause {
+    pub(crate) cause: CauseId,
+    pub(crate) measure: Option<Measure>,
+}
 
 /// Why a row is stuck, and what it waits for by that.
 pub(super) struct Finding {
     pub(super) code: Code,
     pub(super) cause: CauseId,
+    pub(super) measure: Option<Measure>,
+    /// Microseconds that it has lasted, of what is no row with an age of its own.
+    pub(super) since_us: u64,
+    /// Whether somebody may wait for it, of a call that the process serves.
+    pub(super) is_awaited: bool,
     pub(super) waits_for: Vec<Wait>,
 }
 
 impl Finding {
+    pub(super) fn new(code: Code, cause: CauseId) -> Self {
+        Self {
+            code,
+            cause,
+            measure: None,
+            since_us: 0,
+            is_awaited: true,
+            waits_for: Vec::new(),
+        }
+    }
+
+    pub(super) fn since(self, since_us: u64) -> Self {
+        Self { since_us, ..self }
+    }
+
+    pub(super) fn awaited(self, is_awaited: bool) -> Self {
+        Self { is_awaited, ..self }
+    }
+
+    /// The cause as a row has it.
+    pub(super) fn of_row(&self) -> RowCause {
+        RowCause {
+            cause: self.cause,
+            measure: self.measure,
+        }
+    }
+
+    pub(super) fn waiting_for_all(mut self, waits: Vec<Wait>) -> Self {
+        self.waits_for.extend(waits);
+        self
+    }
+
     pub(super) fn waiting_for(mut self, wait: Wait) -> Self {
         self.waits_for.push(wait);
         self
@@ -59,6 +104,6 @@ pub(super) enum WaitTarget {
     Request(RowId),
     /// The driver of a link.
     Driver(Endpoint),
-    /// A process of which nothing more is known.
+    /// A process as a whole.
     Process(u32),
 }

@@ -31,7 +31,7 @@ pub(crate) const TOLERANCE_US: i64 = 10_000;
 pub(super) struct SnapshotIndex<'a> {
     pub(super) snapshots: &'a [Snapshot],
     pub(super) facts: &'a Facts,
-    /// Age in microseconds from which a row can be stuck.
+    /// Microseconds from which something can be stuck.
     pub(super) stuck_us: u64,
     /// Whether there are both calls and handlers: otherwise there is nothing to pair.
     pub(super) both_directions: bool,
@@ -40,10 +40,6 @@ pub(super) struct SnapshotIndex<'a> {
     channels: HashMap<(Endpoint, u64), u32>,
     /// Every request by its connection, direction and id on the wire, sorted.
     by_id: Vec<ById>,
-    /// Calls that are stuck, by the handler that made them.
-    children: HashMap<RowId, Vec<RowId>>,
-    /// Calls that are stuck and whose handler is not known, by process.
-    parentless: Vec<u32>,
     delivering: HashMap<Endpoint, (Endpoint, Delivering)>,
     processes: HashMap<u32, u32>,
 }
@@ -60,8 +56,6 @@ impl<'a> SnapshotIndex<'a> {
             requests: HashMap::new(),
             channels: HashMap::new(),
             by_id: Vec::new(),
-            children: HashMap::new(),
-            parentless: vec![0; snapshots.len()],
             delivering: HashMap::new(),
             processes: processes
                 .map(|(at, facts)| (facts.process.pid, at))
@@ -69,7 +63,7 @@ impl<'a> SnapshotIndex<'a> {
         };
         for (process, snapshot) in (0..).zip(snapshots) {
             index.add_rows(process, snapshot);
-            index.add_waits(process, snapshot);
+            index.add_deliveries(process, snapshot);
         }
         index.by_id.sort_unstable();
         index
@@ -97,7 +91,7 @@ impl<'a> SnapshotIndex<'a> {
         }
     }
 
-    fn add_waits(&mut self, process: u32, snapshot: &Snapshot) {
+    fn add_deliveries(&mut self, process: u32, snapshot: &Snapshot) {
         for row in &snapshot.connections {
             if let Some(delivering) = row.delivering {
                 let [link, at] = [row.link, row.serial].map(|serial| Endpoint { process, serial });
@@ -107,31 +101,6 @@ impl<'a> SnapshotIndex<'a> {
                 }
             }
         }
-        for (index, row) in (0..).zip(&snapshot.requests) {
-            if row.direction == Direction::Incoming || !self.is_stuck(row) {
-                continue;
-            }
-            let parent = row
-                .parent
-                .and_then(|serial| self.requests.get(&(process, serial)));
-            match parent {
-                Some(&parent) => {
-                    let parent = RowId {
-                        process,
-                        index: parent,
-                    };
-                    self.children
-                        .entry(parent)
-                        .or_default()
-                        .push(RowId { process, index });
-                }
-                None => self.parentless[process as usize] += 1,
-            }
-        }
-    }
-
-    pub(super) fn is_stuck(&self, row: &Request) -> bool {
-        row.age_us >= self.stuck_us
     }
 
     pub(super) fn snapshot(&self, process: u32) -> &'a Snapshot {
@@ -155,16 +124,6 @@ impl<'a> SnapshotIndex<'a> {
     pub(super) fn parent(&self, row: RowId) -> Option<RowId> {
         let serial = self.request(row).parent?;
         self.request_by_serial(row.process, serial)
-    }
-
-    /// The stuck calls that a handler has made.
-    pub(super) fn children(&self, row: RowId) -> &[RowId] {
-        self.children.get(&row).map_or(&[], Vec::as_slice)
-    }
-
-    /// How many stuck calls of a process are of an unknown handler.
-    pub(super) fn parentless(&self, process: u32) -> u32 {
-        self.parentless[process as usize]
     }
 
     /// The requests of that id on a connection, which are rarely more than one.

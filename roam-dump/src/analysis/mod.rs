@@ -1,33 +1,39 @@
 //! Why rows are stuck, and who waits for whom.
 //!
 //! Pure: snapshots and [`Facts`] in, `Findings` out. The rows of all processes
-//! make an index; its links are paired, then the two rows of each call; the rules
-//! judge every row that is stuck; the graph is made of what they found. Nothing
-//! here looks at the system, and nothing has words for what it finds.
+//! make an index; its links are paired, then the two rows of each call; statistics
+//! say which of them are unusual; the rules judge those; the graph is made of what
+//! they found. Nothing here looks at the system, and nothing has words for what it finds.
 
 mod basis;
 mod call;
 mod context;
 mod cycle;
 mod driver;
+mod ended;
 mod evidence;
 mod facts;
 mod finding;
 mod graph;
+mod health;
 mod index;
 mod link_end;
 mod pairing;
 mod peer;
 mod reason;
 mod rules;
+mod standing;
+mod thresholds;
+mod usual;
 
 pub(crate) use basis::{PairingBasis, PairingId, WaitBasis};
 pub(crate) use call::Contradiction;
 pub(crate) use driver::DriverStall;
+pub use ended::{EndedCalls, EndedSample};
 pub use facts::{
     CounterSample, Counters, Facts, Neighbour, Peer, ProcessFacts, TransportSocket, Via,
 };
-pub(crate) use finding::{Cause, CauseId};
+pub(crate) use finding::{Cause, RowCause};
 pub(crate) use graph::Graph;
 pub(crate) use index::{Endpoint, RowId};
 pub(crate) use link_end::LinkEnd;
@@ -36,6 +42,8 @@ pub(crate) use reason::{
     CallReason, ChannelReason, DriverActivity, HandlerReason, Heard, HeldUp, MadeCalls, Queue,
     Reason,
 };
+pub use thresholds::{MethodGlob, STUCK_US, Thresholds};
+pub(crate) use usual::Measure;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,13 +52,12 @@ use foldhash::{HashMap, HashMapExt};
 use call::Calls;
 use context::Analysis;
 use finding::{Finding, WaitTarget};
-use graph::{Builder, Roots, find_roots};
+use graph::{Builder, Roots, find_roots, prune};
 use index::SnapshotIndex;
+use standing::Standings;
+use usual::Measures;
 
-use crate::model::{Code, Deadlock, Process, Root, Snapshot};
-
-/// How long something takes before it counts as stuck, unless asked otherwise.
-pub const STUCK_US: u64 = 1_000_000;
+use crate::model::{Code, Deadlock, FindingKind, Process, Root, Severity, Snapshot};
 
 /// Everything that was found.
 pub(crate) struct Findings {
@@ -58,79 +65,90 @@ pub(crate) struct Findings {
     /// What the pairs of links rest on.
     pub(crate) pairings: Vec<PairingBasis>,
     /// In the order of the snapshots.
-    pub(crate) rows: Vec<RowCauses>,
+    pub(crate) snapshots: Vec<SnapshotFindings>,
     pub(crate) graph: Graph,
     pub(crate) roots: Vec<Root>,
-    pub(crate) deadlocks: Vec<DeadlockCycle>,
-    /// Processes whose rows contradict those of others.
-    pub(crate) contradicting: BTreeSet<u32>,
+    pub(crate) cycles: Vec<Cycle>,
+    /// Processes to read again.
+    pub(crate) unconfirmed: BTreeSet<u32>,
     /// Whether there are links whose other end may be one of several.
     pub(crate) is_ambiguous: bool,
 }
 
-/// Why the rows of one snapshot are stuck, in their order.
-pub(crate) struct RowCauses {
-    pub(crate) requests: Vec<Option<CauseId>>,
-    pub(crate) connections: Vec<Option<CauseId>>,
-    pub(crate) channels: Vec<Option<CauseId>>,
+/// What was found of one snapshot, and why its rows are stuck, in their order.
+pub(crate) struct SnapshotFindings {
+    pub(crate) process: Vec<(FindingKind, Severity)>,
+    pub(crate) requests: Vec<Option<RowCause>>,
+    pub(crate) connections: Vec<Option<RowCause>>,
     /// Of each connection.
     pub(crate) ends: Vec<LinkEnd>,
+    pub(crate) channels: Vec<Option<RowCause>>,
 }
 
-/// Rows that wait for each other.
-pub(crate) struct DeadlockCycle {
+/// Rows that wait for each other, or may.
+pub(crate) struct Cycle {
     /// Their processes, each once, in the order of the cycle.
     pub(crate) processes: Vec<Process>,
     pub(crate) is_certain: bool,
     /// The requests among them, and why each is stuck.
-    pub(crate) requests: Vec<(RowId, CauseId)>,
+    pub(crate) requests: Vec<(RowId, RowCause)>,
 }
 
-/// Finds why rows older than `stuck_us` are stuck, and who waits for whom.
-pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, stuck_us: u64) -> Findings {
-    let index = SnapshotIndex::new(snapshots, facts, stuck_us);
+/// Finds why rows are stuck, and who waits for whom.
+pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresholds) -> Findings {
+    let index = SnapshotIndex::new(snapshots, facts, thresholds.stuck_us);
     let calls = Calls::new(pairing::pair(&index));
-    let analysis = Analysis::new(&index, &calls);
-    let mut graph = Builder::new(&index);
-    let mut contradicting = BTreeSet::new();
+    let measures = Measures::new(&index, thresholds);
+    let standings = Standings::new(&index, &calls, &measures);
+    let analysis = Analysis::new(&index, &calls, &standings);
+    let mut builder = Builder::new(&index);
+    let mut unconfirmed = BTreeSet::new();
     let mut is_ambiguous = false;
-    let rows = judge_rows(&analysis, |row, finding| {
+    let snapshots = judge_rows(&analysis, |row, finding| {
         is_ambiguous |= finding.code == Code::PeerAmbiguous;
         if matches!(finding.code, Code::Inconsistent | Code::CallerGone) {
-            contradicting.extend(both_processes(&analysis, row).into_iter().flatten());
+            unconfirmed.extend(both_processes(&analysis, row).into_iter().flatten());
         }
-        graph.add(WaitTarget::Request(row), finding);
+        builder.add(WaitTarget::Request(row), finding);
     });
-    add_drivers(&analysis, &mut graph);
-    let mut graph = graph.finish();
-    let Roots { roots, in_cycle } = find_roots(&index, &graph);
-    let deadlocks = find_deadlocks(&roots, &in_cycle, &mut graph);
+    add_links(&analysis, &mut builder, |process| {
+        unconfirmed.insert(index.pid(process));
+    });
+    add_processes(&analysis, &mut builder);
+    let mut graph = builder.finish();
+    prune(&mut graph, &standings);
+    let Roots { roots, in_cycle } = find_roots(&analysis, &mut graph);
+    let cycles = find_cycles(&roots, &in_cycle, &mut graph);
     Findings {
         causes: analysis.into_causes(),
         pairings: calls.into_pairs().bases,
-        rows,
+        snapshots,
         graph,
         roots,
-        deadlocks,
-        contradicting,
+        cycles,
+        unconfirmed,
         is_ambiguous,
     }
 }
 
 /// Why rows are stuck. `found` gets what was found of every request.
-fn judge_rows(analysis: &Analysis<'_>, mut found: impl FnMut(RowId, &Finding)) -> Vec<RowCauses> {
-    let cause = |finding: Option<Finding>| finding.map(|finding| finding.cause);
+fn judge_rows(
+    analysis: &Analysis<'_>,
+    mut found: impl FnMut(RowId, &Finding),
+) -> Vec<SnapshotFindings> {
+    let cause = |finding: Option<Finding>| finding.map(|finding| finding.of_row());
     let judge = |(process, snapshot): (u32, &Snapshot)| {
         let endpoint = |serial| Endpoint { process, serial };
         let requests = (0..).zip(&snapshot.requests).map(|(index, _)| {
             let row = RowId { process, index };
             let finding = rules::judge_request(analysis, row)?;
             found(row, &finding);
-            Some(finding.cause)
+            Some(finding.of_row())
         });
         let connections = snapshot.connections.iter();
         let channels = snapshot.channels.iter();
-        RowCauses {
+        SnapshotFindings {
+            process: analysis.health.findings(process).to_vec(),
             requests: requests.collect(),
             ends: (connections.clone())
                 .map(|row| LinkEnd::of(analysis, process, row))
@@ -156,30 +174,44 @@ fn both_processes(analysis: &Analysis<'_>, row: RowId) -> Option<[u32; 2]> {
     Some([row.process, partner.link.process].map(|process| index.pid(process)))
 }
 
-fn add_drivers(analysis: &Analysis<'_>, graph: &mut Builder<'_>) {
+/// Adds links that are lost or whose drivers are stalled. `starved` gets the processes with a driver that does not
+/// run: it may have got its work the moment before it was read.
+fn add_links(analysis: &Analysis<'_>, graph: &mut Builder<'_>, mut starved: impl FnMut(u32)) {
     for (process, snapshot) in (0..).zip(analysis.index.snapshots) {
         for row in &snapshot.connections {
             let serial = row.serial;
             let link = Endpoint { process, serial };
-            if let Some(finding) = rules::judge_driver(analysis, link) {
+            let finding = rules::judge_driver(analysis, link)
+                .or_else(|| rules::judge_lost_link(analysis, row));
+            if let Some(finding) = finding {
+                if finding.code == Code::RuntimeStarved {
+                    starved(process);
+                }
                 graph.add(WaitTarget::Driver(link), &finding);
             }
         }
     }
 }
 
-/// The cycles among the roots. Their requests' nodes get the code of a deadlock.
-fn find_deadlocks(
-    roots: &[Root],
-    in_cycle: &BTreeMap<u32, u32>,
-    graph: &mut Graph,
-) -> Vec<DeadlockCycle> {
+fn add_processes(analysis: &Analysis<'_>, graph: &mut Builder<'_>) {
+    for (process, snapshot) in (0..).zip(analysis.index.snapshots) {
+        let pid = snapshot.process.pid;
+        if let Some(finding) = rules::judge_process(analysis, process) {
+            graph.add(WaitTarget::Process(pid), &finding);
+        } else if !analysis.health.findings(process).is_empty() {
+            graph.add_process(pid);
+        }
+    }
+}
+
+/// The cycles among the roots. The nodes of requests in a certain one get the code of a deadlock.
+fn find_cycles(roots: &[Root], in_cycle: &BTreeMap<u32, u32>, graph: &mut Graph) -> Vec<Cycle> {
     let mut by_first_node = HashMap::new();
-    let mut deadlocks = Vec::new();
+    let mut cycles = Vec::new();
     for root in roots {
         if let Some(deadlock) = root.deadlock {
-            by_first_node.insert(root.nodes[0], deadlocks.len());
-            deadlocks.push(DeadlockCycle {
+            by_first_node.insert(root.nodes[0], cycles.len());
+            cycles.push(Cycle {
                 processes: processes_of(graph, root),
                 is_certain: deadlock == Deadlock::Certain,
                 requests: Vec::new(),
@@ -188,16 +220,19 @@ fn find_deadlocks(
     }
     for (&node, first) in in_cycle {
         let at = node as usize;
-        if let (Some(&deadlock), WaitTarget::Request(row), Some(cause)) = (
+        if let (Some(&cycle), Some(WaitTarget::Request(row)), Some(cause)) = (
             by_first_node.get(first),
             graph.targets[at],
             graph.causes[at],
         ) {
-            deadlocks[deadlock].requests.push((row, cause));
-            graph.nodes[at].code = Some(Code::Deadlock);
+            let cycle: &mut Cycle = &mut cycles[cycle];
+            cycle.requests.push((row, cause));
+            if cycle.is_certain {
+                graph.nodes[at].code = Some(Code::Deadlock);
+            }
         }
     }
-    deadlocks
+    cycles
 }
 
 /// The processes that a cycle goes through, each once, in its order.

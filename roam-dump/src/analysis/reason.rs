@@ -1,11 +1,13 @@
 //! Why something is stuck, with everything that a sentence about it says.
 
+use std::sync::Arc;
+
 use super::basis::PairingId;
 use super::call::Contradiction;
 use super::driver::DriverStall;
 use super::index::RowId;
 use super::peer::PeerIdentity;
-use crate::model::{Code, ProcessState};
+use crate::model::{Code, ProcessState, RuntimeBlocked};
 
 /// Why a row is stuck. Processes are named by the index of their snapshot, or by pid where there may be none.
 #[derive(Debug)]
@@ -32,10 +34,20 @@ pub(crate) enum Reason {
         processes: [u32; 2],
         why: Contradiction,
     },
-    /// A client has no connection yet.
-    NotConnected {
-        failed: u32,
+    /// No driver of that process runs, although some have work.
+    RuntimeBlocked {
+        process: u32,
+        blocked: RuntimeBlocked,
     },
+    /// A client has no connection.
+    NotConnected {
+        since_us: u64,
+        attempts: u32,
+        losses: u32,
+        last_error: Option<Arc<str>>,
+    },
+    /// The request is no older than calls of its method are.
+    Usual,
     Call(CallReason),
     Handler(HandlerReason),
     Channel(ChannelReason),
@@ -190,7 +202,9 @@ impl Reason {
                 DriverStall::NotPolled { .. } => Code::RuntimeStarved,
             },
             Self::Contradiction { .. } => Code::Inconsistent,
+            Self::RuntimeBlocked { .. } => Code::RuntimeStarved,
             Self::NotConnected { .. } => Code::NotConnected,
+            Self::Usual => Code::Usual,
             Self::Call(reason) => reason.code(),
             Self::Handler(reason) => reason.code(),
             Self::Channel(reason) => reason.code(),

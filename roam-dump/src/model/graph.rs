@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use roam_trace_common::event::Phase;
+use roam_trace_common::event::{Mark, Phase};
 use serde::{Serialize, Serializer};
 
 use super::id::id;
@@ -15,8 +15,15 @@ pub struct WaitGraph {
     pub nodes: Vec<Node>,
     /// From what waits to what it waits for.
     pub edges: Vec<Edge>,
-    /// The end of each chain, the longest wait first.
+    /// The end of each chain, first the one that most calls wait for.
     pub roots: Vec<Root>,
+}
+
+impl WaitGraph {
+    /// Returns the first root that is a reason for an alarm.
+    pub fn alarm(&self) -> Option<&Root> {
+        self.roots.iter().find(|root| root.is_alarm)
+    }
 }
 
 /// Something that waits or is waited for.
@@ -58,8 +65,23 @@ pub enum NodeKind {
         method: Arc<str>,
         /// Its phase.
         phase: Phase,
+        /// Why its row stays although the request can no longer end as usual.
+        mark: Option<Mark>,
     },
-    /// The driver of a link.
+    /// Handlers of one method, most of which have no call out: they wait inside their process.
+    Handlers {
+        /// The method.
+        method: Arc<str>,
+        /// Handlers of that method that run in the process.
+        running: u32,
+        /// How many of those have made a call that is in flight.
+        calls_out: u32,
+        /// Calls of the method that the process ended per second while it was observed, if it was.
+        ended_per_second: Option<f64>,
+        /// Microseconds since the last one ended; `None` if none did, or if that is not known.
+        last_ended_us: Option<u64>,
+    },
+    /// A link and its driver.
     Driver {
         /// Serial of the link's root connection.
         #[serde(serialize_with = "id")]
@@ -87,12 +109,18 @@ pub struct Edge {
 /// The end of one or several chains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Root {
-    /// One node that waits for nothing known, or the nodes of a deadlock.
+    /// One node that waits for nothing known, or the nodes of a cycle.
     pub nodes: Vec<u32>,
     /// Whether the nodes wait for each other.
     pub deadlock: Option<Deadlock>,
-    /// Microseconds that the oldest node which waits for it, or it itself, has waited.
+    /// Stuck calls that wait for it. A call whose handler it is counts too, unless its caller is known to be gone.
+    pub waiters: u32,
+    /// Microseconds that the oldest of these calls has waited; its own age if there are none.
     pub oldest_us: u64,
+    /// The confidence of the surest edge to it.
+    pub confidence: Confidence,
+    /// Whether it is a reason for an alarm, once it is old enough for one.
+    pub is_alarm: bool,
 }
 
 /// How nodes wait for each other.
@@ -102,8 +130,8 @@ pub enum Deadlock {
     /// Every step is an edge; the nodes are in the order of the steps.
     Certain,
     /// The nodes are handlers, each in a process where another handler waits in a call that leads to
-    /// another of the nodes.
-    Likely,
+    /// another of the nodes. Nothing shows that the handlers wait for those others.
+    PossibleCycle,
 }
 
 /// How certain an edge is.

@@ -20,7 +20,7 @@ pub use connection::{Connection, ConnectionSocket, Delivering, Driver, SocketUnk
 pub use dump::{Dump, SCHEMA_VERSION};
 pub use gap::Gap;
 pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Root, WaitGraph};
-pub use process::{Process, ProcessState};
+pub use process::{FindingKind, Process, ProcessFinding, ProcessState, RuntimeBlocked, Severity};
 pub use request::Request;
 pub use snapshot::{Snapshot, TableUse};
 pub use source::Source;

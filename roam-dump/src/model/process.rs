@@ -1,6 +1,7 @@
 //! The process a row belongs to.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -29,4 +30,89 @@ pub enum ProcessState {
     Stopped,
     /// It is gone, or a zombie.
     Dead,
+}
+
+/// A fact about a whole process that keeps its calls from moving, or soon will.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProcessFinding {
+    /// What was found.
+    #[serde(flatten)]
+    pub kind: FindingKind,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The same as a sentence.
+    pub text: Arc<str>,
+}
+
+/// What was found about a whole process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "finding", rename_all = "snake_case")]
+pub enum FindingKind {
+    /// A signal or a debugger has stopped it.
+    Stopped,
+    /// It is gone, or a zombie.
+    Dead,
+    /// No driver of it runs, although some have work.
+    RuntimeBlocked(RuntimeBlocked),
+    /// Bytes that have arrived on links whose drivers are stalled.
+    UnreadBytes {
+        /// How many.
+        unread_bytes: u64,
+        /// On how many links.
+        links: u32,
+    },
+    /// Clients without a connection.
+    LinksLost {
+        /// How many.
+        links: u32,
+        /// Name of the one that has had none for longest.
+        name: Arc<str>,
+        /// Microseconds that it has had none.
+        since_us: u64,
+        /// Its attempts to connect that failed since.
+        attempts: u32,
+        /// Times that it lost the link and connected anew.
+        losses: u32,
+        /// Why its last attempt failed, if that is known.
+        last_error: Option<Arc<str>>,
+    },
+    /// A table of its registry has little room left.
+    TableNearFull {
+        /// The table.
+        table: &'static str,
+        /// Rows in use.
+        used: u64,
+        /// Rows that there is room for.
+        capacity: u32,
+    },
+    /// It has nearly as many open descriptors as it may have.
+    DescriptorsNearLimit {
+        /// How many.
+        open: u64,
+        /// How many it may have.
+        limit: u64,
+    },
+}
+
+/// No driver of a process runs, although some have work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+pub struct RuntimeBlocked {
+    /// Microseconds that none of the drivers with work has run.
+    pub idle_us: u64,
+    /// Links whose drivers have work and do not run.
+    pub starved_links: u32,
+    /// Links that are open.
+    pub open_links: u32,
+    /// Bytes in the sockets of these links that the process has not read.
+    pub unread_bytes: u64,
+}
+
+/// How bad a finding is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Nothing is held up yet.
+    Warning,
+    /// It holds up what the process does.
+    Critical,
 }

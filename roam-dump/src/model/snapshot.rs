@@ -2,7 +2,9 @@
 
 use serde::Serialize;
 
-use super::{Channel, Connection, Gap, MethodStatistics, Process, Request, Source, Window};
+use super::{
+    Channel, Connection, Gap, MethodStatistics, Process, ProcessFinding, Request, Source, Window,
+};
 
 /// The rows of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,6 +18,8 @@ pub struct Snapshot {
     pub taken_ns: u64,
     /// What is missing; empty if the snapshot is complete.
     pub gaps: Vec<Gap>,
+    /// What was found about the process as a whole, the worst first.
+    pub findings: Vec<ProcessFinding>,
     /// Requests in flight, oldest first.
     pub requests: Vec<Request>,
     /// Open channels, oldest first.
@@ -51,6 +55,7 @@ impl Snapshot {
             source,
             taken_ns,
             gaps: Vec::new(),
+            findings: Vec::new(),
             requests: Vec::new(),
             channels: Vec::new(),
             connections: Vec::new(),

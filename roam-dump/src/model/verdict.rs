@@ -8,7 +8,7 @@ use roam_trace_common::event::Phase;
 use serde::Serialize;
 
 use super::id::id;
-use super::{Process, ProcessState};
+use super::{Process, ProcessState, RuntimeBlocked};
 
 /// Why a row is stuck.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -69,6 +69,8 @@ pub enum Code {
     Inconsistent,
     /// It waits for something that waits for it.
     Deadlock,
+    /// It has run no longer than calls of its method do.
+    Usual,
 }
 
 impl Code {
@@ -97,6 +99,7 @@ impl Code {
             Self::PeerAmbiguous => "peer_ambiguous",
             Self::Inconsistent => "inconsistent",
             Self::Deadlock => "deadlock",
+            Self::Usual => "usual",
         }
     }
 }
@@ -208,13 +211,43 @@ pub enum Evidence {
     Attempts {
         /// How many.
         failed: u32,
+        /// Why the last one failed, if it is known.
+        last_error: Option<Arc<str>>,
+        /// Times that the client lost the link before.
+        losses: u32,
+    },
+    /// How long the answered calls of the same method took.
+    Latency {
+        /// The process that made or served them.
+        pid: u32,
+        /// How many there were.
+        answered: u64,
+        /// Half of them took at most that many microseconds.
+        p50_us: u64,
+        /// 99% of them took at most that many microseconds.
+        p99_us: u64,
+    },
+    /// The time alone decided: too few calls of the method were answered, or the user set the time.
+    TimeAlone {
+        /// Microseconds from which the row counts as stuck.
+        stuck_us: u64,
+        /// Calls that were answered; `None` if the user set the time for the method.
+        answered: Option<u64>,
+    },
+    /// No driver of a process runs, although some have work.
+    RuntimeBlocked {
+        /// The process.
+        pid: u32,
+        /// What was seen.
+        #[serde(flatten)]
+        blocked: RuntimeBlocked,
     },
     /// The processes whose calls wait for each other.
     Cycle {
         /// In the order of the cycle, if it has one.
         processes: Vec<Process>,
-        /// Whether every edge is recorded; otherwise handlers at the end of a chain are assumed to wait for others
-        /// of their process.
+        /// Whether every edge is recorded; otherwise the cycle closes only if handlers at the end of a chain wait
+        /// for others of their process.
         is_certain: bool,
     },
     /// Evidence that the tracer does not have, and how to get it.

@@ -22,15 +22,19 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
         .flat_map(|root| root.nodes.iter().copied())
         .collect();
     for (index, node) in (0..).zip(&graph.nodes) {
-        let is_bottom = bottom.contains(&index);
-        let line = Line { node, is_bottom }.to_string();
-        writeln!(out, "  n{index} [label=\"{}\"];", escaped(&line))?;
+        let mut label = Line(node).to_string();
+        if let (Some(text), true) = (&node.text, bottom.contains(&index))
+            && !label.ends_with(&**text)
+        {
+            label = format!("{label}: {text}");
+        }
+        writeln!(out, "  n{index} [label=\"{}\"];", escaped(&label))?;
     }
     for root in &graph.roots {
         let style = match root.deadlock {
             None => "color=red",
             Some(Deadlock::Certain) => "color=red, penwidth=3",
-            Some(Deadlock::Likely) => "color=red, penwidth=3, style=dashed",
+            Some(Deadlock::PossibleCycle) => "style=dashed",
         };
         for node in &root.nodes {
             writeln!(out, "  n{node} [{style}];")?;

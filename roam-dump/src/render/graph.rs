@@ -6,7 +6,7 @@ use std::io;
 
 use super::group::RowGroups;
 use super::layout::Options;
-use super::node::Line;
+use super::node::{Line, RootLine, Signature, Waiters};
 use crate::model::{Deadlock, Node, NodeKind, Root, WaitGraph};
 
 /// Writes the graph.
@@ -37,24 +37,26 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) ->
     Ok(())
 }
 
-/// Returns the first root blocker in one line.
-pub fn root_line(graph: &WaitGraph) -> Option<String> {
-    let root = graph.roots.first()?;
-    Some(match deadlock_heading(graph, root) {
-        Some(heading) => heading,
-        None => Line {
-            node: &graph.nodes[*root.nodes.first()? as usize],
-            is_bottom: true,
-        }
-        .to_string(),
-    })
+/// Returns a root in one line, without its age.
+pub fn root_line(graph: &WaitGraph, root: &Root) -> String {
+    let node = root
+        .nodes
+        .first()
+        .and_then(|&node| graph.nodes.get(node as usize));
+    match (cycle_heading(graph, root), node) {
+        (Some(heading), _) => heading,
+        (None, Some(node)) => match &node.text {
+            Some(text) => format!("{}: {text}", Signature(node)),
+            None => Signature(node).to_string(),
+        },
+        (None, None) => String::new(),
+    }
 }
 
 /// What waits for each node, oldest first.
 struct Tree<'a> {
     graph: &'a WaitGraph,
     options: &'a Options,
-    is_bottom: Vec<bool>,
     waiters: Vec<Vec<u32>>,
     shown: HashSet<u32>,
     /// The deadlock that is being shown: its members stand below its heading and nowhere else.
@@ -64,10 +66,8 @@ struct Tree<'a> {
 impl<'a> Tree<'a> {
     fn new(graph: &'a WaitGraph, options: &'a Options) -> Self {
         let mut waiters = vec![Vec::new(); graph.nodes.len()];
-        let mut is_bottom = vec![true; graph.nodes.len()];
         for edge in &graph.edges {
             waiters[edge.to as usize].push(edge.from);
-            is_bottom[edge.from as usize] = false;
         }
         for waiters in &mut waiters {
             waiters
@@ -76,7 +76,6 @@ impl<'a> Tree<'a> {
         Self {
             graph,
             options,
-            is_bottom,
             waiters,
             shown: HashSet::new(),
             cycle: HashSet::new(),
@@ -89,23 +88,44 @@ impl<'a> Tree<'a> {
 
     fn root(&mut self, out: &mut impl io::Write, root: &Root) -> io::Result<()> {
         let warning = self.options.warning();
-        let Some(heading) = deadlock_heading(self.graph, root) else {
+        let Some(heading) = cycle_heading(self.graph, root) else {
             for &node in &root.nodes {
                 self.shown.insert(node);
-                let line = Line {
+                let line = RootLine {
+                    root,
                     node: self.node(node),
-                    is_bottom: true,
                 };
                 writeln!(out, "  {warning}{line}{warning:#}")?;
                 self.below(out, node, "  ")?;
             }
             return Ok(());
         };
-        writeln!(out, "  {warning}{heading}{warning:#}")?;
+        let line = format!("{heading}{}", Waiters(root));
+        if root.deadlock == Some(Deadlock::PossibleCycle) {
+            // Each of its nodes is a root of its own, with what waits for it.
+            writeln!(out, "  {line}")?;
+            return self.names(out, &root.nodes);
+        }
+        writeln!(out, "  {warning}{line}{warning:#}")?;
         self.shown.extend(&root.nodes);
         self.cycle.extend(&root.nodes);
         self.lines(out, &root.nodes, "  ", true)?;
         self.cycle.clear();
+        Ok(())
+    }
+
+    /// The nodes alone.
+    fn names(&self, out: &mut impl io::Write, nodes: &[u32]) -> io::Result<()> {
+        let mut groups = RowGroups::default();
+        for &node in nodes {
+            let line = self.node(node);
+            if groups.count(node, line, line.age_us) {
+                writeln!(out, "  - {}", Line(line))?;
+            }
+        }
+        for line in groups.rest(self.graph) {
+            writeln!(out, "  - {line}")?;
+        }
         Ok(())
     }
 
@@ -143,10 +163,7 @@ impl<'a> Tree<'a> {
         };
         for node in shown {
             let (mark, deeper) = branch();
-            let line = Line {
-                node: self.node(node),
-                is_bottom: self.is_bottom[node as usize],
-            };
+            let line = Line(self.node(node));
             if !self.shown.insert(node) && !are_members {
                 writeln!(out, "{indent}{mark} {line} (shown above)")?;
                 continue;
@@ -161,16 +178,19 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// What to show below a node. The line of a call names the handler that waits in it, so what waits for
-    /// that handler is shown below the call.
+    /// What to show below a node. The line of a call names the handler that waits in it, and the line of many
+    /// handlers stands for each of them: what waits for such a handler is shown in its place.
     fn waiting_for(&self, node: u32) -> Vec<u32> {
-        let is_call = matches!(self.node(node).kind, NodeKind::Call { .. });
+        let names_handlers = matches!(
+            self.node(node).kind,
+            NodeKind::Call { .. } | NodeKind::Handlers { .. }
+        );
         let mut waiting = Vec::new();
         for &waiter in &self.waiters[node as usize] {
             if self.cycle.contains(&waiter) {
                 continue;
             }
-            if is_call && matches!(self.node(waiter).kind, NodeKind::Handler { .. }) {
+            if names_handlers && matches!(self.node(waiter).kind, NodeKind::Handler { .. }) {
                 waiting.extend(&self.waiters[waiter as usize]);
             } else {
                 waiting.push(waiter);
@@ -180,7 +200,7 @@ impl<'a> Tree<'a> {
     }
 }
 
-fn deadlock_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
+fn cycle_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
     let deadlock = root.deadlock?;
     let mut names: Vec<String> = Vec::new();
     for &node in &root.nodes {
@@ -192,8 +212,10 @@ fn deadlock_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
     let names = names.join(", ");
     Some(match deadlock {
         Deadlock::Certain => format!("DEADLOCK ({names}): each of these waits for the next"),
-        Deadlock::Likely => format!(
-            "DEADLOCK, likely ({names}): in each of these processes, a handler waits for a call to another of them"
-        ),
+        Deadlock::PossibleCycle => {
+            format!(
+                "possible cycle ({names}): if each of these waits for another handler of its process"
+            )
+        }
     })
 }

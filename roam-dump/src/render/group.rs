@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use roam_trace_common::event::Phase;
+use roam_trace_common::event::{Mark, Phase};
 
 use super::node::Signature;
 use crate::duration::Age;
@@ -23,7 +23,8 @@ pub(super) struct RowGroups {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum GroupKey {
     Call(u32, *const u8, Option<*const u8>),
-    Handler(u32, *const u8, Phase),
+    Handler(u32, *const u8, Phase, Option<Mark>),
+    Handlers(u32, *const u8),
     Driver(u32, u64),
     Process(u32),
 }
@@ -39,7 +40,13 @@ impl GroupKey {
                 method.as_ptr(),
                 made_by.as_ref().map(|name| name.as_ptr()),
             ),
-            NodeKind::Handler { method, phase, .. } => Self::Handler(pid, method.as_ptr(), *phase),
+            NodeKind::Handler {
+                method,
+                phase,
+                mark,
+                ..
+            } => Self::Handler(pid, method.as_ptr(), *phase, *mark),
+            NodeKind::Handlers { method, .. } => Self::Handlers(pid, method.as_ptr()),
             NodeKind::Driver { connection, .. } => Self::Driver(pid, *connection),
             NodeKind::Process => Self::Process(pid),
         }

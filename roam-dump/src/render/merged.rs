@@ -8,6 +8,7 @@ use std::io;
 use roam_trace_common::event::Direction;
 
 use super::layout::{Options, RULE, section, sources, time};
+use super::process::FindingLine;
 use super::row::{ChannelLine, ConnectionLine, request_lines};
 use super::window;
 use crate::model::{Dump, Snapshot};
@@ -137,6 +138,10 @@ impl fmt::Display for ProcessLine<'_> {
             self.snapshot.channels.len(),
             self.snapshot.connections.len(),
             self.sources
-        )
+        )?;
+        for finding in &self.snapshot.findings {
+            write!(f, "\n    ↳ {}", FindingLine(finding))?;
+        }
+        Ok(())
     }
 }

@@ -2,30 +2,60 @@
 
 use std::fmt;
 
-use roam_trace_common::event::Phase;
+use roam_trace_common::event::{Mark, Phase};
 
+use crate::count::Count;
 use crate::duration::Age;
-use crate::model::{Node, NodeKind};
+use crate::model::{Node, NodeKind, Root};
 
-/// A node in one line.
-pub(super) struct Line<'a> {
-    pub(super) node: &'a Node,
-    /// Whether it waits for nothing: what others wait for stands above them.
-    pub(super) is_bottom: bool,
-}
+/// A node in one line, below what it waits for.
+pub(super) struct Line<'a>(pub(super) &'a Node);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let node = self.node;
+        let node = self.0;
         write!(f, "{}", Signature(node))?;
-        match &node.kind {
-            NodeKind::Call { .. } | NodeKind::Handler { .. } => write!(f, " {}", Age(node.age_us))?,
-            NodeKind::Driver { .. } | NodeKind::Process => {}
+        match (&node.kind, &node.text) {
+            (NodeKind::Call { .. } | NodeKind::Handler { .. }, _) => {
+                write!(f, " {}", Age(node.age_us))
+            }
+            (_, Some(text)) => write!(f, ": {text}"),
+            (_, None) => Ok(()),
         }
-        let is_driver = matches!(node.kind, NodeKind::Driver { .. });
-        match &node.text {
-            Some(text) if self.is_bottom || is_driver => write!(f, ": {text}"),
-            _ => Ok(()),
+    }
+}
+
+/// A root in one line, with the age that it is ranked by.
+pub(super) struct RootLine<'a> {
+    pub(super) root: &'a Root,
+    pub(super) node: &'a Node,
+}
+
+impl fmt::Display for RootLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", Signature(self.node), Waiters(self.root))?;
+        match &self.node.text {
+            Some(text) => write!(f, ": {text}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What waits for a root, and since when.
+pub(super) struct Waiters<'a>(pub(super) &'a Root);
+
+impl fmt::Display for Waiters<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let age = Age(self.0.oldest_us);
+        match self.0.waiters {
+            0 if self.0.is_alarm => Ok(()),
+            0 => write!(f, " (nobody waits for it, {age} old)"),
+            1 => write!(f, " (1 call waits, for {age})"),
+            calls => write!(
+                f,
+                " ({} calls wait, the oldest for {age})",
+                Count(calls.into())
+            ),
         }
     }
 }
@@ -44,13 +74,32 @@ impl fmt::Display for Signature<'_> {
                 let made_by = made_by.as_deref().unwrap_or("(parent unknown)");
                 write!(f, "{made_by} → {method}")
             }
-            NodeKind::Handler { method, phase, .. } => {
-                let phase = match phase {
-                    Phase::Received => "received",
-                    Phase::Responding => "responding",
+            NodeKind::Handler {
+                method,
+                phase,
+                mark,
+                ..
+            } => {
+                let state = match (mark, phase) {
+                    (Some(Mark::EndedWithoutAnswer), _) => "ended without answer",
+                    (_, Phase::Received) => "received",
+                    (_, Phase::Responding) => "responding",
                     _ => "running",
                 };
-                write!(f, "{method} {phase}")
+                write!(f, "{method} {state}")
+            }
+            NodeKind::Handlers {
+                method,
+                running,
+                calls_out,
+                ..
+            } => {
+                write!(f, "{} {method} run, ", Count((*running).into()))?;
+                match calls_out {
+                    0 => f.write_str("none has a call out"),
+                    1 => f.write_str("1 has a call out"),
+                    calls => write!(f, "{} have a call out", Count((*calls).into())),
+                }
             }
             NodeKind::Driver { name, .. } => write!(f, "connection {name}"),
             NodeKind::Process => f.write_str("process"),

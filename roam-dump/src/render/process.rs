@@ -11,7 +11,7 @@ use roam_trace_common::event::{ChannelSide, Direction, Phase};
 use super::layout::{Options, RULE, section, sources, time};
 use super::row::{ChannelLine, ConnectionLine, PendingLine, request_lines};
 use super::window;
-use crate::model::{Channel, Snapshot};
+use crate::model::{Channel, ProcessFinding, Severity, Snapshot};
 
 /// Writes everything but the wait graph.
 ///
@@ -46,6 +46,10 @@ pub(super) fn render(
     )?;
     writeln!(out, "{RULE}")?;
 
+    if !snapshot.findings.is_empty() {
+        let findings = snapshot.findings.iter().map(FindingLine);
+        section(out, options, "PROCESS", findings)?;
+    }
     section(
         out,
         options,
@@ -91,6 +95,19 @@ pub(super) fn render(
         window::render(out, window, "", options)?;
     }
     writeln!(out, "{RULE}")
+}
+
+/// A fact about the whole process.
+pub(super) struct FindingLine<'a>(pub(super) &'a ProcessFinding);
+
+impl fmt::Display for FindingLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.0.severity {
+            Severity::Warning => "warning",
+            Severity::Critical => "critical",
+        };
+        write!(f, "{severity}: {}", self.0.text)
+    }
 }
 
 struct RegistryLine {

@@ -44,11 +44,13 @@ impl fmt::Display for RequestLine<'_> {
             Direction::Incoming => "open",
         };
         write!(f, " - {verb} {} (", Age(request.age_us))?;
-        f.write_str(phase(request))?;
+        f.write_str(match request.mark {
+            Some(Mark::EndedWithoutAnswer) => "ended without answer",
+            Some(Mark::Orphaned) | None => phase(request),
+        })?;
         f.write_str(match request.mark {
             Some(Mark::Orphaned) => ", orphaned)",
-            Some(Mark::EndedWithoutAnswer) => ", ended without answer)",
-            None => ")",
+            Some(Mark::EndedWithoutAnswer) | None => ")",
         })?;
         connection_name(f, request.connection_name.as_deref())?;
         only_source(f, request.source, self.source)?;

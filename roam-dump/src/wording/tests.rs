@@ -6,7 +6,7 @@ use roam_trace_common::event::{Direction, Phase, RequestKind};
 
 use super::*;
 use crate::analysis::Endpoint;
-use crate::model::Source;
+use crate::model::{NodeKind, RuntimeBlocked, Source};
 
 const HOST: u32 = 0;
 const CELL: u32 = 1;
@@ -15,7 +15,11 @@ const CELL_PID: u32 = 4002;
 const WORKER_PID: u32 = 4003;
 /// A process without facts.
 const UNKNOWN_PID: u32 = 4009;
-/// The only row of the cell.
+/// The call, and the handler of it.
+const CALL: RowId = RowId {
+    process: HOST,
+    index: 0,
+};
 const UPLOAD: RowId = RowId {
     process: CELL,
     index: 0,
@@ -134,7 +138,10 @@ fn stalls() -> Vec<Reason> {
     let not_polled = DriverStall::NotPolled {
         polled_age_us: 46 * SECOND,
     };
-    let mut reasons = vec![stalled(delivering(None), HeldUp::Link)];
+    let mut reasons = vec![
+        stalled(delivering(None), HeldUp::Link),
+        stalled(delivering(Some(CALL)), HeldUp::Link),
+    ];
     for stall in [delivering(Some(UPLOAD)), writing, not_polled] {
         for held_up in [
             HeldUp::Link,
@@ -184,11 +191,11 @@ fn contradictions() -> Vec<Reason> {
 const CALLS: [Option<MadeCalls>; 3] = [
     None,
     Some(MadeCalls {
-        first: UPLOAD,
+        first: CALL,
         more: 0,
     }),
     Some(MadeCalls {
-        first: UPLOAD,
+        first: CALL,
         more: 4,
     }),
 ];
@@ -324,12 +331,127 @@ fn channels() -> Vec<Reason> {
 }
 
 fn connections() -> Vec<Reason> {
-    [0, 1, 3]
-        .map(|failed| Reason::NotConnected { failed })
+    let refused: Option<Arc<str>> = Some("connection refused".into());
+    [(0, 0, None), (1, 1, refused.clone()), (3, 0, refused)]
+        .map(|(attempts, losses, last_error)| Reason::NotConnected {
+            since_us: 45 * SECOND,
+            attempts,
+            losses,
+            last_error,
+        })
         .into()
 }
 
-fn cycles() -> Vec<DeadlockCycle> {
+const BLOCKED: RuntimeBlocked = RuntimeBlocked {
+    idle_us: 12 * SECOND,
+    starved_links: 4,
+    open_links: 5,
+    unread_bytes: 12_345,
+};
+
+fn blocked() -> Vec<Reason> {
+    let read = RuntimeBlocked {
+        starved_links: 1,
+        open_links: 1,
+        unread_bytes: 0,
+        ..BLOCKED
+    };
+    [BLOCKED, read]
+        .map(|blocked| Reason::RuntimeBlocked {
+            process: CELL,
+            blocked,
+        })
+        .into()
+}
+
+/// What follows a sentence about a request.
+fn measures() -> String {
+    let latency = |process, is_own| Measure::Latency {
+        stuck_us: SECOND,
+        p50_us: 3_000,
+        p99_us: 12_000,
+        answered: 81_204,
+        process,
+        is_own,
+    };
+    let too_few = |answered| Measure::TooFew {
+        stuck_us: SECOND,
+        answered,
+    };
+    let set = Measure::Set {
+        stuck_us: 5 * SECOND,
+    };
+    let snapshots = snapshots();
+    [
+        too_few(0),
+        too_few(1),
+        set,
+        latency(HOST, true),
+        latency(CELL, false),
+    ]
+    .map(|measure| format!("- {}\n", measure::text(&measure, &snapshots)))
+    .concat()
+}
+
+fn findings() -> String {
+    let lost = |links| FindingKind::LinksLost {
+        links,
+        name: "db".into(),
+        since_us: 45 * SECOND,
+        attempts: 12,
+        losses: 1,
+        last_error: Some("connection refused".into()),
+    };
+    let unread = |links| FindingKind::UnreadBytes {
+        unread_bytes: 12_345,
+        links,
+    };
+    [
+        FindingKind::Stopped,
+        FindingKind::Dead,
+        FindingKind::RuntimeBlocked(BLOCKED),
+        unread(1),
+        unread(3),
+        lost(1),
+        lost(4),
+        FindingKind::TableNearFull {
+            table: "requests",
+            used: 120_000,
+            capacity: 131_072,
+        },
+        FindingKind::DescriptorsNearLimit {
+            open: 950,
+            limit: 1_024,
+        },
+    ]
+    .map(|kind| format!("- {}\n", process::finding(&kind)))
+    .concat()
+}
+
+fn piles() -> String {
+    let pile = |ended_per_second, last_ended_us| {
+        let kind = NodeKind::Handlers {
+            method: "Orders.place".into(),
+            running: 22,
+            calls_out: 1,
+            ended_per_second,
+            last_ended_us,
+        };
+        format!("- {}\n", pile(&kind).unwrap_or_default())
+    };
+    [
+        (None, None),
+        (None, Some(300_000)),
+        (Some(40.0), Some(10_000)),
+        (Some(0.0), Some(300_000)),
+        (Some(0.0), Some(45 * SECOND)),
+        (Some(0.0), None),
+    ]
+    .map(|(rate, last)| pile(rate, last))
+    .concat()
+}
+
+fn cycles() -> Vec<Cycle> {
     let [host, cell] = [
         process(HOST_PID, "demo-host"),
         process(CELL_PID, "cell-http"),
@@ -338,7 +460,7 @@ fn cycles() -> Vec<DeadlockCycle> {
         .into_iter()
         .flat_map(|is_certain| {
             let processes = [vec![host.clone()], vec![host.clone(), cell.clone()]];
-            processes.map(|processes| DeadlockCycle {
+            processes.map(|processes| Cycle {
                 processes,
                 is_certain,
                 requests: Vec::new(),
@@ -353,6 +475,8 @@ fn verdicts(wording: &Wording<'_>) -> Vec<Verdict> {
         stalls(),
         contradictions(),
         connections(),
+        blocked(),
+        vec![Reason::Usual],
         calls(),
         unanswered(),
         handlers(),
@@ -362,11 +486,12 @@ fn verdicts(wording: &Wording<'_>) -> Vec<Verdict> {
         .into_iter()
         .flatten()
         .map(|reason| {
-            wording.verdict(Cause {
+            let cause = Cause {
                 code: reason.code(),
                 reason,
                 evidence: Vec::new().into(),
-            })
+            };
+            wording.verdict(&cause, None)
         })
         .collect();
     let in_cycle = Verdict {
@@ -376,7 +501,7 @@ fn verdicts(wording: &Wording<'_>) -> Vec<Verdict> {
     };
     let deadlocks = cycles();
     let deadlocks = deadlocks.iter();
-    verdicts.extend(deadlocks.map(|cycle| wording.deadlock(cycle, &in_cycle)));
+    verdicts.extend(deadlocks.map(|cycle| wording.in_cycle(cycle, &in_cycle)));
     verdicts
 }
 
@@ -404,6 +529,8 @@ fn bases(wording: &Wording<'_>) -> String {
         WaitBasis::OwnConnection,
         WaitBasis::ChannelOwner,
         WaitBasis::RecordedParent,
+        WaitBasis::InsideProcess,
+        WaitBasis::LongestCallOut,
         WaitBasis::OnlyCandidate,
     ];
     let pairings = (0..PAIRINGS.len() as u32).map(|id| WaitBasis::Pairing(PairingId(id)));
@@ -422,18 +549,27 @@ fn process_nodes(wording: &Wording<'_>) -> String {
         .collect()
 }
 
+fn snapshots() -> [Snapshot; 2] {
+    let mut in_cell = upload();
+    in_cell.direction = Direction::Incoming;
+    [
+        snapshot(process(HOST_PID, "demo-host"), vec![upload()]),
+        snapshot(process(CELL_PID, "cell-http"), vec![in_cell]),
+    ]
+}
+
 #[test]
 fn every_sentence() {
-    let snapshots = [
-        snapshot(process(HOST_PID, "demo-host"), Vec::new()),
-        snapshot(process(CELL_PID, "cell-http"), vec![upload()]),
-    ];
+    let snapshots = snapshots();
     let facts = facts();
     let wording = Wording::new(&snapshots, &facts, &PAIRINGS);
     insta::assert_snapshot!(format!(
-        "{}(basis of an edge)\n{}\n(node of a process)\n{}",
+        "{}(what an age was compared with)\n{}\n(basis of an edge)\n{}\n(node of a process)\n{}\n(finding about a process)\n{}\n(many handlers)\n{}",
         by_code(verdicts(&wording)),
+        measures(),
         bases(&wording),
-        process_nodes(&wording)
+        process_nodes(&wording),
+        findings(),
+        piles()
     ));
 }

@@ -178,7 +178,10 @@ fn connections_that_are_stuck() {
             connection.attempts = 3;
         },
         |upload| upload.link.ends[0],
-        Some((Code::NotConnected, "no connection yet: 3 attempts failed")),
+        Some((
+            Code::NotConnected,
+            "no connection for 60.0s: 3 attempts failed",
+        )),
     );
     check(
         |upload| upload.world.set_state(1, ProcessState::Stopped),

@@ -529,9 +529,9 @@ fn rows_that_contradict_each_other() {
 #[test]
 fn contradictions_ask_for_a_second_reading() {
     let mut stuck = stuck();
-    assert!(stuck.world.explain().contradicting.is_empty());
+    assert!(stuck.world.explain().unconfirmed.is_empty());
     stuck.world.forget(stuck.call.callee);
-    let asked: Vec<_> = stuck.world.explain().contradicting.into_iter().collect();
+    let asked: Vec<_> = stuck.world.explain().unconfirmed.into_iter().collect();
     assert_eq!(asked, [4001, 4002]);
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
 };
-use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, STUCK_US, TransportSocket, Via};
+use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, Thresholds, TransportSocket, Via};
 use roam_dump::model::{
     Channel, Connection, Driver, Process, ProcessState, Request, Snapshot, Source, Traffic, Verdict,
 };
@@ -335,7 +335,7 @@ impl World {
     }
 
     pub(crate) fn explain(&mut self) -> Explanation {
-        explain(&mut self.snapshots, &self.facts, STUCK_US)
+        explain(&mut self.snapshots, &self.facts, &Thresholds::default())
     }
 
     /// The verdict of a row, after [`Self::explain`]: its code and text.

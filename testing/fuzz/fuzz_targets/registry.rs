@@ -6,7 +6,7 @@ use std::io;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use libfuzzer_sys::fuzz_target;
-use roam_dump::analysis::{Facts, STUCK_US};
+use roam_dump::analysis::{Facts, Thresholds};
 use roam_dump::decode::from_registry;
 use roam_dump::explain;
 use roam_dump::model::{Dump, Process, SCHEMA_VERSION};
@@ -33,7 +33,7 @@ fuzz_target!(|input: &[u8]| {
         name: "hostile".into(),
     };
     let mut processes = vec![from_registry(process, &mut image, NOW_NS)];
-    let explained = explain(&mut processes, &Facts::default(), STUCK_US);
+    let explained = explain(&mut processes, &Facts::default(), &Thresholds::default());
     let dump = Dump {
         schema_version: SCHEMA_VERSION,
         taken_at: Timestamp::UNIX_EPOCH,

@@ -6,17 +6,19 @@ use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{Direction, RequestKind};
 
 use crate::analysis::basis::WaitBasis;
-use crate::analysis::finding::{CauseId, Finding, WaitTarget};
+use crate::analysis::finding::{Finding, RowCause, WaitTarget};
 use crate::analysis::index::{RowId, SnapshotIndex};
 use crate::model::{Confidence, Node, NodeKind, Process};
 
 /// The graph without its roots and without words.
 pub(crate) struct Graph {
     pub(crate) nodes: Vec<Node>,
-    /// What each node is of.
-    pub(in crate::analysis) targets: Vec<WaitTarget>,
+    /// What each node is of; `None` for one that stands for several.
+    pub(in crate::analysis) targets: Vec<Option<WaitTarget>>,
     /// Why each node is stuck, where that was found.
-    pub(crate) causes: Vec<Option<CauseId>>,
+    pub(crate) causes: Vec<Option<RowCause>>,
+    /// Whether somebody may wait for each node.
+    pub(in crate::analysis) is_awaited: Vec<bool>,
     pub(crate) steps: Vec<Step>,
 }
 
@@ -26,6 +28,21 @@ pub(crate) struct Step {
     pub(crate) to: u32,
     pub(crate) confidence: Confidence,
     pub(crate) basis: WaitBasis,
+}
+
+impl Graph {
+    pub(super) fn push(&mut self, node: Node, target: Option<WaitTarget>) -> u32 {
+        self.nodes.push(node);
+        self.targets.push(target);
+        self.causes.push(None);
+        self.is_awaited.push(true);
+        self.nodes.len() as u32 - 1
+    }
+
+    /// From what waits to what it waits for.
+    pub(super) fn pairs(&self) -> Vec<(u32, u32)> {
+        self.steps.iter().map(|step| (step.from, step.to)).collect()
+    }
 }
 
 /// Builds the graph out of what the rules find for requests and drivers.
@@ -62,6 +79,7 @@ impl<'a> Builder<'a> {
                 nodes: Vec::with_capacity(most),
                 targets: Vec::with_capacity(most),
                 causes: Vec::with_capacity(most),
+                is_awaited: Vec::with_capacity(most),
                 steps: Vec::with_capacity(most),
             },
             methods: HashMap::new(),
@@ -72,8 +90,11 @@ impl<'a> Builder<'a> {
     /// Adds what was found for a node.
     pub(in crate::analysis) fn add(&mut self, target: WaitTarget, finding: &Finding) {
         let from = self.node_index(target);
-        self.graph.nodes[from as usize].code = Some(finding.code);
-        self.graph.causes[from as usize] = Some(finding.cause);
+        let node = &mut self.graph.nodes[from as usize];
+        node.code = Some(finding.code);
+        node.age_us = node.age_us.max(finding.since_us);
+        self.graph.causes[from as usize] = Some(finding.of_row());
+        self.graph.is_awaited[from as usize] = finding.is_awaited;
         for wait in &finding.waits_for {
             let to = self.node_index(wait.target);
             self.graph.steps.push(Step {
@@ -83,6 +104,11 @@ impl<'a> Builder<'a> {
                 basis: wait.basis,
             });
         }
+    }
+
+    /// Adds a process, of which more may be known than what waits for it.
+    pub(in crate::analysis) fn add_process(&mut self, pid: u32) {
+        self.node_index(WaitTarget::Process(pid));
     }
 
     pub(in crate::analysis) fn finish(self) -> Graph {
@@ -98,11 +124,8 @@ impl<'a> Builder<'a> {
         if known != NONE {
             return known;
         }
-        let index = self.graph.nodes.len() as u32;
         let node = self.node(target);
-        self.graph.nodes.push(node);
-        self.graph.targets.push(target);
-        self.graph.causes.push(None);
+        let index = self.graph.push(node, Some(target));
         match target {
             WaitTarget::Request(row) => {
                 self.requests[row.process as usize][row.index as usize] = index;
@@ -146,6 +169,7 @@ impl<'a> Builder<'a> {
                         serial: request.serial,
                         method: self.method(row),
                         phase: request.phase,
+                        mark: request.mark,
                     },
                 };
                 (self.process(row.process), kind, request.age_us)

@@ -5,13 +5,19 @@
 //! cycle of edges is a deadlock. One step is not recorded anywhere: that a
 //! handler waits, by a lock say, for another handler of its process. Where taking
 //! it for granted closes a cycle through two or more such handlers, the cycle
-//! is shown as a likely deadlock and said to be that.
+//! is shown as a possible one, after everything that is known. Where many handlers of
+//! one method wait for nothing known, they are shown as one pile.
 
 mod builder;
-mod likely;
+mod leaf;
 mod order;
+mod pile;
+mod possible;
+mod prune;
+mod rank;
 mod roots;
 
 pub(super) use builder::Builder;
 pub(crate) use builder::Graph;
+pub(super) use prune::prune;
 pub(super) use roots::{Roots, find_roots};

@@ -45,6 +45,12 @@ fn buffer_full(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<F
 }
 
 fn end_gone(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<Finding> {
+    let request = row
+        .request
+        .and_then(|serial| analysis.index.request_by_serial(at.process, serial));
+    if request.is_some_and(|request| analysis.standings.is_unsuspicious(request)) {
+        return None;
+    }
     let missing_in = if row.reader_gone || row.writer_gone {
         None
     } else {

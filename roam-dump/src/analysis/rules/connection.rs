@@ -3,12 +3,12 @@
 use roam_trace_common::event::{ConnectionState, Direction};
 
 use crate::analysis::basis::WaitBasis;
-use crate::analysis::context::{Analysis, SharedCause};
+use crate::analysis::context::{Analysis, LinkState, SharedCause};
 use crate::analysis::driver::DriverStall;
 use crate::analysis::evidence;
 use crate::analysis::finding::{Finding, Wait, WaitTarget};
+use crate::analysis::health::lost_us;
 use crate::analysis::index::Endpoint;
-use crate::analysis::peer::PeerIdentity;
 use crate::analysis::reason::{HeldUp, Reason};
 use crate::model::{Connection, Evidence, ProcessState};
 
@@ -24,6 +24,7 @@ pub(in crate::analysis) fn judge_driver(
         let evidence = analysis.stall_evidence(link, stall);
         (Reason::DriverStalled { stall, held_up }, evidence)
     });
+    let finding = finding.since(stall.since_us());
     Some(match waits_for(analysis, link, stall) {
         Some(wait) => finding.waiting_for(wait),
         None => finding,
@@ -43,8 +44,9 @@ fn waits_for(analysis: &Analysis<'_>, link: Endpoint, stall: DriverStall) -> Opt
         DriverStall::Writing { .. } => waits_for_reader(analysis, link),
         DriverStall::NotPolled { .. } => {
             let target = WaitTarget::Process(index.pid(link.process));
-            (analysis.state(link.process) != ProcessState::Alive)
-                .then(|| Wait::known(target, WaitBasis::OwnProcess))
+            let is_whole_process = analysis.state(link.process) != ProcessState::Alive
+                || analysis.health.blocked(link.process).is_some();
+            is_whole_process.then(|| Wait::known(target, WaitBasis::OwnProcess))
         }
     }
 }
@@ -66,12 +68,9 @@ fn waits_for_reader(analysis: &Analysis<'_>, link: Endpoint) -> Option<Wait> {
             basis: WaitBasis::Pairing(partner.basis),
         });
     }
-    match analysis.peers.identity(link) {
-        PeerIdentity::Process { pid, .. } if index.state(pid) != ProcessState::Alive => Some(
-            Wait::known(WaitTarget::Process(pid), WaitBasis::ProcessState),
-        ),
-        _ => None,
-    }
+    let (pid, _) = analysis.link_state(link).peer?;
+    let target = WaitTarget::Process(pid);
+    (index.state(pid) != ProcessState::Alive).then(|| Wait::known(target, WaitBasis::ProcessState))
 }
 
 /// Why a connection is stuck, if it is.
@@ -82,7 +81,7 @@ pub(in crate::analysis) fn judge_connection(
 ) -> Option<Finding> {
     let link = analysis.index.link(endpoint);
     match row.state {
-        ConnectionState::Connecting | ConnectionState::BackingOff => not_connected(analysis, row),
+        ConnectionState::Connecting | ConnectionState::BackingOff => judge_lost_link(analysis, row),
         ConnectionState::Open if link == endpoint => {
             judge_driver(analysis, link).or_else(|| peer_not_alive(analysis, link, row))
         }
@@ -90,17 +89,33 @@ pub(in crate::analysis) fn judge_connection(
     }
 }
 
-fn not_connected(analysis: &Analysis<'_>, row: &Connection) -> Option<Finding> {
-    (row.age_us >= analysis.index.stuck_us).then_some(())?;
-    let failed = row.attempts;
-    let reason = Reason::NotConnected { failed };
-    Some(analysis.found(reason, [Evidence::Attempts { failed }]))
+/// Why a client has no connection, if that is so.
+pub(in crate::analysis) fn judge_lost_link(
+    analysis: &Analysis<'_>,
+    row: &Connection,
+) -> Option<Finding> {
+    let since_us = lost_us(row, analysis.index.stuck_us)?;
+    let (failed, losses) = (row.attempts, row.losses);
+    let reason = Reason::NotConnected {
+        since_us,
+        attempts: failed,
+        losses,
+        last_error: row.last_error.clone(),
+    };
+    let evidence = Evidence::Attempts {
+        failed,
+        last_error: row.last_error.clone(),
+        losses,
+    };
+    Some(analysis.found(reason, [evidence]).since(since_us))
 }
 
 fn peer_not_alive(analysis: &Analysis<'_>, link: Endpoint, row: &Connection) -> Option<Finding> {
     (row.age_us >= analysis.index.stuck_us).then_some(())?;
-    let (pid, held_by) = analysis.peers.pid(link)?;
-    let state = analysis.index.state(pid);
+    let LinkState {
+        peer, peer_state, ..
+    } = analysis.link_state(link);
+    let ((pid, held_by), state) = (peer?, peer_state);
     (state != ProcessState::Alive).then_some(())?;
     let reason = Reason::PeerNotAlive {
         pid,

@@ -2,7 +2,9 @@
 
 use roam_trace_common::event::{ConnectionState, Mark, Phase};
 
-use super::request::{Rule, StuckRequest, contradiction, made_calls, process_not_alive};
+use super::request::{
+    Rule, StuckRequest, contradiction, made_calls, own_runtime_blocked, process_not_alive,
+};
 use crate::analysis::basis::WaitBasis;
 use crate::analysis::call::OtherEnd;
 use crate::analysis::context::SharedCause;
@@ -12,12 +14,13 @@ use crate::analysis::reason::{HandlerReason, Reason};
 use crate::model::Evidence;
 
 /// In this order.
-pub(super) const RULES: [Rule; 9] = [
+pub(super) const RULES: [Rule; 10] = [
     no_answer,
     connection_closed,
     process_not_alive,
     cancelled,
     caller_gone,
+    runtime_blocked,
     not_started,
     not_responded,
     contradiction,
@@ -34,7 +37,8 @@ fn found(
 
 fn no_answer(stuck: &StuckRequest<'_>) -> Option<Finding> {
     (stuck.request.mark == Some(Mark::EndedWithoutAnswer)).then_some(())?;
-    Some(found(stuck, HandlerReason::NoAnswer, []))
+    let is_awaited = !stuck.is_caller_gone();
+    Some(found(stuck, HandlerReason::NoAnswer, []).awaited(is_awaited))
 }
 
 fn connection_closed(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -44,27 +48,32 @@ fn connection_closed(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let reason = HandlerReason::ConnectionClosed {
         age_us: connection.state_age_us,
     };
-    Some(found(stuck, reason, []))
+    Some(found(stuck, reason, []).awaited(false))
 }
 
 fn cancelled(stuck: &StuckRequest<'_>) -> Option<Finding> {
     (stuck.request.mark == Some(Mark::Orphaned)).then_some(())?;
-    Some(found(stuck, HandlerReason::Cancelled, []))
+    Some(found(stuck, HandlerReason::Cancelled, []).awaited(false))
 }
 
 fn caller_gone(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let OtherEnd::Missing(there) = stuck.other else {
         return None;
     };
-    let analysis = stuck.analysis;
     let is_started = stuck.request.phase == Phase::Running;
-    (is_started && analysis.index.has_all_requests(there.process)).then_some(())?;
-    let partner = analysis.calls.pairs().partner(stuck.link);
+    (is_started && stuck.is_caller_gone()).then_some(())?;
+    let partner = stuck.analysis.calls.pairs().partner(stuck.link);
     let reason = HandlerReason::CallerGone {
         process: there.process,
         pairing: partner.map(|partner| partner.basis),
     };
-    Some(found(stuck, reason, []))
+    Some(found(stuck, reason, []).awaited(false))
+}
+
+/// What the handler waits for is known where it is a call.
+fn runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let is_in_call = !stuck.analysis.standings.children(stuck.row).is_empty();
+    (!is_in_call).then(|| own_runtime_blocked(stuck))?
 }
 
 fn not_started(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -103,7 +112,7 @@ fn running(stuck: &StuckRequest<'_>) -> Option<Finding> {
         let reason = Reason::Handler(HandlerReason::Running { calls });
         (reason, evidence.into_iter().collect())
     };
-    let children = analysis.index.children(stuck.row);
+    let children = analysis.standings.children(stuck.row);
     if children.is_empty() {
         return Some(analysis.found_for_link(stuck.link, SharedCause::Running, cause));
     }

@@ -6,24 +6,45 @@ mod channel;
 mod connection;
 mod incoming;
 mod outgoing;
+mod process;
 mod request;
 
 pub(super) use channel::judge_channel;
-pub(super) use connection::{judge_connection, judge_driver};
+pub(super) use connection::{judge_connection, judge_driver, judge_lost_link};
+pub(super) use process::judge_process;
 
-use roam_trace_common::event::Direction;
+use roam_trace_common::event::{Direction, RequestKind};
 
-use super::context::Analysis;
+use super::context::{Analysis, SharedCause};
 use super::finding::Finding;
 use super::index::RowId;
+use super::reason::Reason;
+use super::standing::Standing;
 use request::StuckRequest;
 
-/// Why a request is stuck, if it is.
+/// Why a request is stuck, or what a usual one waits for.
 pub(super) fn judge_request(analysis: &Analysis<'_>, row: RowId) -> Option<Finding> {
-    let stuck = StuckRequest::new(analysis, row)?;
+    let (measure, is_usual) = match analysis.standings.of(row) {
+        Standing::Young | Standing::Ignored => return None,
+        Standing::Usual(measure) => (measure, true),
+        Standing::Stuck(measure) => (measure, false),
+    };
+    let stuck = StuckRequest::new(analysis, row);
     let rules = match stuck.request.direction {
         Direction::Outgoing => &outgoing::RULES[..],
         Direction::Incoming => &incoming::RULES[..],
     };
-    rules.iter().find_map(|rule| rule(&stuck))
+    let mut finding = rules.iter().find_map(|rule| rule(&stuck))?;
+    if is_usual {
+        finding = usual(&stuck).waiting_for_all(finding.waits_for);
+    }
+    finding.measure = (stuck.request.kind == RequestKind::Call).then_some(measure);
+    Some(finding)
+}
+
+fn usual(stuck: &StuckRequest<'_>) -> Finding {
+    let analysis = stuck.analysis;
+    analysis.found_for_link(stuck.link, SharedCause::Usual, || {
+        (Reason::Usual, Vec::new().into())
+    })
 }

@@ -4,7 +4,9 @@ use std::mem::discriminant;
 
 use roam_trace_common::event::{Mark, Phase, RequestKind};
 
-use super::request::{Rule, StuckRequest, contradiction, made_calls, process_not_alive};
+use super::request::{
+    self, Rule, StuckRequest, contradiction, made_calls, own_runtime_blocked, process_not_alive,
+};
 use crate::analysis::basis::WaitBasis;
 use crate::analysis::call::{Match, OtherEnd};
 use crate::analysis::context::SharedCause;
@@ -15,11 +17,12 @@ use crate::analysis::reason::{CallReason, DriverActivity, Heard, HeldUp, Queue, 
 use crate::model::{Evidence, ProcessState, Relation, Request};
 
 /// In this order.
-pub(super) const RULES: [Rule; 14] = [
+pub(super) const RULES: [Rule; 16] = [
     process_not_alive,
     response_not_read,
     peer_not_alive,
     driver_stalled_before_sending,
+    runtime_blocked,
     not_sent,
     no_answer,
     handler_not_started,
@@ -27,6 +30,7 @@ pub(super) const RULES: [Rule; 14] = [
     response_not_sent,
     own_driver_stalled,
     peer_driver_stalled,
+    peer_runtime_blocked,
     contradiction,
     no_row_at_peer,
     unanswered,
@@ -42,6 +46,9 @@ fn found(
 
 fn response_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
     (stuck.request.phase == Phase::Responded).then_some(())?;
+    if let Some(finding) = own_runtime_blocked(stuck) {
+        return Some(finding);
+    }
     let threads = evidence::threads(stuck.analysis.index, stuck.row.process);
     let reason = CallReason::ResponseNotRead {
         age_us: stuck.request.phase_age_us,
@@ -88,6 +95,14 @@ fn behind_own_driver(stuck: &StuckRequest<'_>, stall: DriverStall, held_up: Held
         .analysis
         .found_for_link(stuck.link, SharedCause::DriverStalled(held_up), cause)
         .waiting_for(wait)
+}
+
+/// A handler that is seen to run in another process has not answered yet, whatever this process could do with it.
+fn runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let is_served = stuck
+        .callee()
+        .is_some_and(|(_, callee)| callee.phase != Phase::Responding);
+    (!is_served).then(|| own_runtime_blocked(stuck))?
 }
 
 fn not_sent(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -205,6 +220,17 @@ fn peer_driver_stalled(stuck: &StuckRequest<'_>) -> Option<Finding> {
     };
     let finding = analysis.found_for_link(stuck.link, SharedCause::DriverStalled(held_up), cause);
     Some(finding.waiting_for(wait))
+}
+
+/// Which of its links is the other end may be open, and the process that has it known nevertheless.
+fn peer_runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let (process, confidence) = stuck.analysis.peer_process(stuck.link)?;
+    let wait = Wait {
+        target: WaitTarget::Process(stuck.analysis.index.pid(process)),
+        confidence,
+        basis: WaitBasis::ProcessState,
+    };
+    Some(request::runtime_blocked(stuck, process)?.waiting_for(wait))
 }
 
 fn no_row_at_peer(stuck: &StuckRequest<'_>) -> Option<Finding> {

@@ -4,14 +4,14 @@ use roam_trace_common::event::{Direction, Phase};
 
 use crate::analysis::basis::WaitBasis;
 use crate::analysis::call::{Match, OtherEnd};
-use crate::analysis::context::{Analysis, LinkState};
+use crate::analysis::context::{Analysis, LinkState, SharedCause};
 use crate::analysis::evidence;
 use crate::analysis::finding::{Finding, Wait, WaitTarget};
 use crate::analysis::index::{Endpoint, RowId};
 use crate::analysis::reason::{MadeCalls, Reason};
 use crate::model::{Evidence, ProcessState, Relation, Request};
 
-/// One request that is stuck, with everything that rules ask of it.
+/// One request that is stuck or usual, with everything that rules ask of it.
 pub(super) struct StuckRequest<'a> {
     pub(super) analysis: &'a Analysis<'a>,
     pub(super) row: RowId,
@@ -25,21 +25,17 @@ pub(super) struct StuckRequest<'a> {
 pub(super) type Rule = fn(&StuckRequest<'_>) -> Option<Finding>;
 
 impl<'a> StuckRequest<'a> {
-    /// `None` for a request that is not stuck.
-    pub(super) fn new(analysis: &'a Analysis<'a>, row: RowId) -> Option<Self> {
+    pub(super) fn new(analysis: &'a Analysis<'a>, row: RowId) -> Self {
         let index = analysis.index;
-        let request = index.request(row);
-        index.is_stuck(request).then(|| {
-            let link = index.link(index.endpoint(row));
-            Self {
-                analysis,
-                row,
-                request,
-                link,
-                link_state: analysis.link_state(link),
-                other: analysis.calls.other_end(index, row),
-            }
-        })
+        let link = index.link(index.endpoint(row));
+        Self {
+            analysis,
+            row,
+            request: index.request(row),
+            link,
+            link_state: analysis.link_state(link),
+            other: analysis.calls.other_end(index, row),
+        }
     }
 
     /// Whether the request is known not to be on its way yet.
@@ -51,6 +47,12 @@ impl<'a> StuckRequest<'a> {
             }
             _ => false,
         }
+    }
+
+    /// Whether the process of the caller is known and has no row of the request any more.
+    pub(super) fn is_caller_gone(&self) -> bool {
+        matches!(self.other, OtherEnd::Missing(there)
+            if self.analysis.index.has_all_requests(there.process))
     }
 
     /// The row of the callee, for a call that the process makes.
@@ -87,6 +89,28 @@ pub(super) fn process_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
     Some(stuck.analysis.found(reason, evidence).waiting_for(wait))
 }
 
+/// Nothing moves on any link of the process, so the other end is not to blame.
+pub(super) fn own_runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let process = stuck.row.process;
+    let wait = Wait::known(
+        WaitTarget::Process(stuck.analysis.index.pid(process)),
+        WaitBasis::OwnProcess,
+    );
+    Some(runtime_blocked(stuck, process)?.waiting_for(wait))
+}
+
+/// That no driver of a process runs, where that is so.
+pub(super) fn runtime_blocked(stuck: &StuckRequest<'_>, process: u32) -> Option<Finding> {
+    let analysis = stuck.analysis;
+    let blocked = analysis.health.blocked(process)?;
+    let which = SharedCause::RuntimeBlocked(process);
+    Some(analysis.found_for_link(stuck.link, which, || {
+        let evidence = evidence::runtime_blocked(analysis.index, process, blocked);
+        let reason = Reason::RuntimeBlocked { process, blocked };
+        (reason, evidence.into())
+    }))
+}
+
 pub(super) fn contradiction(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let OtherEnd::Contradiction { row, why } = stuck.other else {
         return None;
@@ -108,10 +132,10 @@ pub(super) fn made_calls(
     analysis: &Analysis<'_>,
     handler: RowId,
 ) -> (Option<MadeCalls>, Option<Evidence>) {
-    let index = analysis.index;
-    match index.children(handler) {
+    let (index, standings) = (analysis.index, analysis.standings);
+    match standings.children(handler) {
         [] => {
-            let calls = index.parentless(handler.process);
+            let calls = standings.parentless(handler.process);
             let pid = index.pid(handler.process);
             let unknown = (calls > 0).then_some(Evidence::ParentUnknown { pid, calls });
             (None, unknown)

@@ -6,7 +6,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use roam_dump::analysis::{Facts, STUCK_US};
+use roam_dump::analysis::{Facts, Thresholds};
 use roam_dump::model::{Dump, SCHEMA_VERSION, Snapshot, WaitGraph};
 
 use super::capture::{Captured, Watching};
@@ -45,23 +45,24 @@ fn judge(
     facts: &mut Facts,
     watching: &Watching,
 ) -> WaitGraph {
-    let mut explained = roam_dump::explain(snapshots, facts, STUCK_US);
-    if !explained.contradicting.is_empty() {
+    let thresholds = Thresholds::default();
+    let mut explained = roam_dump::explain(snapshots, facts, &thresholds);
+    if !explained.unconfirmed.is_empty() {
         log::info!(
-            "processes {:?} contradict each other: reading them again",
-            explained.contradicting
+            "rows of processes {:?} are doubtful: reading them again",
+            explained.unconfirmed
         );
         for snapshot in snapshots.iter_mut() {
             let pid = snapshot.process.pid;
             let share = shares.iter().find(|share| share.target.pid() == pid);
-            if explained.contradicting.contains(&pid)
+            if explained.unconfirmed.contains(&pid)
                 && let Some(newer) = share.and_then(|share| again(share, watching))
             {
                 *snapshot = newer;
             }
         }
         facts.after = vec![sample(shares).counters];
-        explained = roam_dump::explain(snapshots, facts, STUCK_US);
+        explained = roam_dump::explain(snapshots, facts, &thresholds);
     }
     if explained.is_ambiguous {
         log::info!("several connections look alike: sampling their counters");
@@ -69,7 +70,7 @@ fn judge(
             sleep(Duration::from_millis(pause_ms));
             facts.after.push(sample(shares).counters);
         }
-        explained = roam_dump::explain(snapshots, facts, STUCK_US);
+        explained = roam_dump::explain(snapshots, facts, &thresholds);
     }
     explained.graph
 }

@@ -1,34 +1,36 @@
 //! Cycles that close if handlers wait for others of their process.
 
+use foldhash::HashSet;
 use roam_trace_common::event::{Direction, Phase};
 
 use super::builder::Graph;
+use super::leaf::Leaves;
 use crate::analysis::cycle::strongly_connected;
 use crate::analysis::finding::WaitTarget;
 use crate::analysis::index::SnapshotIndex;
-use crate::model::Code;
+use crate::analysis::standing::Standings;
 
 /// A cycle that closes if a handler at the bottom waits for the handlers of its process that wait in a call.
-pub(super) struct LikelyCycle {
+pub(super) struct PossibleCycle {
     /// The handlers at the bottom, in order.
     pub(super) leaves: Vec<u32>,
     /// Those and every request between them.
     pub(super) members: Vec<u32>,
 }
 
-/// `is_root` is whether a node is a root of its own.
-pub(super) fn likely_cycles(
+pub(super) fn possible_cycles(
     index: &SnapshotIndex<'_>,
+    standings: &Standings,
+    leaves: &Leaves,
     graph: &Graph,
-    steps: &[(u32, u32)],
-    is_root: impl Fn(u32) -> bool,
-) -> Vec<LikelyCycle> {
-    let count = graph.nodes.len();
-    let assumed = assumed_steps(index, graph, &is_root);
+) -> Vec<PossibleCycle> {
+    let assumed = assumed_steps(index, standings, leaves, graph);
     if assumed.is_empty() {
         return Vec::new();
     }
-    let steps = [steps, &assumed].concat();
+    let count = graph.nodes.len();
+    let is_leaf: HashSet<u32> = leaves.running().iter().map(|&(node, _)| node).collect();
+    let steps = [graph.pairs(), assumed].concat();
     let all = strongly_connected(count + index.snapshots.len(), &steps);
     (0..all.len())
         .map(|group| all.group(group))
@@ -43,9 +45,9 @@ pub(super) fn likely_cycles(
             let leaves: Vec<u32> = members
                 .iter()
                 .copied()
-                .filter(|&node| is_root(node))
+                .filter(|node| is_leaf.contains(node))
                 .collect();
-            (leaves.len() > 1).then_some(LikelyCycle { leaves, members })
+            (leaves.len() > 1).then_some(PossibleCycle { leaves, members })
         })
         .collect()
 }
@@ -54,27 +56,29 @@ pub(super) fn likely_cycles(
 /// for "the handlers of this process that wait", so that there are few steps.
 fn assumed_steps(
     index: &SnapshotIndex<'_>,
+    standings: &Standings,
+    leaves: &Leaves,
     graph: &Graph,
-    is_root: impl Fn(u32) -> bool,
 ) -> Vec<(u32, u32)> {
-    let (mut waiting, mut bottom) = (Vec::new(), Vec::new());
-    for (node, target) in (0..).zip(&graph.targets) {
-        let WaitTarget::Request(row) = *target else {
-            continue;
+    let handlers = |process: u32| graph.nodes.len() as u32 + process;
+    let waiting = |(node, target): (u32, &Option<WaitTarget>)| {
+        let Some(WaitTarget::Request(row)) = *target else {
+            return None;
         };
         let request = index.request(row);
-        if request.direction != Direction::Incoming || request.phase != Phase::Running {
-            continue;
-        }
-        let handlers = graph.nodes.len() as u32 + row.process;
-        if !index.children(row).is_empty() {
-            waiting.push((handlers, node));
-        } else if is_root(node) && graph.nodes[node as usize].code == Some(Code::HandlerRunning) {
-            bottom.push((node, handlers));
-        }
-    }
-    if waiting.is_empty() || bottom.is_empty() {
+        let is_waiting = request.direction == Direction::Incoming
+            && request.phase == Phase::Running
+            && standings.is_stuck(row)
+            && !standings.children(row).is_empty();
+        is_waiting.then_some((handlers(row.process), node))
+    };
+    let waiting: Vec<_> = (0..).zip(&graph.targets).filter_map(waiting).collect();
+    if waiting.is_empty() {
         return Vec::new();
     }
-    [waiting, bottom].concat()
+    let bottom = leaves
+        .running()
+        .iter()
+        .map(|&(node, row)| (node, handlers(row.process)));
+    waiting.into_iter().chain(bottom).collect()
 }

@@ -1,0 +1,200 @@
+//! Which root comes first: the one that most stuck calls wait for.
+
+use std::cmp::Reverse;
+
+use roam_trace_common::event::Direction;
+
+use super::builder::Graph;
+use crate::analysis::call::OtherEnd;
+use crate::analysis::context::Analysis;
+use crate::analysis::cycle::adjacency;
+use crate::analysis::finding::WaitTarget;
+use crate::analysis::index::RowId;
+use crate::model::{Code, Confidence, Deadlock, NodeKind, Root};
+
+/// Steps back along the chains of one dump. What a target makes of its rows does not hold up the tracer.
+const MAX_STEPS: usize = 20_000_000;
+
+/// How far a root is from what is known to hold calls up. The order is that of the roots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Class {
+    /// What holds calls up as far as anything is known of it.
+    Known,
+    /// It may itself wait for something that another root shows.
+    PossibleVictim,
+    PossibleCycle,
+    /// Nobody waits for it.
+    Unawaited,
+}
+
+/// Sorts roots, and finds what waits for each.
+pub(super) struct Ranking<'a> {
+    analysis: &'a Analysis<'a>,
+    graph: &'a Graph,
+    /// For every node, where its waiters begin in the list of all.
+    starts: Vec<u32>,
+    waiters: Vec<u32>,
+    /// Age of the stuck call that each node stands for, if it does.
+    call_us: Vec<Option<u64>>,
+    /// The surest step to each node.
+    confidence: Vec<Option<Confidence>>,
+    seen: Vec<u32>,
+    round: u32,
+    steps: usize,
+}
+
+impl<'a> Ranking<'a> {
+    pub(super) fn new(analysis: &'a Analysis<'a>, graph: &'a Graph) -> Self {
+        let count = graph.nodes.len();
+        let mut confidence = vec![None; count];
+        for step in &graph.steps {
+            let to = step.to as usize;
+            confidence[to] = confidence[to].max(Some(step.confidence));
+        }
+        let call_us = |target: (usize, &Option<WaitTarget>)| match target {
+            (node, &Some(WaitTarget::Request(row))) => {
+                age_of_call(analysis, row, graph.is_awaited[node])
+            }
+            _ => None,
+        };
+        let call_us = graph.targets.iter().enumerate().map(call_us).collect();
+        let backwards: Vec<_> = graph
+            .steps
+            .iter()
+            .map(|step| (step.to, step.from))
+            .collect();
+        let (starts, waiters) = adjacency(count, &backwards);
+        Self {
+            analysis,
+            graph,
+            starts,
+            waiters,
+            call_us,
+            confidence,
+            seen: vec![0; count],
+            round: 0,
+            steps: 0,
+        }
+    }
+
+    /// Whether anything waits for a node.
+    pub(super) fn is_awaited(&self, node: u32) -> bool {
+        self.confidence[node as usize].is_some()
+    }
+
+    /// A root of these nodes, with what waits for it.
+    pub(super) fn root(&mut self, nodes: Vec<u32>, deadlock: Option<Deadlock>) -> Root {
+        self.round += 1;
+        let (mut waiters, mut oldest_us) = (0, 0);
+        let mut open = nodes.clone();
+        while let Some(node) = open.pop() {
+            let at = node as usize;
+            if std::mem::replace(&mut self.seen[at], self.round) == self.round {
+                continue;
+            }
+            if let Some(call_us) = self.call_us[at] {
+                waiters += 1;
+                oldest_us = oldest_us.max(call_us);
+            }
+            if self.steps < MAX_STEPS {
+                let behind = &self.waiters[self.starts[at] as usize..self.starts[at + 1] as usize];
+                self.steps += behind.len();
+                open.extend(behind);
+            }
+        }
+        let of = |node: &u32| &self.graph.nodes[*node as usize];
+        if waiters == 0 {
+            oldest_us = nodes.iter().map(|node| of(node).age_us).max().unwrap_or(0);
+        }
+        let confidence = nodes.iter().map(|&node| self.confidence[node as usize]);
+        let mut root = Root {
+            deadlock,
+            waiters,
+            oldest_us,
+            confidence: confidence.max().flatten().unwrap_or(Confidence::Known),
+            is_alarm: false,
+            nodes,
+        };
+        root.is_alarm = !matches!(self.class(&root), Class::PossibleCycle | Class::Unawaited);
+        root
+    }
+
+    /// Puts first what most calls wait for, then what they have waited for longest, then what is surest.
+    pub(super) fn sort(&self, roots: &mut [Root]) {
+        roots.sort_by_cached_key(|root| {
+            (
+                self.class(root),
+                Reverse((root.waiters, root.oldest_us, root.confidence)),
+                root.nodes.first().copied(),
+            )
+        });
+    }
+
+    fn class(&self, root: &Root) -> Class {
+        match (root.deadlock, root.nodes.as_slice()) {
+            (Some(Deadlock::PossibleCycle), _) => Class::PossibleCycle,
+            (None, &[node]) if self.row(node).is_some() => {
+                if root.waiters == 0 {
+                    Class::Unawaited
+                } else if self.may_be_victim(node) {
+                    Class::PossibleVictim
+                } else {
+                    Class::Known
+                }
+            }
+            _ => Class::Known,
+        }
+    }
+
+    /// The request that a node stands for, or one of those.
+    fn row(&self, node: u32) -> Option<RowId> {
+        let row_of = |node: u32| match self.graph.targets[node as usize] {
+            Some(WaitTarget::Request(row)) => Some(row),
+            _ => None,
+        };
+        match self.graph.nodes[node as usize].kind {
+            NodeKind::Handlers { .. } => row_of(self.waiters[self.starts[node as usize] as usize]),
+            _ => row_of(node),
+        }
+    }
+
+    /// A call may be answered by what another root shows; a handler of which nothing is known but that it runs may
+    /// wait for a call whose handler is unknown, or try again and again to reach a peer that is gone.
+    fn may_be_victim(&self, node: u32) -> bool {
+        let Some(row) = self.row(node) else {
+            return false;
+        };
+        let (standings, health) = (self.analysis.standings, &self.analysis.health);
+        let node = &self.graph.nodes[node as usize];
+        match node.kind {
+            NodeKind::Call { .. } => {
+                matches!(node.code, Some(Code::PeerAmbiguous | Code::Inconsistent))
+            }
+            NodeKind::Handlers { .. } => {
+                standings.may_have_called(row.process, node.age_us)
+                    || health.has_lost_link(row.process)
+            }
+            NodeKind::Handler { .. } => {
+                node.code == Some(Code::HandlerRunning)
+                    && (standings.may_have_called(row.process, node.age_us)
+                        || health.has_lost_link(row.process))
+            }
+            NodeKind::Driver { .. } | NodeKind::Process => false,
+        }
+    }
+}
+
+/// The age of a stuck call, at the one of its two rows that counts: the caller's, if that shows it.
+fn age_of_call(analysis: &Analysis<'_>, row: RowId, is_awaited: bool) -> Option<u64> {
+    let (index, standings) = (analysis.index, analysis.standings);
+    let request = index.request(row);
+    let counts = match request.direction {
+        Direction::Outgoing => true,
+        Direction::Incoming => {
+            is_awaited
+                && !matches!(analysis.calls.other_end(index, row),
+                    OtherEnd::Row(caller) if standings.is_stuck(caller.row))
+        }
+    };
+    (counts && standings.is_stuck(row)).then_some(request.age_us)
+}

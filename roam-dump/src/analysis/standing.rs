@@ -1,0 +1,162 @@
+//! How each request stands: young, usual or stuck; and which stuck calls each handler made.
+
+use foldhash::{HashMap, HashMapExt, HashSet};
+use roam_trace_common::event::{Direction, Mark, RequestKind};
+
+use super::call::{Calls, OtherEnd};
+use super::index::{RowId, SnapshotIndex};
+use super::usual::{Measure, Measures};
+use crate::model::Request;
+
+/// How a request stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Too young to be judged.
+    Young,
+    /// The user asked not to judge it.
+    Ignored,
+    /// No older than calls of its method are.
+    Usual(Measure),
+    Stuck(Measure),
+}
+
+/// How all requests stand.
+pub(super) struct Standings {
+    rows: Vec<Vec<Standing>>,
+    /// Calls that are stuck, by the handler that made them.
+    children: HashMap<RowId, Vec<RowId>>,
+    /// Ages of calls that are stuck and whose handler is not known, by process.
+    parentless: Vec<Parentless>,
+}
+
+/// Stuck calls of one process whose handler is not known.
+#[derive(Debug, Clone, Copy, Default)]
+struct Parentless {
+    calls: u32,
+    /// Age of the youngest one.
+    youngest_us: u64,
+}
+
+impl Standings {
+    pub(super) fn new(index: &SnapshotIndex<'_>, calls: &Calls, measures: &Measures) -> Self {
+        let unanswered: HashSet<RowId> = index
+            .requests()
+            .filter(|(_, request)| request.mark == Some(Mark::EndedWithoutAnswer))
+            .map(|(row, _)| row)
+            .collect();
+        let judge = Judge {
+            index,
+            calls,
+            measures,
+            unanswered,
+        };
+        let mut standings = Self {
+            rows: index
+                .snapshots
+                .iter()
+                .map(|snapshot| Vec::with_capacity(snapshot.requests.len()))
+                .collect(),
+            children: HashMap::new(),
+            parentless: vec![Parentless::default(); index.snapshots.len()],
+        };
+        for (row, request) in index.requests() {
+            let standing = judge.standing(row, request);
+            standings.rows[row.process as usize].push(standing);
+            let is_stuck = matches!(standing, Standing::Stuck(_));
+            if is_stuck && request.direction == Direction::Outgoing {
+                standings.add_call(index, row, request);
+            }
+        }
+        standings
+    }
+
+    fn add_call(&mut self, index: &SnapshotIndex<'_>, row: RowId, request: &Request) {
+        match index.parent(row) {
+            Some(parent) => self.children.entry(parent).or_default().push(row),
+            None => {
+                let parentless = &mut self.parentless[row.process as usize];
+                parentless.youngest_us = match parentless.calls {
+                    0 => request.age_us,
+                    _ => parentless.youngest_us.min(request.age_us),
+                };
+                parentless.calls += 1;
+            }
+        }
+    }
+
+    pub(super) fn of(&self, row: RowId) -> Standing {
+        self.rows[row.process as usize][row.index as usize]
+    }
+
+    pub(super) fn is_stuck(&self, row: RowId) -> bool {
+        matches!(self.of(row), Standing::Stuck(_))
+    }
+
+    /// Whether a request is old and nothing speaks against its age.
+    pub(super) fn is_unsuspicious(&self, row: RowId) -> bool {
+        matches!(self.of(row), Standing::Usual(_) | Standing::Ignored)
+    }
+
+    /// The stuck calls that a handler has made.
+    pub(super) fn children(&self, row: RowId) -> &[RowId] {
+        self.children.get(&row).map_or(&[], Vec::as_slice)
+    }
+
+    /// How many stuck calls of a process are of an unknown handler.
+    pub(super) fn parentless(&self, process: u32) -> u32 {
+        self.parentless[process as usize].calls
+    }
+
+    /// Whether a handler of that age may have made a stuck call of its process whose handler is not known.
+    pub(super) fn may_have_called(&self, process: u32, age_us: u64) -> bool {
+        let parentless = self.parentless[process as usize];
+        parentless.calls > 0 && parentless.youngest_us <= age_us
+    }
+}
+
+struct Judge<'a> {
+    index: &'a SnapshotIndex<'a>,
+    calls: &'a Calls,
+    measures: &'a Measures,
+    /// Handlers that are gone without an answer: however usual the age, none will come.
+    unanswered: HashSet<RowId>,
+}
+
+impl Judge<'_> {
+    fn standing(&self, row: RowId, request: &Request) -> Standing {
+        let Some(own) = self.measures.of(self.index, row) else {
+            return Standing::Ignored;
+        };
+        if request.age_us < own.stuck_us() {
+            return Standing::Young;
+        }
+        let measure = match own {
+            Measure::TooFew { .. } if request.kind == RequestKind::Call => {
+                self.of_other_end(row).unwrap_or(own)
+            }
+            own => own,
+        };
+        if measure.is_unusual(request.age_us) || self.is_unanswered(row) {
+            Standing::Stuck(measure)
+        } else {
+            Standing::Usual(measure)
+        }
+    }
+
+    /// A process that has seen too few calls of a method end takes the other end's word for what is usual.
+    fn of_other_end(&self, row: RowId) -> Option<Measure> {
+        let OtherEnd::Row(other) = self.calls.other_end(self.index, row) else {
+            return None;
+        };
+        self.measures.of(self.index, other.row)?.at_other_end()
+    }
+
+    fn is_unanswered(&self, row: RowId) -> bool {
+        if self.unanswered.is_empty() {
+            return false;
+        }
+        self.unanswered.contains(&row)
+            || matches!(self.calls.other_end(self.index, row),
+                OtherEnd::Row(other) if self.unanswered.contains(&other.row))
+    }
+}

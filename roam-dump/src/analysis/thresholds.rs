@@ -1,0 +1,60 @@
+//! From when on something counts as stuck, as the user wants it.
+
+use wildmatch::WildMatch;
+
+/// How long something takes before it counts as stuck, unless asked otherwise.
+pub const STUCK_US: u64 = 1_000_000;
+
+/// From when on something counts as stuck.
+///
+/// Where the calls of a method are known to take longer than `stuck_us`, what is usual for them decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Thresholds {
+    /// Microseconds below which nothing counts as stuck.
+    pub stuck_us: u64,
+    /// Methods with a time of their own, in microseconds. It alone decides; the last entry that matches holds.
+    pub methods: Vec<(MethodGlob, u64)>,
+    /// Methods whose calls are not judged.
+    pub ignored: Vec<MethodGlob>,
+}
+
+impl Default for Thresholds {
+    fn default() -> Self {
+        Self {
+            stuck_us: STUCK_US,
+            methods: Vec::new(),
+            ignored: Vec::new(),
+        }
+    }
+}
+
+impl Thresholds {
+    /// The time that the user set for a method.
+    pub(super) fn of_method(&self, method: &str) -> Option<u64> {
+        let mut methods = self.methods.iter().rev();
+        methods
+            .find(|(glob, _)| glob.matches(method))
+            .map(|&(_, stuck_us)| stuck_us)
+    }
+
+    pub(super) fn is_ignored(&self, method: &str) -> bool {
+        self.ignored.iter().any(|glob| glob.matches(method))
+    }
+}
+
+/// A pattern of method names: `*` stands for any characters, `?` for one. A method without a name has the one that
+/// dumps show, `method_id=0x…`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MethodGlob(WildMatch);
+
+impl MethodGlob {
+    fn matches(&self, method: &str) -> bool {
+        self.0.matches(method)
+    }
+}
+
+impl From<&str> for MethodGlob {
+    fn from(pattern: &str) -> Self {
+        Self(WildMatch::new(pattern))
+    }
+}

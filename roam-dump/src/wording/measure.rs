@@ -1,0 +1,62 @@
+//! What the age of a request was compared with, in words and as evidence.
+
+use crate::analysis::Measure;
+use crate::count::Count;
+use crate::duration::{Age, Took};
+use crate::model::{Evidence, Snapshot};
+
+/// Follows the sentence about a request.
+pub(super) fn text(measure: &Measure, snapshots: &[Snapshot]) -> String {
+    match *measure {
+        Measure::Set { stuck_us } => format!("past the {} set for it", Age(stuck_us)),
+        Measure::TooFew { answered, .. } => {
+            let plural = if answered == 1 { "" } else { "s" };
+            format!("judged by time alone ({answered} answered call{plural})")
+        }
+        Measure::Latency {
+            p50_us,
+            p99_us,
+            answered,
+            process,
+            is_own,
+            ..
+        } => {
+            let text = format!(
+                "p50 {}, p99 {} of {} calls",
+                Took(p50_us),
+                Took(p99_us),
+                Count(answered)
+            );
+            if is_own {
+                text
+            } else {
+                format!("{text} in {}", snapshots[process as usize].process)
+            }
+        }
+    }
+}
+
+pub(super) fn evidence(measure: &Measure, snapshots: &[Snapshot]) -> Evidence {
+    match *measure {
+        Measure::Set { stuck_us } => Evidence::TimeAlone {
+            stuck_us,
+            answered: None,
+        },
+        Measure::TooFew { stuck_us, answered } => Evidence::TimeAlone {
+            stuck_us,
+            answered: Some(answered),
+        },
+        Measure::Latency {
+            p50_us,
+            p99_us,
+            answered,
+            process,
+            ..
+        } => Evidence::Latency {
+            pid: snapshots[process as usize].process.pid,
+            answered,
+            p50_us,
+            p99_us,
+        },
+    }
+}

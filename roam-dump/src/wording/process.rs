@@ -1,0 +1,134 @@
+//! What was found about a whole process or about many of its handlers, in words.
+
+use std::sync::Arc;
+
+use crate::count::Count;
+use crate::duration::Age;
+use crate::model::{FindingKind, NodeKind, ProcessState, RuntimeBlocked};
+
+/// What was not seen to end, and last ended that many microseconds ago or more, does not end at all.
+const HUNG_US: u64 = 1_000_000;
+
+pub(super) fn state(state: ProcessState) -> &'static str {
+    match state {
+        ProcessState::Alive => "alive",
+        ProcessState::Stopped => "stopped by a signal or a debugger",
+        ProcessState::Dead => "dead",
+    }
+}
+
+/// A fact about a whole process.
+pub(super) fn finding(kind: &FindingKind) -> String {
+    match kind {
+        FindingKind::Stopped => state(ProcessState::Stopped).to_owned(),
+        FindingKind::Dead => state(ProcessState::Dead).to_owned(),
+        FindingKind::RuntimeBlocked(blocked) => runtime_blocked("its runtime", blocked),
+        &FindingKind::UnreadBytes {
+            unread_bytes,
+            links,
+        } => format!(
+            "{} unread bytes in sockets whose drivers are stalled ({})",
+            Count(unread_bytes),
+            plural(links, "link")
+        ),
+        FindingKind::LinksLost {
+            links,
+            name,
+            since_us,
+            attempts,
+            losses,
+            last_error,
+        } => {
+            let text = not_connected(*since_us, *attempts, *losses, last_error.as_deref());
+            match links {
+                0 | 1 => format!("{name}: {text}"),
+                links => format!("{name} and {} more: {text}", links - 1),
+            }
+        }
+        FindingKind::TableNearFull {
+            table,
+            used,
+            capacity,
+        } => format!(
+            "table of {table} nearly full: {} of {} rows in use",
+            Count(*used),
+            Count((*capacity).into())
+        ),
+        &FindingKind::DescriptorsNearLimit { open, limit } => format!(
+            "{} of {} file descriptors in use",
+            Count(open),
+            Count(limit)
+        ),
+    }
+}
+
+/// Why nothing in a process moves.
+pub(super) fn runtime_blocked(whose: &str, blocked: &RuntimeBlocked) -> String {
+    let RuntimeBlocked {
+        idle_us,
+        starved_links,
+        open_links,
+        unread_bytes,
+    } = *blocked;
+    let unread = match unread_bytes {
+        0 => String::new(),
+        bytes => format!(" ({} unread bytes)", Count(bytes)),
+    };
+    let (starved, open, idle) = (
+        Count(starved_links.into()),
+        Count(open_links.into()),
+        Age(idle_us),
+    );
+    format!(
+        "{whose} is blocked or starved: work waits on {starved} of {open} links{unread}, and their drivers have not run for {idle}"
+    )
+}
+
+/// That a client has no connection.
+pub(super) fn not_connected(
+    since_us: u64,
+    attempts: u32,
+    losses: u32,
+    last_error: Option<&str>,
+) -> String {
+    let mut text = format!("no connection for {}", Age(since_us));
+    if attempts > 0 {
+        text += &format!(": {} failed", plural(attempts, "attempt"));
+    }
+    if let Some(error) = last_error {
+        text += &format!(", the last one with: {error}");
+    }
+    if losses > 0 {
+        text += &format!("; lost {} before", plural(losses, "time"));
+    }
+    text
+}
+
+/// What handlers of one method wait for, and whether any of them ends.
+pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
+    let &NodeKind::Handlers {
+        ended_per_second,
+        last_ended_us,
+        ..
+    } = kind
+    else {
+        return None;
+    };
+    let ended = match (ended_per_second, last_ended_us) {
+        (Some(rate), _) if rate > 0.0 => format!("; draining: {rate:.1} end per second"),
+        (Some(_), Some(last_us)) if last_us >= HUNG_US => {
+            format!("; nothing ends: the last one ended {} ago", Age(last_us))
+        }
+        (Some(_), None) => "; nothing ends".to_owned(),
+        (_, Some(last_us)) => format!("; the last one ended {} ago", Age(last_us)),
+        (None, None) => String::new(),
+    };
+    Some(format!("they wait inside the process{ended}").into())
+}
+
+fn plural(count: u32, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        count => format!("{} {noun}s", Count(count.into())),
+    }
+}
