@@ -151,6 +151,10 @@ impl<'a> Wording<'a> {
                     HeldUp::Link => format!("the driver {stall}"),
                     HeldUp::Request => format!("not sent: the driver {stall}"),
                     HeldUp::Response => format!("no response can arrive: the driver {stall}"),
+                    HeldUp::Items { process } => format!(
+                        "the handler has not returned, and its caller does not read what it sends: the driver in {} {stall}",
+                        self.process(process)
+                    ),
                     HeldUp::Unread { process } => format!(
                         "sent, and not read by {}: its driver {stall}",
                         self.process(process)

@@ -145,6 +145,8 @@ pub(crate) enum HeldUp {
     Response,
     /// A request that the driver of that process has not read.
     Unread { process: u32 },
+    /// Items that a handler has sent to its caller in that process.
+    Items { process: u32 },
 }
 
 /// How far a request got that is not sent.

@@ -8,6 +8,9 @@ use super::index::{RowId, SnapshotIndex};
 use super::usual::{Measure, Measures};
 use crate::model::Request;
 
+/// A handler makes its call soon if no more than one part in so many of its time has passed.
+const SOON: u64 = 5;
+
 /// How a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -25,16 +28,8 @@ pub(super) struct Standings {
     rows: Vec<Vec<Standing>>,
     /// Calls that are stuck, by the handler that made them.
     children: HashMap<RowId, Vec<RowId>>,
-    /// Ages of calls that are stuck and whose handler is not known, by process.
-    parentless: Vec<Parentless>,
-}
-
-/// Stuck calls of one process whose handler is not known.
-#[derive(Debug, Clone, Copy, Default)]
-struct Parentless {
-    calls: u32,
-    /// Age of the youngest one.
-    youngest_us: u64,
+    /// Ages of calls that are stuck and whose handler is not known, by process, youngest first.
+    parentless: Vec<Vec<u64>>,
 }
 
 impl Standings {
@@ -57,7 +52,7 @@ impl Standings {
                 .map(|snapshot| Vec::with_capacity(snapshot.requests.len()))
                 .collect(),
             children: HashMap::new(),
-            parentless: vec![Parentless::default(); index.snapshots.len()],
+            parentless: vec![Vec::new(); index.snapshots.len()],
         };
         for (row, request) in index.requests() {
             let standing = judge.standing(row, request);
@@ -67,20 +62,16 @@ impl Standings {
                 standings.add_call(index, row, request);
             }
         }
+        for ages in &mut standings.parentless {
+            ages.sort_unstable();
+        }
         standings
     }
 
     fn add_call(&mut self, index: &SnapshotIndex<'_>, row: RowId, request: &Request) {
         match index.parent(row) {
             Some(parent) => self.children.entry(parent).or_default().push(row),
-            None => {
-                let parentless = &mut self.parentless[row.process as usize];
-                parentless.youngest_us = match parentless.calls {
-                    0 => request.age_us,
-                    _ => parentless.youngest_us.min(request.age_us),
-                };
-                parentless.calls += 1;
-            }
+            None => self.parentless[row.process as usize].push(request.age_us),
         }
     }
 
@@ -104,13 +95,16 @@ impl Standings {
 
     /// How many stuck calls of a process are of an unknown handler.
     pub(super) fn parentless(&self, process: u32) -> u32 {
-        self.parentless[process as usize].calls
+        self.parentless[process as usize].len() as u32
     }
 
-    /// Whether a handler of that age may have made a stuck call of its process whose handler is not known.
+    /// Whether a handler of that age may wait in a stuck call of its process whose handler is not known: one that was
+    /// made soon after the handler started.
     pub(super) fn may_have_called(&self, process: u32, age_us: u64) -> bool {
-        let parentless = self.parentless[process as usize];
-        parentless.calls > 0 && parentless.youngest_us <= age_us
+        let ages = &self.parentless[process as usize];
+        let soon_us = age_us - age_us / SOON;
+        let at = ages.partition_point(|&call_us| call_us < soon_us);
+        ages.get(at).is_some_and(|&call_us| call_us <= age_us)
     }
 }
 

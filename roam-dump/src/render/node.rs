@@ -50,12 +50,8 @@ impl fmt::Display for Waiters<'_> {
         match self.0.waiters {
             0 if self.0.is_alarm => Ok(()),
             0 => write!(f, " (nobody waits for it, {age} old)"),
-            1 => write!(f, " (1 call waits, for {age})"),
-            calls => write!(
-                f,
-                " ({} calls wait, the oldest for {age})",
-                Count(calls.into())
-            ),
+            1 => write!(f, " (1 call has waited {age})"),
+            calls => write!(f, " ({} calls wait, the oldest {age})", Count(calls.into())),
         }
     }
 }

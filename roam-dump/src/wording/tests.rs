@@ -148,6 +148,7 @@ fn stalls() -> Vec<Reason> {
             HeldUp::Request,
             HeldUp::Response,
             HeldUp::Unread { process: CELL },
+            HeldUp::Items { process: HOST },
         ] {
             reasons.push(stalled(stall, held_up));
         }

@@ -8,7 +8,8 @@ use roam_diagnostic::registry::{
 };
 use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, Thresholds, TransportSocket, Via};
 use roam_dump::model::{
-    Channel, Connection, Driver, Process, ProcessState, Request, Snapshot, Source, Traffic, Verdict,
+    Channel, Confidence, Connection, ConnectionSocket, Driver, Latency, MethodStatistics, Outcomes,
+    Process, ProcessState, Request, Snapshot, Source, Traffic, Verdict,
 };
 use roam_dump::{Explanation, explain};
 
@@ -202,9 +203,7 @@ impl World {
                 connection_name,
                 parent: None,
                 request_id,
-                method_id: method.bytes().fold(7, |id: u64, byte| {
-                    id.wrapping_mul(31).wrapping_add(byte.into())
-                }),
+                method_id: method_id(method),
                 method: Some(method.into()),
                 arguments: None,
                 phase,
@@ -335,7 +334,52 @@ impl World {
     }
 
     pub(crate) fn explain(&mut self) -> Explanation {
-        explain(&mut self.snapshots, &self.facts, &Thresholds::default())
+        self.explain_by(&Thresholds::default())
+    }
+
+    pub(crate) fn explain_by(&mut self, thresholds: &Thresholds) -> Explanation {
+        explain(&mut self.snapshots, &self.facts, thresholds)
+    }
+
+    /// Calls of a method that ended in a process: how many were answered, and the p50 and p99 of those.
+    pub(crate) fn answered(
+        &mut self,
+        process: usize,
+        direction: Direction,
+        method: &str,
+        ok: u64,
+        [p50_us, p99_us]: [u64; 2],
+    ) {
+        self.snapshots[process].methods.push(MethodStatistics {
+            method_id: method_id(method),
+            method: Some(method.into()),
+            direction,
+            outcomes: Outcomes {
+                ok,
+                ..Outcomes::default()
+            },
+            request_bytes: 0,
+            response_bytes: 0,
+            latency: (ok > 0).then_some(Latency {
+                p50_us,
+                p90_us: p99_us,
+                p99_us,
+                max_us: p99_us,
+            }),
+            last_ended_us: (ok > 0).then_some(SECOND / 10),
+        });
+    }
+
+    /// Bytes that have arrived at an end and that its process has not read.
+    pub(crate) fn set_unread(&mut self, end: End, unread_bytes: u64) {
+        self.connection(end).socket = Some(ConnectionSocket {
+            descriptor: 7,
+            local: None,
+            remote: None,
+            unread_bytes,
+            unsent_bytes: 0,
+            confidence: Confidence::Known,
+        });
     }
 
     /// The verdict of a row, after [`Self::explain`]: its code and text.
@@ -360,6 +404,12 @@ impl World {
                 .and_then(|(_, verdict)| verdict.clone())
         })
     }
+}
+
+pub(crate) fn method_id(method: &str) -> u64 {
+    method.bytes().fold(7, |id: u64, byte| {
+        id.wrapping_mul(31).wrapping_add(byte.into())
+    })
 }
 
 fn connection(

@@ -27,6 +27,22 @@ enum Class {
     Unawaited,
 }
 
+/// A stuck call at the one of its two rows that counts.
+#[derive(Debug, Clone, Copy)]
+struct StuckCall {
+    age_us: u64,
+    row: Counted,
+}
+
+/// Which row of a call counts. Where it is not known which row of one process belongs to which of another, all rows
+/// of the process that has more of them count.
+#[derive(Debug, Clone, Copy)]
+enum Counted {
+    Known,
+    AmbiguousCaller,
+    AmbiguousCallee,
+}
+
 /// Sorts roots, and finds what waits for each.
 pub(super) struct Ranking<'a> {
     analysis: &'a Analysis<'a>,
@@ -34,8 +50,8 @@ pub(super) struct Ranking<'a> {
     /// For every node, where its waiters begin in the list of all.
     starts: Vec<u32>,
     waiters: Vec<u32>,
-    /// Age of the stuck call that each node stands for, if it does.
-    call_us: Vec<Option<u64>>,
+    /// The stuck call that each node stands for, if it does.
+    calls: Vec<Option<StuckCall>>,
     /// The surest step to each node.
     confidence: Vec<Option<Confidence>>,
     seen: Vec<u32>,
@@ -51,13 +67,13 @@ impl<'a> Ranking<'a> {
             let to = step.to as usize;
             confidence[to] = confidence[to].max(Some(step.confidence));
         }
-        let call_us = |target: (usize, &Option<WaitTarget>)| match target {
+        let call = |target: (usize, &Option<WaitTarget>)| match target {
             (node, &Some(WaitTarget::Request(row))) => {
-                age_of_call(analysis, row, graph.is_awaited[node])
+                stuck_call(analysis, row, graph.is_awaited[node])
             }
             _ => None,
         };
-        let call_us = graph.targets.iter().enumerate().map(call_us).collect();
+        let calls = graph.targets.iter().enumerate().map(call).collect();
         let backwards: Vec<_> = graph
             .steps
             .iter()
@@ -69,7 +85,7 @@ impl<'a> Ranking<'a> {
             graph,
             starts,
             waiters,
-            call_us,
+            calls,
             confidence,
             seen: vec![0; count],
             round: 0,
@@ -85,16 +101,20 @@ impl<'a> Ranking<'a> {
     /// A root of these nodes, with what waits for it.
     pub(super) fn root(&mut self, nodes: Vec<u32>, deadlock: Option<Deadlock>) -> Root {
         self.round += 1;
-        let (mut waiters, mut oldest_us) = (0, 0);
+        let (mut known, mut callers, mut callees, mut oldest_us) = (0_u32, 0_u32, 0_u32, 0);
         let mut open = nodes.clone();
         while let Some(node) = open.pop() {
             let at = node as usize;
             if std::mem::replace(&mut self.seen[at], self.round) == self.round {
                 continue;
             }
-            if let Some(call_us) = self.call_us[at] {
-                waiters += 1;
-                oldest_us = oldest_us.max(call_us);
+            if let Some(call) = self.calls[at] {
+                match call.row {
+                    Counted::Known => known += 1,
+                    Counted::AmbiguousCaller => callers += 1,
+                    Counted::AmbiguousCallee => callees += 1,
+                }
+                oldest_us = oldest_us.max(call.age_us);
             }
             if self.steps < MAX_STEPS {
                 let behind = &self.waiters[self.starts[at] as usize..self.starts[at + 1] as usize];
@@ -102,6 +122,7 @@ impl<'a> Ranking<'a> {
                 open.extend(behind);
             }
         }
+        let waiters = known + callers.max(callees);
         let of = |node: &u32| &self.graph.nodes[*node as usize];
         if waiters == 0 {
             oldest_us = nodes.iter().map(|node| of(node).age_us).max().unwrap_or(0);
@@ -184,17 +205,20 @@ impl<'a> Ranking<'a> {
     }
 }
 
-/// The age of a stuck call, at the one of its two rows that counts: the caller's, if that shows it.
-fn age_of_call(analysis: &Analysis<'_>, row: RowId, is_awaited: bool) -> Option<u64> {
+fn stuck_call(analysis: &Analysis<'_>, row: RowId, is_awaited: bool) -> Option<StuckCall> {
     let (index, standings) = (analysis.index, analysis.standings);
+    standings.is_stuck(row).then_some(())?;
     let request = index.request(row);
-    let counts = match request.direction {
-        Direction::Outgoing => true,
-        Direction::Incoming => {
-            is_awaited
-                && !matches!(analysis.calls.other_end(index, row),
-                    OtherEnd::Row(caller) if standings.is_stuck(caller.row))
+    let row = match (request.direction, analysis.calls.other_end(index, row)) {
+        (Direction::Outgoing, OtherEnd::Ambiguous) => Counted::AmbiguousCaller,
+        (Direction::Outgoing, _) => Counted::Known,
+        (Direction::Incoming, _) if !is_awaited => return None,
+        (Direction::Incoming, OtherEnd::Ambiguous) => Counted::AmbiguousCallee,
+        (Direction::Incoming, OtherEnd::Row(caller)) if standings.is_stuck(caller.row) => {
+            return None;
         }
+        (Direction::Incoming, _) => Counted::Known,
     };
-    (counts && standings.is_stuck(row)).then_some(request.age_us)
+    let age_us = request.age_us;
+    Some(StuckCall { age_us, row })
 }

@@ -8,13 +8,14 @@ use super::request::{
 use crate::analysis::basis::WaitBasis;
 use crate::analysis::call::OtherEnd;
 use crate::analysis::context::SharedCause;
+use crate::analysis::driver::DriverStall;
 use crate::analysis::evidence;
 use crate::analysis::finding::{Finding, Wait, WaitTarget};
-use crate::analysis::reason::{HandlerReason, Reason};
+use crate::analysis::reason::{HandlerReason, HeldUp, Reason};
 use crate::model::Evidence;
 
 /// In this order.
-pub(super) const RULES: [Rule; 10] = [
+pub(super) const RULES: [Rule; 11] = [
     no_answer,
     connection_closed,
     process_not_alive,
@@ -24,6 +25,7 @@ pub(super) const RULES: [Rule; 10] = [
     not_started,
     not_responded,
     contradiction,
+    items_not_read,
     running,
 ];
 
@@ -103,6 +105,32 @@ fn not_responded(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let evidence = analysis.stall_evidence(link, stall);
     let finding = analysis.found_with(Reason::Handler(reason), evidence);
     Some(finding.waiting_for(wait))
+}
+
+/// The caller's driver waits for room in a channel that the handler sends on.
+fn items_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let OtherEnd::Row(caller) = &stuck.other else {
+        return None;
+    };
+    let (analysis, index) = (stuck.analysis, stuck.analysis.index);
+    let there = index.link(index.endpoint(caller.row));
+    let stall = analysis.link_state(there).stall?;
+    let is_own = matches!(stall, DriverStall::Delivering { reader: Some(reader), .. }
+        if reader == caller.row);
+    (is_own && analysis.standings.children(stuck.row).is_empty()).then_some(())?;
+    let reason = Reason::DriverStalled {
+        stall,
+        held_up: HeldUp::Items {
+            process: there.process,
+        },
+    };
+    let evidence = analysis.stall_evidence(there, stall);
+    let wait = Wait {
+        target: WaitTarget::Driver(there),
+        confidence: caller.confidence,
+        basis: caller.basis,
+    };
+    Some(analysis.found_with(reason, evidence).waiting_for(wait))
 }
 
 fn running(stuck: &StuckRequest<'_>) -> Option<Finding> {

@@ -20,6 +20,7 @@ use super::finding::Finding;
 use super::index::RowId;
 use super::reason::Reason;
 use super::standing::Standing;
+use crate::model::Code;
 use request::StuckRequest;
 
 /// Why a request is stuck, or what a usual one waits for.
@@ -38,7 +39,9 @@ pub(super) fn judge_request(analysis: &Analysis<'_>, row: RowId) -> Option<Findi
     if is_usual {
         finding = usual(&stuck).waiting_for_all(finding.waits_for);
     }
-    finding.measure = (stuck.request.kind == RequestKind::Call).then_some(measure);
+    // However young it is, no answer will come.
+    let is_measured = stuck.request.kind == RequestKind::Call && finding.code != Code::NoAnswer;
+    finding.measure = is_measured.then_some(measure);
     Some(finding)
 }
 
