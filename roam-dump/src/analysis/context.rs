@@ -96,10 +96,11 @@ impl<'a> Analysis<'a> {
         let pairs = self.calls.pairs();
         match (pairs.partner(link), pairs.candidates(link)) {
             (Some(partner), _) => Some((partner.link.process, partner.confidence)),
-            (None, [first, rest @ ..]) => rest
-                .iter()
-                .all(|candidate| candidate.process == first.process)
-                .then_some((first.process, Confidence::High)),
+            (None, [first, rest @ ..]) => {
+                let process = first.process;
+                let is_one = rest.iter().all(|candidate| candidate.process == process);
+                (is_one && self.peers.are_all_traced(link)).then_some((process, Confidence::High))
+            }
             (None, []) => None,
         }
     }

@@ -142,6 +142,18 @@ impl<'a> Peers<'a> {
         }
     }
 
+    /// Whether everything that a link's process shares something with is traced, so that the other end is a link of those.
+    pub(super) fn are_all_traced(&self, link: Endpoint) -> bool {
+        let pid = self.index.pid(link.process);
+        let is_traced =
+            |peer: &Peer| matches!(peer, Peer::Process { pid, .. } if self.traced.contains(pid));
+        self.index.is_connectivity_known(pid)
+            && self
+                .neighbours
+                .get(&pid)
+                .is_some_and(|all| all.iter().all(is_traced))
+    }
+
     fn untraced(&self, link: Endpoint) -> PeerIdentity {
         let pid = self.index.pid(link.process);
         let is_traced =

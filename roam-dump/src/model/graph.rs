@@ -20,9 +20,10 @@ pub struct WaitGraph {
 }
 
 impl WaitGraph {
-    /// Returns the first root that is a reason for an alarm.
-    pub fn alarm(&self) -> Option<&Root> {
-        self.roots.iter().find(|root| root.is_alarm)
+    /// Returns the first root that is a reason for an alarm and at least that old, in microseconds.
+    pub fn alarm(&self, oldest_us: u64) -> Option<&Root> {
+        let mut roots = self.roots.iter();
+        roots.find(|root| root.is_alarm && root.oldest_us >= oldest_us)
     }
 }
 

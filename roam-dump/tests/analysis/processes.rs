@@ -199,7 +199,7 @@ fn a_lost_link_is_an_incident() {
     let (process, kind) = first(&graph);
     assert_eq!(process, "gateway");
     assert!(matches!(kind, NodeKind::Driver { .. }), "{kind:?}");
-    assert_eq!(graph.alarm().unwrap().oldest_us, 45 * SECOND);
+    assert_eq!(graph.alarm(0).unwrap().oldest_us, 45 * SECOND);
     let verdict = world.verdict(link.serial).unwrap();
     assert_eq!(verdict.code, Code::NotConnected);
     assert_eq!(

@@ -395,7 +395,7 @@ fn a_caller_that_does_not_read_blames_nobody_else() {
         &world,
         call.caller,
         Code::RuntimeStarved,
-        "no response can arrive: the driver has work and last ran 45.0s ago",
+        "the runtime of gateway[4001] is blocked or starved",
     );
     let verdicts = world.snapshots[1].connections.iter();
     assert!(
@@ -450,17 +450,13 @@ fn bytes_that_a_driver_leaves_in_its_socket_show_that_it_is_starved() {
         }
         world.explain();
         let (code, words) = match left {
-            true => (Code::RuntimeStarved, "last ran 45.0s ago"),
+            true => (
+                Code::RuntimeStarved,
+                "(517 unread bytes), and their drivers have not run for 45.0s",
+            ),
             false => (Code::NoResponse, "517 bytes from the peer have arrived"),
         };
         check_verdict(&world, call.caller, code, words);
-        let verdict = world.verdict(call.caller.serial).unwrap();
-        let json = serde_json::to_value(&verdict.evidence).unwrap();
-        let facts = json.as_array().unwrap().iter();
-        assert_eq!(
-            facts.filter(|fact| fact["fact"] == "unread").count(),
-            usize::from(left)
-        );
         assert_eq!(b.process, 1);
     }
 }

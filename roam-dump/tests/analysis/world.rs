@@ -8,8 +8,8 @@ use roam_diagnostic::registry::{
 };
 use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, Thresholds, TransportSocket, Via};
 use roam_dump::model::{
-    Channel, Confidence, Connection, ConnectionSocket, Driver, Latency, MethodStatistics, Outcomes,
-    Process, ProcessState, Request, Snapshot, Source, Traffic, Verdict,
+    Channel, Connection, Driver, Latency, MethodStatistics, Outcomes, Process, ProcessState,
+    Request, Snapshot, Source, Traffic, Verdict,
 };
 use roam_dump::{Explanation, explain};
 
@@ -372,14 +372,17 @@ impl World {
 
     /// Bytes that have arrived at an end and that its process has not read.
     pub(crate) fn set_unread(&mut self, end: End, unread_bytes: u64) {
-        self.connection(end).socket = Some(ConnectionSocket {
-            descriptor: 7,
-            local: None,
-            remote: None,
-            unread_bytes,
-            unsent_bytes: 0,
-            confidence: Confidence::Known,
-        });
+        let pid = self.snapshots[end.process].process.pid;
+        let key = (pid, end.serial);
+        self.facts.transports.remove(&key);
+        self.find_socket(end, end.serial, u64::MAX - end.serial)
+            .unread_bytes = unread_bytes;
+        let left = (pid, end.serial, end.serial);
+        if unread_bytes > 0 {
+            self.facts.left_unread.insert(left);
+        } else {
+            self.facts.left_unread.remove(&left);
+        }
     }
 
     /// The verdict of a row, after [`Self::explain`]: its code and text.

@@ -4,14 +4,15 @@
 //! taken anew of processes that contradict others.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use roam_dump::analysis::{Facts, Thresholds};
-use roam_dump::model::{Dump, SCHEMA_VERSION, Snapshot, WaitGraph};
+use roam_dump::analysis::{EndedCalls, Facts, Thresholds};
+use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot, WaitGraph};
 
 use super::capture::{Captured, Watching};
-use super::sample::sample;
+use super::sample::{ended, sample};
 use super::sockets;
+use crate::cli::{DumpArgs, StuckAfter};
 use crate::command::by_registry::by_registry;
 use crate::process::Share;
 
@@ -19,8 +20,11 @@ use crate::process::Share;
 /// within it, on a machine that has more to do too.
 const SAMPLE_PAUSES_MS: [u64; 8] = [10, 10, 20, 20, 40, 40, 60, 60];
 
+/// How long the calls that end are counted where many handlers wait inside of their process.
+const ENDED_PAUSE: Duration = Duration::from_millis(300);
+
 /// Gives the rows their verdicts and finds who waits for whom. The probes are detached by then.
-pub(super) fn explain(captured: Captured<'_>) -> Dump {
+pub(super) fn explain(captured: Captured<'_>, args: &DumpArgs) -> Dump {
     let Captured {
         shares,
         mut snapshots,
@@ -29,7 +33,8 @@ pub(super) fn explain(captured: Captured<'_>) -> Dump {
         watching,
     } = captured;
     let mut facts = sockets::find(&shares, before);
-    let graph = judge(&mut snapshots, &shares, &mut facts, &watching);
+    let thresholds = thresholds(args);
+    let graph = judge(&mut snapshots, &shares, &mut facts, &watching, &thresholds);
     Dump {
         schema_version: SCHEMA_VERSION,
         taken_at,
@@ -44,9 +49,9 @@ fn judge(
     shares: &[Share<'_>],
     facts: &mut Facts,
     watching: &Watching,
+    thresholds: &Thresholds,
 ) -> WaitGraph {
-    let thresholds = Thresholds::default();
-    let mut explained = roam_dump::explain(snapshots, facts, &thresholds);
+    let mut explained = roam_dump::explain(snapshots, facts, thresholds);
     if !explained.unconfirmed.is_empty() {
         log::info!(
             "rows of processes {:?} are doubtful: reading them again",
@@ -62,7 +67,7 @@ fn judge(
             }
         }
         facts.after = vec![sample(shares).counters];
-        explained = roam_dump::explain(snapshots, facts, &thresholds);
+        explained = roam_dump::explain(snapshots, facts, thresholds);
     }
     if explained.is_ambiguous {
         log::info!("several connections look alike: sampling their counters");
@@ -70,9 +75,39 @@ fn judge(
             sleep(Duration::from_millis(pause_ms));
             facts.after.push(sample(shares).counters);
         }
-        explained = roam_dump::explain(snapshots, facts, &thresholds);
+        explained = roam_dump::explain(snapshots, facts, thresholds);
+    }
+    if explained.graph.nodes.iter().any(is_pile) {
+        log::info!("many handlers wait inside of their process: counting the calls that end");
+        let (before, began) = (ended(shares), Instant::now());
+        sleep(ENDED_PAUSE);
+        facts.ended = Some(EndedCalls {
+            before,
+            after: ended(shares),
+            elapsed_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+        });
+        explained = roam_dump::explain(snapshots, facts, thresholds);
     }
     explained.graph
+}
+
+fn is_pile(node: &Node) -> bool {
+    matches!(node.kind, NodeKind::Handlers { .. })
+}
+
+/// From when on something counts as stuck, as the user wants it.
+fn thresholds(args: &DumpArgs) -> Thresholds {
+    let mut thresholds = Thresholds::default();
+    for StuckAfter { method, time } in &args.stuck_after {
+        let stuck_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        match method {
+            Some(method) => thresholds.methods.push((method.as_str().into(), stuck_us)),
+            None => thresholds.stuck_us = stuck_us,
+        }
+    }
+    let ignored = args.ignore.iter().map(|method| method.as_str().into());
+    thresholds.ignored.extend(ignored);
+    thresholds
 }
 
 /// A newer snapshot of a process, without reporting again what could not be read.

@@ -34,7 +34,7 @@ pub(super) fn run(
     let mut errors = Errors::default();
     let selected = select(&args.targets, &mut errors)?;
     let captured = capture::capture(&selected, args, verbose, &mut errors);
-    let dump = explain::explain(captured);
+    let dump = explain::explain(captured, args);
     // A reader of the dump that is slow must not keep the privileges.
     privilege::drop_all()?;
     let exit = print::print(dump, args, color, out)?;

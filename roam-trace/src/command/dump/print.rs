@@ -49,14 +49,14 @@ pub(super) fn print(
 
 /// Reports the root blocker where it holds something up for too long.
 fn check_stuck(graph: &WaitGraph, limit: Duration) -> Exit {
-    match graph.alarm() {
-        Some(root) if root.oldest_us >= micros(limit) => {
+    match graph.alarm(micros(limit)) {
+        Some(root) => {
             let line = graph::root_line(graph, root);
             let stuck = Duration::from_micros(root.oldest_us).as_secs_f64();
             report(&format_args!("stuck for {stuck:.1}s: {line}"));
             Exit::Stuck
         }
-        _ => Exit::Success,
+        None => Exit::Success,
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use roam_dump::analysis::{CounterSample, Counters};
-use roam_trace_common::event::ConnectionState;
+use roam_dump::analysis::{CounterSample, Counters, EndedSample};
+use roam_trace_common::event::{ConnectionState, Direction};
 use roam_trace_common::registry::ConnectionRecord;
 
 use crate::merge::serial_of;
@@ -38,6 +38,19 @@ pub(super) fn sample(shares: &[Share<'_>]) -> Sample {
             for row in connections.values() {
                 let key = (target.pid(), serial_of(registry, row.serial));
                 sample.add(key, row);
+            }
+        }
+    }
+    sample
+}
+
+/// How many calls of each method have ended. What cannot be read is left out.
+pub(super) fn ended(shares: &[Share<'_>]) -> EndedSample {
+    let mut sample = EndedSample::default();
+    for Share { target, budget } in shares {
+        for ((method_id, direction), ended) in target.read_ended(*budget).unwrap_or_default() {
+            if let Some(direction) = Direction::from_code(direction) {
+                sample.0.insert((target.pid(), direction, method_id), ended);
             }
         }
     }

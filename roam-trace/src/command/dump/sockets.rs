@@ -49,6 +49,7 @@ pub(super) fn find(shares: &[Share<'_>], before: Sample) -> Facts {
         left_unread,
         before: before.counters,
         after: vec![first.counters],
+        ended: None,
     }
 }
 
