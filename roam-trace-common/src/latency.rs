@@ -15,8 +15,8 @@ const PER_OCTAVE: u32 = 16;
 /// Octaves below the upper bound of the first bucket.
 const FIRST_OCTAVE: u32 = 10;
 
-/// 2^(k/16), times 2^63, cut.
-const BOUNDS: [u64; PER_OCTAVE as usize] = [
+/// 2^(k/16), times 2^63, cut; then what nothing is above.
+const BOUNDS: [u64; PER_OCTAVE as usize + 2] = [
     0x8000000000000000,
     0x85aac367cc487b14,
     0x8b95c1e3ea8bd6e6,
@@ -33,6 +33,8 @@ const BOUNDS: [u64; PER_OCTAVE as usize] = [
     0xe0ccdeec2a94e111,
     0xeac0c6e7dd24392e,
     0xf5257d152486cc2c,
+    u64::MAX,
+    u64::MAX,
 ];
 
 /// How many bounds lie below each sixteenth of the straight line from 1 to 2.
@@ -40,7 +42,7 @@ const CROSSED: [usize; PER_OCTAVE as usize] = {
     let mut crossed = [0; PER_OCTAVE as usize];
     let mut part = 0;
     while part < crossed.len() {
-        while crossed[part] < BOUNDS.len()
+        while crossed[part] < PER_OCTAVE as usize
             && BOUNDS[crossed[part]] < (1 << 63) + ((part as u64) << 59)
         {
             crossed[part] += 1;
@@ -76,10 +78,9 @@ pub const fn bucket_of(units: u64) -> usize {
     let octave = u64::BITS - 1 - units.leading_zeros();
     let mantissa = units << units.leading_zeros();
     // A sixteenth of an octave's straight line crosses two bounds at the most.
-    let mut above = CROSSED[(mantissa >> 59 & 15) as usize];
-    while above < BOUNDS.len() && mantissa > BOUNDS[above] {
-        above += 1;
-    }
+    let first = CROSSED[(mantissa >> 59 & 15) as usize];
+    let above =
+        first + (mantissa > BOUNDS[first]) as usize + (mantissa > BOUNDS[first + 1]) as usize;
     let bucket = ((octave - FIRST_OCTAVE) * PER_OCTAVE) as usize + above;
     if bucket < BUCKETS {
         bucket

@@ -246,7 +246,7 @@ impl Request {
             let call = row.ended_call(outcome);
             registry.statistics.count(&registry.region, &call);
         }
-        probe::request_end(self.0.0, outcome.code().into(), row.response_bytes());
+        probe::request_end(self.0.0, outcome.code().into(), row.response.bytes());
         true
     }
 
@@ -300,8 +300,8 @@ impl Request {
 /// What a row holds when its request ends.
 struct LastRow {
     phase: PhaseWord,
-    /// `None` if there was no response, or its word was lost to a late store.
-    response: Option<ResponseWord>,
+    /// All 0 if there was no response, or its word was lost to a late store.
+    response: ResponseWord,
     method_id: u64,
     started_ns: u64,
     request_bytes: u64,
@@ -320,7 +320,11 @@ impl LastRow {
         let (direction, kind) = unpair(load(DIRECTION_AND_KIND));
         Self {
             phase,
-            response: (phase.outcome() != 0 && response.is_of(generation)).then_some(response),
+            response: if phase.outcome() != 0 && response.is_of(generation) {
+                response
+            } else {
+                ResponseWord(0)
+            },
             method_id: load(offset_of!(RequestRecord, method_id)),
             started_ns: load(offset_of!(RequestRecord, started_ns)),
             request_bytes: load(offset_of!(RequestRecord, request_bytes)),
@@ -329,28 +333,28 @@ impl LastRow {
         }
     }
 
-    fn response_bytes(&self) -> u64 {
-        self.response.map_or(0, ResponseWord::bytes)
-    }
-
     #[inline]
     fn ended_call(&self, outcome: Outcome) -> EndedCall {
-        // The response came with a time. What was not answered is rare enough for another look at the clock.
-        let latency_ns = if self.phase.outcome() == 0 {
-            clock::now_ns().saturating_sub(self.started_ns)
-        } else {
-            self.phase.elapsed_us() * 1_000 + self.response.map_or(0, ResponseWord::rest_ns)
+        let latency_ns = match self.phase.outcome() {
+            0 => ns_since(self.started_ns),
+            _ => self.phase.elapsed_us() * 1_000 + self.response.rest_ns(),
         };
         EndedCall {
             method_id: self.method_id,
             direction: self.direction,
             outcome,
             request_bytes: self.request_bytes,
-            response_bytes: self.response_bytes(),
+            response_bytes: self.response.bytes(),
             ended_ns: self.started_ns.saturating_add(latency_ns),
             latency_ns,
         }
     }
+}
+
+/// What was not answered is rare enough for another look at the clock.
+#[cold]
+fn ns_since(started_ns: u64) -> u64 {
+    clock::now_ns().saturating_sub(started_ns)
 }
 
 /// Nanoseconds from a request's start to `now_ns`.
