@@ -3,7 +3,6 @@
 //! The kernel's precise clock takes 20 to 40 ns, and a call reads it twice. The processor's own counter takes a
 //! third of that. Where it cannot be relied on, there is the kernel's coarse clock, which is as cheap and 1 to
 //! 10 ms late.
-#![allow(unsafe_code)]
 
 #[cfg_attr(
     any(
@@ -19,7 +18,8 @@
 mod counter;
 
 #[cfg(target_os = "linux")]
-use std::mem::MaybeUninit;
+mod kernel;
+
 use std::sync::OnceLock;
 
 static ON_COARSE: OnceLock<fn()> = OnceLock::new();
@@ -45,23 +45,10 @@ fn coarse_ns() -> u64 {
     }
     #[cfg(target_os = "linux")]
     {
-        kernel_ns(libc::CLOCK_MONOTONIC_COARSE)
+        kernel::now_ns(libc::CLOCK_MONOTONIC_COARSE)
     }
     #[cfg(not(target_os = "linux"))]
     {
         0
     }
-}
-
-/// Asks the kernel, through libc: rustix looks for the vDSO by itself, which ends a program under valgrind.
-#[cfg(target_os = "linux")]
-fn kernel_ns(clock: libc::clockid_t) -> u64 {
-    let mut now = MaybeUninit::uninit();
-    // SAFETY: the kernel fills in a `timespec`, and fails for an unknown clock only: those used here are as old as
-    // Linux 2.6.32.
-    let now = unsafe {
-        libc::clock_gettime(clock, now.as_mut_ptr());
-        now.assume_init()
-    };
-    now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64
 }

@@ -4,6 +4,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use roam_diagnostic::registry::{
     Channel, ChannelDirection, ChannelOpen, ChannelSide, Connection, ConnectionOpen,
@@ -13,6 +14,7 @@ use roam_diagnostic::registry::{
 use roam_dump::decode::from_registry;
 use roam_dump::model::{Process, Snapshot};
 use roam_dump::read::{Image, read_own};
+use roam_trace_common::registry::FLAG_COARSE_CLOCK;
 
 fn connection(name: &str) -> Connection {
     Connection::open(&ConnectionOpen {
@@ -200,6 +202,18 @@ fn a_driver_tells_of_its_loop_its_queue_and_its_writes() {
     link.set_writing(false);
     assert_eq!(driver().unwrap().writing_us, None);
     link.release();
+}
+
+#[test]
+fn the_header_says_whether_times_are_those_of_the_last_tick() {
+    connection("clock").release();
+    let flags = read_own().unwrap().unwrap().header.flags;
+    if flags & FLAG_COARSE_CLOCK == 0 {
+        let before = now_ns();
+        thread::sleep(Duration::from_micros(100));
+        assert!(now_ns() >= before + 50_000);
+        assert!(!cfg!(miri), "Miri has no counter");
+    }
 }
 
 #[test]

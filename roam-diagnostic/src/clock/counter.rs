@@ -1,4 +1,5 @@
 //! The processor's own counter: when it can be relied on, and how it is read.
+#![allow(unsafe_code)]
 
 mod calibration;
 
@@ -6,6 +7,8 @@ use std::fs;
 use std::sync::OnceLock;
 
 use calibration::{Calibration, Sample};
+
+use super::kernel;
 
 /// The kernel's names of the clock sources that count by this counter. It watches them, and chooses another one
 /// where the counters of two processors differ.
@@ -36,9 +39,9 @@ fn sample() -> Sample {
     const ATTEMPTS: usize = 8;
 
     let attempt = || {
-        let before = super::kernel_ns(libc::CLOCK_MONOTONIC);
+        let before = kernel::now_ns(libc::CLOCK_MONOTONIC);
         let counter = read();
-        let gap_ns = super::kernel_ns(libc::CLOCK_MONOTONIC).saturating_sub(before);
+        let gap_ns = kernel::now_ns(libc::CLOCK_MONOTONIC).saturating_sub(before);
         Sample {
             counter,
             ns: before + gap_ns / 2,
@@ -124,6 +127,6 @@ mod tests {
     }
 
     fn sample_ns() -> u64 {
-        crate::clock::kernel_ns(libc::CLOCK_MONOTONIC)
+        kernel::now_ns(libc::CLOCK_MONOTONIC)
     }
 }
