@@ -9,15 +9,14 @@ mod world;
 
 use world::{End, SECOND, World};
 
-/// Rows that each process has.
-const PER_PROCESS: usize = 1_000;
+/// Rows, and the processes that have them.
+const CASES: [(usize, usize); 4] = [(1_000, 2), (10_000, 10), (10_000, 20), (100_000, 100)];
 const RUNS: usize = 7;
 
 /// Processes in a row, each with calls to the next: some made by handlers, most by unknown ones.
-fn world(rows: usize) -> World {
+fn world(rows: usize, processes: usize) -> World {
     let mut world = World::new();
-    let count = (rows / PER_PROCESS).max(2);
-    let processes: Vec<usize> = (0..count)
+    let processes: Vec<usize> = (0..processes)
         .map(|index| world.process(&format!("process-{index}")))
         .collect();
     let links: Vec<_> = processes
@@ -42,8 +41,8 @@ fn world(rows: usize) -> World {
 }
 
 fn main() {
-    for rows in [1_000, 10_000, 100_000] {
-        let mut world = world(rows);
+    for (rows, processes) in CASES {
+        let mut world = world(rows, processes);
         let mut millis: Vec<f64> = (0..RUNS)
             .map(|_| {
                 let started = Instant::now();
@@ -55,7 +54,7 @@ fn main() {
             .collect();
         millis.sort_by(f64::total_cmp);
         println!(
-            "{rows} rows: {:.2} ms (from {:.2} to {:.2}), {:.0} ns a row",
+            "{rows} rows in {processes} processes: {:.2} ms (from {:.2} to {:.2}), {:.0} ns a row",
             millis[RUNS / 2],
             millis[0],
             millis[RUNS - 1],

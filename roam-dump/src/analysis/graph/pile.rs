@@ -12,7 +12,7 @@ use crate::analysis::cycle::adjacency;
 use crate::analysis::finding::WaitTarget;
 use crate::analysis::index::{RowId, SnapshotIndex};
 use crate::analysis::standing::Standings;
-use crate::model::{Confidence, MethodStatistics, Node, NodeKind, Request};
+use crate::model::{Confidence, Node, NodeKind, Request};
 
 /// Stuck handlers of one method, with nothing to wait for outside, from which on they are shown as one.
 const MANY: usize = 4;
@@ -31,6 +31,8 @@ struct Handlers {
     running: u32,
     /// Those of them that have made a call which is in flight.
     calls_out: u32,
+    /// Microseconds since the last one ended, if one did and the process counts.
+    last_ended_us: Option<u64>,
 }
 
 /// Puts a node for all of them between such handlers and what they may wait for.
@@ -92,6 +94,15 @@ fn piles(
     }
     count_running(index, &mut piles);
     piles.retain(|_, handlers| handlers.calls_out * 2 <= handlers.running);
+    for (process, snapshot) in (0..).zip(index.snapshots) {
+        for method in &snapshot.methods {
+            if method.direction == Direction::Incoming
+                && let Some(handlers) = piles.get_mut(&(process, method.method_id))
+            {
+                handlers.last_ended_us = method.last_ended_us;
+            }
+        }
+    }
     for (node, target) in (0..).zip(&graph.targets) {
         if let &Some(WaitTarget::Request(row)) = target
             && !standings.children(row).is_empty()
@@ -150,7 +161,6 @@ fn node(
         _ => None,
     });
     let pid = snapshot.process.pid;
-    let statistics = statistics(index, process, method_id);
     let ended = index.facts.ended.as_ref();
     Node {
         process: leaves().next().map_or_else(
@@ -163,21 +173,12 @@ fn node(
             calls_out: handlers.calls_out,
             ended_per_second: ended
                 .and_then(|ended| ended.per_second(pid, Direction::Incoming, method_id)),
-            last_ended_us: statistics.and_then(|method| method.last_ended_us),
+            last_ended_us: handlers.last_ended_us,
         },
         age_us: leaves().map(|node| node.age_us).max().unwrap_or(0),
         code: None,
         text: None,
     }
-}
-
-fn statistics<'a>(
-    index: &SnapshotIndex<'a>,
-    process: u32,
-    method_id: u64,
-) -> Option<&'a MethodStatistics> {
-    let mut methods = index.snapshot(process).methods.iter();
-    methods.find(|method| method.direction == Direction::Incoming && method.method_id == method_id)
 }
 
 /// Whether the others may wait for the handler `longest`: it has run for longer than all of them, and none has
@@ -196,10 +197,12 @@ fn is_plausible(
         .all(|&leaf| graph.nodes[leaf as usize].age_us <= request.age_us);
     let calls = standings.children(longest).iter();
     let call_us = calls.map(|&call| index.request(call).age_us).max();
-    let last_ended_us = statistics(index, longest.process, request.method_id)
-        .and_then(|method| method.last_ended_us);
+    let last_ended_us = handlers.last_ended_us;
     is_oldest && last_ended_us.is_none_or(|last_us| Some(last_us) >= call_us)
 }
+
+/// Steps along chains that are followed. What a target makes of its rows does not hold up the tracer.
+const MAX_STEPS: usize = 5_000_000;
 
 /// Where chains lead, so that no assumed step closes a cycle.
 struct Reach {
@@ -208,6 +211,7 @@ struct Reach {
     is_leaf: Vec<bool>,
     seen: Vec<u32>,
     round: u32,
+    steps_left: usize,
 }
 
 impl Reach {
@@ -224,10 +228,11 @@ impl Reach {
             is_leaf,
             seen: vec![0; count],
             round: 0,
+            steps_left: MAX_STEPS,
         }
     }
 
-    /// Whether a chain from the node leads to a handler of any pile.
+    /// Whether a chain from the node leads to a handler of any pile, or may.
     fn leads_to_a_pile(&mut self, node: u32) -> bool {
         self.round += 1;
         let mut open = vec![node];
@@ -236,10 +241,12 @@ impl Reach {
             if std::mem::replace(&mut self.seen[at], self.round) == self.round {
                 continue;
             }
-            if self.is_leaf[at] {
+            let next = &self.targets[self.starts[at] as usize..self.starts[at + 1] as usize];
+            if self.is_leaf[at] || self.steps_left < next.len() {
                 return true;
             }
-            open.extend(&self.targets[self.starts[at] as usize..self.starts[at + 1] as usize]);
+            self.steps_left -= next.len();
+            open.extend(next);
         }
         false
     }

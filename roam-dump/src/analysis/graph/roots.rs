@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use foldhash::{HashMap, HashMapExt};
+
 use super::builder::Graph;
 use super::leaf::Leaves;
 use super::order::in_order;
@@ -57,21 +59,20 @@ fn certain_roots(
     ranking: &mut Ranking<'_>,
 ) -> Vec<Root> {
     let mut is_sink = vec![true; components.len()];
-    let mut is_cycle: Vec<bool> = (0..components.len())
-        .map(|group| components.group(group).len() > 1)
-        .collect();
+    // The steps within each group that has any.
+    let mut cycles: HashMap<usize, Vec<(u32, u32)>> = HashMap::new();
     for &(from, to) in steps {
         let (from_group, to_group) = (components.group_of(from), components.group_of(to));
         if from_group != to_group {
             is_sink[from_group] = false;
-        } else if from == to {
-            is_cycle[from_group] = true;
+        } else {
+            cycles.entry(from_group).or_default().push((from, to));
         }
     }
     let mut roots = Vec::new();
     for group in (0..components.len()).filter(|&group| is_sink[group]) {
         let members = components.group(group);
-        if is_cycle[group] {
+        if let Some(steps) = cycles.get(&group) {
             let members = in_order(members, steps);
             roots.push(ranking.root(members, Some(Deadlock::Certain)));
         } else if holds_up(graph, members[0]) || ranking.is_awaited(members[0]) {
