@@ -574,3 +574,15 @@ fn every_sentence() {
         piles()
     ));
 }
+
+#[test]
+fn every_code_is_documented() {
+    let snapshots = snapshots();
+    let facts = facts();
+    let wording = Wording::new(&snapshots, &facts, &PAIRINGS);
+    let documentation = include_str!("../../../docs/verdicts.md");
+    for verdict in verdicts(&wording) {
+        let code = format!("`{}`", verdict.code);
+        assert!(documentation.contains(&code), "{code}");
+    }
+}
