@@ -5,7 +5,7 @@ use roam_trace_common::event::{Direction, RequestKind};
 
 use super::index::{RowId, SnapshotIndex};
 use super::thresholds::Thresholds;
-use crate::model::{MethodStatistics, Request, Snapshot};
+use crate::model::{MethodStatistics, Request, Snapshot, Source};
 
 /// Answered calls from which on a percentile says something.
 const ENOUGH_CALLS: u64 = 20;
@@ -17,8 +17,11 @@ const UNUSUAL: u64 = 10;
 pub(crate) enum Measure {
     /// The time that the user set for the method.
     Set { stuck_us: u64 },
-    /// The time alone, since too few calls were answered.
-    TooFew { stuck_us: u64, answered: u64 },
+    /// The time alone, since too few calls were answered; `None` if it is not known how many.
+    TooFew {
+        stuck_us: u64,
+        answered: Option<u64>,
+    },
     /// The time, and the calls of the method that the process of that index saw answered.
     Latency {
         stuck_us: u64,
@@ -92,6 +95,8 @@ impl Measures {
                 .iter()
                 .map(|method| ((method.direction, method.method_id), method))
                 .collect();
+            // What probes saw is not all that the process has done.
+            let counts = snapshot.source != Source::Probes || !snapshot.methods.is_empty();
             for request in &snapshot.requests {
                 methods.entry(key(process, request)).or_insert_with(|| {
                     let name = match names.get(&request.method_id) {
@@ -100,7 +105,7 @@ impl Measures {
                     };
                     let of_method = statistics.get(&(request.direction, request.method_id));
                     (!thresholds.is_ignored(&name))
-                        .then(|| measure(thresholds, &name, process, of_method.copied()))
+                        .then(|| measure(thresholds, &name, process, of_method.copied(), counts))
                 });
             }
         }
@@ -136,6 +141,7 @@ fn measure(
     name: &str,
     process: u32,
     statistics: Option<&MethodStatistics>,
+    counts: bool,
 ) -> Measure {
     if let Some(stuck_us) = thresholds.of_method(name) {
         return Measure::Set { stuck_us };
@@ -151,6 +157,9 @@ fn measure(
             process,
             is_own: true,
         },
-        _ => Measure::TooFew { stuck_us, answered },
+        _ => Measure::TooFew {
+            stuck_us,
+            answered: counts.then_some(answered),
+        },
     }
 }

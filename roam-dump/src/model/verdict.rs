@@ -231,7 +231,7 @@ pub enum Evidence {
     TimeAlone {
         /// Microseconds from which the row counts as stuck.
         stuck_us: u64,
-        /// Calls that were answered; `None` if the user set the time for the method.
+        /// Calls that were answered; `None` if the user set the time for the method, or if they are not known.
         answered: Option<u64>,
     },
     /// No driver of a process runs, although some have work.

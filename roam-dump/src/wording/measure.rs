@@ -10,8 +10,12 @@ pub(super) fn text(measure: &Measure, snapshots: &[Snapshot]) -> String {
     match *measure {
         Measure::Set { stuck_us } => format!("past the {} set for it", Age(stuck_us)),
         Measure::TooFew { answered, .. } => {
-            let plural = if answered == 1 { "" } else { "s" };
-            format!("judged by time alone ({answered} answered call{plural})")
+            let calls = match answered {
+                None => "no statistics".to_owned(),
+                Some(1) => "1 answered call".to_owned(),
+                Some(calls) => format!("{calls} answered calls"),
+            };
+            format!("judged by time alone ({calls})")
         }
         Measure::Latency {
             p50_us,
@@ -42,10 +46,7 @@ pub(super) fn evidence(measure: &Measure, snapshots: &[Snapshot]) -> Evidence {
             stuck_us,
             answered: None,
         },
-        Measure::TooFew { stuck_us, answered } => Evidence::TimeAlone {
-            stuck_us,
-            answered: Some(answered),
-        },
+        Measure::TooFew { stuck_us, answered } => Evidence::TimeAlone { stuck_us, answered },
         Measure::Latency {
             p50_us,
             p99_us,

@@ -384,8 +384,9 @@ fn measures() -> String {
     };
     let snapshots = snapshots();
     [
-        too_few(0),
-        too_few(1),
+        too_few(None),
+        too_few(Some(0)),
+        too_few(Some(1)),
         set,
         latency(HOST, true),
         latency(CELL, false),

@@ -82,7 +82,11 @@ impl Dump {
     fn check_root(&self, demo: &ReadyDemo, expected: &Root) {
         let graph = &self.0["graph"];
         let roots = graph["roots"].as_array().unwrap();
-        let root = &roots[0];
+        // A possible cycle stands after what is known.
+        let root = match expected.deadlock {
+            None => roots.first().unwrap(),
+            Some(_) => roots.last().unwrap(),
+        };
         assert_eq!(root["deadlock"].as_str(), expected.deadlock, "{graph:#}");
         let node = &graph["nodes"][root["nodes"][0].as_u64().unwrap() as usize];
         assert_eq!(node["node"], expected.node, "{graph:#}");
@@ -178,7 +182,7 @@ fn chain() {
     };
     assert!(
         graph[0].starts_with(&format!("  demo-cell-2[{cell_2}] {CONVERT} running "))
-            && graph[0].ends_with("s: the handler has not returned"),
+            && graph[0].contains("s): the handler has not returned"),
         "{text}"
     );
     assert!(
@@ -258,7 +262,7 @@ fn starved() {
             (Host, OUT, FIND_CONTENT, "runtime_starved"),
             (Cell1, OUT, RESOLVE, "runtime_starved"),
         ],
-        &root(Cell1, "driver", None),
+        &root(Cell1, "process", None),
     );
 }
 
@@ -311,15 +315,15 @@ fn deadlock() {
         &[
             (Host, OUT, COMPILE, "handler_running"),
             (Host, OUT, COMPILE, "handler_running"),
-            (Cell1, IN, COMPILE, "deadlock"),
-            (Cell1, OUT, CONVERT, "deadlock"),
-            (Cell1, IN, CONVERT, "deadlock"),
-            (Cell2, IN, COMPILE, "deadlock"),
-            (Cell2, OUT, CONVERT, "deadlock"),
-            (Cell2, IN, CONVERT, "deadlock"),
+            (Cell1, IN, COMPILE, "handler_running"),
+            (Cell1, OUT, CONVERT, "handler_running"),
+            (Cell1, IN, CONVERT, "handler_running"),
+            (Cell2, IN, COMPILE, "handler_running"),
+            (Cell2, OUT, CONVERT, "handler_running"),
+            (Cell2, IN, CONVERT, "handler_running"),
         ],
         &Root {
-            deadlock: Some("likely"),
+            deadlock: Some("possible_cycle"),
             ..root(Cell1, "handler", Some(CONVERT))
         },
     );
