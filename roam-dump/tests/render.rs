@@ -378,6 +378,7 @@ fn graph() -> WaitGraph {
             method,
             running: 22,
             calls_out: 1,
+            parentless_calls: 0,
             ended_per_second: Some(0.5),
             last_ended_us: Some(1),
         },

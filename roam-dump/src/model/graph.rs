@@ -77,6 +77,8 @@ pub enum NodeKind {
         running: u32,
         /// How many of those have made a call that is in flight.
         calls_out: u32,
+        /// Stuck calls of the process that may be theirs: it is not known which handler made them.
+        parentless_calls: u32,
         /// Calls of the method that the process ended per second while it was observed, if it was.
         ended_per_second: Option<f64>,
         /// Microseconds since the last one ended; `None` if none did, or if that is not known.

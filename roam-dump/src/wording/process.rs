@@ -107,6 +107,7 @@ pub(super) fn not_connected(
 /// What handlers of one method wait for, and whether any of them ends.
 pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
     let &NodeKind::Handlers {
+        parentless_calls,
         ended_per_second,
         last_ended_us,
         ..
@@ -123,7 +124,16 @@ pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
         (_, Some(last_us)) => format!("; the last one ended {} ago", Age(last_us)),
         (None, None) => String::new(),
     };
-    Some(format!("they wait inside the process{ended}").into())
+    let unknown = match parentless_calls {
+        0 => String::new(),
+        1 => ", or for 1 call whose handler is unknown".to_owned(),
+        calls => format!(
+            ", or for {} calls whose handlers are unknown",
+            Count(calls.into())
+        ),
+    };
+    let text = "they wait inside the process, or for what roam does not carry";
+    Some(format!("{text}{unknown}{ended}").into())
 }
 
 fn plural(count: u32, noun: &str) -> String {

@@ -431,25 +431,28 @@ fn findings() -> String {
 }
 
 fn piles() -> String {
-    let pile = |ended_per_second, last_ended_us| {
+    let pile = |parentless_calls, ended_per_second, last_ended_us| {
         let kind = NodeKind::Handlers {
             method: "Orders.place".into(),
             running: 22,
             calls_out: 1,
+            parentless_calls,
             ended_per_second,
             last_ended_us,
         };
         format!("- {}\n", pile(&kind).unwrap_or_default())
     };
     [
-        (None, None),
-        (None, Some(300_000)),
-        (Some(40.0), Some(10_000)),
-        (Some(0.0), Some(300_000)),
-        (Some(0.0), Some(45 * SECOND)),
-        (Some(0.0), None),
+        (0, None, None),
+        (1, None, None),
+        (2_000, None, None),
+        (0, None, Some(300_000)),
+        (0, Some(40.0), Some(10_000)),
+        (0, Some(0.0), Some(300_000)),
+        (0, Some(0.0), Some(45 * SECOND)),
+        (0, Some(0.0), None),
     ]
-    .map(|(rate, last)| pile(rate, last))
+    .map(|(calls, rate, last)| pile(calls, rate, last))
     .concat()
 }
 

@@ -47,8 +47,8 @@ pub(super) fn add_piles(
         return;
     }
     let mut reach = Reach::new(graph, piles.values());
-    for (&(process, method_id), handlers) in &piles {
-        let pile = graph.push(node(index, graph, process, method_id, handlers), None);
+    for (&key, handlers) in &piles {
+        let pile = graph.push(node(index, standings, graph, key, handlers), None);
         let step = |from, to, basis| Step {
             from,
             to,
@@ -144,9 +144,9 @@ fn count_running(index: &SnapshotIndex<'_>, piles: &mut BTreeMap<MethodKey, Hand
 
 fn node(
     index: &SnapshotIndex<'_>,
+    standings: &Standings,
     graph: &Graph,
-    process: u32,
-    method_id: u64,
+    (process, method_id): MethodKey,
     handlers: &Handlers,
 ) -> Node {
     let snapshot = index.snapshot(process);
@@ -171,6 +171,7 @@ fn node(
             method: method.unwrap_or_default(),
             running: handlers.running,
             calls_out: handlers.calls_out,
+            parentless_calls: standings.parentless(process),
             ended_per_second: ended
                 .and_then(|ended| ended.per_second(pid, Direction::Incoming, method_id)),
             last_ended_us: handlers.last_ended_us,
