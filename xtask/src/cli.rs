@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::bench::Subject;
 use crate::parts::Part;
 use crate::scratch::Session;
-use crate::{fuzz, reliability};
+use crate::{fuzz, incidents, reliability};
 
 /// The tasks of this project.
 #[derive(Parser)]
@@ -47,6 +47,9 @@ pub(crate) enum Task {
     },
     /// Try everything that docs/reliability.md says roam-trace survives, and print its table
     Reliability(reliability::Args),
+    /// Plant incidents in a realistic application, judge what roam-trace says of them, and print the table of
+    /// docs/verdicts.md
+    Incidents(incidents::Args),
     /// Feed fuzzed inputs to the code that reads the bytes of a target
     Fuzz(fuzz::Args),
     /// Run the published test suites of roam-stream and roam-shm on the drop-in roam-session

@@ -10,6 +10,7 @@ mod cycles;
 mod demo;
 mod dependents;
 mod fuzz;
+mod incidents;
 mod install;
 mod interop;
 mod machine;

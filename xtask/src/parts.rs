@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::tally::Tally;
 use crate::test_program::{self, How, TestProgram};
-use crate::{aarch64, install, machine, paths, process, scratch};
+use crate::{aarch64, incidents, install, machine, paths, process, scratch};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Part {
@@ -19,6 +19,8 @@ pub(crate) enum Part {
     EndToEnd,
     /// Targets with malicious data, within memory and time
     Hostile,
+    /// Each incident of `incidents` once, under its worst condition
+    Incidents,
     /// Everything is formatted
     Formatting,
     /// Clippy finds nothing
@@ -52,6 +54,7 @@ pub(crate) fn run(part: Part) -> Result<Tally> {
         Part::Stress => stress(&debug_tests("--test stress")?),
         Part::EndToEnd => end_to_end(&debug_tests("")?),
         Part::Hostile => hostile(),
+        Part::Incidents => incidents::run(&incidents::Args::once()),
         Part::Formatting => formatting(),
         Part::Clippy => clippy(),
         Part::Doc => check(process::cargo("test --workspace --doc")),

@@ -5,8 +5,8 @@ use anyhow::Result;
 use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
-    aarch64, api, bench, build_ebpf, conformance, cycles, demo, dependents, fuzz, interop,
-    method_ids, parts, reliability, soak, test, vm, weight,
+    aarch64, api, bench, build_ebpf, conformance, cycles, demo, dependents, fuzz, incidents,
+    interop, method_ids, parts, reliability, soak, test, vm, weight,
 };
 
 impl Task {
@@ -20,6 +20,7 @@ impl Task {
             Self::Test { rootless } => test::run(rootless).map(Some),
             Self::Part { part } => parts::run(part).map(Some),
             Self::Reliability(args) => reliability::run(&args).map(Some),
+            Self::Incidents(args) => incidents::run(&args).map(Some),
             Self::Fuzz(args) => fuzz::run(&args).map(Some),
             Self::Conformance(tested) => conformance::run(&tested.session()).map(Some),
             Self::Api(tested) => api::run(&tested.session()).map(Some),

@@ -1,0 +1,53 @@
+//! A realistic application to judge a tracer by: eleven processes over unix sockets and TCP, with pools, calls to
+//! themselves, a proxy, clients that reconnect, long polls and streams; and incidents to plant in it, with their
+//! truth as data. `cargo xtask incidents` runs it.
+
+#![deny(unsafe_code)]
+
+mod app;
+mod control;
+mod handlers;
+mod incident;
+mod link;
+mod load;
+mod order;
+mod reconnect;
+mod role;
+mod service;
+mod supervisor;
+mod witness;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use serde_json::json;
+
+/// An application of many processes, and incidents to plant in it.
+#[derive(Parser)]
+#[command(name = "roam-incidents")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the application; each line `plant NAME` of standard input plants an incident
+    Run(supervisor::Options),
+    /// Print the incidents and what is true of each, as JSON
+    List,
+    /// Run one process (started by `run`)
+    #[command(hide = true)]
+    Process(role::Options),
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Run(options) => supervisor::run(&options),
+        Command::List => {
+            let list = json!({ "usual": incident::USUAL, "incidents": incident::incidents() });
+            println!("{list}");
+            Ok(())
+        }
+        Command::Process(options) => role::run(&options),
+    }
+}

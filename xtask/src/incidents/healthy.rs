@@ -1,0 +1,140 @@
+//! Healthy applications: nothing may be said of them but that a long poll is usual, and their statistics are those
+//! that they count themselves.
+
+use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+
+use super::application::{Application, Condition, Programs};
+use super::scene::Scene;
+use super::{Args, judge, look, summary};
+use crate::pool;
+use crate::tally::Tally;
+
+/// Time between two looks at one application.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Looks at one application.
+const LOOKS: u32 = 25;
+/// Calls that a dump may count as ended and their caller not yet, or the other way round.
+const UNDER_WAY: u64 = 50;
+
+const CONDITIONS: [Condition; 4] = [
+    Condition::Quiet,
+    Condition::Loaded,
+    Condition::QuietLongpolls,
+    Condition::LoadedLongpolls,
+];
+
+/// Looks that often at applications under each condition, and prints what was said of them.
+pub(super) fn run(args: &Args, programs: &Programs, usual: &Value, looks: u32) -> Result<Tally> {
+    let count = looks.div_ceil(LOOKS) as usize;
+    let conditions: Vec<_> = CONDITIONS.into_iter().cycle().take(count).collect();
+    let mut sum = Tally::default();
+    for judged in pool::map(&conditions, args.jobs, |&condition| {
+        look_at(args, programs, usual, condition)
+    }) {
+        sum += judged?;
+    }
+    Ok(sum)
+}
+
+fn look_at(args: &Args, programs: &Programs, usual: &Value, condition: Condition) -> Result<Tally> {
+    let mut application = args.start(programs, condition)?;
+    let mut tally = Tally::default();
+    let mut last = None;
+    let truth = json!({});
+    for _ in 0..LOOKS {
+        thread::sleep(PAUSE);
+        let before = application.count()?;
+        let dump = look(programs, &application)?;
+        let after = application.count()?;
+        let scene = Scene::new(&application, dump.calls, &truth, usual)?;
+        let judgement = judge::judge(&scene, &dump.json);
+        let mut said = judgement.false_statements;
+        said.extend(alarms(&dump.json));
+        said.extend(miscounts(&application, &dump.json, [&before, &after]));
+        if !dump.is_healthy {
+            said.push(format!("status not 0: {}", dump.complaint));
+        }
+        tally += Tally::one(said.is_empty());
+        for line in summary(&said) {
+            println!("{}: FALSE {line}", condition.name());
+        }
+        last = Some((judgement.known, judgement.unknown));
+    }
+    let (known, unknown) = last.context("no look")?;
+    let all = known + unknown;
+    println!(
+        "{}: {tally} looks, {known} of {all} connections known",
+        condition.name()
+    );
+    Ok(tally)
+}
+
+/// Whatever alarms of a system in which nothing hangs.
+fn alarms(dump: &Value) -> Vec<String> {
+    let mut alarms = Vec::new();
+    for root in dump["graph"]["roots"].as_array().into_iter().flatten() {
+        let first = root["nodes"][0].as_u64().unwrap_or(0) as usize;
+        alarms.push(format!("a root: {}", dump["graph"]["nodes"][first]));
+    }
+    verdicts(&dump["processes"], &mut alarms);
+    alarms
+}
+
+/// Every verdict but `usual`, wherever it stands.
+fn verdicts(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Array(list) => list.iter().for_each(|value| verdicts(value, found)),
+        Value::Object(fields) => {
+            let code = fields.get("code").and_then(Value::as_str);
+            if code.is_some_and(|code| code != "usual") {
+                found.push(format!("{}: {}", value["code"], value["text"]));
+            }
+            fields.values().for_each(|value| verdicts(value, found));
+        }
+        _ => {}
+    }
+}
+
+/// Answered calls that a dump counts otherwise than their process.
+fn miscounts(application: &Application, dump: &Value, own: [&Value; 2]) -> Vec<String> {
+    let [before, after] = own.map(|counts| answered(application, counts));
+    let mut wrong = Vec::new();
+    for process in dump["processes"].as_array().into_iter().flatten() {
+        let pid = process["process"]["pid"].as_u64().unwrap_or(0);
+        for method in process["methods"].as_array().into_iter().flatten() {
+            let outcomes = &method["outcomes"];
+            let said = ["ok", "user_error"].map(|outcome| outcomes[outcome].as_u64().unwrap_or(0));
+            let said = said[0] + said[1];
+            let name = method["method"].as_str().unwrap_or("");
+            let key = (pid, method["direction"] == "incoming", name.to_owned());
+            let (Some(least), Some(most)) = (before.get(&key), after.get(&key)) else {
+                continue;
+            };
+            if said + UNDER_WAY < *least || said > *most + UNDER_WAY {
+                wrong.push(format!(
+                    "{} {} {name}: {said} answered, and by its own count {least} to {most}",
+                    process["process"]["name"], method["direction"]
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+/// Answered calls by pid, whether they came in, and method.
+fn answered(application: &Application, counts: &Value) -> HashMap<(u64, bool, String), u64> {
+    let mut all = HashMap::new();
+    for (name, &pid) in &application.pids {
+        for count in counts[name].as_array().into_iter().flatten() {
+            let method = count["method"].as_str().unwrap_or("").to_owned();
+            let answered = count["count"]["answered"].as_u64().unwrap_or(0);
+            all.insert((pid.into(), count["incoming"] == true, method), answered);
+        }
+    }
+    all
+}
