@@ -256,7 +256,7 @@ impl Handlers {
     }
 
     async fn read_export(&self, ticket: &Ticket) -> Result<u64, String> {
-        let (items, mut read) = roam::channel::<Vec<u8>>();
+        let (items, mut read) = channel().await?;
         let call = self
             .app
             .call_over(Method::CatalogExport, ticket, |handle, ticket| async move {
@@ -268,7 +268,7 @@ impl Handlers {
     }
 
     async fn write_import(&self, ticket: &Ticket) -> Result<u64, String> {
-        let (write, items) = roam::channel::<Vec<u8>>();
+        let (write, items) = channel().await?;
         let call = self
             .app
             .call_over(Method::CatalogImport, ticket, |handle, ticket| async move {
@@ -318,6 +318,12 @@ fn patience(ticket: &Ticket) -> Option<Duration> {
         Behavior::GiveUpAfter(ms) => Some(Duration::from_millis(ms.into())),
         _ => None,
     })
+}
+
+/// A channel to pass in a call. One that a handler makes itself belongs to the connection of the handler's caller.
+async fn channel() -> Result<(Tx<Vec<u8>>, Rx<Vec<u8>>), String> {
+    let made = tokio::spawn(async { roam::channel() }).await;
+    made.map_err(|error| error.to_string())
 }
 
 /// What every handler does before it answers.
