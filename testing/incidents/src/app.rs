@@ -1,8 +1,8 @@
-//! What all tasks of one process share: its logs, its links, and what handlers wait for.
+//! What all tasks of one process share: its links, and what handlers wait for.
 
 use std::collections::HashMap;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,16 +12,13 @@ use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 
 use crate::control::Report;
+use crate::node::Node;
 use crate::reconnect::Reconnecting;
 use crate::service::{Behavior, Method, Ticket, invoke};
-use crate::witness::{Call, Witness, lock};
+use crate::witness::{Call, Running, lock};
 
 pub(crate) struct App {
-    /// The process, such as `catalog-1`.
-    pub(crate) name: String,
-    /// Sockets and logs.
-    pub(crate) directory: PathBuf,
-    pub(crate) witness: Witness,
+    pub(crate) node: Arc<Node>,
     pub(crate) lock: Arc<tokio::sync::Mutex<()>>,
     pub(crate) permits: Arc<Semaphore>,
     pub(crate) pool: Arc<Semaphore>,
@@ -69,9 +66,7 @@ impl Link {
 impl App {
     pub(crate) fn new(name: &str, directory: &Path) -> Result<Arc<Self>> {
         Ok(Arc::new(Self {
-            name: name.to_owned(),
-            directory: directory.to_owned(),
-            witness: Witness::new(directory)?,
+            node: Node::new(name, directory)?,
             lock: Arc::default(),
             permits: Arc::new(Semaphore::new(8)),
             pool: Arc::new(Semaphore::new(4)),
@@ -124,14 +119,9 @@ impl App {
     }
 
     /// Logs a call that is about to be made over a link; the ticket gets its tag.
-    pub(crate) fn started(
-        &self,
-        method: Method,
-        ticket: &mut Ticket,
-        link: &Link,
-    ) -> crate::witness::Running<'_> {
-        let parent = std::mem::replace(&mut ticket.tag, self.witness.tag());
-        self.witness.start(Call {
+    fn started(&self, method: Method, ticket: &mut Ticket, link: &Link) -> Running<'_> {
+        let parent = std::mem::replace(&mut ticket.tag, self.node.witness.tag());
+        self.node.witness.start(Call {
             tag: ticket.tag,
             incoming: false,
             method: method.name(),
@@ -144,8 +134,18 @@ impl App {
     /// Calls a method for the handler whose ticket this is.
     pub(crate) async fn call(&self, method: Method, ticket: &Ticket) -> Result<u64, String> {
         let link = self.link(method, ticket)?;
+        self.call_link(&link, method, ticket).await
+    }
+
+    /// The same over a link of the caller's choice.
+    pub(crate) async fn call_link(
+        &self,
+        link: &Link,
+        method: Method,
+        ticket: &Ticket,
+    ) -> Result<u64, String> {
         let mut ticket = ticket.clone();
-        let running = self.started(method, &mut ticket, &link);
+        let running = self.started(method, &mut ticket, link);
         let result = link.invoke(method, ticket).await;
         if result.is_ok() {
             running.answered();

@@ -71,7 +71,7 @@ pub(crate) fn services(app: &Arc<App>, connection: &Arc<str>) -> Services {
         app: app.clone(),
         connection: connection.clone(),
     };
-    let services: Vec<Box<dyn ServiceDispatcher>> = match app.name.as_str() {
+    let services: Vec<Box<dyn ServiceDispatcher>> = match app.node.name.as_str() {
         "gateway" => vec![
             Box::new(GatewayDispatcher::new(handlers.clone())),
             Box::new(SessionDispatcher::new(handlers)),
@@ -113,7 +113,7 @@ type Held = Vec<Box<dyn Any + Send>>;
 
 impl Handlers {
     fn enter(&self, cx: &Context, method: Method, ticket: &Ticket) -> Running<'_> {
-        self.app.witness.start(Call {
+        self.app.node.witness.start(Call {
             tag: ticket.tag,
             incoming: true,
             method: method.name(),
@@ -194,12 +194,14 @@ impl Handlers {
             Method::GatewayExport => self.read_export(ticket).await,
             Method::GatewayUpload => self.write_import(ticket).await,
             Method::GatewaySubscribe => app.call(Method::NotifierPoll, ticket).await,
-            Method::AuthCheck if ticket.tag % 4 == 0 => app.call(Method::DbGet, ticket).await,
+            Method::AuthCheck if ticket.tag.is_multiple_of(4) => {
+                app.call(Method::DbGet, ticket).await
+            }
             Method::AuthRefresh => app.call(Method::DbGet, ticket).await,
             Method::CatalogFind => app.call(Method::DbGet, ticket).await,
             Method::OrdersPlace => {
                 app.call(Method::AuthCheck, ticket).await?;
-                if ticket.tag % 4 == 0 {
+                if ticket.tag.is_multiple_of(4) {
                     app.call(Method::OrdersAudit, ticket).await?;
                 }
                 app.call(Method::DbPut, ticket).await

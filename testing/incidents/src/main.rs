@@ -5,15 +5,18 @@
 #![deny(unsafe_code)]
 
 mod app;
+mod churn;
 mod control;
 mod handlers;
 mod incident;
 mod link;
 mod load;
+mod node;
 mod order;
 mod reconnect;
 mod role;
 mod service;
+mod socket;
 mod supervisor;
 mod witness;
 

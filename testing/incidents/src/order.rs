@@ -11,13 +11,10 @@ use tokio::runtime::Handle;
 use tokio::time::sleep;
 
 use crate::app::App;
+use crate::churn;
 use crate::control::{Order, Report};
-use crate::link;
-use crate::service::{Method, Ticket, invoke};
-use crate::witness::{Call, lock};
+use crate::witness::lock;
 
-/// Numbers of connections that close again, above those of every pool.
-const CHURNING: u32 = 1_000;
 /// Descriptors that a process may have once they are to be few.
 const DESCRIPTORS: u64 = 256;
 
@@ -67,15 +64,14 @@ pub(crate) fn follow(app: &Arc<App>, runtime: &Handle, order: Order, workers: us
             method,
             ticket,
         } => {
-            let app = app.clone();
-            runtime.spawn(async move { churn(&app, count, method, &ticket).await });
+            runtime.spawn(churn::at_once(app.clone(), count, method, ticket));
         }
         Order::FillDescriptors { leave } => {
             let report = fill_descriptors(leave)?;
             app.report(&report);
         }
         Order::Count => {
-            let counts = app.witness.counts();
+            let counts = app.node.witness.counts();
             let counts = counts.into_iter().map(|(incoming, method, count)| {
                 serde_json::json!({ "incoming": incoming, "method": method, "count": count })
             });
@@ -104,42 +100,6 @@ fn block(runtime: &Handle, workers: usize) -> Result<()> {
         all_blocked.recv().context("the runtime stopped")?;
     }
     Ok(())
-}
-
-async fn churn(app: &Arc<App>, count: u32, method: Method, ticket: &Ticket) {
-    let mut drivers = Vec::new();
-    for number in CHURNING..CHURNING + count {
-        let connected = async {
-            let socket = link::tcp(app, "gateway").await?;
-            link::connect(app, socket, "gateway", "churn", number).await
-        };
-        let Ok((handle, driver)) = connected.await else {
-            continue;
-        };
-        drivers.push(driver);
-        let (app, mut ticket) = (app.clone(), ticket.clone());
-        tokio::spawn(async move {
-            ticket.tag = app.witness.tag();
-            let running = app.witness.start(Call {
-                tag: ticket.tag,
-                incoming: false,
-                method: method.name(),
-                connection: format!("gateway/{number}"),
-                request_id: None,
-                parent: 0,
-            });
-            if invoke(handle, method, ticket).await.is_ok() {
-                running.answered();
-            }
-        });
-    }
-    // The sender lives in what the task borrows.
-    let _ = app.gate.subscribe().wait_for(|open| *open).await;
-    for driver in drivers {
-        driver.abort();
-        let _ = driver.await;
-    }
-    app.report(&Report::Churned);
 }
 
 fn fill_descriptors(leave: u64) -> Result<Report> {

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use roam::session::ConnectionHandle;
@@ -10,9 +10,9 @@ use roam::session::{FramedClient, RetryPolicy, connect_framed_with_policy};
 use roam_stream::{CobsFramed, HandshakeConfig, MessageConnector, NoDispatcher};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::app::App;
-use crate::link::{self, Socket, Via};
+use crate::node::Node;
 use crate::service::{Method, Ticket, invoke};
+use crate::socket::{self, Socket, Via};
 use crate::witness::{ConnectionLine, lock};
 
 /// A client of one connection of a pool.
@@ -23,7 +23,7 @@ pub(crate) struct Reconnecting {
 }
 
 struct State {
-    app: Weak<App>,
+    node: Arc<Node>,
     server: String,
     number: u32,
     via: Via,
@@ -42,14 +42,14 @@ struct Connector(Arc<State>);
 
 impl Reconnecting {
     pub(crate) fn new(
-        app: &Arc<App>,
+        node: &Arc<Node>,
         server: &str,
         number: u32,
         via: Via,
         policy: RetryPolicy,
     ) -> Self {
         let state = Arc::new(State {
-            app: Arc::downgrade(app),
+            node: node.clone(),
             server: server.to_owned(),
             number,
             via,
@@ -94,15 +94,14 @@ impl MessageConnector for Connector {
 
     async fn connect(&self) -> io::Result<Self::Transport> {
         let state = &*self.0;
-        let app = state.app.upgrade().ok_or(io::ErrorKind::NotConnected)?;
         let stream: Box<dyn Stream> = match state.via {
             Via::Unix => {
-                let socket = link::unix(&app, &state.server).await?;
-                state.opened(app, socket).await?
+                let socket = socket::unix(&state.node, &state.server).await?;
+                state.opened(socket).await?
             }
             Via::Tcp => {
-                let socket = link::tcp(&app, &state.server).await?;
-                state.opened(app, socket).await?
+                let socket = socket::tcp(&state.node, &state.server).await?;
+                state.opened(socket).await?
             }
         };
         Ok(CobsFramed::new(stream))
@@ -110,14 +109,15 @@ impl MessageConnector for Connector {
 }
 
 impl State {
-    async fn opened<S: Socket>(&self, app: Arc<App>, mut socket: S) -> io::Result<Box<dyn Stream>> {
+    async fn opened<S: Socket>(&self, mut socket: S) -> io::Result<Box<dyn Stream>> {
         let again = lock(&self.current).connected;
-        let line = link::greet(&app, &mut socket, &self.server, self.number, again).await?;
-        app.witness.connection(&line);
+        let line = socket::greet(&self.node, &mut socket, &self.server, self.number, again).await?;
+        self.node.witness.connection(&line);
         let mut current = lock(&self.current);
         current.connected += 1;
         current.name.clone_from(&line.name);
-        Ok(Box::new(Logged { socket, app, line }))
+        let node = self.node.clone();
+        Ok(Box::new(Logged { line, socket, node }))
     }
 }
 
@@ -130,13 +130,13 @@ impl<S: Socket> Stream for Logged<S> {}
 struct Logged<S> {
     line: ConnectionLine,
     socket: S,
-    app: Arc<App>,
+    node: Arc<Node>,
 }
 
 impl<S> Drop for Logged<S> {
     fn drop(&mut self) {
         self.line.open = false;
-        self.app.witness.connection(&self.line);
+        self.node.witness.connection(&self.line);
     }
 }
 

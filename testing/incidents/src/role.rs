@@ -15,10 +15,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::app::{App, Link, Target};
 use crate::control::Report;
-use crate::link::{self, Introduction, Via};
+use crate::link;
 use crate::reconnect::Reconnecting;
+use crate::socket::{self, Introduction, Via};
 use crate::witness::{ConnectionLine, lock};
-use crate::{load, order, service};
+use crate::{churn, load, order, service};
 
 /// Who connects to whom: the client, the server, how, and how often.
 const LINKS: [(&str, &str, Via, u32); 14] = [
@@ -64,6 +65,8 @@ pub(crate) struct Options {
     pub(crate) directory: PathBuf,
     #[arg(long, default_value_t = 0)]
     pub(crate) rate: u32,
+    #[arg(long)]
+    pub(crate) churn: bool,
     #[arg(long, default_value_t = 0)]
     pub(crate) polls: u32,
     #[arg(long, default_value_t = 6_000)]
@@ -107,7 +110,7 @@ fn obey(app: &Arc<App>, runtime: tokio::runtime::Handle) -> Result<()> {
                     .map_err(anyhow::Error::from)
                     .and_then(|order| order::follow(&app, &runtime, order, WORKERS));
                 if let Err(error) = followed {
-                    eprintln!("{}: {line}: {error:#}", app.name);
+                    eprintln!("{}: {line}: {error:#}", app.node.name);
                 }
             }
             std::process::exit(0);
@@ -118,16 +121,17 @@ fn obey(app: &Arc<App>, runtime: tokio::runtime::Handle) -> Result<()> {
 
 async fn start(app: &Arc<App>, options: &Options) -> Result<()> {
     // Its listeners may serve only once it has its upstream.
-    if app.name != "proxy" {
+    if app.node.name != "proxy" {
         listen(app).await?;
     }
-    for (_, server, via, count) in LINKS.into_iter().filter(|link| link.0 == app.name) {
+    for (_, server, via, count) in LINKS.into_iter().filter(|link| link.0 == app.node.name) {
         for number in 1..=count {
             connect(app, server, via, number).await?;
         }
     }
-    for (_, server, via, count, attempts) in
-        RECONNECTING.into_iter().filter(|link| link.0 == app.name)
+    for (_, server, via, count, attempts) in RECONNECTING
+        .into_iter()
+        .filter(|link| link.0 == app.node.name)
     {
         for number in 1..=count {
             let policy = RetryPolicy {
@@ -135,18 +139,21 @@ async fn start(app: &Arc<App>, options: &Options) -> Result<()> {
                 max_backoff: Duration::from_millis(800),
                 ..RetryPolicy::default()
             };
-            let client = Reconnecting::new(app, server, number, via, policy);
+            let client = Reconnecting::new(&app.node, server, number, via, policy);
             retry(server, || client.connect()).await?;
             let target = Target::Again(client);
             app.add_link(server, Link { number, target });
         }
     }
-    if app.name == "proxy" {
+    if app.node.name == "proxy" {
         listen(app).await?;
+    }
+    if options.churn && app.node.name == "client-1" {
+        tokio::spawn(churn::for_ever(app.clone()));
     }
     if options.rate > 0 {
         let half = f64::from(options.rate) / 2.0;
-        match app.name.as_str() {
+        match app.node.name.as_str() {
             "client-1" => load::calls(app, half, false),
             "client-2" => load::calls(app, half, true),
             _ => {}
@@ -159,11 +166,11 @@ async fn connect(app: &Arc<App>, server: &str, via: Via, number: u32) -> Result<
     retry(server, || async {
         match via {
             Via::Unix => {
-                let socket = link::unix(app, server).await?;
+                let socket = socket::unix(&app.node, server).await?;
                 link::connect(app, socket, server, server, number).await
             }
             Via::Tcp => {
-                let socket = link::tcp(app, server).await?;
+                let socket = socket::tcp(&app.node, server).await?;
                 link::connect(app, socket, server, server, number).await
             }
         }
@@ -189,7 +196,7 @@ async fn retry<T, E: std::fmt::Debug, F: Future<Output = Result<T, E>>>(
 
 /// Accepts connections, on a unix socket and on a TCP port that a file names.
 async fn listen(app: &Arc<App>) -> Result<()> {
-    let at = |kind: &str| app.directory.join(format!("{}.{kind}", app.name));
+    let at = |kind: &str| app.node.directory.join(format!("{}.{kind}", app.node.name));
     let unix = UnixListener::bind(at("sock")).context("cannot listen on a unix socket")?;
     // Processes of two users are to connect.
     fs::set_permissions(at("sock"), fs::Permissions::from_mode(0o777))?;
@@ -213,7 +220,7 @@ async fn listen(app: &Arc<App>) -> Result<()> {
                 Ok((mut socket, _)) => {
                     let app = app.clone();
                     tokio::spawn(async move {
-                        if let Ok(greeted) = link::answer(&app, &mut socket).await {
+                        if let Ok(greeted) = socket::answer(&app.node, &mut socket).await {
                             link::serve(app, socket, greeted).await;
                         }
                     });
@@ -226,11 +233,11 @@ async fn listen(app: &Arc<App>) -> Result<()> {
 }
 
 async fn unix_link(app: Arc<App>, mut socket: UnixStream) {
-    let Ok(greeted) = link::answer(&app, &mut socket).await else {
+    let Ok(greeted) = socket::answer(&app.node, &mut socket).await else {
         return;
     };
     if (
-        app.name.as_str(),
+        app.node.name.as_str(),
         greeted.0.process.as_str(),
         greeted.0.number,
     ) == DEDICATED

@@ -47,6 +47,9 @@ pub(crate) struct Options {
     /// Background calls per second
     #[arg(long, default_value_t = 0)]
     rate: u32,
+    /// Connections come and go
+    #[arg(long)]
+    churn: bool,
     /// Long polls and streams, so many of each kind
     #[arg(long, default_value_t = 0)]
     polls: u32,
@@ -125,6 +128,9 @@ impl Process {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr);
+        if options.churn {
+            command.arg("--churn");
+        }
         if name == OF_NOBODY && rustix::process::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }

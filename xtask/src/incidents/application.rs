@@ -30,6 +30,8 @@ pub(crate) enum Condition {
     QuietLongpolls,
     /// Both
     LoadedLongpolls,
+    /// Short calls, and connections that come and go
+    Churning,
 }
 
 impl Condition {
@@ -44,13 +46,13 @@ impl Condition {
     }
 
     pub(super) fn is_loaded(self) -> bool {
-        matches!(self, Self::Loaded | Self::LoadedLongpolls)
+        !matches!(self, Self::Quiet | Self::QuietLongpolls)
     }
 
     fn polls(self) -> u32 {
         match self {
-            Self::Quiet | Self::Loaded => 0,
             Self::QuietLongpolls | Self::LoadedLongpolls => POLLS,
+            Self::Quiet | Self::Loaded | Self::Churning => 0,
         }
     }
 }
@@ -110,6 +112,9 @@ impl Application {
             .args(["--rate", &rate.to_string()])
             .args(["--polls", &condition.polls().to_string()])
             .args(["--poll-ms", &poll.as_millis().to_string()]);
+        if condition == Condition::Churning {
+            command.arg("--churn");
+        }
         let mut application = Self {
             process: Some(Process::start(command)?),
             directory,

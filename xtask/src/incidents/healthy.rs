@@ -9,8 +9,11 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::application::{Application, Condition, Programs};
+use super::args::Args;
+use super::judge;
+use super::look::look;
 use super::scene::Scene;
-use super::{Args, judge, look, summary};
+use super::summary::summary;
 use crate::pool;
 use crate::tally::Tally;
 
@@ -21,11 +24,12 @@ const LOOKS: u32 = 25;
 /// Calls that a dump may count as ended and their caller not yet, or the other way round.
 const UNDER_WAY: u64 = 50;
 
-const CONDITIONS: [Condition; 4] = [
+const CONDITIONS: [Condition; 5] = [
     Condition::Quiet,
     Condition::Loaded,
     Condition::QuietLongpolls,
     Condition::LoadedLongpolls,
+    Condition::Churning,
 ];
 
 /// Looks that often at applications under each condition, and prints what was said of them.

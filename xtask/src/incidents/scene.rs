@@ -15,9 +15,9 @@ pub(super) struct Scene<'a> {
     /// Connections by process and name, the open ones and those that closed.
     pub(super) connections: HashMap<(u32, String), Connection>,
     /// The calls before and after the dump.
-    samples: [Calls; 2],
+    pub(super) samples: [Calls; 2],
     /// The letters that `/proc` has for the states of processes; none for one that is gone.
-    states: HashMap<u32, Option<char>>,
+    pub(super) states: HashMap<u32, Option<char>>,
     /// What is true of the incident.
     pub(super) truth: &'a Value,
     /// Methods whose calls are long by nature.
@@ -31,7 +31,7 @@ pub(super) struct Connection {
     pub(super) descriptor: i64,
     pub(super) addresses: [Option<String>; 2],
     pub(super) peer_pid: u32,
-    peer_name: String,
+    pub(super) peer_name: String,
 }
 
 /// The calls that a sample of the logs has.
@@ -76,7 +76,8 @@ impl Calls {
         Ok(calls)
     }
 
-    fn add(&mut self, pid: u32, record: &str) -> Option<()> {
+    /// Adds a record of a process; `None` for a place that was never used.
+    pub(super) fn add(&mut self, pid: u32, record: &str) -> Option<()> {
         let mut fields = record.split('\t');
         let mut next = || fields.next();
         let tag = next()?.parse().ok()?;
@@ -130,11 +131,13 @@ impl<'a> Scene<'a> {
         listed.any(|entry| entry == name || entry[0] == name)
     }
 
+    pub(super) fn process(&self, pid: u32) -> Option<&str> {
+        self.names.get(&pid).copied()
+    }
+
+    /// The same in words.
     pub(super) fn name(&self, pid: u32) -> &str {
-        self.names
-            .get(&pid)
-            .copied()
-            .unwrap_or("a process of another program")
+        self.process(pid).unwrap_or("a process of another program")
     }
 
     pub(super) fn is_stopped(&self, pid: u32) -> bool {

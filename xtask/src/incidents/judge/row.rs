@@ -1,0 +1,115 @@
+//! What the verdict of a row says of this row. `Err` is what is true instead.
+
+use serde_json::Value;
+
+use super::json::{list, number, text};
+use crate::incidents::scene::{Scene, State};
+
+/// Looks at the verdict of a request.
+pub(super) fn request(scene: &Scene, pid: u32, row: &Value) -> Result<(), String> {
+    let verdict = &row["verdict"];
+    let (code, sentence) = (text(&verdict["code"]), text(&verdict["text"]));
+    let name = text(&row["connection_name"]);
+    let Some(wire) = scene.wire(pid, row) else {
+        return Ok(());
+    };
+    let callee = scene.name(wire.0);
+    if row["direction"] == "outgoing" {
+        let mut callees = list(&verdict["evidence"]).filter(|fact| fact["relation"] == "callee");
+        let is_so = callees.all(|fact| number(&fact["pid"]) == wire.0);
+        ensure(is_so, || format!("{callee} is its callee"))?;
+    }
+    // A handler of the proxy is nobody's code, and in no log.
+    let Some(handler) = scene.handler(&wire) else {
+        return Ok(());
+    };
+    let was = |state| handler.contains(&state);
+    let runs = handler == [Some(State::Running); 2];
+    match code {
+        "handler_running" => ensure(was(Some(State::Running)), || {
+            format!("the handler in {callee} is {handler:?}")
+        }),
+        "handler_not_started" | "not_sent" => {
+            ensure(was(None), || format!("{callee} has started it"))
+        }
+        "no_response" | "peer_silent" | "inconsistent"
+            if sentence.contains("neither received nor answered") =>
+        {
+            ensure(was(None), || format!("{callee} has received it"))
+        }
+        "response_not_sent" | "response_not_read" => {
+            ensure(!runs, || "the handler runs".to_owned())
+        }
+        "no_answer" => ensure(was(Some(State::Panicked)), || {
+            "the handler did not panic".to_owned()
+        }),
+        "caller_gone" => {
+            let caller = scene.caller(&wire);
+            let waits = caller
+                .iter()
+                .flatten()
+                .all(|call| call.state == State::Running);
+            let peer = scene.other_end(pid, name);
+            let is_gone = peer.is_none_or(|(peer, _)| scene.is_dead(peer));
+            let is_known = caller.iter().any(Option::is_some);
+            ensure(!waits || is_gone || !is_known, || {
+                "its caller waits for it".to_owned()
+            })
+        }
+        "connection_closed" => {
+            let connection = scene.connections.get(&(pid, name.to_owned()));
+            let is_open = connection.is_some_and(|connection| {
+                connection.is_open && !scene.is_dead(connection.peer_pid)
+            });
+            ensure(!is_open, || "its connection is open".to_owned())
+        }
+        "usual" => ensure(
+            list(scene.usual).any(|usual| *usual == row["method"]),
+            || "calls of this method are short".to_owned(),
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Looks at the verdict of a channel.
+pub(super) fn channel(scene: &Scene, pid: u32, row: &Value) -> Result<(), String> {
+    let is_so = match text(&row["verdict"]["code"]) {
+        "writer_gone" => scene.is_one_of("writer_gone", pid),
+        "reader_gone" => false,
+        _ => true,
+    };
+    ensure(is_so, || "both of its ends are there".to_owned())
+}
+
+/// Looks at the verdict of a connection.
+pub(super) fn connection(scene: &Scene, pid: u32, row: &Value) -> Result<(), String> {
+    match text(&row["verdict"]["code"]) {
+        "runtime_starved" if scene.is_one_of("blocked_links", pid) => {
+            let mut blocked = list(&scene.truth["blocked_links"]);
+            let is_so = blocked.any(|link| link[1] == row["name"]);
+            ensure(is_so, || "its driver runs".to_owned())
+        }
+        "not_connected" => ensure(scene.is_one_of("retrying", pid), || {
+            "it has all its links".to_owned()
+        }),
+        "write_blocked" => ensure(scene.is_one_of("write_blocked", pid), || {
+            "its socket has room".to_owned()
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Looks at a finding about a process as a whole.
+pub(super) fn finding(scene: &Scene, pid: u32, finding: &Value) -> Result<(), String> {
+    let truth = match text(&finding["code"]) {
+        "descriptors" => "descriptors",
+        "not_connected" => "retrying",
+        "deadlock" => "deadlock",
+        _ => return Ok(()),
+    };
+    ensure(scene.is_one_of(truth, pid), || "it is not so".to_owned())
+}
+
+fn ensure(is_so: bool, truth: impl FnOnce() -> String) -> Result<(), String> {
+    if is_so { Ok(()) } else { Err(truth()) }
+}
