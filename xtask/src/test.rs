@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
+use crate::parts::Part;
 use crate::tally::Tally;
 use crate::{aarch64, install, parts, paths, process, vm};
 
 /// What needs root, by name.
-const OF_ROOT: [&str; 4] = [
+const OF_ROOT: [&str; 5] = [
     "end to end on the real kernel",
     "malicious targets, within memory and time",
+    "incidents in a realistic application",
     "end to end on kernels of distributions",
     "AArch64, emulated",
 ];
@@ -84,8 +86,9 @@ pub(crate) fn run(rootless: bool) -> Result<Tally> {
         }
         if !rootless {
             report.tests(OF_ROOT[1], parts::hostile);
-            report.tests(OF_ROOT[2], || vm::run(&vm::PACKAGED.map(str::to_owned)));
-            report.tests(OF_ROOT[3], aarch64::run);
+            report.tests(OF_ROOT[2], || parts::run(Part::Incidents));
+            report.tests(OF_ROOT[3], || vm::run(&vm::PACKAGED.map(str::to_owned)));
+            report.tests(OF_ROOT[4], aarch64::run);
         }
         beside();
     });
