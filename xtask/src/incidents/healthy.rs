@@ -81,7 +81,8 @@ fn look_at(args: &Args, programs: &Programs, usual: &Value, condition: Condition
 /// Whatever alarms of a system in which nothing hangs.
 fn alarms(dump: &Value) -> Vec<String> {
     let mut alarms = Vec::new();
-    for root in dump["graph"]["roots"].as_array().into_iter().flatten() {
+    let roots = dump["graph"]["roots"].as_array().into_iter().flatten();
+    for root in roots.filter(|root| root["is_alarm"] != false) {
         let first = root["nodes"][0].as_u64().unwrap_or(0) as usize;
         alarms.push(format!("a root: {}", dump["graph"]["nodes"][first]));
     }
@@ -94,9 +95,9 @@ fn verdicts(value: &Value, found: &mut Vec<String>) {
     match value {
         Value::Array(list) => list.iter().for_each(|value| verdicts(value, found)),
         Value::Object(fields) => {
-            let code = fields.get("code").and_then(Value::as_str);
-            if code.is_some_and(|code| code != "usual") {
-                found.push(format!("{}: {}", value["code"], value["text"]));
+            let said = ["code", "finding"].map(|key| fields.get(key).and_then(Value::as_str));
+            if let Some(said) = said.into_iter().flatten().find(|said| *said != "usual") {
+                found.push(format!("{said}: {}", value["text"]));
             }
             fields.values().for_each(|value| verdicts(value, found));
         }

@@ -48,7 +48,8 @@ pub(super) type Wire = (u32, String, u64);
 
 #[derive(Clone)]
 pub(super) struct Call {
-    pub(super) tag: u64,
+    tag: u64,
+    method: String,
     pub(super) parent: u64,
     pub(super) state: State,
 }
@@ -82,7 +83,7 @@ impl Calls {
         let mut next = || fields.next();
         let tag = next()?.parse().ok()?;
         let incoming = next()? == "true";
-        let (_method, connection) = (next()?, next()?);
+        let (method, connection) = (next()?.to_owned(), next()?);
         let request_id = next()?.parse().ok()?;
         let parent = next()?.parse().ok()?;
         let state = match next()? {
@@ -91,7 +92,12 @@ impl Calls {
             "Dropped" => State::Dropped,
             _ => State::Panicked,
         };
-        let call = Call { tag, parent, state };
+        let call = Call {
+            tag,
+            method,
+            parent,
+            state,
+        };
         match incoming {
             true => drop(
                 self.incoming
@@ -188,6 +194,17 @@ impl<'a> Scene<'a> {
             .map(|call| call.tag)
             .next();
         [0, 1].map(|sample: usize| self.samples[sample].outgoing.get(&tag?))
+    }
+
+    /// How many handlers of a method run in a process, before and after the dump.
+    pub(super) fn running(&self, pid: u32, method: &str) -> [usize; 2] {
+        [0, 1].map(|sample: usize| {
+            let calls = self.samples[sample].incoming.iter();
+            let running = calls.filter(|((of, ..), call)| {
+                *of == pid && call.method == method && call.state == State::Running
+            });
+            running.count()
+        })
     }
 
     /// The tag of a handler.

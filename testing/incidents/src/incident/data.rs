@@ -35,8 +35,10 @@ pub(crate) enum Act {
 }
 
 /// What is true once an incident has taken effect. Whatever a dump says besides is false.
-#[derive(Default, Serialize)]
+#[derive(Serialize)]
 pub(crate) struct Truth {
+    /// Whether anybody waits for it, so that a health check must fail.
+    pub(crate) is_alarm: bool,
     /// What may stand first.
     pub(crate) roots: Vec<Root>,
     /// Processes without a worker that runs.
@@ -65,4 +67,21 @@ pub(crate) struct Root {
     pub(crate) methods: Vec<&'static str>,
     /// `call`, `handler`, `driver` or `process`; any if empty.
     pub(crate) nodes: Vec<&'static str>,
+}
+
+impl Default for Truth {
+    fn default() -> Self {
+        Self {
+            is_alarm: true,
+            roots: Vec::new(),
+            blocked: Vec::new(),
+            blocked_links: Vec::new(),
+            full: Vec::new(),
+            write_blocked: Vec::new(),
+            retrying: Vec::new(),
+            deadlock: Vec::new(),
+            writer_gone: Vec::new(),
+            descriptors: Vec::new(),
+        }
+    }
 }

@@ -218,7 +218,10 @@ pub(super) fn handlers() -> Vec<Incident> {
                 ),
                 ended(GatewayPrice, 5),
             ],
-            truth: root("catalog-1", "Catalog.price"),
+            truth: Truth {
+                is_alarm: false,
+                ..root("catalog-1", "Catalog.price")
+            },
         },
     ]
 }

@@ -165,6 +165,7 @@ pub(super) fn links() -> Vec<Incident> {
             ],
             truth: Truth {
                 roots: vec![handler("gateway", "Gateway.price")],
+                is_alarm: false,
                 ..Truth::default()
             },
         },

@@ -115,6 +115,7 @@ pub(super) fn processes() -> Vec<Incident> {
             truth: Truth {
                 roots: vec![process("gateway")],
                 descriptors: vec!["gateway"],
+                is_alarm: false,
                 ..Truth::default()
             },
         },

@@ -7,6 +7,9 @@ use serde_json::Value;
 use super::json::{id, list, number, pid, text};
 use crate::incidents::scene::Scene;
 
+/// Handlers that may have started or ended between a dump and the samples of the logs.
+const UNDER_WAY: usize = 10;
+
 /// Rows by process, whether they are requests, and serial.
 pub(super) struct Rows<'a>(HashMap<(u32, bool, String), &'a Value>);
 
@@ -67,10 +70,20 @@ pub(super) fn edge(scene: &Scene, rows: &Rows, from: &Value, to: &Value) -> Opti
     (!is_so).then(|| truth.to_owned())
 }
 
+/// How many handlers of a method run, where a node that stands for all of them says something else.
+pub(super) fn untrue_count(scene: &Scene, node: &Value) -> Option<String> {
+    (node["node"] == "handlers").then_some(())?;
+    let said = node["running"].as_u64()? as usize;
+    let counts = scene.running(pid(node), text(&node["method"]));
+    let [least, most] = [counts.iter().min()?, counts.iter().max()?];
+    let is_so = said + UNDER_WAY >= *least && said <= most + UNDER_WAY;
+    (!is_so).then(|| format!("{least} to {most} run"))
+}
+
 /// Whether what a root says is a deadlock may be one. That there might be one is no claim that there is.
 pub(super) fn is_deadlock(scene: &Scene, nodes: &[&Value], root: &Value) -> bool {
     let mut members = list(&root["nodes"]).filter_map(|node| nodes.get(number(node) as usize));
     root["deadlock"].is_null()
-        || root["deadlock"] == "possible"
+        || root["deadlock"] == "possible_cycle"
         || members.all(|node| scene.is_one_of("deadlock", pid(node)))
 }

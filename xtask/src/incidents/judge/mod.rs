@@ -28,16 +28,6 @@ pub(super) struct Judgement {
     pub(super) unknown: u32,
 }
 
-/// Lists of a process that hold other things than findings about it.
-const ROWS: [&str; 6] = [
-    "gaps",
-    "requests",
-    "channels",
-    "connections",
-    "methods",
-    "tables",
-];
-
 /// Judges a dump, as JSON.
 pub(super) fn judge(scene: &Scene, dump: &Value) -> Judgement {
     let mut judge = Judge {
@@ -93,11 +83,8 @@ impl Judge<'_> {
                 false => self.judgement.unknown += 1,
             }
         }
-        let lists = process.as_object().into_iter().flatten();
-        for (key, findings) in lists.filter(|(key, _)| !ROWS.contains(&key.as_str())) {
-            for finding in list(findings) {
-                self.verdict(pid, key, finding, row::finding(scene, pid, finding));
-            }
+        for finding in list(&process["findings"]) {
+            self.verdict(pid, "finding", finding, row::finding(scene, pid, finding));
         }
     }
 
@@ -106,8 +93,11 @@ impl Judge<'_> {
         let nodes: Vec<&Value> = list(&graph["nodes"]).collect();
         let is_row = |node: &Value| ["call", "handler"].contains(&text(&node["node"]));
         for node in nodes.iter().filter(|node| !is_row(node)) {
-            for truth in statement::untrue_sentence(scene, self.dump, pid(node), node) {
-                self.say_false(pid(node), "node", text(&node["text"]), &truth);
+            let mut untrue = statement::untrue_sentence(scene, self.dump, pid(node), node);
+            untrue.extend(graph::untrue_count(scene, node));
+            for truth in untrue {
+                let sentence = format!("{}: {}", root::describe(scene, node), text(&node["text"]));
+                self.say_false(pid(node), "node", &sentence, &truth);
             }
         }
         let rows = graph::Rows::of(self.dump);

@@ -23,7 +23,9 @@ const UNKNOWN: [&str; 3] = ["peer_ambiguous", "peer_silent", "no_response"];
 /// Compares what stands first in a dump with what may.
 pub(super) fn first(scene: &Scene, dump: &Value) -> Root {
     let graph = &dump["graph"];
-    let Some(first) = list(&graph["roots"]).next() else {
+    // What is no reason for an alarm alarms nobody.
+    let mut roots = list(&graph["roots"]).filter(|root| root["is_alarm"] != false);
+    let Some(first) = roots.next() else {
         return of_findings(scene, dump);
     };
     let nodes = list(&first["nodes"]).filter_map(|node| graph["nodes"].get(number(node) as usize));
@@ -48,11 +50,9 @@ fn of_findings(scene: &Scene, dump: &Value) -> Root {
         is_true(scene, &node)
     });
     let is_found = right.any(|process| {
-        let lists = process.as_object().into_iter().flatten();
-        let mut rows = lists
-            .filter(|(key, _)| !["requests", "channels"].contains(&key.as_str()))
-            .flat_map(|(_, rows)| list(rows));
-        rows.any(|row| row["code"].is_string() || !row["verdict"].is_null())
+        let mut connections = list(&process["connections"]);
+        list(&process["findings"]).next().is_some()
+            || connections.any(|row| !row["verdict"].is_null())
     });
     if is_found { Root::Right } else { Root::Unknown }
 }
@@ -62,10 +62,15 @@ fn is_true(scene: &Scene, node: &Value) -> bool {
         let mut names = list(names).peekable();
         names.peek().is_none() || names.any(|name| name == value)
     };
-    let has_method = ["call", "handler"].contains(&text(&node["node"]));
+    // One node may stand for all handlers of a method.
+    let kind = match text(&node["node"]) {
+        "handlers" => "handler",
+        kind => kind,
+    };
+    let has_method = ["call", "handler"].contains(&kind);
     list(&scene.truth["roots"]).any(|root| {
         root["process"] == scene.name(pid(node))
-            && is_of(&root["nodes"], &node["node"])
+            && is_of(&root["nodes"], &kind.into())
             && (!has_method || is_of(&root["methods"], &node["method"]))
     })
 }

@@ -101,13 +101,22 @@ pub(super) fn connection(scene: &Scene, pid: u32, row: &Value) -> Result<(), Str
 
 /// Looks at a finding about a process as a whole.
 pub(super) fn finding(scene: &Scene, pid: u32, finding: &Value) -> Result<(), String> {
-    let truth = match text(&finding["code"]) {
-        "descriptors" => "descriptors",
-        "not_connected" => "retrying",
-        "deadlock" => "deadlock",
-        _ => return Ok(()),
+    let is_any = |lists: &[&str]| lists.iter().any(|list| scene.is_one_of(list, pid));
+    let is_so = match text(&finding["finding"]) {
+        "stopped" => scene.is_stopped(pid),
+        "dead" => scene.is_dead(pid),
+        "runtime_blocked" => is_any(&["blocked"]) || scene.is_stopped(pid),
+        "unread_bytes" => {
+            is_any(&["blocked", "blocked_links", "full", "write_blocked"]) || scene.is_stopped(pid)
+        }
+        "links_lost" => is_any(&["retrying"]),
+        "descriptors_near_limit" => is_any(&["descriptors"]),
+        "table_near_full" => false,
+        _ => true,
     };
-    ensure(scene.is_one_of(truth, pid), || "it is not so".to_owned())
+    ensure(is_so, || {
+        format!("{} is not in that state", scene.name(pid))
+    })
 }
 
 fn ensure(is_so: bool, truth: impl FnOnce() -> String) -> Result<(), String> {
