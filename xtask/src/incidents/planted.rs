@@ -92,6 +92,9 @@ fn look_at(args: &Args, programs: &Programs, usual: &Value, run: &Run) -> Result
     if dump.is_healthy && scene.truth["is_alarm"] == true && judgement.root == Root::Right {
         judgement.root = Root::Unknown;
     }
+    judgement
+        .false_statements
+        .extend(second_age(&dump.complaint));
     if judgement.root != Root::Right || !judgement.false_statements.is_empty() {
         let directory = paths::scratch().join("incidents");
         fs::create_dir_all(&directory)?;
@@ -104,6 +107,19 @@ fn look_at(args: &Args, programs: &Programs, usual: &Value, run: &Run) -> Result
         fs::write(directory.join(name), dump.json.to_string())?;
     }
     Ok(judgement)
+}
+
+/// A headline with two ages: what stands first has been stuck for one time only.
+fn second_age(complaint: &str) -> Option<String> {
+    let (_, headline) = complaint.split_once("stuck for ")?;
+    let (_, what) = headline.split_once("s: ")?;
+    let (what, _) = what.split_once(": ").unwrap_or((what, ""));
+    let is_age = |word: &str| {
+        let number = word.strip_suffix('s').unwrap_or("");
+        number.contains('.') && number.parse::<f64>().is_ok()
+    };
+    let has_age = what.split_whitespace().any(is_age);
+    has_age.then(|| format!("headline: \"{}\": it has two ages", complaint.trim()))
 }
 
 fn print(run: &Run, judged: &Result<Judgement>) {
@@ -197,4 +213,28 @@ fn report(incidents: &[Value], judged: &[(&str, Result<Judgement>)]) -> Tally {
     println!("{known} connections whose other end is known");
     tally += Tally::one(f64::from(sum.right) >= RIGHT * f64::from(sum.runs));
     tally
+}
+
+#[cfg(test)]
+mod tests {
+    use super::second_age;
+
+    fn check(complaint: &str, is_wrong: bool) {
+        assert_eq!(second_age(complaint).is_some(), is_wrong, "{complaint}");
+    }
+
+    #[test]
+    fn a_headline_has_one_age() {
+        let name = "roam-trace: stuck for 17.4s: db[7] Db.get";
+        check(
+            &format!("{name} running 9.8s: the handler has not returned"),
+            true,
+        );
+        check(
+            &format!("{name} running: the handler has run for 17.4s"),
+            false,
+        );
+        check(name, false);
+        check("", false);
+    }
 }

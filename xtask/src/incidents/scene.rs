@@ -207,6 +207,21 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// How many handlers of a method ran before the dump and had answered after it.
+    pub(super) fn ended_meanwhile(&self, pid: u32, method: &str) -> usize {
+        let [before, after] = &self.samples;
+        let calls = before.incoming.iter().filter(|(wire, call)| {
+            wire.0 == pid
+                && call.method == method
+                && call.state == State::Running
+                && after
+                    .incoming
+                    .get(wire)
+                    .is_some_and(|call| call.state == State::Answered)
+        });
+        calls.count()
+    }
+
     /// The tag of a handler.
     pub(super) fn tag(&self, wire: &Wire) -> Option<u64> {
         self.calls(wire)

@@ -70,9 +70,13 @@ pub(super) fn edge(scene: &Scene, rows: &Rows, from: &Value, to: &Value) -> Opti
     (!is_so).then(|| truth.to_owned())
 }
 
-/// How many handlers of a method run, where a node that stands for all of them says something else.
+/// How many handlers of a method run or end, where a node that stands for all of them says something else.
 pub(super) fn untrue_count(scene: &Scene, node: &Value) -> Option<String> {
     (node["node"] == "handlers").then_some(())?;
+    let ended = scene.ended_meanwhile(pid(node), text(&node["method"]));
+    if ended > 0 && text(&node["text"]).contains("nothing ends") {
+        return Some(format!("{ended} ended meanwhile"));
+    }
     let said = node["running"].as_u64()? as usize;
     let counts = scene.running(pid(node), text(&node["method"]));
     let [least, most] = [counts.iter().min()?, counts.iter().max()?];
