@@ -1,7 +1,7 @@
 //! Makes nanoseconds of the counter. Reads neither it nor the kernel's clock itself.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 
 /// The longest that the counter is relied on before it is compared with the kernel's clock again.
 const LONGEST_NS: u64 = 1_000_000_000;
@@ -24,8 +24,9 @@ pub(super) struct Calibration {
     /// Grows with every renewal. Its lowest bit says which line counts.
     version: AtomicUsize,
     lines: [SharedLine; 2],
-    /// `None` once the counter has turned out to be of no use.
-    renewal: Mutex<Option<Renewal>>,
+    renewal: Mutex<Renewal>,
+    /// The counter has turned out to be of no use.
+    is_given_up: AtomicBool,
 }
 
 /// A straight line through one moment, and how far it may be followed.
@@ -64,11 +65,12 @@ impl Calibration {
         Self {
             version: AtomicUsize::new(0),
             lines: Default::default(),
-            renewal: Mutex::new(Some(Renewal {
+            renewal: Mutex::new(Renewal {
                 last: *first,
                 line: Line::default(),
                 first_rate: None,
-            })),
+            }),
+            is_given_up: AtomicBool::new(false),
         }
     }
 
@@ -91,19 +93,22 @@ impl Calibration {
     /// Never waits: while another thread renews the line, the sample is the time.
     #[cold]
     fn renew(&self, sample: impl FnOnce() -> Sample) -> Option<u64> {
+        if self.is_given_up.load(Ordering::Relaxed) {
+            return None;
+        }
         let Ok(mut renewal) = self.renewal.try_lock() else {
             return Some(sample().ns);
         };
         // Taken under the lock, so that none is older than the one before.
-        let now = renewal.is_some().then(sample)?;
-        match renewal.as_mut()?.next(&now) {
+        let now = sample();
+        match renewal.next(&now) {
             Ok(Some(line)) => {
                 self.publish(&line);
                 Some(line.ns)
             }
             Ok(None) => Some(now.ns),
             Err(Unreliable) => {
-                *renewal = None;
+                self.is_given_up.store(true, Ordering::Relaxed);
                 self.publish(&Line::default());
                 None
             }
