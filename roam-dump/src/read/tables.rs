@@ -58,6 +58,8 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     // Those who waited longest have their arguments shown if not all can.
     requests.sort_unstable_by_key(began);
     let arguments = scan.read_all_arguments(&requests)?;
+    // Of those that were opened meanwhile, requests may be in slots that were read.
+    scan.header = read_header(memory)?;
     scan.truncated.connections = 0;
     scan.read_connections(&mut connections)?;
     let methods = scan.read_method_names()?;

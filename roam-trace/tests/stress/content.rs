@@ -106,7 +106,7 @@ pub(crate) fn outcome(id: u64) -> Outcome {
 }
 
 pub(crate) fn response_bytes(id: u64) -> u64 {
-    mix(id, 12) % (1 << 42)
+    mix(id, 12) % (1 << 32)
 }
 
 pub(crate) fn channel_direction(id: u64) -> ChannelDirection {
