@@ -57,18 +57,17 @@ impl Health {
     }
 }
 
-/// Microseconds that a client has had no connection, if that is long, or if it has failed repeatedly.
+/// Microseconds that a client has tried in vain to connect, if that is long, or if it has failed repeatedly. A client
+/// that lost its link and has made no call since tries nothing.
 pub(super) fn lost_us(row: &Connection, stuck_us: u64) -> Option<u64> {
-    let is_lost = matches!(
-        row.state,
-        ConnectionState::Connecting | ConnectionState::BackingOff
-    );
-    is_lost.then_some(())?;
     let has_been_open = row.received.is_some_and(|received| received.messages > 0);
-    let since_us = if has_been_open {
-        row.state_age_us
-    } else {
-        row.age_us
+    let since_us = match (row.state, row.attempts) {
+        (ConnectionState::Connecting, 0) => row.state_age_us,
+        (ConnectionState::Connecting | ConnectionState::BackingOff, 1..) if has_been_open => {
+            row.state_age_us
+        }
+        (ConnectionState::Connecting | ConnectionState::BackingOff, 1..) => row.age_us,
+        _ => return None,
     };
     (since_us >= stuck_us || row.attempts >= MANY_ATTEMPTS).then_some(since_us)
 }

@@ -234,6 +234,20 @@ fn a_link_that_is_being_replaced_is_no_incident() {
 }
 
 #[test]
+fn a_client_that_does_not_try_is_no_incident() {
+    let mut world = World::new();
+    let gateway = world.process("gateway");
+    let link = lost(&mut world, gateway, 600 * SECOND, 0);
+    assert_eq!(world.explain().graph.roots, []);
+    // Its first attempt has just begun, and then takes long.
+    world.connection(link).state = ConnectionState::Connecting;
+    assert_eq!(world.explain().graph.roots, []);
+    world.connection(link).state_age_us = 45 * SECOND;
+    let graph = world.explain().graph;
+    assert_eq!(graph.alarm().unwrap().oldest_us, 45 * SECOND);
+}
+
+#[test]
 fn handlers_that_may_retry_stand_behind_the_lost_link() {
     let mut world = World::new();
     let [gateway, orders] = ["gateway", "orders"].map(|name| world.process(name));
