@@ -1,5 +1,6 @@
 //! What the analysis found, in English: only this file and its folder have words for it.
 
+mod cycle;
 mod measure;
 mod process;
 
@@ -72,10 +73,10 @@ impl<'a> Wording<'a> {
             is_certain: cycle.is_certain,
         };
         let (code, text) = if cycle.is_certain {
-            let text = format!("{}; {}", deadlock(cycle), verdict.text);
+            let text = format!("{}; {}", cycle::certain(cycle), verdict.text);
             (Code::Deadlock, text)
         } else {
-            let text = format!("{}; {}", verdict.text, possible_cycle(cycle));
+            let text = format!("{}; {}", verdict.text, cycle::possible(cycle));
             (verdict.code, text)
         };
         Verdict {
@@ -490,29 +491,6 @@ fn not_sent(queue: Queue, driver: Option<DriverActivity>) -> String {
         ),
         None => text.to_owned(),
     }
-}
-
-fn deadlock(cycle: &Cycle) -> String {
-    match names(cycle).as_slice() {
-        [] => "deadlock".to_owned(),
-        [one] => format!("deadlock: {one} waits for itself"),
-        names => format!("deadlock: {} wait for each other", names.join(" and ")),
-    }
-}
-
-fn possible_cycle(cycle: &Cycle) -> String {
-    match names(cycle).as_slice() {
-        [] => "possible cycle".to_owned(),
-        [one] => format!("possible cycle, if handlers of {one} wait for each other"),
-        names => format!(
-            "possible cycle of {}, if handlers of one of them wait for each other",
-            names.join(" and ")
-        ),
-    }
-}
-
-fn names(cycle: &Cycle) -> Vec<String> {
-    cycle.processes.iter().map(Process::to_string).collect()
 }
 
 /// What speaks for two links being the ends of one.

@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::io;
 
 use super::node::Line;
-use crate::model::{Confidence, Deadlock, WaitGraph};
+use crate::model::{Confidence, Deadlock, NodeKind, WaitGraph};
 
 /// Writes the graph in the DOT language. Edges lead from what waits to what it waits for; dashed edges are not
-/// certain, and root blockers are red.
+/// certain. Root blockers are red, and the nodes of possible cycles have dashed borders.
 ///
 /// # Errors
 ///
@@ -22,12 +22,11 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
         .flat_map(|root| root.nodes.iter().copied())
         .collect();
     for (index, node) in (0..).zip(&graph.nodes) {
-        let mut label = Line(node).to_string();
-        if let (Some(text), true) = (&node.text, bottom.contains(&index))
-            && !label.ends_with(&**text)
-        {
-            label = format!("{label}: {text}");
-        }
+        let is_row = matches!(node.kind, NodeKind::Call { .. } | NodeKind::Handler { .. });
+        let label = match &node.text {
+            Some(text) if is_row && bottom.contains(&index) => format!("{}: {text}", Line(node)),
+            _ => Line(node).to_string(),
+        };
         writeln!(out, "  n{index} [label=\"{}\"];", escaped(&label))?;
     }
     for root in &graph.roots {

@@ -174,7 +174,10 @@ impl<'a> Ranking<'a> {
             _ => None,
         };
         match self.graph.nodes[node as usize].kind {
-            NodeKind::Handlers { .. } => row_of(self.waiters[self.starts[node as usize] as usize]),
+            NodeKind::Handlers { .. } => {
+                let first = self.starts[node as usize] as usize;
+                row_of(*self.waiters.get(first)?)
+            }
             _ => row_of(node),
         }
     }
