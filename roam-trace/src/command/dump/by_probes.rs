@@ -15,6 +15,7 @@ use crate::process::{Reading, Share};
 use crate::watch::Watched;
 
 /// A snapshot on its way.
+#[expect(clippy::large_enum_variant, reason = "there is one for each process")]
 pub(super) enum Snapped {
     /// It is complete.
     Done(Snapshot),
