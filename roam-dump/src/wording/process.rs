@@ -6,7 +6,7 @@ use crate::count::Count;
 use crate::duration::Age;
 use crate::model::{FindingKind, NodeKind, ProcessState, RuntimeBlocked};
 
-/// What was not seen to end, and last ended that many microseconds ago or more, does not end at all.
+/// Microseconds without an end from which on handlers that wait look hung.
 const HUNG_US: u64 = 1_000_000;
 
 pub(super) fn state(state: ProcessState) -> &'static str {
@@ -117,11 +117,11 @@ pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
     };
     let ended = match (ended_per_second, last_ended_us) {
         (Some(rate), _) if rate > 0.0 => format!("; draining: {rate:.1} end per second"),
-        (Some(_), Some(last_us)) if last_us >= HUNG_US => {
-            format!("; nothing ends: the last one ended {} ago", Age(last_us))
+        (_, Some(last_us)) if last_us >= HUNG_US => {
+            format!("; none has ended for {}", Age(last_us))
         }
-        (Some(_), None) => "; nothing ends".to_owned(),
         (_, Some(last_us)) => format!("; the last one ended {} ago", Age(last_us)),
+        (Some(_), None) => "; none has ended".to_owned(),
         (None, None) => String::new(),
     };
     let unknown = match parentless_calls {

@@ -142,7 +142,7 @@ fn the_pile_behind_a_semaphore_stands_first_with_one_age() {
 fn a_pile_says_whether_any_call_ends() {
     for (after, words) in [
         (9_020, "draining: 80.0 end per second"),
-        (9_000, "nothing ends: the last one ended 30.0s ago"),
+        (9_000, "none has ended for 30.0s"),
     ] {
         let mut shop = shop();
         for count in 0..22 {
