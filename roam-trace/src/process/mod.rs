@@ -1,5 +1,6 @@
 //! Finds processes, and reads what they offer to a tracer. Never writes to one.
 
+pub mod claims;
 pub mod clock;
 pub mod descriptors;
 pub mod maps;

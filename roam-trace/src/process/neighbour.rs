@@ -18,12 +18,13 @@ use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
+use super::claims::TransportObject;
 use super::descriptors::{self, Descriptors};
 use super::maps::{FileId, for_each_mapping};
 use super::proc::{self, Process};
 use super::sockets::{ConnectedSocket, SocketEnd, SocketLister};
 use super::target::Target;
-use super::transport::{OwnMemory, TransportObject, find_descriptors};
+use super::transport::{OwnMemory, find_descriptors};
 use super::untraced;
 use crate::error::TargetError;
 use crate::privilege;
@@ -98,6 +99,8 @@ struct Search<'a> {
     unheld: HashMap<u64, Vec<Held>>,
     /// Other processes by the sockets among those that they hold.
     other_holders: HashMap<u64, Vec<u32>>,
+    /// The dead processes that made the other ends of targets' sockets.
+    dead_makers: HashMap<u64, u32>,
     found: BTreeMap<(u32, u32), (Via, Option<u32>)>,
     unseen: BTreeSet<(u32, String)>,
     others: BTreeMap<u32, ProcessFacts>,
@@ -288,6 +291,7 @@ impl<'a> Search<'a> {
                     self.others
                         .entry(dead)
                         .or_insert_with(|| untraced::facts_of_dead(dead));
+                    self.dead_makers.insert(held.inode, dead);
                     self.join(held.pid, dead, held.via, Some(holder));
                 }
                 _ => self.join(held.pid, holder, held.via, None),
@@ -436,9 +440,9 @@ impl<'a> Search<'a> {
         let holders = holders.or_else(|| self.other_holders.get(&peer));
         match holders.map_or(&[][..], Vec::as_slice) {
             [] => Vec::new(),
-            &[holder] => match dead_maker(held) {
-                Some(dead) if self.others.contains_key(&dead) => process(dead, Some(holder)),
-                _ => process(holder, None),
+            &[holder] => match self.dead_makers.get(&held.inode) {
+                Some(&dead) => process(dead, Some(holder)),
+                None => process(holder, None),
             },
             holders => match maker(held)
                 .filter(|maker| holders.contains(maker))

@@ -2,13 +2,13 @@
 //!
 //! A driver reports where its transport object is. Somewhere in it, or behind a
 //! pointer in it, is the descriptor of the socket. The search knows no types: it
-//! takes every number that is a descriptor of a connected socket. What is one by
-//! chance is for others to find out.
+//! takes every number that is a descriptor of a connected socket, and leaves it to
+//! [`claims`](super::claims) which of them are that by chance.
 //!
 //! All of that memory is the process's choice, so the search is bounded in bytes,
 //! pointers and time. It reads no memory with a file behind it, which could block.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use roam_dump::model::SocketUnknown;
 use rustix::fs::OFlags;
 
+use super::claims::{Claim, Claims, Found, Path, TransportObject, decide};
 use super::proc::Process;
 use crate::privilege;
 
@@ -32,24 +33,12 @@ const POINTERS: usize = 64;
 const SECOND_POINTERS: usize = 256;
 /// Bytes that are read of one process.
 const PROCESS_BYTES: u64 = 8 << 20;
-/// Descriptors that are taken from one object, and from all of a process.
-const OBJECT_DESCRIPTORS: usize = 16;
-const PROCESS_DESCRIPTORS: usize = 8_192;
-
-/// Where the transport of a link is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TransportObject {
-    /// Address in the memory of the process.
-    pub address: u64,
-    /// Its size.
-    pub bytes: u32,
-}
-
-/// What was found for each link, by its serial: descriptors, or why there is none.
-pub type Found = HashMap<u64, Result<Vec<i32>, SocketUnknown>>;
+/// Numbers that are taken from one object, and from all of a process.
+const OBJECT_CLAIMS: usize = 64;
+const PROCESS_CLAIMS: usize = 65_536;
 
 /// What was found for one link.
-type Answer = (u64, Result<Vec<i32>, SocketUnknown>);
+type Answer = (u64, Result<Vec<Claim>, SocketUnknown>);
 
 /// Memory of a process that it alone writes, with no file behind it.
 #[derive(Debug, Default)]
@@ -89,16 +78,18 @@ pub fn find_descriptors(
     sockets: HashSet<i32>,
     limit: Duration,
 ) -> Found {
-    let all = |objects: &[(u64, TransportObject)], why| {
-        let unknown = objects.iter().map(|&(serial, _)| (serial, Err(why)));
-        unknown.collect()
+    let all = |why| {
+        objects
+            .iter()
+            .map(|&(serial, _)| (serial, Err(why)))
+            .collect()
     };
     let file = match process.open_file("mem", OFlags::RDONLY) {
         Ok(file) => file,
         Err(error) => {
             let pid = process.pid();
             log::info!("cannot read the memory of process {pid}: {error}");
-            return all(&objects, SocketUnknown::Unreadable);
+            return all(SocketUnknown::Unreadable);
         }
     };
     // To read memory may take as long as the process likes: it can handle its own page faults.
@@ -118,22 +109,25 @@ pub fn find_descriptors(
     });
     if let Err(error) = worker {
         log::info!("cannot start a thread: {error}");
-        return all(&objects, SocketUnknown::Timeout);
+        return all(SocketUnknown::Timeout);
     }
-    let mut found: Found = all(&objects, SocketUnknown::Timeout);
-    if !receive(&receiver, limit, &mut found) {
+    let unanswered = objects
+        .iter()
+        .map(|&(serial, _)| (serial, Err(SocketUnknown::Timeout)));
+    let mut claims: Claims = unanswered.collect();
+    if !receive(&receiver, limit, &mut claims) {
         let pid = process.pid();
         log::warn!("the memory of process {pid} did not answer in time: giving it up");
     }
-    found
+    decide(&objects, claims)
 }
 
 /// Adds what a search finds until it ends; `false` if it has not by then.
-fn receive(receiver: &Receiver<Answer>, limit: Duration, found: &mut Found) -> bool {
+fn receive(receiver: &Receiver<Answer>, limit: Duration, claims: &mut Claims) -> bool {
     let deadline = Instant::now() + limit;
     loop {
         match receiver.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok((serial, descriptors)) => found.insert(serial, descriptors),
+            Ok((serial, found)) => claims.insert(serial, found),
             Err(RecvTimeoutError::Disconnected) => return true,
             Err(RecvTimeoutError::Timeout) => return false,
         };
@@ -146,9 +140,12 @@ struct Search<'a> {
     memory: &'a OwnMemory,
     sockets: &'a HashSet<i32>,
     bytes_left: u64,
-    descriptors_left: usize,
+    claims_left: usize,
     buffer: Vec<u8>,
 }
+
+/// A pointer, and how it was reached.
+type Pointer = (u64, Path);
 
 impl<'a> Search<'a> {
     fn new(file: &'a File, memory: &'a OwnMemory, sockets: &'a HashSet<i32>) -> Self {
@@ -157,46 +154,46 @@ impl<'a> Search<'a> {
             memory,
             sockets,
             bytes_left: PROCESS_BYTES,
-            descriptors_left: PROCESS_DESCRIPTORS,
+            claims_left: PROCESS_CLAIMS,
             buffer: Vec::new(),
         }
     }
 
     /// The sockets in an object and behind its pointers; behind the pointers there, if it has none.
-    fn object(&mut self, object: TransportObject) -> Result<Vec<i32>, SocketUnknown> {
-        let mut found = BTreeSet::new();
+    fn object(&mut self, object: TransportObject) -> Result<Vec<Claim>, SocketUnknown> {
+        let mut claims = Vec::new();
         let bytes = u64::from(object.bytes).min(OBJECT_BYTES);
-        let first = self.read(object.address, bytes, POINTERS, &mut found)?;
-        let mut second = BTreeSet::new();
-        for pointer in first {
-            second.extend(self.read(pointer, POINTEE_BYTES, POINTERS, &mut found)?);
+        let first = self.read((object.address, [None; 3]), bytes, 0, &mut claims)?;
+        let mut second = Vec::new();
+        for pointer in first.into_iter().take(POINTERS) {
+            second.extend(self.read(pointer, POINTEE_BYTES, 1, &mut claims)?);
         }
-        if found.is_empty() {
+        if claims.is_empty() {
             for pointer in second.into_iter().take(SECOND_POINTERS) {
-                self.read(pointer, POINTEE_BYTES, 0, &mut found)?;
+                self.read(pointer, POINTEE_BYTES, 2, &mut claims)?;
             }
         }
-        if found.is_empty() {
+        if claims.is_empty() {
             return Err(SocketUnknown::NotFound);
         }
-        if found.len() > OBJECT_DESCRIPTORS.min(self.descriptors_left) {
-            return Err(SocketUnknown::LimitReached);
-        }
-        self.descriptors_left -= found.len();
-        Ok(found.into_iter().collect())
+        let count = claims.len();
+        self.claims_left = (self.claims_left.checked_sub(count))
+            .filter(|_| count <= OBJECT_CLAIMS)
+            .ok_or(SocketUnknown::LimitReached)?;
+        Ok(claims)
     }
 
     /// Adds the sockets in a piece of memory, and returns its pointers. There is nothing in memory that is not the
     /// process's own, or gone.
     fn read(
         &mut self,
-        address: u64,
+        (address, path): Pointer,
         bytes: u64,
-        pointers: usize,
-        found: &mut BTreeSet<i32>,
-    ) -> Result<BTreeSet<u64>, SocketUnknown> {
+        depth: usize,
+        claims: &mut Vec<Claim>,
+    ) -> Result<Vec<Pointer>, SocketUnknown> {
         let Some(range) = self.memory.within(address, bytes) else {
-            return Ok(BTreeSet::new());
+            return Ok(Vec::new());
         };
         let bytes = range.end - range.start;
         self.bytes_left =
@@ -210,26 +207,34 @@ impl<'a> Search<'a> {
             Err(_) => 0,
         };
         let content = &self.buffer[..read];
-        // As aligned as they are in memory.
-        let skipped = |align: u64| (range.start.next_multiple_of(align) - range.start) as usize;
-        let numbers = content.get(skipped(4)..).unwrap_or_default();
-        let numbers = numbers.as_chunks().0.iter();
-        found.extend(
-            numbers
-                .map(|&number| i32::from_ne_bytes(number))
-                .filter(|number| self.sockets.contains(number)),
-        );
-        let words = content.get(skipped(8)..).unwrap_or_default();
-        let words = words
-            .as_chunks()
-            .0
-            .iter()
-            .map(|&word| u64::from_ne_bytes(word));
-        Ok(words
-            .filter(|&word| word % 8 == 0 && self.memory.within(word, 1).is_some())
-            .take(pointers)
+        let at = |offset: usize| {
+            let mut path = path;
+            path[depth] = Some(offset as u32);
+            path
+        };
+        for (offset, number) in aligned::<4>(range.start, content) {
+            let descriptor = i32::from_ne_bytes(number);
+            if self.sockets.contains(&descriptor) {
+                let path = at(offset);
+                claims.push(Claim { descriptor, path });
+            }
+        }
+        Ok(aligned::<8>(range.start, content)
+            .map(|(offset, word)| (u64::from_ne_bytes(word), at(offset)))
+            .filter(|&(word, _)| word % 8 == 0 && self.memory.within(word, 1).is_some())
             .collect())
     }
+}
+
+/// The aligned words of a piece of memory, and their offsets.
+fn aligned<const BYTES: usize>(
+    address: u64,
+    content: &[u8],
+) -> impl Iterator<Item = (usize, [u8; BYTES])> {
+    let skipped = (address.next_multiple_of(BYTES as u64) - address) as usize;
+    let words = content.get(skipped..).unwrap_or_default();
+    let words = words.as_chunks().0.iter();
+    (skipped..).step_by(BYTES).zip(words.copied())
 }
 
 #[cfg(test)]
@@ -295,7 +300,7 @@ mod tests {
             Err(SocketUnknown::NotFound)
         );
         // Everything that there is.
-        let many: Vec<_> = (0..OBJECT_DESCRIPTORS)
+        let many: Vec<_> = (0..OBJECT_CLAIMS)
             .map(|_| UnixStream::pair().unwrap())
             .collect();
         let many: Vec<_> = many.iter().flat_map(|(a, b)| [a, b]).collect();
@@ -311,13 +316,13 @@ mod tests {
     #[test]
     fn a_search_that_does_not_end_is_given_up() {
         let (sender, receiver) = mpsc::channel();
-        let timeout = Err(SocketUnknown::Timeout);
-        let mut found = Found::from([(1, timeout.clone()), (2, timeout.clone())]);
-        sender.send((1, Ok(vec![9]))).unwrap();
-        assert!(!receive(&receiver, Duration::from_millis(20), &mut found));
-        assert_eq!(found, Found::from([(1, Ok(vec![9])), (2, timeout)]));
+        let timeout = || Err(SocketUnknown::Timeout);
+        let mut claims = Claims::from([(1, timeout()), (2, timeout())]);
+        sender.send((1, Ok(Vec::new()))).unwrap();
+        assert!(!receive(&receiver, Duration::from_millis(20), &mut claims));
+        assert_eq!(claims, Claims::from([(1, Ok(Vec::new())), (2, timeout())]));
         drop(sender);
-        assert!(receive(&receiver, Duration::from_secs(60), &mut found));
+        assert!(receive(&receiver, Duration::from_secs(60), &mut claims));
     }
 
     #[test]

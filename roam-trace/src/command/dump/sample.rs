@@ -8,7 +8,7 @@ use roam_trace_common::registry::ConnectionRecord;
 
 use crate::merge::serial_of;
 use crate::process::Share;
-use crate::process::transport::TransportObject;
+use crate::process::claims::TransportObject;
 
 /// What connections published.
 #[derive(Debug, Default)]
