@@ -267,9 +267,16 @@ mod tests {
         find(address, size_of::<T>() as u32, sockets)
     }
 
+    /// Two sockets with descriptors that are in no memory by chance.
+    fn sockets() -> (UnixStream, UnixStream) {
+        let (own, other) = UnixStream::pair().unwrap();
+        let high = |socket: UnixStream| rustix::io::fcntl_dupfd_cloexec(socket, 977).unwrap();
+        (high(own).into(), high(other).into())
+    }
+
     #[test]
     fn in_the_object_and_behind_pointers() {
-        let (own, other) = UnixStream::pair().unwrap();
+        let (own, other) = sockets();
         let found = Ok(vec![own.as_raw_fd()]);
         let direct = Box::new([-1, own.as_raw_fd(), 0, 0]);
         assert_eq!(find_in(&*direct, &[&own, &other]), found);
@@ -282,7 +289,7 @@ mod tests {
 
     #[test]
     fn nothing_beyond_its_limits() {
-        let (own, _other) = UnixStream::pair().unwrap();
+        let (own, _other) = sockets();
         for (address, bytes) in [
             (0, 0),
             (0, u32::MAX),
