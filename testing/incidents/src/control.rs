@@ -8,10 +8,11 @@ use crate::service::{Behavior, Method, Ticket};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
-    /// Make calls, all at once.
+    /// Make calls, so many of them at once.
     Call {
         method: Method,
         count: u32,
+        at_once: u32,
         ticket: Ticket,
     },
     /// Make a call over and over, whatever comes of it, with a pause of that many milliseconds.

@@ -20,8 +20,9 @@ use crate::service::{
 };
 use crate::witness::{Call, Running};
 
-/// Items of a channel: as many as an `Rx` of roam 0.6 holds, and then some.
-const OVERFLOW: u32 = 1_200;
+/// Items of a channel: more than an `Rx` of roam 0.6 (1,024), a writer's queue (1,024) and a driver's (256) hold
+/// together. Once all are written, the driver of the reader waits.
+const OVERFLOW: u32 = 2_400;
 /// Items of a channel otherwise.
 const ITEMS: u32 = 20;
 /// Items that a reader takes before it stops reading.

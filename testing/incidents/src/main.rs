@@ -22,7 +22,6 @@ mod witness;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use serde_json::json;
 
 /// An application of many processes, and incidents to plant in it.
 #[derive(Parser)]
@@ -47,8 +46,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Run(options) => supervisor::run(&options),
         Command::List => {
-            let list = json!({ "usual": incident::USUAL, "incidents": incident::incidents() });
-            println!("{list}");
+            println!("{}", serde_json::to_string(&incident::incidents())?);
             Ok(())
         }
         Command::Process(options) => role::run(&options),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::app::App;
@@ -24,11 +25,14 @@ pub(crate) fn follow(app: &Arc<App>, runtime: &Handle, order: Order, workers: us
         Order::Call {
             method,
             count,
+            at_once,
             ticket,
         } => {
+            let permits = Arc::new(Semaphore::new(at_once as usize));
             for _ in 0..count {
-                let (app, ticket) = (app.clone(), ticket.clone());
+                let (app, ticket, permits) = (app.clone(), ticket.clone(), permits.clone());
                 runtime.spawn(async move {
+                    let _permit = permits.acquire().await;
                     let ok = app.call(method, &ticket).await.is_ok();
                     app.report(&Report::Ended { method, ok });
                 });

@@ -33,19 +33,19 @@ const CONDITIONS: [Condition; 5] = [
 ];
 
 /// Looks that often at applications under each condition, and prints what was said of them.
-pub(super) fn run(args: &Args, programs: &Programs, usual: &Value, looks: u32) -> Result<Tally> {
+pub(super) fn run(args: &Args, programs: &Programs, looks: u32) -> Result<Tally> {
     let count = looks.div_ceil(LOOKS) as usize;
     let conditions: Vec<_> = CONDITIONS.into_iter().cycle().take(count).collect();
     let mut sum = Tally::default();
     for judged in pool::map(&conditions, args.jobs, |&condition| {
-        look_at(args, programs, usual, condition)
+        look_at(args, programs, condition)
     }) {
         sum += judged?;
     }
     Ok(sum)
 }
 
-fn look_at(args: &Args, programs: &Programs, usual: &Value, condition: Condition) -> Result<Tally> {
+fn look_at(args: &Args, programs: &Programs, condition: Condition) -> Result<Tally> {
     let mut application = args.start(programs, condition)?;
     let mut tally = Tally::default();
     let mut last = None;
@@ -55,7 +55,7 @@ fn look_at(args: &Args, programs: &Programs, usual: &Value, condition: Condition
         let before = application.count()?;
         let dump = look(programs, &application)?;
         let after = application.count()?;
-        let scene = Scene::new(&application, dump.calls, &truth, usual)?;
+        let scene = Scene::new(&application, dump.calls, &truth)?;
         let judgement = judge::judge(&scene, &dump.json);
         let mut said = judgement.false_statements;
         said.extend(alarms(&dump.json));

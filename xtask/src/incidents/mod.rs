@@ -24,7 +24,7 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
     list.arg("list");
     let list: Value = serde_json::from_str(&process::read(list)?)?;
     match args.healthy {
-        Some(looks) => healthy::run(args, &programs, &list["usual"], looks),
+        Some(looks) => healthy::run(args, &programs, looks),
         None => planted::run(args, &programs, &list),
     }
 }

@@ -46,7 +46,7 @@ impl<'a> Run<'a> {
 
 /// Runs incidents. Fails where the true root does not stand first often enough, and where a statement is false.
 pub(super) fn run(args: &Args, programs: &Programs, list: &Value) -> Result<Tally> {
-    let incidents = list["incidents"].as_array().context("no incidents")?;
+    let incidents = list.as_array().context("no incidents")?;
     for only in &args.only {
         let is_known = incidents.iter().any(|incident| incident["name"] == **only);
         ensure!(is_known, "there is no incident {only}");
@@ -70,7 +70,7 @@ pub(super) fn run(args: &Args, programs: &Programs, list: &Value) -> Result<Tall
         }
     }
     let judged = pool::map(&runs, args.jobs, |run| {
-        let judged = look_at(args, programs, &list["usual"], run);
+        let judged = look_at(args, programs, run);
         print(run, &judged);
         (run.name(), judged)
     });
@@ -78,7 +78,7 @@ pub(super) fn run(args: &Args, programs: &Programs, list: &Value) -> Result<Tall
 }
 
 /// Plants the incident in a new application, and judges the dump of it.
-fn look_at(args: &Args, programs: &Programs, usual: &Value, run: &Run) -> Result<Judgement> {
+fn look_at(args: &Args, programs: &Programs, run: &Run) -> Result<Judgement> {
     let mut application = args.start(programs, run.condition)?;
     application.plant(run.name())?;
     thread::sleep(match run.condition.is_loaded() {
@@ -86,7 +86,7 @@ fn look_at(args: &Args, programs: &Programs, usual: &Value, run: &Run) -> Result
         false => QUIET_AGE,
     });
     let dump = look(programs, &application)?;
-    let scene = Scene::new(&application, dump.calls, &run.incident["truth"], usual)?;
+    let scene = Scene::new(&application, dump.calls, &run.incident["truth"])?;
     let mut judgement = judge::judge(&scene, &dump.json);
     // A root that no health check hears of is not told.
     if dump.is_healthy && scene.truth["is_alarm"] == true && judgement.root == Root::Right {

@@ -20,8 +20,6 @@ pub(super) struct Scene<'a> {
     pub(super) states: HashMap<u32, Option<char>>,
     /// What is true of the incident.
     pub(super) truth: &'a Value,
-    /// Methods whose calls are long by nature.
-    pub(super) usual: &'a Value,
 }
 
 /// A connection as its process logged it.
@@ -114,7 +112,6 @@ impl<'a> Scene<'a> {
         application: &'a Application,
         samples: [Calls; 2],
         truth: &'a Value,
-        usual: &'a Value,
     ) -> Result<Self> {
         let pids = &application.pids;
         Ok(Self {
@@ -126,7 +123,6 @@ impl<'a> Scene<'a> {
             samples,
             states: pids.values().map(|&pid| (pid, state(pid))).collect(),
             truth,
-            usual,
         })
     }
 

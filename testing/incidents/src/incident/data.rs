@@ -65,7 +65,7 @@ pub(crate) struct Root {
     pub(crate) process: &'static str,
     /// Of a call or a handler; any if empty.
     pub(crate) methods: Vec<&'static str>,
-    /// `call`, `handler`, `driver` or `process`; any if empty.
+    /// `call`, `handler`, `handlers`, `driver` or `process`; any if empty. `handlers` are among `handler`.
     pub(crate) nodes: Vec<&'static str>,
 }
 

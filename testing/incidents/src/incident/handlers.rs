@@ -1,9 +1,9 @@
 //! Handlers that wait for something inside their process.
 
 use super::data::{Act, Condition, Incident, Root, Truth};
-use super::plant::{calls, calls_of, ended, handler, reached, ticket};
+use super::plant::{calls, calls_of, ended, handler, pile, reached, ticket};
 use crate::control::Order;
-use crate::service::{Behavior, Method};
+use crate::service::{Behavior, Method, Ticket};
 
 use Behavior::{Call, Disk, Gate, GiveUpAfter, Hang, Leak, Lock, Panic, Permit, Sleep};
 use Method::{
@@ -60,20 +60,34 @@ pub(super) fn handlers() -> Vec<Incident> {
                 calls(GatewayOrder, 22, 0, &[(OrdersPlace, Lock)]),
                 reached("orders", OrdersPlace, Lock, 23),
             ],
-            truth: root("db", "Db.put"),
+            // What waits for the lock waits inside of orders, and nobody records who holds it.
+            truth: Truth {
+                roots: vec![handler("db", "Db.put"), pile("orders", "Orders.place")],
+                ..Truth::default()
+            },
         },
         Incident {
             name: "overload",
-            about: "2,000 calls of Orders.status queue for eight permits of db, and drain",
+            about: "after 6,000 short calls, 2,000 of Orders.status queue for eight permits of db, and drain",
             worst: Condition::LoadedLongpolls,
             plant: vec![
+                Act::Order(
+                    "client-1",
+                    Order::Call {
+                        method: GatewayStatus,
+                        count: 6_000,
+                        at_once: 50,
+                        ticket: Ticket::default(),
+                    },
+                ),
+                ended(GatewayStatus, 6_000),
                 calls(
                     GatewayStatus,
                     2_000,
                     0,
-                    &[(DbGet, Permit), (DbGet, Sleep(80))],
+                    &[(DbGet, Permit), (DbGet, Sleep(1_000))],
                 ),
-                reached("db", DbGet, Permit, 500),
+                reached("db", DbGet, Permit, 2_000),
             ],
             truth: root("db", "Db.get"),
         },

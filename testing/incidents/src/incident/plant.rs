@@ -12,6 +12,15 @@ pub(super) fn handler(process: &'static str, method: &'static str) -> Root {
     }
 }
 
+/// All handlers of a method in a process together.
+pub(super) fn pile(process: &'static str, method: &'static str) -> Root {
+    Root {
+        process,
+        methods: vec![method],
+        nodes: vec!["handlers"],
+    }
+}
+
 /// A process or one of its drivers.
 pub(super) fn process(process: &'static str) -> Root {
     Root {
@@ -30,6 +39,7 @@ pub(super) fn calls_of(process: &'static str, method: Method, count: u32, ticket
     let order = Order::Call {
         method,
         count,
+        at_once: count,
         ticket,
     };
     Act::Order(process, order)

@@ -55,7 +55,9 @@ impl Judge<'_> {
         for row in list(&process["requests"]).filter(|row| !row["verdict"].is_null()) {
             let [direction, method] = ["direction", "method"].map(|key| text(&row[key]));
             let what = format!("{direction} {method} req_id={}", row["request_id"]);
-            self.verdict(pid, &what, &row["verdict"], row::request(scene, pid, row));
+            let of_row = row::request(scene, pid, row);
+            let of_row = of_row.and_then(|()| row::usual(&process["methods"], row));
+            self.verdict(pid, &what, &row["verdict"], of_row);
         }
         for row in list(&process["channels"]).filter(|row| !row["verdict"].is_null()) {
             let what = format!("channel {}", row["channel_id"]);

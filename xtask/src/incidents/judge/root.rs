@@ -24,7 +24,8 @@ const UNKNOWN: [&str; 3] = ["peer_ambiguous", "peer_silent", "no_response"];
 pub(super) fn first(scene: &Scene, dump: &Value) -> Root {
     let graph = &dump["graph"];
     // What is no reason for an alarm alarms nobody.
-    let mut roots = list(&graph["roots"]).filter(|root| root["is_alarm"] != false);
+    let is_alarm = |root: &&Value| root["is_alarm"] != false || scene.truth["is_alarm"] == false;
+    let mut roots = list(&graph["roots"]).filter(is_alarm);
     let Some(first) = roots.next() else {
         return of_findings(scene, dump);
     };
@@ -62,15 +63,16 @@ fn is_true(scene: &Scene, node: &Value) -> bool {
         let mut names = list(names).peekable();
         names.peek().is_none() || names.any(|name| name == value)
     };
-    // One node may stand for all handlers of a method.
-    let kind = match text(&node["node"]) {
-        "handlers" => "handler",
-        kind => kind,
+    let kind = text(&node["node"]);
+    let is_kind = |root: &Value| {
+        // One node may stand for all handlers of a method.
+        is_of(&root["nodes"], &kind.into())
+            || kind == "handlers" && is_of(&root["nodes"], &"handler".into())
     };
-    let has_method = ["call", "handler"].contains(&kind);
+    let has_method = ["call", "handler", "handlers"].contains(&kind);
     list(&scene.truth["roots"]).any(|root| {
         root["process"] == scene.name(pid(node))
-            && is_of(&root["nodes"], &kind.into())
+            && is_kind(root)
             && (!has_method || is_of(&root["methods"], &node["method"]))
     })
 }

@@ -5,6 +5,10 @@ use serde_json::Value;
 use super::json::{list, number, text};
 use crate::incidents::scene::{Scene, State};
 
+/// How many calls make usual what takes at most so many times the 99th percentile of their times.
+const USUAL_CALLS: u32 = 20;
+const USUAL_TIMES: u64 = 10;
+
 /// Looks at the verdict of a request.
 pub(super) fn request(scene: &Scene, pid: u32, row: &Value) -> Result<(), String> {
     let verdict = &row["verdict"];
@@ -63,12 +67,28 @@ pub(super) fn request(scene: &Scene, pid: u32, row: &Value) -> Result<(), String
             });
             ensure(!is_open, || "its connection is open".to_owned())
         }
-        "usual" => ensure(
-            list(scene.usual).any(|usual| *usual == row["method"]),
-            || "calls of this method are short".to_owned(),
-        ),
         _ => Ok(()),
     }
+}
+
+/// Looks at a request that is called usual, beside the statistics of its process.
+pub(super) fn usual(methods: &Value, row: &Value) -> Result<(), String> {
+    if row["verdict"]["code"] != "usual" {
+        return Ok(());
+    }
+    let mut methods = list(methods);
+    let same = |method: &&Value| {
+        ["method_id", "direction"]
+            .iter()
+            .all(|key| method[key] == row[key])
+    };
+    let found = methods.find(same);
+    let is_so = found.is_some_and(|method| {
+        let [ok, error] = ["ok", "user_error"].map(|key| number(&method["outcomes"][key]));
+        let p99_us = method["latency"]["p99_us"].as_u64().unwrap_or(0);
+        ok + error >= USUAL_CALLS && row["age_us"].as_u64() <= Some(USUAL_TIMES * p99_us)
+    });
+    ensure(is_so, || "it takes longer than usual".to_owned())
 }
 
 /// Looks at the verdict of a channel.

@@ -6,7 +6,7 @@ use super::{Root, judge};
 use crate::incidents::scene::{Calls, Connection, Scene};
 
 /// A gateway that calls a catalog, which runs one handler and has answered another. The catalog is stopped.
-fn scene<'a>(truth: &'a Value, usual: &'a Value) -> Scene<'a> {
+fn scene(truth: &Value) -> Scene<'_> {
     let connection = |descriptor, peer_pid, peer_name: &str| Connection {
         is_open: true,
         inode: 0,
@@ -48,7 +48,6 @@ fn scene<'a>(truth: &'a Value, usual: &'a Value) -> Scene<'a> {
         samples: [calls(), calls()],
         states: HashMap::from([(1, Some('S')), (2, Some('T'))]),
         truth,
-        usual,
     }
 }
 
@@ -73,8 +72,8 @@ fn check(request_id: u64, code: &str, sentence: &str, evidence: Value, truth: Op
         "request_id": request_id, "serial": 3,
         "verdict": { "code": code, "text": sentence, "evidence": evidence },
     });
-    let (no_truth, usual) = (json!({}), json!(["Catalog.watch"]));
-    let judgement = judge(&scene(&no_truth, &usual), &dump(json!([row]), json!({})));
+    let no_truth = json!({});
+    let judgement = judge(&scene(&no_truth), &dump(json!([row]), json!({})));
     let found = judgement.false_statements.first();
     let found = found.map(|line| line.rsplit("\": ").next().unwrap_or(""));
     assert_eq!(found, truth, "{sentence}");
@@ -124,7 +123,7 @@ fn what_is_said_of_a_call() {
         "usual",
         "usual",
         none(),
-        Some("calls of this method are short"),
+        Some("it takes longer than usual"),
     );
     check(
         5,
@@ -211,11 +210,10 @@ fn what_is_said_of_processes() {
 #[track_caller]
 fn check_root(nodes: Value, edges: Value, expected: &Root, truth: Option<&str>) {
     let root = json!({ "roots": [{ "process": "catalog", "nodes": ["handler"], "methods": ["Catalog.find"] }] });
-    let usual = json!([]);
     let rows = json!([{ "serial": 3, "direction": "outgoing", "connection_name": "catalog/1", "request_id": 5 }]);
     let graph =
         json!({ "nodes": nodes, "edges": edges, "roots": [{ "nodes": [0], "deadlock": null }] });
-    let judgement = judge(&scene(&root, &usual), &dump(rows, graph));
+    let judgement = judge(&scene(&root), &dump(rows, graph));
     assert_eq!(&judgement.root, expected);
     let found = judgement.false_statements.first();
     assert_eq!(
