@@ -48,6 +48,7 @@ impl Application {
             directory,
         };
         let ready = application.answer();
+        assert!(ready["took_ms"].as_u64() < Some(3_000), "{ready}");
         for (name, pid) in ready["ready"].as_object().expect("processes") {
             let pid = pid.as_u64().expect("a pid") as u32;
             application.pids.insert(name.clone(), pid);

@@ -24,6 +24,10 @@ const LOOKS: u32 = 25;
 /// Calls that a dump may count as ended and their caller not yet, or the other way round.
 const UNDER_WAY: u64 = 50;
 
+/// Calls that make a middle time comparable, and what clocks may differ by, in milliseconds.
+const MANY: u64 = 100;
+const CLOCK_MS: f64 = 2.0;
+
 const CONDITIONS: [Condition; 5] = [
     Condition::Quiet,
     Condition::Loaded,
@@ -105,40 +109,64 @@ fn verdicts(value: &Value, found: &mut Vec<String>) {
     }
 }
 
-/// Answered calls that a dump counts otherwise than their process.
+/// Statistics of a dump that contradict what its processes counted themselves before and after it.
 fn miscounts(application: &Application, dump: &Value, own: [&Value; 2]) -> Vec<String> {
-    let [before, after] = own.map(|counts| answered(application, counts));
+    let [before, after] = own.map(|counts| counted(application, counts));
     let mut wrong = Vec::new();
     for process in dump["processes"].as_array().into_iter().flatten() {
         let pid = process["process"]["pid"].as_u64().unwrap_or(0);
         for method in process["methods"].as_array().into_iter().flatten() {
-            let outcomes = &method["outcomes"];
-            let said = ["ok", "user_error"].map(|outcome| outcomes[outcome].as_u64().unwrap_or(0));
-            let said = said[0] + said[1];
             let name = method["method"].as_str().unwrap_or("");
-            let key = (pid, method["direction"] == "incoming", name.to_owned());
-            let (Some(least), Some(most)) = (before.get(&key), after.get(&key)) else {
+            let is_incoming = method["direction"] == "incoming";
+            let key = (pid, is_incoming, name.to_owned());
+            let (Some(before), Some(after)) = (before.get(&key), after.get(&key)) else {
                 continue;
             };
-            if said + UNDER_WAY < *least || said > *most + UNDER_WAY {
-                wrong.push(format!(
-                    "{} {} {name}: {said} answered, and by its own count {least} to {most}",
-                    process["process"]["name"], method["direction"]
-                ));
+            let mut say = |what: &str, said: f64, own: [f64; 2]| {
+                let process = &process["process"]["name"];
+                let direction = &method["direction"];
+                let line = format!(
+                    "{process} {direction} {name}: {what} {said}, by its own count {own:?}"
+                );
+                wrong.push(line);
+            };
+            let outcomes = &method["outcomes"];
+            let said = ["ok", "user_error"].map(|outcome| outcomes[outcome].as_u64().unwrap_or(0));
+            let (said, own) = (said[0] + said[1], [before, after].map(|own| own.answered));
+            if said + UNDER_WAY < own[0] || said > own[1] + UNDER_WAY {
+                say("answered", said as f64, own.map(|own| own as f64));
+            }
+            // A handler's own clock starts when it is polled for the first time, a caller's with the call.
+            let p50_ms = method["latency"]["p50_us"].as_f64().map(|us| us / 1e3);
+            if let Some(said) = p50_ms.filter(|_| own[0] >= MANY && !is_incoming) {
+                let own = [before, after].map(|own| own.p50_ms);
+                let (least, most) = (own[0].min(own[1]), own[0].max(own[1]));
+                if said < least * 0.9 - CLOCK_MS || said > most * 1.1 + CLOCK_MS {
+                    say("p50 in milliseconds", said, own);
+                }
             }
         }
     }
     wrong
 }
 
-/// Answered calls by pid, whether they came in, and method.
-fn answered(application: &Application, counts: &Value) -> HashMap<(u64, bool, String), u64> {
+/// What a process counted of a method.
+struct Counted {
+    answered: u64,
+    p50_ms: f64,
+}
+
+/// What processes counted, by pid, whether calls came in, and method.
+fn counted(application: &Application, counts: &Value) -> HashMap<(u64, bool, String), Counted> {
     let mut all = HashMap::new();
     for (name, &pid) in &application.pids {
         for count in counts[name].as_array().into_iter().flatten() {
             let method = count["method"].as_str().unwrap_or("").to_owned();
-            let answered = count["count"]["answered"].as_u64().unwrap_or(0);
-            all.insert((pid.into(), count["incoming"] == true, method), answered);
+            let counted = Counted {
+                answered: count["count"]["answered"].as_u64().unwrap_or(0),
+                p50_ms: count["count"]["p50_ms"].as_f64().unwrap_or(0.0),
+            };
+            all.insert((pid.into(), count["incoming"] == true, method), counted);
         }
     }
     all
