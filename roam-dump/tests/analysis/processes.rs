@@ -244,7 +244,7 @@ fn a_client_that_does_not_try_is_no_incident() {
     assert_eq!(world.explain().graph.roots, []);
     world.connection(link).state_age_us = 45 * SECOND;
     let graph = world.explain().graph;
-    assert_eq!(graph.alarm().unwrap().oldest_us, 45 * SECOND);
+    assert_eq!(graph.alarm(0).unwrap().oldest_us, 45 * SECOND);
 }
 
 #[test]
