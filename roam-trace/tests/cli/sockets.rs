@@ -45,6 +45,10 @@ fn pool(name: &str) -> [Fixture; 2] {
     [server, client]
 }
 
+fn pid_of(fixture: &Fixture) -> u32 {
+    fixture.pid().parse().unwrap()
+}
+
 #[test]
 fn a_process_is_its_own_peer() {
     let target = Fixture::start("loopback").until_stuck();
@@ -76,6 +80,11 @@ fn links_of_a_pool_are_told_apart() {
     for row in &rows {
         assert_eq!(row["socket"]["unread_bytes"], 500, "{row:#}");
         assert_eq!(row["peer"]["pid"].to_string(), client.pid());
+        // Nobody reads them.
+        assert_eq!(row["verdict"]["code"], "runtime_starved", "{row:#}");
+        let evidence = row["verdict"]["evidence"].as_array().unwrap();
+        let unread = json!({"fact": "unread", "pid": pid_of(&server), "bytes": 500});
+        assert!(evidence.contains(&unread), "{row:#}");
     }
 }
 
@@ -90,8 +99,7 @@ fn the_process_that_others_were_forked_from_is_the_peer() {
 #[test]
 fn of_a_stopped_process_every_link_is_known() {
     let [server, client] = pool("stopped");
-    let pid = server.pid().parse().unwrap();
-    let server_pid = rustix::process::Pid::from_raw(pid).unwrap();
+    let server_pid = rustix::process::Pid::from_raw(pid_of(&server) as i32).unwrap();
     rustix::process::kill_process(server_pid, rustix::process::Signal::STOP).unwrap();
     let run = roam_trace(&["-p", &client.pid(), "-p", &server.pid(), "--json"]);
     let requests = &processes(&run)[0]["requests"];
