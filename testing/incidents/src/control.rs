@@ -21,6 +21,12 @@ pub(crate) enum Order {
         pause_ms: u64,
         ticket: Ticket,
     },
+    /// Make short calls for ever, about that many per second. A client with a time limit drops those that take long.
+    Load { rate: f64, has_limit: bool },
+    /// Open connections for ever, and close each after a few calls.
+    ComeAndGo,
+    /// Make long polls and streams for ever, so many of each kind, after shorter ones that make them usual.
+    Poll { count: u32, length_ms: u64 },
     /// Let handlers that wait at the gate go on.
     OpenGate,
     /// Block every worker thread of the runtime.

@@ -20,9 +20,10 @@ use crate::service::{
 };
 use crate::witness::{Call, Running};
 
-/// Items of a channel: more than an `Rx` of roam 0.6 (1,024), a writer's queue (1,024) and a driver's (256) hold
-/// together. Once all are written, the driver of the reader waits.
-const OVERFLOW: u32 = 2_400;
+/// Items that are more than the reader's buffer holds (1,024 in roam 0.6). Once a callee has written them, no more than
+/// its driver's queue (256) is under way; of a caller's, as many again are in the writer's own buffer.
+const OVERFLOW_OF_CALLEE: u32 = 1_200;
+const OVERFLOW_OF_CALLER: u32 = 2_400;
 /// Items of a channel otherwise.
 const ITEMS: u32 = 20;
 /// Items that a reader takes before it stops reading.
@@ -300,7 +301,11 @@ impl Handlers {
     async fn write(&self, reader: Method, ticket: &Ticket, items: Tx<Vec<u8>>) {
         let stalls = [Behavior::StopReading, Behavior::Gate];
         let overflows = stalls.iter().any(|&stall| is_at(ticket, reader, stall));
-        let count = if overflows { OVERFLOW } else { ITEMS };
+        let count = match (overflows, reader) {
+            (false, _) => ITEMS,
+            (true, Method::CatalogImport) => OVERFLOW_OF_CALLER,
+            (true, _) => OVERFLOW_OF_CALLEE,
+        };
         for _ in 0..count {
             // The reader may have gone; that is its own affair.
             let _ = items.send(&vec![0; 8]).await;

@@ -19,47 +19,48 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const WARMING: u32 = 25;
 
 /// Short calls of all kinds, about that many per second.
-pub(crate) fn calls(app: &Arc<App>, rate: f64, has_limit: bool) {
-    let app = app.clone();
+pub(crate) async fn calls(app: Arc<App>, rate: f64, has_limit: bool) {
     let permits = Arc::new(Semaphore::new(CONCURRENCY));
-    tokio::spawn(async move {
-        loop {
-            // Gaps of that length on average, so that calls overlap now and then.
-            let gap = 2.0 * rand::random::<f64>() / rate;
-            sleep(Duration::from_secs_f64(gap)).await;
-            let Ok(permit) = permits.clone().acquire_owned().await else {
-                return;
+    loop {
+        // Gaps of that length on average, so that calls overlap now and then.
+        let gap = 2.0 * rand::random::<f64>() / rate;
+        sleep(Duration::from_secs_f64(gap)).await;
+        let Ok(permit) = permits.clone().acquire_owned().await else {
+            return;
+        };
+        let app = app.clone();
+        tokio::spawn(async move {
+            let method = any_method();
+            let ticket = Ticket {
+                tag: rand::rng().random_range(0..1 << 20),
+                ..Ticket::default()
             };
-            let app = app.clone();
-            tokio::spawn(async move {
-                let method = match rand::rng().random_range(0..100) {
-                    0..50 => Method::GatewayPage,
-                    50..70 => Method::GatewayOrder,
-                    70..85 => Method::GatewayStatus,
-                    85..93 => Method::GatewayArchive,
-                    93..96 => Method::GatewayPrice,
-                    96..97 => Method::GatewayFan,
-                    97..99 => Method::GatewayExport,
-                    _ => Method::GatewayUpload,
-                };
-                let ticket = Ticket {
-                    tag: rand::rng().random_range(0..1 << 20),
-                    ..Ticket::default()
-                };
-                let call = app.call(method, &ticket);
-                // What fails is made again sooner or later, as everything here.
-                let _ = match has_limit {
-                    true => timeout(PATIENCE, call).await.unwrap_or(Ok(0)),
-                    false => call.await,
-                };
-                drop(permit);
-            });
-        }
-    });
+            let call = app.call(method, &ticket);
+            // What fails is made again sooner or later, as everything here.
+            let _ = match has_limit {
+                true => timeout(PATIENCE, call).await.unwrap_or(Ok(0)),
+                false => call.await,
+            };
+            drop(permit);
+        });
+    }
+}
+
+fn any_method() -> Method {
+    match rand::rng().random_range(0..100) {
+        0..50 => Method::GatewayPage,
+        50..70 => Method::GatewayOrder,
+        70..85 => Method::GatewayStatus,
+        85..93 => Method::GatewayArchive,
+        93..96 => Method::GatewayPrice,
+        96..97 => Method::GatewayFan,
+        97..99 => Method::GatewayExport,
+        _ => Method::GatewayUpload,
+    }
 }
 
 /// Long polls and streams of that length, that many of each kind, after enough shorter ones to make them usual.
-pub(crate) async fn polls(app: &Arc<App>, count: u32, length: Duration) {
+pub(crate) async fn polls(app: Arc<App>, count: u32, length: Duration) {
     let warming = Duration::from_secs(2).max(length / 8);
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..WARMING {

@@ -12,9 +12,9 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use crate::app::App;
-use crate::churn;
 use crate::control::{Order, Report};
 use crate::witness::lock;
+use crate::{churn, load};
 
 /// Descriptors that a process may have once they are to be few.
 const DESCRIPTORS: u64 = 256;
@@ -50,6 +50,14 @@ pub(crate) fn follow(app: &Arc<App>, runtime: &Handle, order: Order, workers: us
                     sleep(Duration::from_millis(pause_ms)).await;
                 }
             });
+        }
+        Order::Load { rate, has_limit } => {
+            drop(runtime.spawn(load::calls(app.clone(), rate, has_limit)))
+        }
+        Order::ComeAndGo => drop(runtime.spawn(churn::for_ever(app.clone()))),
+        Order::Poll { count, length_ms } => {
+            let length = Duration::from_millis(length_ms);
+            runtime.spawn(load::polls(app.clone(), count, length));
         }
         Order::OpenGate => {
             app.gate.send_replace(true);

@@ -19,7 +19,7 @@ use crate::link;
 use crate::reconnect::Reconnecting;
 use crate::socket::{self, Introduction, Via};
 use crate::witness::{ConnectionLine, lock};
-use crate::{churn, load, order, service};
+use crate::{order, service};
 
 /// Who connects to whom: the client, the server, how, and how often.
 const LINKS: [(&str, &str, Via, u32); 14] = [
@@ -63,14 +63,6 @@ pub(crate) struct Options {
     pub(crate) name: String,
     #[arg(long)]
     pub(crate) directory: PathBuf,
-    #[arg(long, default_value_t = 0)]
-    pub(crate) rate: u32,
-    #[arg(long)]
-    pub(crate) churn: bool,
-    #[arg(long, default_value_t = 0)]
-    pub(crate) polls: u32,
-    #[arg(long, default_value_t = 6_000)]
-    pub(crate) poll_ms: u64,
 }
 
 /// Runs until the supervisor is gone.
@@ -89,12 +81,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         .context("cannot start the runtime")?;
     obey(&app, runtime.handle().clone())?;
     runtime.block_on(async {
-        start(&app, options).await?;
+        start(&app).await?;
         app.report(&Report::Ready);
-        if options.name == "client-2" && options.polls > 0 {
-            let length = Duration::from_millis(options.poll_ms);
-            load::polls(&app, options.polls, length).await;
-        }
         std::future::pending().await
     })
 }
@@ -119,7 +107,7 @@ fn obey(app: &Arc<App>, runtime: tokio::runtime::Handle) -> Result<()> {
     Ok(())
 }
 
-async fn start(app: &Arc<App>, options: &Options) -> Result<()> {
+async fn start(app: &Arc<App>) -> Result<()> {
     // Its listeners may serve only once it has its upstream.
     if app.node.name != "proxy" {
         listen(app).await?;
@@ -147,17 +135,6 @@ async fn start(app: &Arc<App>, options: &Options) -> Result<()> {
     }
     if app.node.name == "proxy" {
         listen(app).await?;
-    }
-    if options.churn && app.node.name == "client-1" {
-        tokio::spawn(churn::for_ever(app.clone()));
-    }
-    if options.rate > 0 {
-        let half = f64::from(options.rate) / 2.0;
-        match app.node.name.as_str() {
-            "client-1" => load::calls(app, half, false),
-            "client-2" => load::calls(app, half, true),
-            _ => {}
-        }
     }
     Ok(())
 }

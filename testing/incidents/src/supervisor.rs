@@ -84,9 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         application.wait(name, &Report::Ready, 1)?;
     }
     let took = began.elapsed();
-    if options.polls > 0 {
-        application.wait("client-2", &Report::Warm, 1)?;
-    }
+    application.load(options)?;
     let pids: BTreeMap<_, _> = application
         .0
         .iter()
@@ -122,15 +120,9 @@ impl Process {
             .arg0("roam-incidents")
             .args(["process", name, "--directory"])
             .arg(&options.directory)
-            .args(["--rate", &options.rate.to_string()])
-            .args(["--polls", &options.polls.to_string()])
-            .args(["--poll-ms", &options.poll_ms.to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(stderr);
-        if options.churn {
-            command.arg("--churn");
-        }
         if name == OF_NOBODY && rustix::process::geteuid().is_root() {
             command.uid(NOBODY).gid(NOBODY);
         }
@@ -179,6 +171,28 @@ impl Application {
         self.0
             .get_mut(name)
             .with_context(|| format!("no process {name}"))
+    }
+
+    /// Starts what goes on all the time; returns once long polls are usual.
+    fn load(&mut self, options: &Options) -> Result<()> {
+        if options.rate > 0 {
+            for (client, has_limit) in [("client-1", false), ("client-2", true)] {
+                let rate = f64::from(options.rate) / 2.0;
+                self.order(client, &Order::Load { rate, has_limit })?;
+            }
+        }
+        if options.churn {
+            self.order("client-1", &Order::ComeAndGo)?;
+        }
+        if options.polls > 0 {
+            let poll = Order::Poll {
+                count: options.polls,
+                length_ms: options.poll_ms,
+            };
+            self.order("client-2", &poll)?;
+            self.wait("client-2", &Report::Warm, 1)?;
+        }
+        Ok(())
     }
 
     /// Plants an incident, and returns once it has taken effect.

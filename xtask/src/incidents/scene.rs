@@ -150,6 +150,13 @@ impl<'a> Scene<'a> {
         matches!(self.states.get(&pid), Some(None | Some('Z' | 'X')))
     }
 
+    /// How often a process connected anew, as the names of its connections tell.
+    pub(super) fn reconnected(&self, pid: u32) -> u64 {
+        let names = self.connections.keys().filter(|(of, _)| *of == pid);
+        let own = |name: &str| name.contains('#') && !name.starts_with("from ");
+        names.filter(|(_, name)| own(name)).count() as u64
+    }
+
     /// The other end of a connection.
     pub(super) fn other_end(&self, pid: u32, connection: &str) -> Option<(u32, &str)> {
         let connection = self.connections.get(&(pid, connection.to_owned()))?;

@@ -47,7 +47,7 @@ pub(crate) struct Truth {
     pub(crate) blocked_links: Vec<(&'static str, &'static str)>,
     /// Processes whose driver waits for room in a channel, and the method that does not read it.
     pub(crate) full: Vec<(&'static str, &'static str)>,
-    /// Processes with a driver that waits for the transport.
+    /// Processes with a driver that waits for the transport, or will once its socket is full.
     pub(crate) write_blocked: Vec<&'static str>,
     /// Processes that have lost links and connect anew.
     pub(crate) retrying: Vec<&'static str>,

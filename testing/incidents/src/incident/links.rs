@@ -54,6 +54,7 @@ pub(super) fn links() -> Vec<Incident> {
                     ),
                 ],
                 full: vec![("gateway", "Gateway.export")],
+                write_blocked: vec!["catalog-1"],
                 ..Truth::default()
             },
         },
@@ -114,6 +115,7 @@ pub(super) fn links() -> Vec<Incident> {
                     ),
                 ],
                 full: vec![("catalog-1", "Catalog.import")],
+                write_blocked: vec!["gateway"],
                 deadlock: vec!["catalog-1", "gateway"],
                 ..Truth::default()
             },

@@ -1,14 +1,12 @@
 //! Processes that do not run.
 
 use super::data::{Act, Condition, Incident, Truth};
-use super::plant::{calls, calls_of, pinned, process, reached, repeat};
+use super::plant::{calls, calls_of, pinned, process, reached, repeat, ticket};
 use crate::control::{Order, Report};
 use crate::service::{Behavior, Method, Ticket};
 
 use Behavior::Gate;
-use Method::{
-    CatalogFind, DbGet, GatewayOrder, GatewayPage, GatewayStatus, GatewaySubscribe, NotifierPoll,
-};
+use Method::{CatalogFind, DbGet, GatewayOrder, GatewayPage, GatewayStatus, NotifierPublish};
 
 pub(super) fn processes() -> Vec<Incident> {
     let find_at_gate = [(CatalogFind, Gate)];
@@ -51,8 +49,13 @@ pub(super) fn processes() -> Vec<Incident> {
             about: "the notifier, a process of another user, is stopped",
             worst: Condition::LoadedLongpolls,
             plant: vec![
-                calls(GatewaySubscribe, 3, 0, &[(NotifierPoll, Gate)]),
-                reached("notifier", NotifierPoll, Gate, 3),
+                calls_of(
+                    "catalog-1",
+                    NotifierPublish,
+                    3,
+                    ticket(0, &[(NotifierPublish, Gate)]),
+                ),
+                reached("notifier", NotifierPublish, Gate, 3),
                 Act::Stop("notifier"),
             ],
             truth: Truth {

@@ -51,12 +51,12 @@ struct Judge<'a> {
 
 impl Judge<'_> {
     fn process(&mut self, pid: u32, process: &Value) {
-        let scene = self.scene;
+        let (scene, dump) = (self.scene, self.dump);
         for row in list(&process["requests"]).filter(|row| !row["verdict"].is_null()) {
             let [direction, method] = ["direction", "method"].map(|key| text(&row[key]));
             let what = format!("{direction} {method} req_id={}", row["request_id"]);
             let of_row = row::request(scene, pid, row);
-            let of_row = of_row.and_then(|()| row::usual(&process["methods"], row));
+            let of_row = of_row.and_then(|()| row::usual(dump, row));
             self.verdict(pid, &what, &row["verdict"], of_row);
         }
         for row in list(&process["channels"]).filter(|row| !row["verdict"].is_null()) {

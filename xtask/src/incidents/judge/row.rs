@@ -71,19 +71,14 @@ pub(super) fn request(scene: &Scene, pid: u32, row: &Value) -> Result<(), String
     }
 }
 
-/// Looks at a request that is called usual, beside the statistics of its process.
-pub(super) fn usual(methods: &Value, row: &Value) -> Result<(), String> {
+/// Looks at a request that is called usual, beside the statistics of both ends.
+pub(super) fn usual(dump: &Value, row: &Value) -> Result<(), String> {
     if row["verdict"]["code"] != "usual" {
         return Ok(());
     }
-    let mut methods = list(methods);
-    let same = |method: &&Value| {
-        ["method_id", "direction"]
-            .iter()
-            .all(|key| method[key] == row[key])
-    };
-    let found = methods.find(same);
-    let is_so = found.is_some_and(|method| {
+    let methods = list(&dump["processes"]).flat_map(|process| list(&process["methods"]));
+    let mut same = methods.filter(|method| method["method_id"] == row["method_id"]);
+    let is_so = same.any(|method| {
         let [ok, error] = ["ok", "user_error"].map(|key| number(&method["outcomes"][key]));
         let p99_us = method["latency"]["p99_us"].as_u64().unwrap_or(0);
         ok + error >= USUAL_CALLS && row["age_us"].as_u64() <= Some(USUAL_TIMES * p99_us)
@@ -91,13 +86,12 @@ pub(super) fn usual(methods: &Value, row: &Value) -> Result<(), String> {
     ensure(is_so, || "it takes longer than usual".to_owned())
 }
 
-/// Looks at the verdict of a channel.
+/// Looks at the verdict of a channel. What the process itself knows of its ends is so; that the other process has no
+/// row for its end shows something only where that process runs.
 pub(super) fn channel(scene: &Scene, pid: u32, row: &Value) -> Result<(), String> {
-    let is_so = match text(&row["verdict"]["code"]) {
-        "writer_gone" => scene.is_one_of("writer_gone", pid),
-        "reader_gone" => false,
-        _ => true,
-    };
+    let mut evidence = list(&row["verdict"]["evidence"]);
+    let is_guess = evidence.any(|fact| fact["by_other_process"] == true);
+    let is_so = !is_guess || scene.is_one_of("writer_gone", pid);
     ensure(is_so, || "both of its ends are there".to_owned())
 }
 
@@ -129,7 +123,13 @@ pub(super) fn finding(scene: &Scene, pid: u32, finding: &Value) -> Result<(), St
         "unread_bytes" => {
             is_any(&["blocked", "blocked_links", "full", "write_blocked"]) || scene.is_stopped(pid)
         }
-        "links_lost" => is_any(&["retrying"]),
+        "links_lost" => {
+            let losses = u64::from(number(&finding["losses"]));
+            let anew = scene.reconnected(pid);
+            let truth = || format!("{} connected anew {anew} times", scene.name(pid));
+            ensure(losses <= anew, truth)?;
+            is_any(&["retrying"])
+        }
         "descriptors_near_limit" => is_any(&["descriptors"]),
         "table_near_full" => false,
         _ => true,
