@@ -203,7 +203,7 @@ pub struct ConnectionRecord {
     pub transport_address: u64,
     /// Bytes of the transport object.
     pub transport_bytes: u32,
-    /// Times that a client lost the link and connected anew.
+    /// Times that a client has lost the link, the present outage included.
     pub losses: u32,
     /// Name, UTF-8.
     pub name: [u8; CONNECTION_NAME_BYTES],

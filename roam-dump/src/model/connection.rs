@@ -38,7 +38,7 @@ pub struct Connection {
     pub attempts: u32,
     /// Why the last one failed, if it is known.
     pub last_error: Option<Arc<str>>,
-    /// Times that a client lost the link and connected anew.
+    /// Times that a client has lost the link, the present outage included.
     pub losses: u32,
     /// Microseconds since it was opened.
     pub age_us: u64,

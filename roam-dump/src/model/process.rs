@@ -71,7 +71,7 @@ pub enum FindingKind {
         since_us: u64,
         /// Its attempts to connect that failed since.
         attempts: u32,
-        /// Times that it lost the link and connected anew.
+        /// Times that it has lost the link, the present outage included.
         losses: u32,
         /// Why its last attempt failed, if that is known.
         last_error: Option<Arc<str>>,

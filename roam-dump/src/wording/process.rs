@@ -99,7 +99,7 @@ pub(super) fn not_connected(
         text += &format!(", the last one with: {error}");
     }
     if losses > 0 {
-        text += &format!("; lost {} before", plural(losses, "time"));
+        text += &format!("; lost {} so far", plural(losses, "time"));
     }
     text
 }
