@@ -74,7 +74,8 @@ impl Calls {
         endpoint: Endpoint,
         partner: &Partner,
     ) -> OtherEnd {
-        let missing = if partner.shows_absence {
+        let shows_absence = partner.shows_absence && index.has_outlived(row, partner.link.process);
+        let missing = if shows_absence {
             OtherEnd::Missing(partner.link)
         } else {
             OtherEnd::Ambiguous
@@ -96,7 +97,7 @@ impl Calls {
                 confidence: partner.confidence,
                 basis: WaitBasis::Pairing(partner.basis),
             }),
-            ([], Some((row, why))) if partner.shows_absence => OtherEnd::Contradiction { row, why },
+            ([], Some((row, why))) if shows_absence => OtherEnd::Contradiction { row, why },
             ([], _) => missing,
             _ => OtherEnd::Ambiguous,
         }

@@ -75,12 +75,10 @@ impl<'a> Drivers<'a> {
                     .partner(link)
                     .filter(|partner| partner.confidence == Confidence::Known)
                     .and_then(|partner| pairs.connection_of(partner.link, row.conn_id))
-                    .and_then(|there| index.connection(there)?.sent);
-                if let (Some(sent), Some(received)) = (sent, row.received)
+                    .and_then(|there| Some((there, index.connection(there)?.sent?)));
+                if let (Some((there, sent)), Some(received)) = (sent, row.received)
                     && sent.messages > received.messages
-                    && sent
-                        .idle_us
-                        .is_some_and(|idle_us| idle_us >= index.stuck_us)
+                    && index.is_sent_before(there.process, sent, process)
                 {
                     *not_received.entry(link).or_default() += sent.messages - received.messages;
                 }

@@ -24,12 +24,23 @@ pub struct Facts {
     /// Sockets in `transports` that had unread bytes at two moments between which the driver of the connection did
     /// not run: pid, serial and inode. What arrives at a driver that works is read before the second one.
     pub left_unread: HashSet<(u32, u64, u64)>,
+    /// The rows that were still in flight after every snapshot was taken, by pid; empty if the tracer did not look again.
+    pub still_there: HashMap<u32, StillThere>,
     /// The counters of connections before the first snapshot was taken.
     pub before: CounterSample,
     /// The counters of connections after the last snapshot was taken, and at later moments.
     pub after: Vec<CounterSample>,
     /// How many calls had ended at two moments, if the tracer looked twice.
     pub ended: Option<EndedCalls>,
+}
+
+/// The serials of the rows of a process that were still in flight at a later moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StillThere {
+    /// Of requests.
+    pub requests: HashSet<u64>,
+    /// Of channels.
+    pub channels: HashSet<u64>,
 }
 
 /// The facts about one process.

@@ -82,7 +82,8 @@ fn open_links(process: u32, snapshot: &Snapshot) -> impl Iterator<Item = (Endpoi
         })
 }
 
-/// One driver that does not run may wait for something of its own; most of them wait for their runtime.
+/// One driver that does not run may wait for something of its own; if most have work and do not run, they wait for their
+/// runtime.
 fn runtime_blocked(
     drivers: &Drivers<'_>,
     process: u32,
@@ -110,7 +111,8 @@ fn runtime_blocked(
             _ => {}
         }
     }
-    (blocked.starved_links > ran).then_some(blocked)
+    let is_most = blocked.starved_links > ran && 2 * blocked.starved_links >= blocked.open_links;
+    is_most.then_some(blocked)
 }
 
 fn findings(

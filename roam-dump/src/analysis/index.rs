@@ -3,8 +3,10 @@
 use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ChannelDirection, Direction};
 
-use super::facts::{Facts, ProcessFacts};
-use crate::model::{Channel, Connection, Delivering, Gap, ProcessState, Request, Snapshot, Source};
+use super::facts::{Facts, ProcessFacts, StillThere};
+use crate::model::{
+    Channel, Connection, Delivering, Gap, ProcessState, Request, Snapshot, Source, Traffic,
+};
 
 /// One row: the index of its snapshot, and the row's own in its list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -26,6 +28,9 @@ type ById = (Endpoint, Direction, u64, u32);
 /// Microseconds by which the moments of two rows may be off: one of them may be from a clock that is a timer tick
 /// late.
 pub(crate) const TOLERANCE_US: i64 = 10_000;
+
+/// What was sent less than that ago may not have arrived yet.
+const SETTLED_US: i64 = 100_000;
 
 /// Everything that the rules look at.
 pub(super) struct SnapshotIndex<'a> {
@@ -207,8 +212,46 @@ impl<'a> SnapshotIndex<'a> {
 
     /// When a request started, microseconds of the clock that all processes share.
     pub(super) fn started_us(&self, row: RowId) -> i64 {
-        let taken_us = self.snapshot(row.process).taken_ns / 1_000;
-        taken_us as i64 - self.request(row).age_us as i64
+        self.taken_us(row.process) - self.request(row).age_us as i64
+    }
+
+    /// Whether a request was under way before the snapshot of another process was taken, and still was afterwards: only
+    /// then does it mean something that the other process has no row of it.
+    pub(super) fn has_outlived(&self, row: RowId, other: u32) -> bool {
+        let request = self.request(row);
+        let since_us = self.taken_us(row.process) - request.phase_age_us as i64;
+        since_us + SETTLED_US <= self.taken_us(other)
+            && self.is_still_there(row.process, |still_there| {
+                still_there.requests.contains(&request.serial)
+            })
+    }
+
+    /// The same of a channel.
+    pub(super) fn has_channel_outlived(&self, process: u32, row: &Channel, other: u32) -> bool {
+        let opened_us = self.taken_us(process) - row.age_us as i64;
+        opened_us + SETTLED_US <= self.taken_us(other)
+            && self.is_still_there(process, |still_there| {
+                still_there.channels.contains(&row.serial)
+            })
+    }
+
+    /// Whether the last message of a link was sent so long before the snapshot of another process was taken that it must
+    /// have been received.
+    pub(super) fn is_sent_before(&self, process: u32, sent: Traffic, other: u32) -> bool {
+        sent.idle_us.is_some_and(|idle_us| {
+            let sent_us = self.taken_us(process) - idle_us as i64;
+            sent_us + self.stuck_us as i64 <= self.taken_us(other)
+        })
+    }
+
+    /// Where the tracer did not look again, what seems to be there counts as there: that is to be confirmed.
+    fn is_still_there(&self, process: u32, has: impl Fn(&StillThere) -> bool) -> bool {
+        let still_there = &self.facts.still_there;
+        still_there.is_empty() || still_there.get(&self.pid(process)).is_some_and(has)
+    }
+
+    fn taken_us(&self, process: u32) -> i64 {
+        (self.snapshot(process).taken_ns / 1_000) as i64
     }
 
     /// Whether a request that a process has would surely have a row.

@@ -31,7 +31,7 @@ pub(crate) use call::Contradiction;
 pub(crate) use driver::DriverStall;
 pub use ended::{EndedCalls, EndedSample};
 pub use facts::{
-    CounterSample, Counters, Facts, Neighbour, Peer, ProcessFacts, TransportSocket, Via,
+    CounterSample, Counters, Facts, Neighbour, Peer, ProcessFacts, StillThere, TransportSocket, Via,
 };
 pub(crate) use finding::{Cause, RowCause};
 pub(crate) use graph::Graph;
@@ -104,6 +104,15 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
     let mut builder = Builder::new(&index);
     let mut unconfirmed = BTreeSet::new();
     let mut is_ambiguous = false;
+    for (process, snapshot) in (0..).zip(index.snapshots) {
+        for row in &snapshot.channels {
+            unconfirmed.extend(
+                rules::unconfirmed_channel(&analysis, process, row)
+                    .into_iter()
+                    .flatten(),
+            );
+        }
+    }
     let snapshots = judge_rows(&analysis, |row, finding| {
         is_ambiguous |= finding.code == Code::PeerAmbiguous;
         if matches!(finding.code, Code::Inconsistent | Code::CallerGone) {

@@ -24,4 +24,4 @@ pub use memory::RegionMemory;
 pub use own::read_own;
 pub use scan::Row;
 pub use statistics::{MethodKey, MethodTotals, read_ended};
-pub use tables::{read, read_connections, read_methods, read_within};
+pub use tables::{read, read_connections, read_methods, read_serials, read_within};

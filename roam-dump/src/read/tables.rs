@@ -93,6 +93,24 @@ pub fn read_within<M: RegionMemory + ?Sized>(
     })
 }
 
+/// Reads the serials of the requests and of the channels that are in flight, as far as the budget allows, and takes that
+/// from the budget.
+///
+/// # Errors
+///
+/// As [`read`].
+pub fn read_serials<M: RegionMemory + ?Sized>(
+    memory: &M,
+    budget: &mut Budget,
+) -> Result<[Vec<u64>; 2], ReadError> {
+    let mut scan = Scan::new(memory, read_header(memory)?, *budget);
+    let [mut requests, mut channels] = [Vec::new(), Vec::new()];
+    scan.for_each_row::<RequestRecord>(Table::Requests, |row| requests.push(row.serial))?;
+    scan.for_each_row::<ChannelRecord>(Table::Channels, |row| channels.push(row.serial))?;
+    *budget = scan.budget;
+    Ok([requests, channels])
+}
+
 /// Reads only what a registry holds of methods, their names and statistics, as far as the budget allows, and takes that
 /// from the budget.
 ///

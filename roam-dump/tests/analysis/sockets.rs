@@ -2,7 +2,7 @@
 
 use roam_diagnostic::registry::ConnectionState;
 use roam_dump::Explanation;
-use roam_dump::analysis::{Neighbour, Peer, Via};
+use roam_dump::analysis::{Neighbour, Peer, StillThere, Via};
 use roam_dump::model::{Code, Confidence, NodeKind, ProcessState, SocketUnknown, Verdict};
 
 use super::world::{Call, End, Link, SECOND, World};
@@ -417,6 +417,31 @@ fn a_caller_that_does_not_read_blames_nobody_else() {
         Code::NoResponse,
         "517 bytes from the peer have arrived and are not read yet",
     );
+}
+
+#[test]
+fn a_row_that_the_other_end_lacks_must_have_outlived_its_snapshot() {
+    let code = |still_there: Option<bool>, later_us: u64| {
+        let mut world = World::new();
+        let [gateway, catalog] = ["gateway", "catalog"].map(|name| world.process(name));
+        let link = world.connect(gateway, catalog, 60 * SECOND);
+        let call = world.call(gateway, link, "Catalog.list", 50 * SECOND);
+        world.find_sockets(link);
+        world.forget(call.caller);
+        // The handler began after the gateway's snapshot, or before.
+        world.snapshots[gateway].taken_ns -= later_us * 1_000;
+        if let Some(is_there) = still_there {
+            let mut rows = StillThere::default();
+            rows.requests.extend(is_there.then_some(call.callee.serial));
+            world.facts.still_there = [(4001, StillThere::default()), (4002, rows)].into();
+        }
+        world.explain();
+        world.verdict(call.callee.serial).unwrap().code
+    };
+    assert_eq!(code(None, 0), Code::CallerGone);
+    assert_eq!(code(Some(true), 0), Code::CallerGone);
+    assert_eq!(code(Some(false), 0), Code::HandlerRunning);
+    assert_eq!(code(Some(true), 51 * SECOND), Code::HandlerRunning);
 }
 
 #[test]

@@ -247,6 +247,18 @@ impl Target {
         Ok(all)
     }
 
+    /// Reads the serials of the requests and channels of each registry of the process, as far as the budget allows.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] if the process cannot be read or has ended.
+    pub fn read_serials(&self, mut budget: Budget) -> Result<Vec<[Vec<u64>; 2]>, TargetError> {
+        let own = self.own_registries()?.into_iter();
+        Ok(own
+            .filter_map(|(region, _)| read::read_serials(region.as_ref(), &mut budget).ok())
+            .collect())
+    }
+
     /// Returns whether a registry is the process's own, not one of a process that it was forked from.
     fn owns(&self, header: &HeaderRecord) -> bool {
         header.process_id == self.process.namespace_pid()

@@ -73,6 +73,22 @@ fn end_gone(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<Find
     Some(analysis.found(Reason::Channel(reason), [evidence]))
 }
 
+/// The pids of both processes of a channel that only one of them has: to be looked at again.
+pub(in crate::analysis) fn unconfirmed_channel(
+    analysis: &Analysis<'_>,
+    process: u32,
+    row: &Channel,
+) -> Option<[u32; 2]> {
+    let at = Endpoint {
+        process,
+        serial: row.connection,
+    };
+    let is_old = row.age_us >= analysis.index.stuck_us;
+    (is_old && !row.reader_gone && !row.writer_gone).then_some(())?;
+    let other = process_without_other_end(analysis, at, row)?;
+    Some([process, other].map(|process| analysis.index.pid(process)))
+}
+
 /// The process at the other end, if it has no row for its end and would have one.
 fn process_without_other_end(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<u32> {
     let (index, pairs) = (analysis.index, analysis.calls.pairs());
@@ -82,6 +98,7 @@ fn process_without_other_end(analysis: &Analysis<'_>, at: Endpoint, row: &Channe
         .filter(|partner| partner.shows_absence)?;
     let there = pairs.connection_of(partner.link, index.connection(at)?.conn_id)?;
     let is_missing = index.channel(there, row.channel_id).is_none()
+        && index.has_channel_outlived(at.process, row, there.process)
         && index.has_all_channels(there.process)
         && analysis.link_state(partner.link).stall.is_none()
         && analysis.link_state(link).stall.is_none();

@@ -10,7 +10,7 @@ use roam_dump::analysis::{EndedCalls, Facts, Thresholds};
 use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot, WaitGraph};
 
 use super::capture::{Captured, Watching};
-use super::sample::{ended, sample};
+use super::sample::{ended, sample, still_there};
 use super::sockets;
 use crate::cli::{DumpArgs, StuckAfter};
 use crate::command::by_registry::by_registry;
@@ -66,6 +66,7 @@ fn judge(
                 *snapshot = newer;
             }
         }
+        facts.still_there = still_there(shares);
         facts.after = vec![sample(shares).counters];
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }

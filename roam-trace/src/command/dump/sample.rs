@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use roam_dump::analysis::{CounterSample, Counters, EndedSample};
+use roam_dump::analysis::{CounterSample, Counters, EndedSample, StillThere};
 use roam_trace_common::event::{ConnectionState, Direction};
 use roam_trace_common::registry::ConnectionRecord;
 
@@ -55,6 +55,27 @@ pub(super) fn ended(shares: &[Share<'_>]) -> EndedSample {
         }
     }
     sample
+}
+
+/// What is still in flight. A process that cannot be read has nothing in flight any more.
+pub(super) fn still_there(shares: &[Share<'_>]) -> HashMap<u32, StillThere> {
+    shares
+        .iter()
+        .map(|Share { target, budget }| {
+            let mut still_there = StillThere::default();
+            let registries = target.read_serials(*budget).unwrap_or_default();
+            for (registry, [requests, channels]) in (0..).zip(registries) {
+                let serial = |serial| serial_of(registry, serial);
+                still_there
+                    .requests
+                    .extend(requests.into_iter().map(serial));
+                still_there
+                    .channels
+                    .extend(channels.into_iter().map(serial));
+            }
+            (target.pid(), still_there)
+        })
+        .collect()
 }
 
 impl Sample {

@@ -50,6 +50,7 @@ pub(super) fn find(shares: &[Share<'_>], before: Sample) -> Facts {
         before: before.counters,
         after: vec![first.counters],
         ended: None,
+        still_there: HashMap::new(),
     }
 }
 
