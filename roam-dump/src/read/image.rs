@@ -6,7 +6,7 @@ use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, HeaderRecord, RequestRecord, Table,
 };
 
-use super::statistics::MethodTotals;
+use super::totals::MethodTotals;
 
 /// The content of a registry.
 #[derive(Debug, Clone)]

@@ -15,6 +15,7 @@ mod own;
 mod scan;
 mod statistics;
 mod tables;
+mod totals;
 
 pub use budget::Budget;
 pub use header::{ReadError, read_header};
@@ -23,5 +24,6 @@ pub use memory::RegionMemory;
 #[cfg(not(loom))]
 pub use own::read_own;
 pub use scan::Row;
-pub use statistics::{MethodKey, MethodTotals, read_ended};
+pub use statistics::read_ended;
 pub use tables::{read, read_connections, read_methods, read_serials, read_within};
+pub use totals::{MethodKey, MethodTotals};
