@@ -122,7 +122,10 @@ fn check(dump: &Value, callees: &HashMap<u64, (u64, String, u64)>) -> Vec<Value>
             continue;
         }
         let callee_key = node(&edge["to"]);
-        let callee = &rows[&callee_key];
+        // Under load it may wait for a driver that has had no processor for a second.
+        let Some(callee) = rows.get(&callee_key) else {
+            continue;
+        };
         let (pid, connection, request_id) = &callees[&tag(caller)];
         assert_eq!(callee_key.0, *pid, "{edge:#}");
         assert_eq!(callee["connection_name"], **connection, "{edge:#}");
