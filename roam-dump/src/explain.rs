@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::analysis::{
-    Cause, Facts, Graph, LinkEnd, RowCause, SnapshotFindings, Thresholds, analyze,
+    Cause, Facts, Graph, LinkEnd, Measure, MeasureId, RowCause, SnapshotFindings, Thresholds,
+    analyze,
 };
 use crate::model::{Edge, NodeKind, Process, ProcessFinding, Root, Snapshot, Verdict, WaitGraph};
 use crate::wording::{Wording, pile};
@@ -30,7 +31,8 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
     let mut verdicts = Verdicts {
         wording: &wording,
         causes: &findings.causes,
-        known: HashMap::with_capacity(findings.causes.len()),
+        measures: &findings.measures,
+        known: HashMap::new(),
     };
     let mut judged: Vec<Judged> = findings
         .snapshots
@@ -78,6 +80,7 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
 struct Verdicts<'a> {
     wording: &'a Wording<'a>,
     causes: &'a [Cause],
+    measures: &'a [Measure],
     known: HashMap<RowCause, Verdict>,
 }
 
@@ -85,7 +88,10 @@ impl Verdicts<'_> {
     fn of(&mut self, cause: RowCause) -> Verdict {
         let words = || {
             let of = &self.causes[cause.cause.0 as usize];
-            self.wording.verdict(of, cause.measure)
+            let measure = cause
+                .measure
+                .map(|MeasureId(id)| self.measures[id as usize]);
+            self.wording.verdict(of, measure)
         };
         self.known.entry(cause).or_insert_with(words).clone()
     }

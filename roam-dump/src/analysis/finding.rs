@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::basis::WaitBasis;
 use super::index::{Endpoint, RowId};
 use super::reason::Reason;
-use super::usual::Measure;
+use super::usual::MeasureId;
 use crate::model::{Code, Confidence, Evidence};
 
 /// A reason with its code and evidence. Rows of one link may share it.
@@ -24,14 +24,14 @@ pub(crate) struct CauseId(pub(crate) u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RowCause {
     pub(crate) cause: CauseId,
-    pub(crate) measure: Option<Measure>,
+    pub(crate) measure: Option<MeasureId>,
 }
 
 /// Why a row is stuck, and what it waits for by that.
 pub(super) struct Finding {
     pub(super) code: Code,
     pub(super) cause: CauseId,
-    pub(super) measure: Option<Measure>,
+    pub(super) measure: Option<MeasureId>,
     /// Microseconds that it has lasted, of what is no row with an age of its own.
     pub(super) since_us: u64,
     /// Whether somebody may wait for it, of a call that the process serves.

@@ -43,7 +43,7 @@ pub(crate) use reason::{
     Reason,
 };
 pub use thresholds::{MethodGlob, STUCK_US, Thresholds};
-pub(crate) use usual::Measure;
+pub(crate) use usual::{Measure, MeasureId};
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -62,6 +62,8 @@ use crate::model::{Code, Deadlock, FindingKind, Process, Root, Severity, Snapsho
 /// Everything that was found.
 pub(crate) struct Findings {
     pub(crate) causes: Vec<Cause>,
+    /// What the ages of calls were compared with.
+    pub(crate) measures: Vec<Measure>,
     /// What the pairs of links rest on.
     pub(crate) pairings: Vec<PairingBasis>,
     /// In the order of the snapshots.
@@ -130,6 +132,7 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
     let cycles = find_cycles(&roots, &in_cycle, &mut graph);
     Findings {
         causes: analysis.into_causes(),
+        measures: measures.into_all(),
         pairings: calls.into_pairs().bases,
         snapshots,
         graph,

@@ -5,7 +5,7 @@ use roam_trace_common::event::{Direction, Mark, RequestKind};
 
 use super::call::{Calls, OtherEnd};
 use super::index::{RowId, SnapshotIndex};
-use super::usual::{Measure, Measures};
+use super::usual::{Measure, MeasureId, Measures};
 use crate::model::Request;
 
 /// A handler makes its call soon if no more than one part in so many of its time has passed.
@@ -19,8 +19,8 @@ pub(super) enum Standing {
     /// The user asked not to judge it.
     Ignored,
     /// No older than calls of its method are.
-    Usual(Measure),
-    Stuck(Measure),
+    Usual(MeasureId),
+    Stuck(MeasureId),
 }
 
 /// How all requests stand.
@@ -121,28 +121,31 @@ impl Judge<'_> {
         let Some(own) = self.measures.of(self.index, row) else {
             return Standing::Ignored;
         };
-        if request.age_us < own.stuck_us() {
+        let measure = self.measures.get(own);
+        if request.age_us < measure.stuck_us() {
             return Standing::Young;
         }
-        let measure = match own {
+        let id = match measure {
             Measure::TooFew { .. } if request.kind == RequestKind::Call => {
                 self.of_other_end(row).unwrap_or(own)
             }
-            own => own,
+            _ => own,
         };
+        let measure = self.measures.get(id);
         if measure.is_unusual(request.age_us) || self.is_unanswered(row) {
-            Standing::Stuck(measure)
+            Standing::Stuck(id)
         } else {
-            Standing::Usual(measure)
+            Standing::Usual(id)
         }
     }
 
     /// A process that has seen too few calls of a method end takes the other end's word for what is usual.
-    fn of_other_end(&self, row: RowId) -> Option<Measure> {
+    fn of_other_end(&self, row: RowId) -> Option<MeasureId> {
         let OtherEnd::Row(other) = self.calls.other_end(self.index, row) else {
             return None;
         };
-        self.measures.of(self.index, other.row)?.at_other_end()
+        let there = self.measures.of(self.index, other.row)?;
+        self.measures.at_other_end(there)
     }
 
     fn is_unanswered(&self, row: RowId) -> bool {

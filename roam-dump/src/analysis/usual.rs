@@ -43,7 +43,7 @@ impl Measure {
     }
 
     /// The same for the request's other end, if there are calls to compare with.
-    pub(super) fn at_other_end(self) -> Option<Self> {
+    fn at_other_end(self) -> Option<Self> {
         match self {
             Self::Latency {
                 stuck_us,
@@ -74,20 +74,28 @@ impl Measure {
     }
 }
 
+/// One of the measures that there are, by its index: a hundred thousand rows have few different ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct MeasureId(pub(crate) u32);
+
 /// The calls of one method in one direction: index of the process, direction, method id.
 type MethodKey = (u32, Direction, u64);
 
 /// The measure of every method that has a request in flight.
 pub(super) struct Measures {
+    all: Vec<Measure>,
+    /// Of each, what it is for the request's other end.
+    at_other_end: Vec<Option<MeasureId>>,
     /// `None` for methods that are not judged.
-    methods: HashMap<MethodKey, Option<Measure>>,
+    methods: HashMap<MethodKey, Option<MeasureId>>,
     /// The measure of what is no call.
-    other: Measure,
+    other: MeasureId,
 }
 
 impl Measures {
     pub(super) fn new(index: &SnapshotIndex<'_>, thresholds: &Thresholds) -> Self {
         let names = names(index.snapshots);
+        let mut known = Known::default();
         let mut methods = HashMap::new();
         for (process, snapshot) in (0..).zip(index.snapshots) {
             let statistics: HashMap<_, _> = snapshot
@@ -104,23 +112,65 @@ impl Measures {
                         None => request.method_name(),
                     };
                     let of_method = statistics.get(&(request.direction, request.method_id));
-                    (!thresholds.is_ignored(&name))
-                        .then(|| measure(thresholds, &name, process, of_method.copied(), counts))
+                    (!thresholds.is_ignored(&name)).then(|| {
+                        let of_method = of_method.copied();
+                        known.id(measure(thresholds, &name, process, of_method, counts))
+                    })
                 });
             }
         }
         let stuck_us = thresholds.stuck_us;
-        let other = Measure::Set { stuck_us };
-        Self { methods, other }
+        let other = known.id(Measure::Set { stuck_us });
+        let own: Vec<Measure> = known.all.clone();
+        let at_other_end = own
+            .into_iter()
+            .map(|measure| measure.at_other_end().map(|measure| known.id(measure)))
+            .collect();
+        Self {
+            all: known.all,
+            at_other_end,
+            methods,
+            other,
+        }
+    }
+
+    pub(super) fn get(&self, id: MeasureId) -> Measure {
+        self.all[id.0 as usize]
+    }
+
+    /// The same for the request's other end, if there are calls to compare with.
+    pub(super) fn at_other_end(&self, id: MeasureId) -> Option<MeasureId> {
+        self.at_other_end.get(id.0 as usize).copied().flatten()
+    }
+
+    /// All of them, in the order of their ids.
+    pub(super) fn into_all(self) -> Vec<Measure> {
+        self.all
     }
 
     /// `None` for a request that is not judged.
-    pub(super) fn of(&self, index: &SnapshotIndex<'_>, row: RowId) -> Option<Measure> {
+    pub(super) fn of(&self, index: &SnapshotIndex<'_>, row: RowId) -> Option<MeasureId> {
         let request = index.request(row);
         match request.kind {
             RequestKind::Call => *self.methods.get(&key(row.process, request))?,
             RequestKind::Connect => Some(self.other),
         }
+    }
+}
+
+/// Gives equal measures one id.
+#[derive(Default)]
+struct Known {
+    all: Vec<Measure>,
+    ids: HashMap<Measure, MeasureId>,
+}
+
+impl Known {
+    fn id(&mut self, measure: Measure) -> MeasureId {
+        *self.ids.entry(measure).or_insert_with(|| {
+            self.all.push(measure);
+            MeasureId(self.all.len() as u32 - 1)
+        })
     }
 }
 

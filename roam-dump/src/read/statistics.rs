@@ -14,8 +14,6 @@ use super::memory::{RegionMemory, read_full};
 use super::scan::Scan;
 use super::totals::{MethodKey, MethodTotals, add, percentiles, sum};
 
-/// Rows read at a time.
-const CHUNK: usize = 64;
 /// Bytes of a row in front of its buckets.
 const HEAD_BYTES: usize = offset_of!(StatisticsRecord, buckets);
 
@@ -66,28 +64,33 @@ impl<M: RegionMemory + ?Sized> Scan<'_, M> {
     ) -> io::Result<()> {
         let slot_bytes = size_of::<StatisticsRecord>();
         let (offset, slots) = self.extent(Table::Statistics);
-        let room = slots.min(self.budget.statistics);
-        self.truncated.statistics += (slots - room) as u64;
-        self.budget.statistics -= room;
-        let mut buffer = vec![0; CHUNK.min(room) * slot_bytes];
-        for first in (0..room).step_by(CHUNK) {
-            let rows = CHUNK.min(room - first);
-            let start = offset + (first * slot_bytes) as u64;
-            if row_bytes == slot_bytes {
-                read_full(self.memory, &mut buffer[..rows * slot_bytes], start)?;
-            } else {
-                for (slot, row) in buffer.chunks_exact_mut(slot_bytes).take(rows).enumerate() {
-                    let start = start + (slot * slot_bytes) as u64;
-                    read_full(self.memory, &mut row[..row_bytes], start)?;
-                }
+        let mut row = vec![0; slot_bytes];
+        let mut slot = 0;
+        while slot < slots {
+            let start = offset + (slot * slot_bytes) as u64;
+            // A table may claim gigabytes that it does not have.
+            let Some(data) = self.memory.next_data(start)? else {
+                break;
+            };
+            let hole = data.saturating_sub(start) / slot_bytes as u64;
+            if hole > 0 {
+                slot = slot.saturating_add(usize::try_from(hole).unwrap_or(usize::MAX));
+                continue;
             }
-            for row in buffer.chunks_exact(slot_bytes).take(rows) {
-                if let Ok(row) = StatisticsRecord::read_from_bytes(row)
-                    && row.sequence == 2
-                {
-                    visit(&row);
-                }
+            let Some(left) = self.budget.statistics.checked_sub(1) else {
+                self.truncated.statistics += (slots - slot) as u64;
+                break;
+            };
+            self.budget.statistics = left;
+            if read_full(self.memory, &mut row[..row_bytes], start)? < row_bytes {
+                break;
             }
+            if let Ok(row) = StatisticsRecord::read_from_bytes(&row)
+                && row.sequence == 2
+            {
+                visit(&row);
+            }
+            slot += 1;
         }
         Ok(())
     }

@@ -6,9 +6,8 @@ use std::sync::Barrier;
 use std::time::Instant;
 
 use roam_diagnostic::registry::{
-    self,
-    Connection, ConnectionOpen, ConnectionState, Direction, Outcome, Phase, Request, RequestKind,
-    RequestStart, Role,
+    self, Connection, ConnectionOpen, ConnectionState, Direction, Outcome, Phase, Request,
+    RequestKind, RequestStart, Role,
 };
 use roam_session::diagnostic::DiagnosticState;
 
