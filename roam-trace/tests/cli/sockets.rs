@@ -117,9 +117,10 @@ fn page_faults_that_the_process_does_not_handle_do_not_hang_the_tracer() {
     let rows = connections(&["-p", &target.pid()]);
     let elapsed = started.elapsed();
     assert!(elapsed < Duration::from_secs(5), "{elapsed:?}");
-    // It depends on the kernel whether reading fails or waits.
+    // It depends on the kernel whether reading fails or waits, and whether it lists sockets at all.
     let unknown = rows[1]["socket_unknown"].as_str().unwrap();
-    assert!(["not_found", "timeout"].contains(&unknown), "{rows:#?}");
+    let possible = ["not_found", "timeout", "unreadable"];
+    assert!(possible.contains(&unknown), "{rows:#?}");
 }
 
 #[test]
