@@ -4,10 +4,7 @@ use std::collections::BTreeSet;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::analysis::{
-    Cause, Facts, Graph, LinkEnd, Measure, MeasureId, RowCause, SnapshotFindings, Thresholds,
-    analyze,
-};
+use crate::analysis::{Cause, Facts, Graph, Measure, MeasureId, RowCause, Thresholds, analyze};
 use crate::model::{Edge, NodeKind, Process, ProcessFinding, Root, Snapshot, Verdict, WaitGraph};
 use crate::wording::{Wording, pile};
 
@@ -34,17 +31,26 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         measures: &findings.measures,
         known: HashMap::new(),
     };
-    let mut judged: Vec<Judged> = findings
-        .snapshots
-        .into_iter()
-        .map(|found| Judged::new(found, &wording, &mut verdicts))
+    let of_processes: Vec<Vec<ProcessFinding>> = (findings.snapshots.iter())
+        .map(|found| {
+            let findings = found.process.iter().cloned();
+            findings
+                .map(|(kind, severity)| wording.finding(kind, severity))
+                .collect()
+        })
         .collect();
+    for found in &findings.snapshots {
+        let rows = [&found.requests, &found.connections, &found.channels];
+        for &cause in rows.into_iter().flatten().flatten() {
+            verdicts.of(cause);
+        }
+    }
     let mut graph = wait_graph(findings.graph, findings.roots, &wording, &mut verdicts);
-    describe_processes(&mut graph, snapshots, &judged, &wording);
+    describe_processes(&mut graph, snapshots, &of_processes, &wording);
+    let mut in_cycles = Vec::new();
     for cycle in &findings.cycles {
         for &(row, cause) in &cycle.requests {
-            let verdict = wording.in_cycle(cycle, &verdicts.of(cause));
-            judged[row.process as usize].requests[row.index as usize] = Some(verdict);
+            in_cycles.push((row, wording.in_cycle(cycle, verdicts.of(cause))));
         }
     }
 
@@ -52,22 +58,29 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         .chain(facts.processes.iter().map(|facts| &facts.process))
         .map(|process| (process.pid, process.clone()))
         .collect();
-    for (snapshot, judged) in snapshots.iter_mut().zip(judged) {
-        snapshot.findings = judged.findings;
-        for (row, verdict) in snapshot.requests.iter_mut().zip(judged.requests) {
-            row.verdict = verdict;
+    let known = verdicts.known;
+    let verdict = |cause: Option<RowCause>| known.get(&cause?).cloned();
+    let found = findings.snapshots.into_iter().zip(of_processes);
+    for (snapshot, (found, of_process)) in snapshots.iter_mut().zip(found) {
+        snapshot.findings = of_process;
+        for (row, cause) in snapshot.requests.iter_mut().zip(found.requests) {
+            row.verdict = verdict(cause);
         }
-        for (row, verdict) in snapshot.connections.iter_mut().zip(judged.connections) {
-            row.verdict = verdict;
+        for (row, cause) in snapshot.connections.iter_mut().zip(found.connections) {
+            row.verdict = verdict(cause);
         }
-        for (row, end) in snapshot.connections.iter_mut().zip(judged.ends) {
+        for (row, end) in snapshot.connections.iter_mut().zip(found.ends) {
             row.socket = end.socket;
             row.socket_unknown = end.unknown;
             row.peer = end.peer.and_then(|pid| names.get(&pid).cloned());
         }
-        for (row, verdict) in snapshot.channels.iter_mut().zip(judged.channels) {
-            row.verdict = verdict;
+        for (row, cause) in snapshot.channels.iter_mut().zip(found.channels) {
+            row.verdict = verdict(cause);
         }
+    }
+    for (row, verdict) in in_cycles {
+        let snapshot = &mut snapshots[row.process as usize];
+        snapshot.requests[row.index as usize].verdict = Some(verdict);
     }
     Explanation {
         graph,
@@ -85,7 +98,7 @@ struct Verdicts<'a> {
 }
 
 impl Verdicts<'_> {
-    fn of(&mut self, cause: RowCause) -> Verdict {
+    fn of(&mut self, cause: RowCause) -> &Verdict {
         let words = || {
             let of = &self.causes[cause.cause.0 as usize];
             let measure = cause
@@ -93,38 +106,7 @@ impl Verdicts<'_> {
                 .map(|MeasureId(id)| self.measures[id as usize]);
             self.wording.verdict(of, measure)
         };
-        self.known.entry(cause).or_insert_with(words).clone()
-    }
-
-    fn of_all(&mut self, causes: Vec<Option<RowCause>>) -> Vec<Option<Verdict>> {
-        let causes = causes.into_iter();
-        causes
-            .map(|cause| cause.map(|cause| self.of(cause)))
-            .collect()
-    }
-}
-
-/// What one snapshot gets.
-struct Judged {
-    findings: Vec<ProcessFinding>,
-    requests: Vec<Option<Verdict>>,
-    connections: Vec<Option<Verdict>>,
-    ends: Vec<LinkEnd>,
-    channels: Vec<Option<Verdict>>,
-}
-
-impl Judged {
-    fn new(found: SnapshotFindings, wording: &Wording<'_>, verdicts: &mut Verdicts<'_>) -> Self {
-        let findings = found.process.into_iter();
-        Self {
-            findings: findings
-                .map(|(kind, severity)| wording.finding(kind, severity))
-                .collect(),
-            requests: verdicts.of_all(found.requests),
-            connections: verdicts.of_all(found.connections),
-            ends: found.ends,
-            channels: verdicts.of_all(found.channels),
-        }
+        self.known.entry(cause).or_insert_with(words)
     }
 }
 
@@ -137,7 +119,7 @@ fn wait_graph(
     let mut nodes = graph.nodes;
     for (node, cause) in nodes.iter_mut().zip(graph.causes) {
         node.text = match cause {
-            Some(cause) => Some(verdicts.of(cause).text),
+            Some(cause) => Some(verdicts.of(cause).text.clone()),
             None => pile(&node.kind),
         };
     }
@@ -158,13 +140,13 @@ fn wait_graph(
 fn describe_processes(
     graph: &mut WaitGraph,
     snapshots: &[Snapshot],
-    judged: &[Judged],
+    of_processes: &[Vec<ProcessFinding>],
     wording: &Wording<'_>,
 ) {
     let of_pid: HashMap<u32, &[ProcessFinding]> = snapshots
         .iter()
-        .zip(judged)
-        .map(|(snapshot, judged)| (snapshot.process.pid, judged.findings.as_slice()))
+        .zip(of_processes)
+        .map(|(snapshot, findings)| (snapshot.process.pid, findings.as_slice()))
         .collect();
     for node in &mut graph.nodes {
         if node.kind == NodeKind::Process {
