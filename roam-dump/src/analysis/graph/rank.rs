@@ -27,14 +27,7 @@ enum Class {
     Unawaited,
 }
 
-/// A stuck call at the one of its two rows that counts.
-#[derive(Debug, Clone, Copy)]
-struct StuckCall {
-    age_us: u64,
-    row: Counted,
-}
-
-/// Which row of a call counts. Where it is not known which row of one process belongs to which of another, all rows
+/// Which of its two rows a stuck call counts at. Where it is not known which row of one process belongs to which of another, all rows
 /// of the process that has more of them count.
 #[derive(Debug, Clone, Copy)]
 enum Counted {
@@ -51,7 +44,7 @@ pub(super) struct Ranking<'a> {
     starts: Vec<u32>,
     waiters: Vec<u32>,
     /// The stuck call that each node stands for, if it does.
-    calls: Vec<Option<StuckCall>>,
+    calls: Vec<Option<Counted>>,
     /// The surest step to each node.
     confidence: Vec<Option<Confidence>>,
     seen: Vec<u32>,
@@ -108,13 +101,13 @@ impl<'a> Ranking<'a> {
             if std::mem::replace(&mut self.seen[at], self.round) == self.round {
                 continue;
             }
-            if let Some(call) = self.calls[at] {
-                match call.row {
+            if let Some(counted) = self.calls[at] {
+                match counted {
                     Counted::Known => known += 1,
                     Counted::AmbiguousCaller => callers += 1,
                     Counted::AmbiguousCallee => callees += 1,
                 }
-                oldest_us = oldest_us.max(call.age_us);
+                oldest_us = oldest_us.max(self.graph.nodes[at].age_us);
             }
             if self.steps < MAX_STEPS {
                 let behind = &self.waiters[self.starts[at] as usize..self.starts[at + 1] as usize];
@@ -208,20 +201,20 @@ impl<'a> Ranking<'a> {
     }
 }
 
-fn stuck_call(analysis: &Analysis<'_>, row: RowId, is_awaited: bool) -> Option<StuckCall> {
+fn stuck_call(analysis: &Analysis<'_>, row: RowId, is_awaited: bool) -> Option<Counted> {
     let (index, standings) = (analysis.index, analysis.standings);
     standings.is_stuck(row).then_some(())?;
     let request = index.request(row);
-    let row = match (request.direction, analysis.calls.other_end(index, row)) {
-        (Direction::Outgoing, OtherEnd::Ambiguous) => Counted::AmbiguousCaller,
-        (Direction::Outgoing, _) => Counted::Known,
-        (Direction::Incoming, _) if !is_awaited => return None,
-        (Direction::Incoming, OtherEnd::Ambiguous) => Counted::AmbiguousCallee,
-        (Direction::Incoming, OtherEnd::Row(caller)) if standings.is_stuck(caller.row) => {
-            return None;
-        }
-        (Direction::Incoming, _) => Counted::Known,
-    };
-    let age_us = request.age_us;
-    Some(StuckCall { age_us, row })
+    Some(
+        match (request.direction, analysis.calls.other_end(index, row)) {
+            (Direction::Outgoing, OtherEnd::Ambiguous) => Counted::AmbiguousCaller,
+            (Direction::Outgoing, _) => Counted::Known,
+            (Direction::Incoming, _) if !is_awaited => return None,
+            (Direction::Incoming, OtherEnd::Ambiguous) => Counted::AmbiguousCallee,
+            (Direction::Incoming, OtherEnd::Row(caller)) if standings.is_stuck(caller.row) => {
+                return None;
+            }
+            (Direction::Incoming, _) => Counted::Known,
+        },
+    )
 }
