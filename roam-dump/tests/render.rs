@@ -9,9 +9,9 @@ use roam_diagnostic::registry::{
 };
 use roam_dump::model::{
     Basis, Channel, Code, Confidence, Connection, ConnectionWindow, Delivering, Driver, Dump, Edge,
-    Evidence, FindingKind, Gap, Node, NodeKind, Process, ProcessFinding, ProcessState, Relation,
-    Request, Root, RuntimeBlocked, SCHEMA_VERSION, Severity, Snapshot, Source, Traffic, Verdict,
-    WaitGraph, Window,
+    Evidence, FindingKind, Gap, Node, NodeKind, Pile, Process, ProcessFinding, ProcessState,
+    Relation, Request, Root, RuntimeBlocked, SCHEMA_VERSION, Severity, Snapshot, Source, Traffic,
+    Verdict, WaitGraph, Window,
 };
 use roam_dump::render::{json, text};
 use serde_json::Value;
@@ -374,14 +374,14 @@ fn graph() -> WaitGraph {
             phase: Phase::Running,
             mark: None,
         },
-        NodeKind::Handlers {
+        NodeKind::Handlers(Box::new(Pile {
             method,
             running: 22,
             calls_out: 1,
             parentless_calls: 0,
             ended_per_second: Some(0.5),
             last_ended_us: Some(1),
-        },
+        })),
         NodeKind::Driver {
             connection: 3,
             name: "cell-http".into(),

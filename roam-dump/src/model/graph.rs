@@ -70,20 +70,7 @@ pub enum NodeKind {
         mark: Option<Mark>,
     },
     /// Handlers of one method, most of which have no call out: they wait inside their process.
-    Handlers {
-        /// The method.
-        method: Arc<str>,
-        /// Handlers of that method that run in the process.
-        running: u32,
-        /// How many of those have made a call that is in flight.
-        calls_out: u32,
-        /// Stuck calls of the process that may be theirs: it is not known which handler made them.
-        parentless_calls: u32,
-        /// Calls of the method that the process ended per second while it was observed, if it was.
-        ended_per_second: Option<f64>,
-        /// Microseconds since the last one ended; `None` if none did, or if that is not known.
-        last_ended_us: Option<u64>,
-    },
+    Handlers(Box<Pile>),
     /// A link and its driver.
     Driver {
         /// Serial of the link's root connection.
@@ -94,6 +81,23 @@ pub enum NodeKind {
     },
     /// A process of which nothing more is known.
     Process,
+}
+
+/// Handlers of one method, most of which have no call out. There are few of them, and many other nodes.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Pile {
+    /// The method.
+    pub method: Arc<str>,
+    /// Handlers of that method that run in the process.
+    pub running: u32,
+    /// How many of those have made a call that is in flight.
+    pub calls_out: u32,
+    /// Stuck calls of the process that may be theirs: it is not known which handler made them.
+    pub parentless_calls: u32,
+    /// Calls of the method that the process ended per second while it was observed, if it was.
+    pub ended_per_second: Option<f64>,
+    /// Microseconds since the last one ended; `None` if none did, or if that is not known.
+    pub last_ended_us: Option<u64>,
 }
 
 /// One waits for another.

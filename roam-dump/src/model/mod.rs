@@ -19,7 +19,7 @@ pub use channel::Channel;
 pub use connection::{Connection, ConnectionSocket, Delivering, Driver, SocketUnknown, Traffic};
 pub use dump::{Dump, SCHEMA_VERSION};
 pub use gap::Gap;
-pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Root, WaitGraph};
+pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Pile, Root, WaitGraph};
 pub use process::{FindingKind, Process, ProcessFinding, ProcessState, RuntimeBlocked, Severity};
 pub use request::Request;
 pub use snapshot::{Snapshot, TableUse};

@@ -183,7 +183,7 @@ impl<'a> Tree<'a> {
     fn waiting_for(&self, node: u32) -> Vec<u32> {
         let names_handlers = matches!(
             self.node(node).kind,
-            NodeKind::Call { .. } | NodeKind::Handlers { .. }
+            NodeKind::Call { .. } | NodeKind::Handlers(_)
         );
         let mut waiting = Vec::new();
         for &waiter in &self.waiters[node as usize] {

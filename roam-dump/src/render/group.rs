@@ -46,7 +46,7 @@ impl GroupKey {
                 mark,
                 ..
             } => Self::Handler(pid, method.as_ptr(), *phase, *mark),
-            NodeKind::Handlers { method, .. } => Self::Handlers(pid, method.as_ptr()),
+            NodeKind::Handlers(pile) => Self::Handlers(pid, pile.method.as_ptr()),
             NodeKind::Driver { connection, .. } => Self::Driver(pid, *connection),
             NodeKind::Process => Self::Process(pid),
         }

@@ -6,7 +6,7 @@ use roam_trace_common::event::{Mark, Phase};
 
 use crate::count::Count;
 use crate::duration::Age;
-use crate::model::{Node, NodeKind, Root};
+use crate::model::{Node, NodeKind, Pile, Root};
 
 /// A node in one line, below what it waits for.
 pub(super) struct Line<'a>(pub(super) &'a Node);
@@ -84,12 +84,13 @@ impl fmt::Display for Signature<'_> {
                 };
                 write!(f, "{method} {state}")
             }
-            NodeKind::Handlers {
-                method,
-                running,
-                calls_out,
-                ..
-            } => {
+            NodeKind::Handlers(pile) => {
+                let Pile {
+                    method,
+                    running,
+                    calls_out,
+                    ..
+                } = &**pile;
                 write!(f, "{} {method} run, ", Count((*running).into()))?;
                 match calls_out {
                     0 => f.write_str("none has a call out"),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::count::Count;
 use crate::duration::Age;
-use crate::model::{FindingKind, NodeKind, ProcessState, RuntimeBlocked};
+use crate::model::{FindingKind, NodeKind, Pile, ProcessState, RuntimeBlocked};
 
 /// Microseconds without an end from which on handlers that wait look hung.
 const HUNG_US: u64 = 1_000_000;
@@ -106,15 +106,15 @@ pub(super) fn not_connected(
 
 /// What handlers of one method wait for, and whether any of them ends.
 pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
-    let &NodeKind::Handlers {
+    let NodeKind::Handlers(pile) = kind else {
+        return None;
+    };
+    let &Pile {
         parentless_calls,
         ended_per_second,
         last_ended_us,
         ..
-    } = kind
-    else {
-        return None;
-    };
+    } = &**pile;
     let ended = match (ended_per_second, last_ended_us) {
         (Some(rate), _) if rate > 0.0 => format!("; draining: {rate:.1} end per second"),
         (_, Some(last_us)) if last_us >= HUNG_US => {

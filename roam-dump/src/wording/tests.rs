@@ -6,7 +6,7 @@ use roam_trace_common::event::{Direction, Phase, RequestKind};
 
 use super::*;
 use crate::analysis::Endpoint;
-use crate::model::{NodeKind, RuntimeBlocked, Source};
+use crate::model::{NodeKind, Pile, RuntimeBlocked, Source};
 
 const HOST: u32 = 0;
 const CELL: u32 = 1;
@@ -432,14 +432,14 @@ fn findings() -> String {
 
 fn piles() -> String {
     let pile = |parentless_calls, ended_per_second, last_ended_us| {
-        let kind = NodeKind::Handlers {
+        let kind = NodeKind::Handlers(Box::new(Pile {
             method: "Orders.place".into(),
             running: 22,
             calls_out: 1,
             parentless_calls,
             ended_per_second,
             last_ended_us,
-        };
+        }));
         format!("- {}\n", pile(&kind).unwrap_or_default())
     };
     [

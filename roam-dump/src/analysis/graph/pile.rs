@@ -12,7 +12,7 @@ use crate::analysis::cycle::adjacency;
 use crate::analysis::finding::WaitTarget;
 use crate::analysis::index::{RowId, SnapshotIndex};
 use crate::analysis::standing::Standings;
-use crate::model::{Confidence, Node, NodeKind, Request};
+use crate::model::{Confidence, Node, NodeKind, Pile, Request};
 
 /// Stuck handlers of one method, with nothing to wait for outside, from which on they are shown as one.
 const MANY: usize = 4;
@@ -167,7 +167,7 @@ fn node(
             || snapshot.process.clone().into(),
             |node| node.process.clone(),
         ),
-        kind: NodeKind::Handlers {
+        kind: NodeKind::Handlers(Box::new(Pile {
             method: method.unwrap_or_default(),
             running: handlers.running,
             calls_out: handlers.calls_out,
@@ -175,7 +175,7 @@ fn node(
             ended_per_second: ended
                 .and_then(|ended| ended.per_second(pid, Direction::Incoming, method_id)),
             last_ended_us: handlers.last_ended_us,
-        },
+        })),
         age_us: leaves().map(|node| node.age_us).max().unwrap_or(0),
         code: None,
         text: None,

@@ -167,7 +167,7 @@ impl<'a> Ranking<'a> {
             _ => None,
         };
         match self.graph.nodes[node as usize].kind {
-            NodeKind::Handlers { .. } => {
+            NodeKind::Handlers(_) => {
                 let first = self.starts[node as usize] as usize;
                 row_of(*self.waiters.get(first)?)
             }
@@ -187,7 +187,7 @@ impl<'a> Ranking<'a> {
             NodeKind::Call { .. } => {
                 matches!(node.code, Some(Code::PeerAmbiguous | Code::Inconsistent))
             }
-            NodeKind::Handlers { .. } => {
+            NodeKind::Handlers(_) => {
                 standings.may_have_called(row.process, node.age_us)
                     || health.has_lost_link(row.process)
             }

@@ -93,7 +93,7 @@ fn judge(
 }
 
 fn is_pile(node: &Node) -> bool {
-    matches!(node.kind, NodeKind::Handlers { .. })
+    matches!(node.kind, NodeKind::Handlers(_))
 }
 
 /// From when on something counts as stuck, as the user wants it.
