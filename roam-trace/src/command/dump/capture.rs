@@ -5,12 +5,13 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use roam_dump::analysis::CounterSample;
 use roam_dump::model::{Gap, Process, Snapshot};
 use roam_dump::read::Budget;
 use roam_trace_common::event::TargetEnd;
 
 use super::by_probes::{Snapped, by_probes};
-use super::sample::{Sample, sample};
+use super::sample::sample;
 use crate::cli::{DumpArgs, Source};
 use crate::command::by_registry::by_registry;
 use crate::command::errors::Errors;
@@ -34,7 +35,7 @@ pub(super) struct Captured<'a> {
     /// The moment that ages count back from.
     pub(super) taken_at: Timestamp,
     /// What the connections published before.
-    pub(super) before: Sample,
+    pub(super) before: CounterSample,
     /// What the probes reported. They are attached until this is dropped.
     pub(super) watching: Watching,
 }
@@ -64,7 +65,7 @@ pub(super) fn capture<'a>(
         // They do not need what they needed.
         shares = Share::divide(budget, &selected.targets);
     }
-    let before = sample(&shares);
+    let before = sample(&shares).into_counters(&shares);
     let mut snapped = Vec::new();
     for share in &shares {
         match snap(share, args.source, &watching, errors) {

@@ -79,6 +79,14 @@ pub(super) fn still_there(shares: &[Share<'_>]) -> HashMap<u32, StillThere> {
 }
 
 impl Sample {
+    /// The counters, if there are several processes: one alone is compared with nothing.
+    pub(super) fn into_counters(self, shares: &[Share<'_>]) -> CounterSample {
+        match shares {
+            [_] => CounterSample::default(),
+            _ => self.counters,
+        }
+    }
+
     fn add(&mut self, key: (u32, u64), row: &ConnectionRecord) {
         let counters = Counters {
             messages_sent: row.messages_sent,

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::thread::sleep;
 use std::time::Duration;
 
-use roam_dump::analysis::{Facts, STUCK_US, TransportSocket};
+use roam_dump::analysis::{CounterSample, Facts, STUCK_US, TransportSocket};
 use roam_dump::model::SocketUnknown;
 
 use super::sample::{Sample, sample};
@@ -15,7 +15,7 @@ use crate::process::{Share, Target};
 const UNREAD_PAUSE: Duration = Duration::from_millis(200);
 
 /// Collects what the processes are connected by.
-pub(super) fn find(shares: &[Share<'_>], before: Sample) -> Facts {
+pub(super) fn find(shares: &[Share<'_>], before: CounterSample) -> Facts {
     let first = sample(shares);
     let targets: Vec<_> = shares.iter().map(|share| share.target).collect();
     let transports: Transports = (first.links.iter())
@@ -47,8 +47,8 @@ pub(super) fn find(shares: &[Share<'_>], before: Sample) -> Facts {
         unknown_sockets,
         socket_peers,
         left_unread,
-        before: before.counters,
-        after: vec![first.counters],
+        before,
+        after: vec![first.into_counters(shares)],
         ended: None,
         still_there: HashMap::new(),
     }
