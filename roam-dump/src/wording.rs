@@ -108,7 +108,7 @@ impl<'a> Wording<'a> {
                 "it runs in this process like the others of its method, and has no call out"
             }
             WaitBasis::LongestCallOut => {
-                "of the handlers of this method it has run for longest and has a call out, and none has ended since"
+                "it has run longest of the handlers of this method and has a call out; none has ended since it made that call"
             }
             WaitBasis::OnlyCandidate => {
                 "only one of the links that may be the other end has this request"

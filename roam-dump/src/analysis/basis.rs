@@ -19,7 +19,7 @@ pub(crate) enum WaitBasis {
     OnlyCandidate,
     /// The handler runs in that process, as others of its method do, and has no call out.
     InsideProcess,
-    /// Of the handlers of that method it has run for longest and has a call out, and none has ended since.
+    /// It has run longest of the handlers of that method and has a call out; none has ended since it made that call.
     LongestCallOut,
     /// The two connections were paired.
     Pairing(PairingId),

@@ -214,7 +214,7 @@ fn cycle_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
         Deadlock::Certain => format!("DEADLOCK ({names}): each of these waits for the next"),
         Deadlock::PossibleCycle => {
             format!(
-                "possible cycle ({names}): if each of these waits for another handler of its process"
+                "possible cycle ({names}): only if each of these waits for another handler of its process"
             )
         }
     })

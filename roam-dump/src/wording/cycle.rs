@@ -16,7 +16,7 @@ pub(super) fn possible(cycle: &Cycle) -> String {
         [] => "possible cycle".to_owned(),
         [one] => format!("possible cycle, if handlers of {one} wait for each other"),
         names => format!(
-            "possible cycle of {}, if handlers of one of them wait for each other",
+            "possible cycle of {}, if handlers of the same process wait for each other",
             names.join(" and ")
         ),
     }

@@ -8,7 +8,9 @@ use crate::model::{Evidence, Snapshot};
 /// Follows the sentence about a request.
 pub(super) fn text(measure: &Measure, snapshots: &[Snapshot]) -> String {
     match *measure {
-        Measure::Set { stuck_us } => format!("past the {} set for it", Age(stuck_us)),
+        Measure::Set { stuck_us } => {
+            format!("older than the {} set with --stuck-after", Age(stuck_us))
+        }
         Measure::TooFew { answered, .. } => {
             let calls = match answered {
                 None => "no statistics".to_owned(),

@@ -96,10 +96,10 @@ pub(super) fn not_connected(
         text += &format!(": {} failed", plural(attempts, "attempt"));
     }
     if let Some(error) = last_error {
-        text += &format!(", the last one with: {error}");
+        text += &format!(", last error: {error}");
     }
     if losses > 0 {
-        text += &format!("; lost {} so far", plural(losses, "time"));
+        text += &format!("; link lost {}", plural(losses, "time"));
     }
     text
 }
@@ -132,7 +132,7 @@ pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
             Count(calls.into())
         ),
     };
-    let text = "they wait inside the process, or for what roam does not carry";
+    let text = "they wait inside the process, or for I/O outside roam";
     Some(format!("{text}{unknown}{ended}").into())
 }
 

@@ -177,7 +177,7 @@ fn text_of_a_possible_cycle() {
             assert_eq!(verdict.code, Code::HandlerRunning);
             assert!(
                 verdict.text.ends_with(
-                    "possible cycle of cell-2[4003] and cell-1[4002], if handlers of one of them wait for each other"
+                    "possible cycle of cell-2[4003] and cell-1[4002], if handlers of the same process wait for each other"
                 ),
                 "{}",
                 verdict.text

@@ -204,7 +204,7 @@ fn a_lost_link_is_an_incident() {
     assert_eq!(verdict.code, Code::NotConnected);
     assert_eq!(
         &*verdict.text,
-        "no connection for 45.0s: 12 attempts failed, the last one with: connection refused; lost 1 time so far"
+        "no connection for 45.0s: 12 attempts failed, last error: connection refused; link lost 1 time"
     );
     assert!(matches!(
         findings(&world, gateway)[..],
