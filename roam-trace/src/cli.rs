@@ -124,12 +124,12 @@ pub struct DumpArgs {
     /// Count a request as stuck after this long [default: 1s], or after METHOD=DURATION for the methods that match a
     /// pattern; repeatable
     ///
-    /// By default, a request is stuck if it is older than 1s and than ten times the 99th percentile of the answered calls of
-    /// its method. A time that is set for a method decides alone. Patterns may have * and ?, for example
-    /// --stuck-after 'Notifier.*=2m'; the last one that matches counts.
+    /// By default, a request is stuck if it is older than 1s and older than ten times the 99th percentile of the
+    /// answered calls of its method. DURATION alone replaces the 1s; METHOD=DURATION replaces both conditions. Patterns
+    /// may have * and ?, for example --stuck-after 'Notifier.*=2m'; the last one that matches counts.
     #[arg(long, value_name = "[METHOD=]DURATION", value_parser = stuck_after)]
     pub stuck_after: Vec<StuckAfter>,
-    /// Do not judge the calls of methods that match this pattern, for example 'Notifier.*'; repeatable
+    /// Give no verdict to the calls of methods that match this pattern, for example 'Notifier.*'; repeatable
     #[arg(long, value_name = "METHOD")]
     pub ignore: Vec<String>,
     /// Print one JSON object instead of text
@@ -158,9 +158,9 @@ pub struct StuckAfter {
 pub enum Command {
     /// Print how many calls of each method ended, how, and how long they took
     #[command(after_help = "\
-Counts, bytes and latencies are those of all calls since the process started; the rate is that of the interval.
-ERRORS counts the calls that ended without a value. Latencies are those of answered calls: P50 is the latency that half
-of them did not exceed, read from a histogram whose buckets are at most 4.5% wide.
+RATE/S is that of the interval. The other columns cover all calls that ended since the process started. ERRORS counts
+the calls that did not return a value. Latencies are those of answered calls, which returned a value or an error of the
+application: P50 is the latency that half of them did not exceed. A percentile is at most 4.5% too high.
 
 Exit status: as for a dump.")]
     Stats(StatsArgs),
