@@ -1,4 +1,4 @@
-//! How many calls ended while a tracer looked: what drains an overload, and what does not end a hang.
+//! How many calls ended between two samples: an overload drains, and a hang does not.
 
 use std::collections::HashMap;
 
@@ -20,12 +20,12 @@ impl EndedSample {
     }
 }
 
-/// How many calls had ended at two moments.
+/// How many calls had ended at the moments of two samples.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EndedCalls {
-    /// At the first.
+    /// The first sample.
     pub before: EndedSample,
-    /// At the second.
+    /// The second sample.
     pub after: EndedSample,
     /// Microseconds between the two.
     pub elapsed_us: u64,

@@ -17,20 +17,20 @@ pub struct Facts {
     /// The sockets that connections may use, by pid and serial of the root connection: what was found in the memory
     /// of their transports.
     pub transports: HashMap<(u32, u64), Vec<TransportSocket>>,
-    /// Why there is none of a connection in `transports`, by the same.
+    /// Why a connection is not in `transports`, by pid and serial of the root connection.
     pub unknown_sockets: HashMap<(u32, u64), SocketUnknown>,
-    /// Who is at the other end of a socket in `transports`, by its inode; several where it is not known who of them.
+    /// Who is at the other end of a socket in `transports`, by its inode; several if it is not known which of them.
     pub socket_peers: HashMap<u64, Vec<Peer>>,
     /// Sockets in `transports` that had unread bytes at two moments between which the driver of the connection did
     /// not run: pid, serial and inode. What arrives at a driver that works is read before the second one.
     pub left_unread: HashSet<(u32, u64, u64)>,
-    /// The rows that were still in flight after every snapshot was taken, by pid; empty if the tracer did not look again.
+    /// The rows that were still in flight after every snapshot was taken, by pid; empty if that was not checked.
     pub still_there: HashMap<u32, StillThere>,
     /// The counters of connections before the first snapshot was taken.
     pub before: CounterSample,
     /// The counters of connections after the last snapshot was taken, and at later moments.
     pub after: Vec<CounterSample>,
-    /// How many calls had ended at two moments, if the tracer looked twice.
+    /// How many calls had ended at two moments, if the tracer sampled that.
     pub ended: Option<EndedCalls>,
 }
 

@@ -1,13 +1,13 @@
-//! From when on something counts as stuck, as the user wants it.
+//! When something counts as stuck, by the options of the user.
 
 use wildmatch::WildMatch;
 
-/// How long something takes before it counts as stuck, unless asked otherwise.
+/// Microseconds from which on something counts as stuck by default.
 pub const STUCK_US: u64 = 1_000_000;
 
-/// From when on something counts as stuck.
+/// When something counts as stuck.
 ///
-/// Where the calls of a method are known to take longer than `stuck_us`, what is usual for them decides.
+/// A request must also be older than what is usual for its method, if that is known.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Thresholds {
     /// Microseconds below which nothing counts as stuck.

@@ -53,7 +53,7 @@ pub struct Connection {
     pub driver: Option<Driver>,
     /// The socket of its transport, in the row of the root connection; `None` if it was not found.
     pub socket: Option<ConnectionSocket>,
-    /// Why it was not found, where it was looked for.
+    /// Why it was not found, if the tracer searched for it.
     pub socket_unknown: Option<SocketUnknown>,
     /// The process at the other end, if it is known.
     pub peer: Option<Process>,
@@ -74,7 +74,7 @@ pub struct ConnectionSocket {
     pub unread_bytes: u64,
     /// Bytes that the process has written and the other end has not received.
     pub unsent_bytes: u64,
-    /// `Known` if both ends name the same socket pair.
+    /// `Known` if the sockets of both ends are connected to each other; `High` if only this end's was found.
     pub confidence: Confidence,
 }
 
@@ -93,7 +93,7 @@ pub enum SocketUnknown {
     LimitReached,
     /// There is no socket in the transport.
     NotFound,
-    /// Several sockets may be the one.
+    /// Several sockets fit.
     Ambiguous,
 }
 

@@ -69,7 +69,7 @@ pub enum NodeKind {
         /// Why its row stays although the request can no longer end as usual.
         mark: Option<Mark>,
     },
-    /// Handlers of one method, most of which have no call out: they wait inside their process.
+    /// Handlers of one method, at least half of which have no call out: they wait inside their process.
     Handlers(Box<Pile>),
     /// A link and its driver.
     Driver {
@@ -94,7 +94,7 @@ pub struct Pile {
     pub calls_out: u32,
     /// Stuck calls of the process that may be theirs: it is not known which handler made them.
     pub parentless_calls: u32,
-    /// Calls of the method that the process ended per second while it was observed, if it was.
+    /// Calls of the method that ended per second, if the tracer counted them.
     pub ended_per_second: Option<f64>,
     /// Microseconds since the last one ended; `None` if none did, or if that is not known.
     pub last_ended_us: Option<u64>,
@@ -120,7 +120,8 @@ pub struct Root {
     pub nodes: Vec<u32>,
     /// Whether the nodes wait for each other.
     pub deadlock: Option<Deadlock>,
-    /// Stuck calls that wait for it. A call whose handler it is counts too, unless its caller is known to be gone.
+    /// Stuck calls that wait for it. They include the call that it is the handler of, unless the caller is known to be
+    /// gone.
     pub waiters: u32,
     /// Microseconds that the oldest of these calls has waited; its own age if there are none.
     pub oldest_us: u64,
@@ -149,7 +150,7 @@ pub enum Confidence {
     Medium,
     /// Several observations agree, and none contradicts.
     High,
-    /// Recorded by the process itself.
+    /// Recorded by the process itself, or shown by the sockets of both ends.
     Known,
 }
 

@@ -41,7 +41,7 @@ pub struct TableUse {
     pub table: &'static str,
     /// Rows in use.
     pub used: u64,
-    /// Rows that were ever in use at one time.
+    /// The most rows that were in use at one time.
     pub high_water: u32,
     /// Rows that there is room for.
     pub capacity: u32,

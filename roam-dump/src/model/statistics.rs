@@ -36,9 +36,9 @@ pub struct Outcomes {
     pub ok: u64,
     /// Answered with an error of the application.
     pub user_error: u64,
-    /// Refused: the callee has no such method.
+    /// Rejected: the callee has no such method.
     pub unknown_method: u64,
-    /// Refused: the callee could not read the arguments.
+    /// Rejected: the callee could not read the arguments.
     pub invalid_payload: u64,
     /// Cancelled.
     pub cancelled: u64,
@@ -46,7 +46,7 @@ pub struct Outcomes {
     pub dropped: u64,
     /// Ended with their connection.
     pub connection_closed: u64,
-    /// Ended by roam-shm, which does not tell why.
+    /// Ended by roam-shm, which does not report why.
     pub aborted: u64,
     /// Ended by a handler that gave no answer.
     pub no_answer: u64,

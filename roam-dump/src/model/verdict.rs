@@ -213,7 +213,7 @@ pub enum Evidence {
         failed: u32,
         /// Why the last one failed, if it is known.
         last_error: Option<Arc<str>>,
-        /// Times that the client lost the link before.
+        /// Times that the client has lost the link, the present outage included.
         losses: u32,
     },
     /// How long the answered calls of the same method took.
