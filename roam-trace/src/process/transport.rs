@@ -117,7 +117,7 @@ pub fn find_descriptors(
     let mut claims: Claims = unanswered.collect();
     if !receive(&receiver, limit, &mut claims) {
         let pid = process.pid();
-        log::warn!("the memory of process {pid} did not answer in time: giving it up");
+        log::warn!("cannot find all sockets of process {pid}: its memory was not read in time");
     }
     decide(&objects, claims)
 }

@@ -20,7 +20,7 @@ use crate::process::Share;
 /// within it, on a machine that has more to do too.
 const SAMPLE_PAUSES_MS: [u64; 8] = [10, 10, 20, 20, 40, 40, 60, 60];
 
-/// How long the calls that end are counted where many handlers wait inside of their process.
+/// How long the calls that end are counted if many handlers wait inside their process.
 const ENDED_PAUSE: Duration = Duration::from_millis(300);
 
 /// Gives the rows their verdicts and finds who waits for whom. The probes are detached by then.
@@ -54,7 +54,7 @@ fn judge(
     let mut explained = roam_dump::explain(snapshots, facts, thresholds);
     if !explained.unconfirmed.is_empty() {
         log::info!(
-            "rows of processes {:?} are doubtful: reading them again",
+            "verdicts on processes {:?} need confirmation: reading these processes again",
             explained.unconfirmed
         );
         for snapshot in snapshots.iter_mut() {
@@ -71,7 +71,7 @@ fn judge(
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }
     if explained.is_ambiguous {
-        log::info!("several connections look alike: sampling their counters");
+        log::info!("the other ends of some connections are ambiguous: sampling counters");
         for pause_ms in SAMPLE_PAUSES_MS {
             sleep(Duration::from_millis(pause_ms));
             facts.after.push(sample(shares).counters);
@@ -79,7 +79,7 @@ fn judge(
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }
     if explained.graph.nodes.iter().any(is_pile) {
-        log::info!("many handlers wait inside of their process: counting the calls that end");
+        log::info!("many handlers wait inside their process: counting the calls that end");
         let (before, began) = (ended(shares), Instant::now());
         sleep(ENDED_PAUSE);
         facts.ended = Some(EndedCalls {
