@@ -20,6 +20,7 @@ use super::errors::Errors;
 use super::select::select;
 use crate::cli::StatsArgs;
 use crate::error::{Exit, TargetError};
+use crate::privilege;
 use crate::process::{Share, Target};
 
 /// What is printed.
@@ -70,6 +71,8 @@ pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<Exit> {
             Err(error) => errors.report(&error),
         }
     }
+    // A reader of the table that is slow must not keep the privileges.
+    privilege::drop_all()?;
     if !processes.is_empty() {
         let stats = Stats {
             schema_version: SCHEMA_VERSION,
