@@ -1,5 +1,6 @@
 //! The descriptors of a process: how many there are, and which are sockets.
 
+use std::collections::HashSet;
 use std::io;
 
 use procfs::FromBufRead;
@@ -45,6 +46,11 @@ impl Descriptors {
         }
         Ok(descriptors)
     }
+
+    /// Returns the inodes of its sockets, each once: a process may have any number of descriptors of one.
+    pub fn socket_inodes(&self) -> HashSet<u64> {
+        self.sockets.iter().map(|&(_, inode)| inode).collect()
+    }
 }
 
 /// Returns how many descriptors a process may have open; `None` if there is no limit or it cannot be read.
@@ -80,6 +86,9 @@ mod tests {
         let is_listed = |&(descriptor, _): &(i32, u64)| descriptor == socket.as_raw_fd();
         assert!(descriptors.sockets.iter().any(is_listed));
         assert!(descriptors.count > descriptors.sockets.len() as u64);
+        let _again = socket.try_clone().unwrap();
+        let descriptors = Descriptors::of(&own).unwrap();
+        assert!(descriptors.socket_inodes().len() < descriptors.sockets.len());
         assert!(limit(&own).unwrap() >= descriptors.count);
     }
 

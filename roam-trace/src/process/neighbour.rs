@@ -5,11 +5,12 @@
 //! rows decide. Which socket a connection uses is looked up in the memory of its
 //! transport.
 
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::mem;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{iter, mem};
 
 use nix::sys::socket::{getsockopt, sockopt};
 use roam_dump::analysis::{Neighbour, Peer, ProcessFacts, TransportSocket, Via};
@@ -91,8 +92,8 @@ struct Search<'a> {
     targets: Vec<Inspected<'a>>,
     /// With the number of their network namespace.
     sockets: HashMap<u64, (usize, ConnectedSocket)>,
-    /// By own and peer's address.
-    tcp: HashMap<TcpKey, u64>,
+    /// By own and peer's address; `None` where several network namespaces have a socket with these.
+    tcp: HashMap<TcpKey, Option<u64>>,
     /// Targets by the sockets they hold.
     holders: HashMap<u64, Vec<u32>>,
     /// Sockets that no target holds, with the targets' that are connected to them.
@@ -101,6 +102,8 @@ struct Search<'a> {
     other_holders: HashMap<u64, Vec<u32>>,
     /// The dead processes that made the other ends of targets' sockets.
     dead_makers: HashMap<u64, u32>,
+    /// The parent of every process, once it was asked for.
+    parents: OnceCell<HashMap<u32, u32>>,
     found: BTreeMap<(u32, u32), (Via, Option<u32>)>,
     unseen: BTreeSet<(u32, String)>,
     others: BTreeMap<u32, ProcessFacts>,
@@ -137,7 +140,7 @@ impl<'a> Search<'a> {
         let namespace = process.read_link("ns/net");
         let is_known = descriptors.is_ok() && mappings.is_ok() && namespace.is_ok();
         let descriptors = descriptors.unwrap_or_default();
-        for &(_, inode) in &descriptors.sockets {
+        for inode in descriptors.socket_inodes() {
             self.holders.entry(inode).or_default().push(target.pid());
         }
         let (shared, memory) = mappings.unwrap_or_default();
@@ -164,11 +167,7 @@ impl<'a> Search<'a> {
             match listed {
                 Ok(sockets) => {
                     for socket in sockets {
-                        if let SocketEnd::Tcp { local, remote } = socket.end {
-                            self.tcp
-                                .insert(tcp_key(number, local, remote), socket.inode);
-                        }
-                        self.sockets.insert(socket.inode, (number, socket));
+                        self.add_socket(number, socket);
                     }
                 }
                 Err(error) => {
@@ -182,13 +181,22 @@ impl<'a> Search<'a> {
         }
     }
 
+    fn add_socket(&mut self, namespace: usize, socket: ConnectedSocket) {
+        if let SocketEnd::Tcp { local, remote } = socket.end {
+            let key = tcp_key(namespace, local, remote);
+            let known = self.tcp.entry(key).or_insert(Some(socket.inode));
+            *known = known.filter(|&inode| inode == socket.inode);
+        }
+        self.sockets.insert(socket.inode, (namespace, socket));
+    }
+
     /// The inode at the other end of a connected socket, or why it is not known, as text.
     fn peer_inode(&self, namespace: usize, end: SocketEnd) -> Result<u64, String> {
         match end {
             SocketEnd::Unix { peer } => Ok(peer),
             SocketEnd::Tcp { local, remote } => {
-                let peer = self.tcp.get(&tcp_key(namespace, remote, local)).copied();
-                peer.ok_or_else(|| {
+                let peer = self.tcp.get(&tcp_key(namespace, remote, local));
+                peer.copied().flatten().ok_or_else(|| {
                     format!("at {remote}, on another machine or in another network namespace")
                 })
             }
@@ -200,7 +208,11 @@ impl<'a> Search<'a> {
         let mut met = Vec::new();
         for inspected in &self.targets {
             let pid = inspected.target.pid();
+            let mut seen = HashSet::new();
             for &(descriptor, inode) in &inspected.descriptors.sockets {
+                if !seen.insert(inode) {
+                    continue;
+                }
                 let Some((namespace, socket)) = self.sockets.get(&inode) else {
                     continue;
                 };
@@ -256,7 +268,7 @@ impl<'a> Search<'a> {
             };
             match Descriptors::of(&process) {
                 Ok(descriptors) => {
-                    for (_, inode) in descriptors.sockets {
+                    for inode in descriptors.socket_inodes() {
                         if let Some(connected) = self.unheld.get(&inode) {
                             self.other_holders.entry(inode).or_default().push(pid);
                             self.meet_other(pid, &connected.clone());
@@ -446,7 +458,7 @@ impl<'a> Search<'a> {
             },
             holders => match maker(held)
                 .filter(|maker| holders.contains(maker))
-                .or_else(|| common_ancestor(holders))
+                .or_else(|| self.common_ancestor(holders))
             {
                 Some(pid) => process(pid, None),
                 None => (holders.iter())
@@ -454,6 +466,21 @@ impl<'a> Search<'a> {
                     .collect(),
             },
         }
+    }
+
+    /// The one of several processes that all others descend from.
+    fn common_ancestor(&self, pids: &[u32]) -> Option<u32> {
+        let parents = self
+            .parents
+            .get_or_init(|| proc::parents().unwrap_or_default());
+        let is_below = |pid: u32, ancestor: u32| {
+            let parent = |pid: &u32| parents.get(pid).copied();
+            // Pids that were given away meanwhile may make a circle.
+            let mut line = iter::successors(Some(pid), parent).take(parents.len() + 1);
+            line.any(|pid| pid == ancestor)
+        };
+        let mut ancestors = pids.iter().copied();
+        ancestors.find(|&ancestor| pids.iter().all(|&pid| is_below(pid, ancestor)))
     }
 
     fn target_pids(&self) -> HashSet<u32> {
@@ -564,12 +591,57 @@ fn maker(held: Held) -> Option<u32> {
     u32::try_from(peer).ok().filter(|&peer| peer != 0)
 }
 
-/// The one of several processes that all others descend from.
-fn common_ancestor(pids: &[u32]) -> Option<u32> {
-    let descendants = |pid| proc::descendants(&[pid]).unwrap_or_default();
-    pids.iter().copied().find(|&ancestor| {
-        let descendants = descendants(ancestor);
-        let is_below = |pid: &u32| *pid == ancestor || descendants.binary_search(pid).is_ok();
-        pids.iter().all(is_below)
-    })
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sockets by namespace, own and peer's address, with inodes from 1 on; the first one's peer.
+    fn check_peer(sockets: &[(usize, &str, &str)], expected: Option<u64>) {
+        let mut search = Search::default();
+        for (inode, &(namespace, local, remote)) in (1..).zip(sockets) {
+            let [local, remote] = [local, remote].map(|address| address.parse().unwrap());
+            let socket = ConnectedSocket {
+                inode,
+                end: SocketEnd::Tcp { local, remote },
+                is_ordered: true,
+                path: None,
+                unread_bytes: 0,
+                unsent_bytes: 0,
+                carried_bytes: None,
+            };
+            search.add_socket(namespace, socket);
+        }
+        let (namespace, socket) = &search.sockets[&1];
+        assert_eq!(search.peer_inode(*namespace, socket.end).ok(), expected);
+    }
+
+    #[test]
+    fn a_peer_has_the_same_addresses_and_no_other_has() {
+        let (a, b) = ("10.0.0.1:4000", "10.0.0.2:80");
+        check_peer(&[(0, a, b), (0, b, a)], Some(2));
+        check_peer(&[(0, a, b), (1, b, a)], Some(2));
+        check_peer(&[(0, a, b)], None);
+        check_peer(&[(0, a, b), (1, b, a), (2, b, a)], None);
+        let (a, b) = ("127.0.0.1:4000", "127.0.0.1:80");
+        check_peer(&[(0, a, b), (0, b, a), (1, b, a)], Some(2));
+        check_peer(&[(0, a, b), (1, b, a)], None);
+    }
+
+    #[test]
+    fn the_ancestor_of_all() {
+        let parents = [(2, 1), (5, 2), (6, 5), (7, 2), (8, 9), (9, 8)];
+        let search = Search {
+            parents: OnceCell::from(HashMap::from(parents)),
+            ..Search::default()
+        };
+        for (pids, expected) in [
+            (&[5, 6][..], Some(5)),
+            (&[6, 5], Some(5)),
+            (&[5, 6, 7], None),
+            (&[2, 6, 7], Some(2)),
+            (&[7, 8], None),
+        ] {
+            assert_eq!(search.common_ancestor(pids), expected, "{pids:?}");
+        }
+    }
 }

@@ -215,6 +215,16 @@ pub fn pids() -> io::Result<Vec<u32>> {
     Ok(pids)
 }
 
+/// Lists the parent of every process. Those that end meanwhile are left out.
+///
+/// # Errors
+///
+/// The error of the system call.
+pub fn parents() -> io::Result<HashMap<u32, u32>> {
+    let parent = |pid| Some((pid, Process::open(pid).ok()?.parent()?));
+    Ok(pids()?.into_iter().filter_map(parent).collect())
+}
+
 /// Lists the descendants of processes, by pid, without the processes themselves.
 ///
 /// # Errors
@@ -222,11 +232,8 @@ pub fn pids() -> io::Result<Vec<u32>> {
 /// The error of the system call.
 pub fn descendants(ancestors: &[u32]) -> io::Result<Vec<u32>> {
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for pid in pids()? {
-        // Those that end meanwhile have no parent to be found by.
-        if let Some(parent) = Process::open(pid).ok().and_then(|process| process.parent()) {
-            children.entry(parent).or_default().push(pid);
-        }
+    for (pid, parent) in parents()? {
+        children.entry(parent).or_default().push(pid);
     }
     let mut found = Vec::new();
     let mut open = ancestors.to_vec();
