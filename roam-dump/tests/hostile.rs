@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use registry_image::{damage, row};
 use roam_dump::decode::{from_registry, printable};
 use roam_dump::model::{Gap, Process, Snapshot};
-use roam_dump::read::{Budget, ReadError, read, read_within};
+use roam_dump::read::{Budget, MethodTotals, ReadError, read, read_within};
 use roam_trace_common::registry::{
-    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, RequestRecord, Table,
+    ABI_VERSION, HEADER_BYTES, HeaderRecord, MAGIC, RequestRecord, StatisticsRecord, Table,
 };
 
 /// A header over tables of a few slots each.
@@ -91,6 +91,38 @@ fn what_a_dump_has_no_room_for_is_counted() {
     let serials: Vec<_> = image.requests.iter().map(|row| row.serial).collect();
     assert_eq!(serials, [row::serial(3), row::serial(2)]);
     assert_eq!((image.truncated.requests, budget.rows), (2, 0));
+}
+
+fn statistics(slots: u32, row: impl Fn(u64) -> StatisticsRecord) -> Vec<u8> {
+    let header = registry_image::header([0, 0, 0, 0, 0, 0, slots]);
+    let mut bytes = vec![0; registry_image::bytes(&header) as usize];
+    registry_image::put_header(&mut bytes, &header);
+    for slot in 0..slots.into() {
+        registry_image::put(&mut bytes, &header, Table::Statistics, slot, &row(slot));
+    }
+    bytes
+}
+
+#[test]
+fn more_methods_than_a_registry_has_room_for() {
+    let bytes = statistics(4_106, |slot| row::statistics(slot % 4_101));
+    let image = read(&bytes[..]).unwrap();
+    assert_eq!(image.statistics.len(), 4_096);
+    assert_eq!(image.truncated.statistics, 5);
+    let ended: u64 = image.statistics.iter().map(MethodTotals::ended).sum();
+    assert_eq!(ended, 3 * (4_106 - 5));
+}
+
+#[test]
+fn more_rows_of_statistics_than_are_read() {
+    let bytes = statistics(100, |_| row::statistics(1));
+    let mut budget = Budget {
+        statistics: 70,
+        ..Budget::default()
+    };
+    let image = read_within(&bytes[..], &mut budget).unwrap();
+    assert_eq!(image.statistics[0].ended(), 3 * 70);
+    assert_eq!((image.truncated.statistics, budget.statistics), (30, 0));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Adds up what the threads of a process counted of each method.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 use std::mem::offset_of;
 
 use roam_trace_common::latency::BUCKETS;
+use roam_trace_common::limits;
 use roam_trace_common::registry::{StatisticsRecord, Table};
 use zerocopy::FromBytes;
 
@@ -14,6 +16,8 @@ use super::memory::{RegionMemory, read_full};
 use super::scan::Scan;
 use super::totals::{MethodKey, MethodTotals, add, percentiles, sum};
 
+/// Methods whose latencies are added up: as many as a registry has room for. The rest is left out.
+const METHODS: usize = limits::STATISTICS as usize;
 /// Bytes of a row in front of its buckets.
 const HEAD_BYTES: usize = offset_of!(StatisticsRecord, buckets);
 
@@ -39,14 +43,24 @@ pub fn read_ended<M: RegionMemory + ?Sized>(
 impl<M: RegionMemory + ?Sized> Scan<'_, M> {
     pub(super) fn read_statistics(&mut self) -> io::Result<Vec<MethodTotals>> {
         let mut by_method: HashMap<MethodKey, (MethodTotals, Box<[u64; BUCKETS]>)> = HashMap::new();
+        let mut left_out = 0;
         self.for_each_statistics(size_of::<StatisticsRecord>(), |row| {
             let key = (row.method_id, row.direction);
-            let (totals, buckets) = by_method
-                .entry(key)
-                .or_insert_with(|| (MethodTotals::none(key), Box::new([0; BUCKETS])));
+            let has_room = by_method.len() < METHODS;
+            let (totals, buckets) = match by_method.entry(key) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) if has_room => {
+                    entry.insert((MethodTotals::none(key), Box::new([0; BUCKETS])))
+                }
+                Entry::Vacant(_) => {
+                    left_out += 1;
+                    return;
+                }
+            };
             totals.add(row);
             add(&mut buckets[..], &row.buckets);
         })?;
+        self.truncated.statistics += left_out;
         Ok(by_method
             .into_values()
             .map(|(totals, buckets)| MethodTotals {
