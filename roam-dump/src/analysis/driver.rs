@@ -80,7 +80,9 @@ impl<'a> Drivers<'a> {
                     && sent.messages > received.messages
                     && index.is_sent_before(there.process, sent, process)
                 {
-                    *not_received.entry(link).or_default() += sent.messages - received.messages;
+                    let more = sent.messages - received.messages;
+                    let messages: &mut u64 = not_received.entry(link).or_default();
+                    *messages = messages.saturating_add(more);
                 }
             }
         }

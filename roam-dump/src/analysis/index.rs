@@ -32,6 +32,9 @@ pub(crate) const TOLERANCE_US: i64 = 10_000;
 /// What was sent less than that ago may not have arrived yet.
 const SETTLED_US: i64 = 100_000;
 
+/// Rows of one id on one connection that count. A target that has more has made them up.
+const MAX_SAME_ID: usize = 64;
+
 /// Everything that the rules look at.
 pub(super) struct SnapshotIndex<'a> {
     pub(super) snapshots: &'a [Snapshot],
@@ -131,7 +134,7 @@ impl<'a> SnapshotIndex<'a> {
         self.request_by_serial(row.process, serial)
     }
 
-    /// The requests of that id on a connection, which are rarely more than one.
+    /// Requests of that id on a connection, which are rarely more than one.
     pub(super) fn rows_of(
         &self,
         endpoint: Endpoint,
@@ -145,6 +148,7 @@ impl<'a> SnapshotIndex<'a> {
         self.by_id[start..]
             .iter()
             .take_while(move |&&(endpoint, direction, id, _)| (endpoint, direction, id) == key)
+            .take(MAX_SAME_ID)
             .map(|&(endpoint, _, _, index)| RowId {
                 process: endpoint.process,
                 index,

@@ -1,5 +1,7 @@
 //! Who is at the other end of a link, as far as that is known.
 
+use std::cell::OnceCell;
+
 use foldhash::{HashMap, HashMapExt, HashSet};
 use roam_trace_common::event::ConnectionState;
 
@@ -43,6 +45,8 @@ pub(super) struct Peers<'a> {
     /// What is at the other ends of each process's sockets, each once.
     neighbours: HashMap<u32, Vec<Peer>>,
     traced: HashSet<u32>,
+    /// Who may be at the other end of a link of each process, where that is not traced; found at the first need.
+    untraced: Vec<OnceCell<PeerIdentity>>,
 }
 
 impl<'a> Peers<'a> {
@@ -65,6 +69,7 @@ impl<'a> Peers<'a> {
                 .iter()
                 .map(|snapshot| snapshot.process.pid)
                 .collect(),
+            untraced: vec![OnceCell::new(); index.snapshots.len()],
         };
         for neighbour in &index.facts.neighbours {
             peers.add_neighbour(neighbour.pid, neighbour.peer.clone());
@@ -81,17 +86,17 @@ impl<'a> Peers<'a> {
 
     fn add_neighbour(&mut self, pid: u32, peer: Peer) {
         let peers = self.neighbours.entry(pid).or_default();
-        let known = peers.iter_mut().find(|known| match (&**known, &peer) {
-            (Peer::Process { pid: a, .. }, Peer::Process { pid: b, .. }) => a == b,
-            (known, peer) => known == peer,
-        });
-        match (known, peer) {
-            (Some(Peer::Process { held_by, .. }), Peer::Process { held_by: more, .. }) => {
+        if let Peer::Process { pid, held_by: more } = peer {
+            let held_by = peers.iter_mut().find_map(|known| match known {
+                Peer::Process { pid: at, held_by } if *at == pid => Some(held_by),
+                _ => None,
+            });
+            if let Some(held_by) = held_by {
                 *held_by = held_by.or(more);
+                return;
             }
-            (Some(_), _) => {}
-            (None, peer) => peers.push(peer),
         }
+        peers.push(peer);
     }
 
     pub(super) fn identity(&self, link: Endpoint) -> PeerIdentity {
@@ -108,7 +113,11 @@ impl<'a> Peers<'a> {
             }
             Some(&Peer::Process { pid, held_by }) => PeerIdentity::Process { pid, held_by },
             Some(Peer::Unseen(text)) => PeerIdentity::Unseen(text.clone()),
-            None if candidates.is_empty() => self.untraced(link),
+            None if candidates.is_empty() => {
+                let untraced = &self.untraced[link.process as usize];
+                let identity = untraced.get_or_init(|| self.untraced(link.process));
+                identity.clone()
+            }
             None => match self.only_neighbour(link) {
                 Some(pid) => PeerIdentity::LinkOf {
                     pid,
@@ -154,8 +163,8 @@ impl<'a> Peers<'a> {
                 .is_some_and(|all| all.iter().all(is_traced))
     }
 
-    fn untraced(&self, link: Endpoint) -> PeerIdentity {
-        let pid = self.index.pid(link.process);
+    fn untraced(&self, process: u32) -> PeerIdentity {
+        let pid = self.index.pid(process);
         let is_traced =
             |peer: &&Peer| matches!(peer, Peer::Process { pid, .. } if self.traced.contains(pid));
         let (traced, unseen): (Vec<_>, Vec<_>) = self
@@ -165,7 +174,7 @@ impl<'a> Peers<'a> {
             .flatten()
             .partition(is_traced);
         let is_other = |peer: &&Peer| !matches!(peer, Peer::Process { pid: at, .. } if *at == pid);
-        let is_only_link = self.unpaired[link.process as usize] <= 1;
+        let is_only_link = self.unpaired[process as usize] <= 1;
         let named = |all: &[&Peer]| {
             let peers: Vec<Peer> = all.iter().take(NAMED_PEERS).copied().cloned().collect();
             let more = all.len() - peers.len();

@@ -9,6 +9,10 @@ use super::layout::Options;
 use super::node::{Line, RootLine, Signature, Waiters};
 use crate::model::{Deadlock, Node, NodeKind, Root, WaitGraph};
 
+/// Characters of indentation from which on a tree is cut. Every step takes three, and a stack frame: how many steps there
+/// are is the target's choice.
+const MAX_INDENT: usize = 300;
+
 /// Writes the graph.
 ///
 /// # Errors
@@ -129,9 +133,12 @@ impl<'a> Tree<'a> {
         Ok(())
     }
 
-    /// What waits for a node, to any depth.
+    /// What waits for a node, and for that, and so on.
     fn below(&mut self, out: &mut impl io::Write, node: u32, indent: &str) -> io::Result<()> {
         let waiting = self.waiting_for(node);
+        if !waiting.is_empty() && indent.chars().count() >= MAX_INDENT {
+            return writeln!(out, "{indent}└─ (the rest of the chain is left out)");
+        }
         self.lines(out, &waiting, indent, false)
     }
 

@@ -3,6 +3,7 @@
 mod channels;
 mod crowd;
 mod graph;
+mod hostile;
 mod links;
 mod planted;
 mod processes;

@@ -197,7 +197,10 @@ fn thresholds_of_the_user_hold() {
         [None, None],
         0,
     );
-    let set = Some((Code::HandlerRunning, "older than the 5.0s set with --stuck-after"));
+    let set = Some((
+        Code::HandlerRunning,
+        "older than the 5.0s set with --stuck-after",
+    ));
     check(
         |polling| answered(polling, 500, [60 * SECOND; 2]),
         &of_method("Catalog.p?ll", 5 * SECOND),

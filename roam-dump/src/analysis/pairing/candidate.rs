@@ -43,7 +43,7 @@ impl Candidate {
             is_quiet: a.is_quiet && b.is_quiet,
             is_same_state: a.is_open == b.is_open,
             messages: a.counters.map_or(0, |counters| {
-                counters.messages_sent + counters.messages_received
+                (counters.messages_sent).saturating_add(counters.messages_received)
             }),
             opened_apart_us: a.opened_us.zip(b.opened_us).map(|(a, b)| (a - b).abs()),
         };

@@ -156,7 +156,7 @@ fn compare_samples(
 /// `received` as its sender would count it.
 fn one_way(sent: [Counters; 2], received: Counters, slack: u64, is_held_up: bool) -> SampleMatch {
     let [least, most] = sent;
-    if received.messages_sent > most.messages_sent + slack {
+    if received.messages_sent > most.messages_sent.saturating_add(slack) {
         return SampleMatch::Impossible;
     }
     let outside = |of: fn(Counters) -> u64| {

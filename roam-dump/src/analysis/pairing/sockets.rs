@@ -15,6 +15,10 @@ use crate::model::SocketUnknown;
 /// Pairs of links that two sockets may join; where more links have them in their memory, nothing is believed of it.
 const MAX_FITS: usize = 1_024;
 
+/// Fits that are looked at until some are taken, over all rounds. What a target makes of its memory does not hold up
+/// the tracer.
+const MAX_STEPS: usize = 4_000_000;
+
 /// The pairs that are known by their sockets, and what the sockets tell of the other links.
 pub(super) struct Sockets<'a> {
     index: &'a SnapshotIndex<'a>,
@@ -57,7 +61,9 @@ impl<'a> Sockets<'a> {
     /// only one now that these are taken.
     fn decide(&mut self, links: &LinkIndex) {
         let mut open = self.fits(links);
-        loop {
+        let mut steps_left = MAX_STEPS;
+        while let Some(left) = steps_left.checked_sub(open.len()) {
+            steps_left = left;
             let mut fits_of: HashMap<u32, u32> = HashMap::new();
             for end in open.iter().flat_map(|fit| fit.ends) {
                 *fits_of.entry(end).or_default() += 1;
