@@ -22,9 +22,24 @@ pub(crate) struct Took(pub(crate) u64);
 impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            us @ 0..10_000 => write!(f, "{}.{} ms", us / 1_000, us % 1_000 / 100),
+            us @ 0..1_000 => write!(f, "{us} us"),
+            us @ 1_000..10_000 => write!(f, "{}.{} ms", us / 1_000, us % 1_000 / 100),
             us @ 10_000..1_000_000 => write!(f, "{} ms", us / 1_000),
             us => Age(us).fmt(f),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Took;
+
+    #[test]
+    fn a_time_has_the_unit_that_fits() {
+        let text = [7, 999, 1_000, 9_999, 12_345, 1_500_000].map(|us| Took(us).to_string());
+        assert_eq!(
+            text,
+            ["7 us", "999 us", "1.0 ms", "9.9 ms", "12 ms", "1.5s"]
+        );
     }
 }
