@@ -49,7 +49,8 @@ pub(crate) struct Statistics {
 #[derive(Default)]
 struct Shard {
     is_taken: AtomicBool,
-    /// The row of each method, by its id and direction. A thread locks it when it first calls a method.
+    /// The row of each method, by its id and direction. A thread locks it when it first calls a method, or counts
+    /// a method in turns with another one that has the same place in [`Local::known`].
     rows: Mutex<HashMap<(u64, u32), u32>>,
 }
 

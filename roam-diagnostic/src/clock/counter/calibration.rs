@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 const LONGEST_NS: u64 = 1_000_000_000;
 /// The shortest time that says how fast the counter runs.
 const SHORTEST_NS: u64 = 10_000_000;
-/// A sample that took longer says nothing.
+/// A sample that took longer, although the best of several, shows that the counter cannot be compared with the clock.
 const LONGEST_GAP_NS: u64 = 50_000;
 
 /// The counter and the kernel's clock at one moment.
