@@ -6,7 +6,6 @@ use std::io;
 use std::mem::offset_of;
 
 use roam_trace_common::latency::BUCKETS;
-use roam_trace_common::limits;
 use roam_trace_common::registry::{StatisticsRecord, Table};
 use zerocopy::FromBytes;
 
@@ -16,8 +15,8 @@ use super::memory::{RegionMemory, read_full};
 use super::scan::Scan;
 use super::totals::{MethodKey, MethodTotals, add, percentiles, sum};
 
-/// Methods whose latencies are added up: as many as a registry has room for. The rest is left out.
-const METHODS: usize = limits::STATISTICS as usize;
+/// Methods and directions of one registry whose latencies are added up, four megabytes of them. The rest is left out.
+const METHODS: usize = 1_024;
 /// Bytes of a row in front of its buckets.
 const HEAD_BYTES: usize = offset_of!(StatisticsRecord, buckets);
 
