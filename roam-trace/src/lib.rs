@@ -12,6 +12,7 @@ pub mod elf;
 pub mod error;
 pub mod kernel;
 pub mod merge;
+mod micros;
 pub mod privilege;
 pub mod process;
 pub mod watch;

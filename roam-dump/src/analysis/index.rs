@@ -30,7 +30,7 @@ type ById = (Endpoint, Direction, u64, u32);
 pub(crate) const TOLERANCE_US: i64 = 10_000;
 
 /// What was sent less than that ago may not have arrived yet.
-const SETTLED_US: i64 = 100_000;
+pub(super) const SETTLED_US: u64 = 100_000;
 
 /// Rows of one id on one connection that count. A target that has more has made them up.
 const MAX_SAME_ID: usize = 64;
@@ -224,7 +224,7 @@ impl<'a> SnapshotIndex<'a> {
     pub(super) fn has_outlived(&self, row: RowId, other: u32) -> bool {
         let request = self.request(row);
         let since_us = self.taken_us(row.process) - request.phase_age_us as i64;
-        since_us + SETTLED_US <= self.taken_us(other)
+        since_us + SETTLED_US as i64 <= self.taken_us(other)
             && self.is_still_there(row.process, |still_there| {
                 still_there.requests.contains(&request.serial)
             })
@@ -233,7 +233,7 @@ impl<'a> SnapshotIndex<'a> {
     /// The same of a channel.
     pub(super) fn has_channel_outlived(&self, process: u32, row: &Channel, other: u32) -> bool {
         let opened_us = self.taken_us(process) - row.age_us as i64;
-        opened_us + SETTLED_US <= self.taken_us(other)
+        opened_us + SETTLED_US as i64 <= self.taken_us(other)
             && self.is_still_there(process, |still_there| {
                 still_there.channels.contains(&row.serial)
             })

@@ -106,15 +106,6 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
     let mut builder = Builder::new(&index);
     let mut unconfirmed = BTreeSet::new();
     let mut is_ambiguous = false;
-    for (process, snapshot) in (0..).zip(index.snapshots) {
-        for row in &snapshot.channels {
-            unconfirmed.extend(
-                rules::unconfirmed_channel(&analysis, process, row)
-                    .into_iter()
-                    .flatten(),
-            );
-        }
-    }
     let snapshots = judge_rows(&analysis, |row, finding| {
         is_ambiguous |= finding.code == Code::PeerAmbiguous;
         if matches!(finding.code, Code::Inconsistent | Code::CallerGone) {
@@ -130,8 +121,16 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
     prune(&mut graph, &standings);
     let Roots { roots, in_cycle } = find_roots(&analysis, &mut graph);
     let cycles = find_cycles(&roots, &in_cycle, &mut graph);
+    let causes = analysis.into_causes();
+    for (process, found) in (0..).zip(&snapshots) {
+        for row in found.channels.iter().flatten() {
+            if let Some(other) = causes[row.cause.0 as usize].reason.missing_in() {
+                unconfirmed.extend([process, other].map(|process| index.pid(process)));
+            }
+        }
+    }
     Findings {
-        causes: analysis.into_causes(),
+        causes,
         measures: measures.into_all(),
         pairings: calls.into_pairs().bases,
         snapshots,

@@ -214,6 +214,19 @@ impl Reason {
     }
 }
 
+impl Reason {
+    /// The process that lacks its end of a channel, by its index.
+    pub(super) fn missing_in(&self) -> Option<u32> {
+        match self {
+            Self::Channel(
+                ChannelReason::ReaderGone { missing_in }
+                | ChannelReason::WriterGone { missing_in, .. },
+            ) => *missing_in,
+            _ => None,
+        }
+    }
+}
+
 impl CallReason {
     fn code(&self) -> Code {
         match self {

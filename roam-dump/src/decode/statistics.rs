@@ -1,6 +1,6 @@
 //! Decodes what is usual of each method.
 
-use roam_trace_common::event::Direction;
+use roam_trace_common::event::{Direction, Outcome};
 use roam_trace_common::latency::ns_of_units;
 
 use super::names::Names;
@@ -24,31 +24,21 @@ pub(super) fn methods(
 
 fn method(totals: &MethodTotals, names: &Names, now_ns: u64) -> Option<MethodStatistics> {
     let (method_id, direction) = totals.key;
-    let [
-        ok,
-        user_error,
-        unknown_method,
-        invalid_payload,
-        cancelled,
-        dropped,
-        connection_closed,
-        aborted,
-        no_answer,
-    ] = totals.outcomes;
+    let count = |outcome: Outcome| totals.outcomes[outcome.code() as usize - 1];
     Some(MethodStatistics {
         method_id,
         method: names.methods.get(&method_id).cloned(),
         direction: Direction::from_code(direction)?,
         outcomes: Outcomes {
-            ok,
-            user_error,
-            unknown_method,
-            invalid_payload,
-            cancelled,
-            dropped,
-            connection_closed,
-            aborted,
-            no_answer,
+            ok: count(Outcome::Ok),
+            user_error: count(Outcome::UserError),
+            unknown_method: count(Outcome::UnknownMethod),
+            invalid_payload: count(Outcome::InvalidPayload),
+            cancelled: count(Outcome::Cancelled),
+            dropped: count(Outcome::Dropped),
+            connection_closed: count(Outcome::ConnectionClosed),
+            aborted: count(Outcome::Aborted),
+            no_answer: count(Outcome::NoAnswer),
         },
         request_bytes: totals.request_bytes,
         response_bytes: totals.response_bytes,

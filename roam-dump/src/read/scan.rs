@@ -81,19 +81,11 @@ impl<'a, M: RegionMemory + ?Sized> Scan<'a, M> {
         let slot_bytes = size_of::<R>();
         let per_chunk = CHUNK_BYTES / slot_bytes;
         let (offset, slots) = self.extent(table);
-        let mut first = 0;
+        let mut behind = 0;
         // The pass before, the rows, and the pass after: a copy that carries its own
         // sequence says nothing about when the rest of it was copied.
         let mut passes = [const { Vec::new() }; 3];
-        while first < slots {
-            let start = offset + (first * slot_bytes) as u64;
-            let Some(data) = self.memory.next_data(start)? else {
-                break;
-            };
-            first += usize::try_from(data.saturating_sub(start)).unwrap_or(usize::MAX) / slot_bytes;
-            if first >= slots {
-                break;
-            }
+        while let Some(first) = self.next_in_use(table, behind)? {
             let count = per_chunk.min(slots - first).min(self.budget.slots);
             if count == 0 {
                 self.truncated.slots += (slots - first) as u64;
@@ -134,7 +126,7 @@ impl<'a, M: RegionMemory + ?Sized> Scan<'a, M> {
                     }
                 }
             }
-            first += count;
+            behind = first + count;
         }
         Ok(())
     }
@@ -216,6 +208,21 @@ impl<'a, M: RegionMemory + ?Sized> Scan<'a, M> {
             self.truncated.names += (slots - room) as u64;
         }
         Ok(names)
+    }
+
+    /// The first slot of a table from `slot` on that is not in a hole: a table may claim gigabytes that it does not have.
+    pub(super) fn next_in_use(&self, table: Table, slot: usize) -> io::Result<Option<usize>> {
+        let (offset, slots) = self.extent(table);
+        if slot >= slots {
+            return Ok(None);
+        }
+        let start = offset + (slot * table.slot_bytes()) as u64;
+        let Some(data) = self.memory.next_data(start)? else {
+            return Ok(None);
+        };
+        let hole = usize::try_from(data.saturating_sub(start)).unwrap_or(usize::MAX);
+        let found = slot.checked_add(hole / table.slot_bytes());
+        Ok(found.filter(|&slot| slot < slots))
     }
 
     /// Where a table begins and how many of its slots were ever used.

@@ -78,18 +78,9 @@ impl<M: RegionMemory + ?Sized> Scan<'_, M> {
         let slot_bytes = size_of::<StatisticsRecord>();
         let (offset, slots) = self.extent(Table::Statistics);
         let mut row = vec![0; slot_bytes];
-        let mut slot = 0;
-        while slot < slots {
+        let mut behind = 0;
+        while let Some(slot) = self.next_in_use(Table::Statistics, behind)? {
             let start = offset + (slot * slot_bytes) as u64;
-            // A table may claim gigabytes that it does not have.
-            let Some(data) = self.memory.next_data(start)? else {
-                break;
-            };
-            let hole = data.saturating_sub(start) / slot_bytes as u64;
-            if hole > 0 {
-                slot = slot.saturating_add(usize::try_from(hole).unwrap_or(usize::MAX));
-                continue;
-            }
             let Some(left) = self.budget.statistics.checked_sub(1) else {
                 self.truncated.statistics += (slots - slot) as u64;
                 break;
@@ -103,7 +94,7 @@ impl<M: RegionMemory + ?Sized> Scan<'_, M> {
             {
                 visit(&row);
             }
-            slot += 1;
+            behind = slot + 1;
         }
         Ok(())
     }

@@ -1,23 +1,11 @@
 //! Incidents in systems where much else goes on: what is named first, and what is not said.
 
-use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{Direction, Mark, Phase};
 use roam_dump::Explanation;
 use roam_dump::analysis::{EndedCalls, EndedSample};
 use roam_dump::model::{Code, Deadlock, Delivering, Node, NodeKind, Root, WaitGraph};
-use roam_dump::render::{graph, text};
 
-use super::world::{Call, End, Link, SECOND, World, method_id};
-
-fn as_text(graph: &WaitGraph) -> String {
-    let mut out = Vec::new();
-    let options = text::Options {
-        color: false,
-        time_zone: TimeZone::UTC,
-    };
-    graph::render(&mut out, graph, &options).unwrap();
-    String::from_utf8(out).unwrap()
-}
+use super::world::{Call, End, Link, SECOND, World, as_text, method_id};
 
 fn node(graph: &WaitGraph, root: usize) -> (&Root, &Node) {
     let root = &graph.roots[root];

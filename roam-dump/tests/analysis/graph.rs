@@ -1,22 +1,11 @@
 //! The wait graph as people see it.
 
-use jiff::tz::TimeZone;
 use roam_diagnostic::registry::Phase;
 use roam_dump::model::Delivering;
-use roam_dump::model::{Code, ProcessState, WaitGraph};
-use roam_dump::render::{dot, graph, text};
+use roam_dump::model::{Code, ProcessState};
+use roam_dump::render::{dot, graph};
 
-use super::world::{Call, Link, SECOND, World};
-
-fn as_text(graph: &WaitGraph) -> String {
-    let mut out = Vec::new();
-    let options = text::Options {
-        color: false,
-        time_zone: TimeZone::UTC,
-    };
-    graph::render(&mut out, graph, &options).unwrap();
-    String::from_utf8(out).unwrap()
-}
+use super::world::{Call, Link, SECOND, World, as_text};
 
 /// A host waits for a cell, which waits for another.
 fn chain() -> World {

@@ -3,14 +3,16 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
 };
 use roam_dump::analysis::{Facts, Neighbour, Peer, ProcessFacts, Thresholds, TransportSocket, Via};
 use roam_dump::model::{
     Channel, Connection, Driver, Latency, MethodStatistics, Outcomes, Process, ProcessState,
-    Request, Snapshot, Source, Traffic, Verdict,
+    Request, Snapshot, Source, Traffic, Verdict, WaitGraph,
 };
+use roam_dump::render::{graph, text};
 use roam_dump::{Explanation, explain};
 
 pub(crate) const SECOND: u64 = 1_000_000;
@@ -36,6 +38,17 @@ pub(crate) struct Link {
 pub(crate) struct End {
     pub(crate) process: usize,
     pub(crate) serial: u64,
+}
+
+/// The wait graph as people see it.
+pub(crate) fn as_text(graph: &WaitGraph) -> String {
+    let mut out = Vec::new();
+    let options = text::Options {
+        color: false,
+        time_zone: TimeZone::UTC,
+    };
+    graph::render(&mut out, graph, &options).unwrap();
+    String::from_utf8(out).unwrap()
 }
 
 /// The two rows of a call.

@@ -20,6 +20,7 @@ use super::errors::Errors;
 use super::select::select;
 use crate::cli::StatsArgs;
 use crate::error::{Exit, TargetError};
+use crate::micros::micros;
 use crate::privilege;
 use crate::process::{Share, Target};
 
@@ -122,7 +123,7 @@ fn statistics(share: &Share<'_>, before: Sample) -> Result<ProcessStats, TargetE
     Ok(ProcessStats {
         process: snapshot.process,
         gaps: snapshot.gaps,
-        interval_us: interval.as_micros().try_into().unwrap_or(u64::MAX),
+        interval_us: micros(interval),
         methods: methods.collect(),
     })
 }

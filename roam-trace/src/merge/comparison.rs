@@ -11,6 +11,7 @@ use roam_trace_common::event::Loss;
 use super::compare::{Differences, Range};
 use super::registries::SERIAL_MASK;
 use crate::kernel::{Losses, Maps, ProcessRows};
+use crate::micros::micros;
 
 /// For how long a row need not be in the kernel maps. A program writes to its registry a moment before it passes
 /// the probe, and in between other threads may run; the clock of registries is up to 10 ms late.
@@ -153,7 +154,7 @@ fn ranges(snapshot: &Snapshot, registries: &Registries, coverage: &Coverage<'_>)
         mapped_age_us: coverage
             .age
             .filter(|_| coverage.losses.get(lost) == 0)
-            .map(|age| u64::try_from((age + GRACE).as_micros()).unwrap_or(u64::MAX)),
+            .map(|age| micros(age + GRACE)),
         until_ns: if is_truncated { youngest_ns } else { u64::MAX },
         serial_mask: if images.len() > 1 {
             SERIAL_MASK

@@ -10,6 +10,7 @@ use roam_dump::read::Image;
 use roam_trace_common::event::{RecordKey, TrafficValue};
 
 use super::registries::SERIAL_MASK;
+use crate::micros::micros;
 
 /// Counts the requests that started and ended on each connection while the probes were attached: every connection
 /// of the snapshot, also without any, and those that only had traffic. `images` provide the names.
@@ -40,7 +41,7 @@ pub fn window(
             .map(|(serial, value)| row(serial, names.connections.get(&serial), Some(value))),
     );
     Window {
-        duration_us: u64::try_from(duration.as_micros()).unwrap_or(u64::MAX),
+        duration_us: micros(duration),
         connections,
     }
 }

@@ -475,7 +475,7 @@ impl<'a> Search<'a> {
             .get_or_init(|| proc::parents().unwrap_or_default());
         let is_below = |pid: u32, ancestor: u32| {
             let parent = |pid: &u32| parents.get(pid).copied();
-            // Pids that were given away meanwhile may make a circle.
+            // Pids that were given away meanwhile may make a cycle.
             let mut line = iter::successors(Some(pid), parent).take(parents.len() + 1);
             line.any(|pid| pid == ancestor)
         };

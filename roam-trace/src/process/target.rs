@@ -221,12 +221,9 @@ impl Target {
     /// [`TargetError`] if the process cannot be read or has ended.
     pub fn read_connections(
         &self,
-        mut budget: Budget,
+        budget: Budget,
     ) -> Result<Vec<BTreeMap<u64, ConnectionRecord>>, TargetError> {
-        let own = self.own_registries()?.into_iter();
-        Ok(own
-            .filter_map(|(region, _)| read::read_connections(region.as_ref(), &mut budget).ok())
-            .collect())
+        self.read_each(budget, read::read_connections)
     }
 
     /// Reads how many calls of each method have ended, over all registries of the process, as far as the budget allows.
@@ -234,15 +231,12 @@ impl Target {
     /// # Errors
     ///
     /// [`TargetError`] if the process cannot be read or has ended.
-    pub fn read_ended(&self, mut budget: Budget) -> Result<HashMap<MethodKey, u64>, TargetError> {
+    pub fn read_ended(&self, budget: Budget) -> Result<HashMap<MethodKey, u64>, TargetError> {
         let mut all: HashMap<MethodKey, u64> = HashMap::new();
-        for (region, _) in self.own_registries()? {
-            for (method, ended) in
-                read::read_ended(region.as_ref(), &mut budget).unwrap_or_default()
-            {
-                let sum = all.entry(method).or_default();
-                *sum = sum.saturating_add(ended);
-            }
+        let registries = self.read_each(budget, read::read_ended)?;
+        for (method, ended) in registries.into_iter().flatten() {
+            let sum = all.entry(method).or_default();
+            *sum = sum.saturating_add(ended);
         }
         Ok(all)
     }
@@ -252,10 +246,19 @@ impl Target {
     /// # Errors
     ///
     /// [`TargetError`] if the process cannot be read or has ended.
-    pub fn read_serials(&self, mut budget: Budget) -> Result<Vec<[Vec<u64>; 2]>, TargetError> {
+    pub fn read_serials(&self, budget: Budget) -> Result<Vec<[Vec<u64>; 2]>, TargetError> {
+        self.read_each(budget, read::read_serials)
+    }
+
+    /// Reads something of each registry that can be read.
+    fn read_each<T>(
+        &self,
+        mut budget: Budget,
+        read: fn(&File, &mut Budget) -> Result<T, ReadError>,
+    ) -> Result<Vec<T>, TargetError> {
         let own = self.own_registries()?.into_iter();
         Ok(own
-            .filter_map(|(region, _)| read::read_serials(region.as_ref(), &mut budget).ok())
+            .filter_map(|(region, _)| read(region.as_ref(), &mut budget).ok())
             .collect())
     }
 

@@ -4,15 +4,13 @@ use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ConnectionState, Direction, Phase, RequestKind, Role};
 
 use crate::analysis::facts::{CounterSample, Counters};
-use crate::analysis::index::{Endpoint, RowId, SnapshotIndex, TOLERANCE_US};
+use crate::analysis::index::{Endpoint, RowId, SETTLED_US, SnapshotIndex, TOLERANCE_US};
 use crate::model::{Connection, ProcessState, Request};
 
 /// How long after the caller's start a callee may start while nothing else is known.
 pub(super) const SOON_US: i64 = 1_000_000;
 /// Calls of a link that are looked up at other ends.
 const PICKED_CALLS: usize = 16;
-/// What was sent less than that ago may not have arrived yet.
-const SETTLED_US: u64 = 100_000;
 
 /// What is known of the root of a link.
 pub(super) struct Link {

@@ -73,22 +73,6 @@ fn end_gone(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<Find
     Some(analysis.found(Reason::Channel(reason), [evidence]))
 }
 
-/// The pids of both processes of a channel that only one of them has: to be looked at again.
-pub(in crate::analysis) fn unconfirmed_channel(
-    analysis: &Analysis<'_>,
-    process: u32,
-    row: &Channel,
-) -> Option<[u32; 2]> {
-    let at = Endpoint {
-        process,
-        serial: row.connection,
-    };
-    let is_old = row.age_us >= analysis.index.stuck_us;
-    (is_old && !row.reader_gone && !row.writer_gone).then_some(())?;
-    let other = process_without_other_end(analysis, at, row)?;
-    Some([process, other].map(|process| analysis.index.pid(process)))
-}
-
 /// The process at the other end, if it has no row for its end and would have one.
 fn process_without_other_end(analysis: &Analysis<'_>, at: Endpoint, row: &Channel) -> Option<u32> {
     let (index, pairs) = (analysis.index, analysis.calls.pairs());

@@ -9,7 +9,7 @@ mod outgoing;
 mod process;
 mod request;
 
-pub(super) use channel::{judge_channel, unconfirmed_channel};
+pub(super) use channel::judge_channel;
 pub(super) use connection::{judge_connection, judge_driver, judge_lost_link};
 pub(super) use process::judge_process;
 

@@ -14,6 +14,7 @@ use super::sample::{ended, sample, still_there};
 use super::sockets;
 use crate::cli::{DumpArgs, StuckAfter};
 use crate::command::by_registry::by_registry;
+use crate::micros::micros;
 use crate::process::Share;
 
 /// Pauses between samples of counters where connections look alike. What was sent before one is to arrive
@@ -85,7 +86,7 @@ fn judge(
         facts.ended = Some(EndedCalls {
             before,
             after: ended(shares),
-            elapsed_us: u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX),
+            elapsed_us: micros(began.elapsed()),
         });
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }
@@ -100,7 +101,7 @@ fn is_pile(node: &Node) -> bool {
 fn thresholds(args: &DumpArgs) -> Thresholds {
     let mut thresholds = Thresholds::default();
     for StuckAfter { method, time } in &args.stuck_after {
-        let stuck_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let stuck_us = micros(*time);
         match method {
             Some(method) => thresholds.methods.push((method.as_str().into(), stuck_us)),
             None => thresholds.stuck_us = stuck_us,

@@ -10,6 +10,7 @@ use roam_dump::render::{dot, graph, json, text};
 use crate::cli::DumpArgs;
 use crate::command::report::report;
 use crate::error::Exit;
+use crate::micros::micros;
 
 /// Prints the dump as it was asked for, unless there is nothing in it. Returns the exit status that it leads to.
 ///
@@ -58,8 +59,4 @@ fn check_stuck(graph: &WaitGraph, limit: Duration) -> Exit {
         }
         None => Exit::Success,
     }
-}
-
-fn micros(duration: Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }

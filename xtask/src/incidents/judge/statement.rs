@@ -1,4 +1,4 @@
-//! What any verdict says, whatever it is of: the states of processes and drivers, and who waits for whom in a circle.
+//! What any verdict says, whatever it is of: the states of processes and drivers, and who waits for whom in a cycle.
 
 use serde_json::Value;
 
