@@ -35,13 +35,15 @@ pub const TYPE_NAME_BYTES: usize = 240;
 
 /// Rows and names that a dump has, over all its processes, unless the user asks for more. A row takes half a
 /// kilobyte of the tracer's memory: with this many it stays within 64 MB.
-pub const SHOWN_ROWS: u32 = 97_000;
+pub const SHOWN_ROWS: u32 = 96_000;
 /// Maximum number of channels among them.
 pub const SHOWN_CHANNELS: usize = 16_384;
 /// Maximum number of requests of a dump that are shown with their arguments.
 pub const SHOWN_ARGUMENTS: usize = 4_096;
 /// Maximum number of rows of statistics that are read for a dump.
 pub const READ_STATISTICS: usize = 4 * STATISTICS as usize;
+/// Maximum number of methods and directions of a dump whose statistics are added up.
+pub const SHOWN_METHODS: usize = 4_096;
 /// Maximum number of slots that are scanned for a dump; slots in holes of the memory do not count.
 pub const READ_SLOTS: usize = 1 << 21;
 /// Maximum number of rows that are read again for a dump because they changed while they were read.

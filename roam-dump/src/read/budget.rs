@@ -18,6 +18,8 @@ pub struct Budget {
     pub arguments: usize,
     /// Rows of statistics, of which each takes a page.
     pub statistics: usize,
+    /// Methods and directions that these rows are added up to.
+    pub methods: usize,
     /// Slots that are scanned.
     pub slots: usize,
     /// Rows that are read again because they changed meanwhile.
@@ -33,6 +35,7 @@ impl Default for Budget {
             names: (limits::METHODS + limits::TYPES) as usize,
             arguments: limits::SHOWN_ARGUMENTS,
             statistics: limits::READ_STATISTICS,
+            methods: limits::SHOWN_METHODS,
             slots: limits::READ_SLOTS,
             retries: limits::READ_RETRIES,
         }
@@ -40,13 +43,14 @@ impl Default for Budget {
 }
 
 impl Budget {
-    const PARTS: [fn(&mut Self) -> &mut usize; 8] = [
+    const PARTS: [fn(&mut Self) -> &mut usize; 9] = [
         |budget| &mut budget.rows,
         |budget| &mut budget.connections,
         |budget| &mut budget.channels,
         |budget| &mut budget.names,
         |budget| &mut budget.arguments,
         |budget| &mut budget.statistics,
+        |budget| &mut budget.methods,
         |budget| &mut budget.slots,
         |budget| &mut budget.retries,
     ];
@@ -93,6 +97,7 @@ impl Budget {
                 .map(|header| slots(header, Table::Requests))
                 .sum(),
             statistics,
+            methods: statistics,
             // Connections are scanned twice.
             slots: requests + 2 * connections + channels,
             retries: requests + 2 * connections + channels,
