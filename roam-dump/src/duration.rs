@@ -17,7 +17,8 @@ impl fmt::Display for Age {
 }
 
 /// Microseconds that a call took, as a person reads them.
-pub(crate) struct Took(pub(crate) u64);
+#[derive(Debug, Clone, Copy)]
+pub struct Took(pub u64);
 
 impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

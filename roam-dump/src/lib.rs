@@ -6,7 +6,7 @@
 pub mod analysis;
 mod count;
 pub mod decode;
-mod duration;
+pub mod duration;
 mod explain;
 pub mod model;
 pub mod read;

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::io::Write;
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Result;
 use humansize::{BINARY, format_size};
 use jiff::Timestamp;
+use roam_dump::duration::Took;
 use roam_dump::model::{Gap, MethodStatistics, Process, SCHEMA_VERSION};
 use roam_dump::read::{Budget, MethodKey};
 use roam_trace_common::event::Direction;
@@ -190,22 +191,6 @@ impl fmt::Display for Row {
         match &row.method {
             Some(method) => write!(f, "  {way} {method}"),
             None => write!(f, "  {way} method_id={:#018x}", row.method_id),
-        }
-    }
-}
-
-/// Microseconds that something took, with two or three digits.
-struct Took(u64);
-
-impl fmt::Display for Took {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let time = Duration::from_micros(self.0);
-        match self.0 {
-            0..1_000 => write!(f, "{} us", self.0),
-            1_000..10_000 => write!(f, "{:.1} ms", self.0 as f64 / 1e3),
-            10_000..1_000_000 => write!(f, "{} ms", time.as_millis()),
-            1_000_000..600_000_000 => write!(f, "{:.1} s", time.as_secs_f64()),
-            _ => write!(f, "{} min", time.as_secs() / 60),
         }
     }
 }
