@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::fmt::friendly::SpanParser;
-use roam_trace_common::limits::SHOWN_ROWS;
+use roam_trace_common::limits::{READ_STATISTICS, SHOWN_ROWS};
 
 /// The end of every help text.
 const EXIT_STATUS: &str = "\
@@ -158,8 +158,8 @@ pub struct StuckAfter {
 pub enum Command {
     /// Print how many calls of each method ended, how, and how long they took
     #[command(after_help = "\
-RATE/S is that of the interval. The other columns cover all calls that ended since the process started. ERRORS counts
-the calls that did not return a value. Latencies are those of answered calls, which returned a value or an error of the
+RATE/S is that of the interval. The other columns cover all calls that ended since the process started. ERRORS counts \
+the calls that did not return a value. Latencies are those of answered calls, which returned a value or an error of the \
 application: P50 is the latency that half of them did not exceed. A percentile is at most 4.5% too high.
 
 Exit status: as for a dump.")]
@@ -183,6 +183,10 @@ pub struct StatsArgs {
     /// Time between the two readings that the rate is computed from
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub interval: Duration,
+    /// Read at most this many rows of statistics, over all processes, and count the others; every method, direction
+    /// and thread has one
+    #[arg(long, value_name = "N", default_value_t = READ_STATISTICS as u32, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_rows: u32,
     /// Print one JSON object instead of text
     #[arg(long)]
     pub json: bool,

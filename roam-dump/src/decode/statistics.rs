@@ -29,6 +29,7 @@ fn method(totals: &MethodTotals, names: &Names, now_ns: u64) -> Option<MethodSta
         method_id,
         method: names.methods.get(&method_id).cloned(),
         direction: Direction::from_code(direction)?,
+        registry: 0,
         outcomes: Outcomes {
             ok: count(Outcome::Ok),
             user_error: count(Outcome::UserError),

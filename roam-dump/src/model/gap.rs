@@ -85,10 +85,7 @@ impl fmt::Display for Gap {
             ),
             Self::Invalid { count } => write!(f, "{count} invalid rows"),
             Self::Truncated { what, count } => {
-                write!(
-                    f,
-                    "{count} {what} left out (limit reached; see roam-trace --max-rows)"
-                )
+                write!(f, "{count} {what} left out (limit reached; see --max-rows)")
             }
             Self::Other { text } => f.write_str(text),
         }

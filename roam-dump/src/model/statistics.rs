@@ -17,6 +17,8 @@ pub struct MethodStatistics {
     pub method: Option<Arc<str>>,
     /// Their direction.
     pub direction: Direction,
+    /// The registry that counted them, by its index among those of the process.
+    pub registry: u32,
     /// How many ended in which way.
     pub outcomes: Outcomes,
     /// Payload bytes of their requests.

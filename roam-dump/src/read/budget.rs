@@ -43,6 +43,7 @@ impl Default for Budget {
 }
 
 impl Budget {
+    /// What the registries of a dump share.
     const PARTS: [fn(&mut Self) -> &mut usize; 9] = [
         |budget| &mut budget.rows,
         |budget| &mut budget.connections,
@@ -64,6 +65,17 @@ impl Budget {
         }
         Self {
             rows: rows as usize,
+            ..budget
+        }
+    }
+
+    /// Returns a budget of this many rows of statistics, with methods in proportion, but not below the default.
+    pub fn of_statistics(rows: u32) -> Self {
+        let budget = Self::default();
+        let rows = rows as usize;
+        Self {
+            statistics: rows,
+            methods: budget.methods * rows.div_ceil(budget.statistics).max(1),
             ..budget
         }
     }
@@ -107,7 +119,9 @@ impl Budget {
     /// Divides the budget among several processes by their needs. A process that needs less than an equal share
     /// gets what it needs, and the others share the rest. What none needs is divided too, since needs may change.
     pub fn divide(mut self, needs: &[Self]) -> Vec<Self> {
-        let mut shares = needs.to_vec();
+        let methods = self.methods;
+        let shares = needs.iter().map(|&need| Self { methods, ..need });
+        let mut shares: Vec<_> = shares.collect();
         for part in Self::PARTS {
             let mut by_need: Vec<_> = shares.iter_mut().map(part).collect();
             by_need.sort_unstable();

@@ -367,6 +367,7 @@ impl World {
             method_id: method_id(method),
             method: Some(method.into()),
             direction,
+            registry: 0,
             outcomes: Outcomes {
                 ok,
                 ..Outcomes::default()

@@ -49,7 +49,8 @@ struct ProcessStats {
 struct Row {
     #[serde(flatten)]
     statistics: MethodStatistics,
-    rate_per_second: f64,
+    /// `None` if the first reading does not show how many had ended.
+    rate_per_second: Option<f64>,
 }
 
 /// Reads the statistics of processes twice and prints them.
@@ -60,7 +61,7 @@ struct Row {
 pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<Exit> {
     let mut errors = Errors::default();
     let selected = select(&args.targets, &mut errors)?;
-    let shares = Share::divide(Budget::default(), &selected.targets);
+    let shares = Share::divide(Budget::of_statistics(args.max_rows), &selected.targets);
     let before: Vec<_> = shares.iter().map(Sample::of).collect();
     sleep(args.interval);
     let mut processes = Vec::new();
@@ -91,34 +92,41 @@ pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<Exit> {
     Ok(errors.exit())
 }
 
-/// How many calls had ended at one moment.
+/// How many calls each registry of a process had seen end at one moment.
 struct Sample {
     taken: Instant,
-    ended: HashMap<MethodKey, u64>,
+    /// Empty if they cannot be read: the second reading reports why.
+    registries: Vec<HashMap<MethodKey, u64>>,
 }
 
 impl Sample {
-    /// Of what cannot be read nothing has ended: the second reading reports why.
     fn of(share: &Share<'_>) -> Self {
-        let ended = share.target.read_ended(share.budget).unwrap_or_default();
+        let registries = share.target.read_ended(share.budget).unwrap_or_default();
         Self {
             taken: Instant::now(),
-            ended,
+            registries,
         }
     }
 }
 
 fn statistics(share: &Share<'_>, before: Sample) -> Result<ProcessStats, TargetError> {
     let target: &Target = share.target;
-    let snapshot = by_registry(target, target.read_methods(share.budget)?)?;
+    let reading = target.read_methods(share.budget)?;
+    // Otherwise it is not known which registry is which.
+    let is_same = reading.images.len() == before.registries.len();
+    let snapshot = by_registry(target, reading)?;
     let interval = before.taken.elapsed();
     let methods = snapshot.methods.into_iter().map(|statistics| {
         let key = (statistics.method_id, statistics.direction.code());
         let ended = statistics.outcomes.ended();
-        let new = ended.saturating_sub(before.ended.get(&key).copied().unwrap_or(0));
+        let rate_per_second = is_same.then(|| {
+            let ended_before = before.registries[statistics.registry as usize].get(&key);
+            let new = ended.saturating_sub(ended_before.copied().unwrap_or(0));
+            new as f64 / interval.as_secs_f64().max(f64::MIN_POSITIVE)
+        });
         Row {
             statistics,
-            rate_per_second: new as f64 / interval.as_secs_f64().max(f64::MIN_POSITIVE),
+            rate_per_second,
         }
     });
     Ok(ProcessStats {
@@ -169,11 +177,11 @@ impl fmt::Display for Row {
             Direction::Incoming => ("←", row.response_bytes, row.request_bytes),
         };
         let [sent, received] = [sent, received].map(|bytes| format_size(bytes, BINARY));
-        write!(
-            f,
-            "{:.1}\t{ended}\t{errors}\t{sent}\t{received}\t",
-            self.rate_per_second
-        )?;
+        match self.rate_per_second {
+            Some(rate) => write!(f, "{rate:.1}\t")?,
+            None => f.write_str("-\t")?,
+        }
+        write!(f, "{ended}\t{errors}\t{sent}\t{received}\t")?;
         match &row.latency {
             Some(latency) => {
                 let times = [
@@ -189,8 +197,12 @@ impl fmt::Display for Row {
             None => f.write_str("-\t-\t-\t-\t")?,
         }
         match &row.method {
-            Some(method) => write!(f, "  {way} {method}"),
-            None => write!(f, "  {way} method_id={:#018x}", row.method_id),
+            Some(method) => write!(f, "  {way} {method}")?,
+            None => write!(f, "  {way} method_id={:#018x}", row.method_id)?,
+        }
+        match row.registry {
+            0 => Ok(()),
+            registry => write!(f, " (registry {})", registry + 1),
         }
     }
 }

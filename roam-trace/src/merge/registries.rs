@@ -33,7 +33,7 @@ pub fn join_registries(
     let mut joined = snapshots.next()?;
     joined.taken_ns = clock.own_ns(clock.initial_ns(now_ns));
     for (index, mut snapshot) in snapshots.enumerate() {
-        renumber(&mut snapshot, index as u64 + 1);
+        renumber(&mut snapshot, index as u32 + 1);
         for gap in snapshot.gaps {
             gap.join(&mut joined.gaps);
         }
@@ -57,10 +57,10 @@ pub fn serial_of(registry: u64, serial: u64) -> u64 {
     }
 }
 
-fn renumber(snapshot: &mut Snapshot, registry: u64) {
+fn renumber(snapshot: &mut Snapshot, registry: u32) {
     let renumber = |serial: &mut u64| {
         if *serial != 0 {
-            *serial = serial_of(registry, *serial);
+            *serial = serial_of(registry.into(), *serial);
         }
     };
     for row in &mut snapshot.requests {
@@ -76,5 +76,8 @@ fn renumber(snapshot: &mut Snapshot, registry: u64) {
     for row in &mut snapshot.connections {
         renumber(&mut row.serial);
         renumber(&mut row.link);
+    }
+    for row in &mut snapshot.methods {
+        row.registry = registry;
     }
 }

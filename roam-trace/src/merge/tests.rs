@@ -171,7 +171,7 @@ fn rows_that_stay_half_written() {
 fn rows_that_there_is_no_room_for() {
     let gaps = [
         "1 requests missing in the registry (a probe saw them)",
-        "1 younger requests left out (limit reached; see roam-trace --max-rows)",
+        "1 younger requests left out (limit reached; see --max-rows)",
     ];
     check_finished(compare(&[], &[SEEN], true, 0), &[SEEN], &[], &gaps);
 }

@@ -226,19 +226,13 @@ impl Target {
         self.read_each(budget, read::read_connections)
     }
 
-    /// Reads how many calls of each method have ended, over all registries of the process, as far as the budget allows.
+    /// Reads how many calls of each method each registry of the process has seen end, as far as the budget allows.
     ///
     /// # Errors
     ///
     /// [`TargetError`] if the process cannot be read or has ended.
-    pub fn read_ended(&self, budget: Budget) -> Result<HashMap<MethodKey, u64>, TargetError> {
-        let mut all: HashMap<MethodKey, u64> = HashMap::new();
-        let registries = self.read_each(budget, read::read_ended)?;
-        for (method, ended) in registries.into_iter().flatten() {
-            let sum = all.entry(method).or_default();
-            *sum = sum.saturating_add(ended);
-        }
-        Ok(all)
+    pub fn read_ended(&self, budget: Budget) -> Result<Vec<HashMap<MethodKey, u64>>, TargetError> {
+        self.read_each(budget, read::read_ended)
     }
 
     /// Reads the serials of the requests and channels of each registry of the process, as far as the budget allows.

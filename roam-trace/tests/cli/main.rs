@@ -9,6 +9,7 @@ mod machine;
 #[path = "../run/mod.rs"]
 mod run;
 mod sockets;
+mod stats;
 mod watch;
 
 /// This binary doubles as the processes that are looked at: [`fixture::Fixture`] starts it again with this

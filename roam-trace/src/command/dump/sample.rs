@@ -48,9 +48,12 @@ pub(super) fn sample(shares: &[Share<'_>]) -> Sample {
 pub(super) fn ended(shares: &[Share<'_>]) -> EndedSample {
     let mut sample = EndedSample::default();
     for Share { target, budget } in shares {
-        for ((method_id, direction), ended) in target.read_ended(*budget).unwrap_or_default() {
+        let registries = target.read_ended(*budget).unwrap_or_default();
+        for ((method_id, direction), ended) in registries.into_iter().flatten() {
             if let Some(direction) = Direction::from_code(direction) {
-                sample.0.insert((target.pid(), direction, method_id), ended);
+                let key = (target.pid(), direction, method_id);
+                let sum = sample.0.entry(key).or_default();
+                *sum = sum.saturating_add(ended);
             }
         }
     }
