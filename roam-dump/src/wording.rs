@@ -10,9 +10,9 @@ use foldhash::HashMap;
 use roam_trace_common::event::Direction;
 
 use crate::analysis::{
-    CallReason, Cause, ChannelReason, Contradiction, Cycle, DriverActivity, DriverStall, Facts,
-    HandlerReason, Heard, HeldUp, MadeCalls, Measure, PairingBasis, PairingId, Peer, PeerIdentity,
-    ProcessFacts, Queue, Reason, RowId, Via, WaitBasis,
+    CallReason, Cause, ChannelReader, ChannelReason, Contradiction, Cycle, DriverActivity,
+    DriverStall, Facts, HandlerReason, Heard, HeldUp, MadeCalls, Measure, PairingBasis, PairingId,
+    Peer, PeerIdentity, ProcessFacts, Queue, Reason, RowId, Via, WaitBasis,
 };
 use crate::duration::Age;
 use crate::model::{
@@ -344,8 +344,12 @@ impl<'a> Wording<'a> {
                 let waiting = Age(waiting_us);
                 let text =
                     format!("has waited {waiting} for room in the buffer of channel {channel_id}");
-                let Some(reader) = reader else {
-                    return format!("{text}, which nothing reads");
+                let reader = match reader {
+                    ChannelReader::Request(reader) => reader,
+                    ChannelReader::RequestEnded => {
+                        return format!("{text}, whose request has ended");
+                    }
+                    ChannelReader::Unknown => return format!("{text}, whose request is unknown"),
                 };
                 let request = self.request(reader);
                 let (method, id) = (request.method_name(), request.request_id);

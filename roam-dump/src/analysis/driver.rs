@@ -18,14 +18,32 @@ pub(crate) enum DriverStall {
         at: Endpoint,
         channel_id: u64,
         waiting_us: u64,
-        /// The request that the channel belongs to, if it is known. The process with the buffer reads it: the
-        /// handler of a call that it serves, the caller of one that it makes.
-        reader: Option<RowId>,
+        reader: ChannelReader,
     },
     /// It waits for its transport.
     Writing { waiting_us: u64 },
     /// Its runtime does not run it.
     NotPolled { polled_age_us: u64 },
+}
+
+/// Who is to read a channel: the process with the buffer, by the handler of a call that it serves, or the caller of one
+/// that it makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChannelReader {
+    /// The request that the channel belongs to.
+    Request(RowId),
+    /// That request has ended.
+    RequestEnded,
+    Unknown,
+}
+
+impl ChannelReader {
+    pub(super) fn request(self) -> Option<RowId> {
+        match self {
+            Self::Request(row) => Some(row),
+            Self::RequestEnded | Self::Unknown => None,
+        }
+    }
 }
 
 impl DriverStall {
@@ -128,10 +146,19 @@ impl<'a> Drivers<'a> {
         self.unread.get(&link).copied().unwrap_or(0)
     }
 
-    fn reader(&self, at: Endpoint, channel_id: u64) -> Option<RowId> {
-        let channel = self.index.channel(at, channel_id)?;
-        (channel.direction == ChannelDirection::Rx).then_some(())?;
-        self.index.request_by_serial(at.process, channel.request?)
+    fn reader(&self, at: Endpoint, channel_id: u64) -> ChannelReader {
+        let index = self.index;
+        let request = (index.channel(at, channel_id))
+            .filter(|channel| channel.direction == ChannelDirection::Rx)
+            .and_then(|channel| channel.request);
+        let Some(serial) = request else {
+            return ChannelReader::Unknown;
+        };
+        match index.request_by_serial(at.process, serial) {
+            Some(row) => ChannelReader::Request(row),
+            None if index.snapshot(at.process).gaps.is_empty() => ChannelReader::RequestEnded,
+            None => ChannelReader::Unknown,
+        }
     }
 
     pub(super) fn evidence(&self, link: Endpoint, stall: DriverStall) -> Vec<Evidence> {
@@ -152,9 +179,8 @@ impl<'a> Drivers<'a> {
                     unread_items: index.channel(at, channel_id).map(unread),
                     requests_behind: self.requests_behind(link),
                 });
-                found.extend(
-                    reader.map(|reader| evidence::row(index, Relation::ChannelOwner, reader)),
-                );
+                let reader = reader.request();
+                found.extend(reader.map(|row| evidence::row(index, Relation::ChannelOwner, row)));
             }
             DriverStall::Writing { .. } => {}
             DriverStall::NotPolled { .. } => {

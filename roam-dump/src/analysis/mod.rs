@@ -28,7 +28,7 @@ mod usual;
 
 pub(crate) use basis::{PairingBasis, PairingId, WaitBasis};
 pub(crate) use call::Contradiction;
-pub(crate) use driver::DriverStall;
+pub(crate) use driver::{ChannelReader, DriverStall};
 pub use ended::{EndedCalls, EndedSample};
 pub use facts::{
     CounterSample, Counters, Facts, Neighbour, Peer, ProcessFacts, StillThere, TransportSocket, Via,

@@ -24,6 +24,7 @@ const UPLOAD: RowId = RowId {
     process: CELL,
     index: 0,
 };
+const BY_UPLOAD: ChannelReader = ChannelReader::Request(UPLOAD);
 const SECOND: u64 = 1_000_000;
 
 fn process(pid: u32, name: &str) -> Process {
@@ -118,7 +119,7 @@ const PAIRINGS: [PairingBasis; 5] = [
     PairingBasis::Sockets(Via::Tcp),
 ];
 
-fn delivering(reader: Option<RowId>) -> DriverStall {
+fn delivering(reader: ChannelReader) -> DriverStall {
     DriverStall::Delivering {
         at: Endpoint {
             process: CELL,
@@ -139,10 +140,11 @@ fn stalls() -> Vec<Reason> {
         polled_age_us: 46 * SECOND,
     };
     let mut reasons = vec![
-        stalled(delivering(None), HeldUp::Link),
-        stalled(delivering(Some(CALL)), HeldUp::Link),
+        stalled(delivering(ChannelReader::Unknown), HeldUp::Link),
+        stalled(delivering(ChannelReader::RequestEnded), HeldUp::Link),
+        stalled(delivering(ChannelReader::Request(CALL)), HeldUp::Link),
     ];
-    for stall in [delivering(Some(UPLOAD)), writing, not_polled] {
+    for stall in [delivering(BY_UPLOAD), writing, not_polled] {
         for held_up in [
             HeldUp::Link,
             HeldUp::Request,
@@ -226,7 +228,7 @@ fn calls() -> Vec<Reason> {
             calls,
         });
     }
-    for stall in [None, Some(delivering(Some(UPLOAD)))] {
+    for stall in [None, Some(delivering(BY_UPLOAD))] {
         reasons.push(CallReason::NotResponded {
             process,
             age_us,
@@ -310,7 +312,7 @@ fn handlers() -> Vec<Reason> {
             pairing,
         });
     }
-    for stall in [None, Some(delivering(Some(UPLOAD)))] {
+    for stall in [None, Some(delivering(BY_UPLOAD))] {
         reasons.push(HandlerReason::NotResponded { age_us, stall });
     }
     reasons.extend(CALLS.map(|calls| HandlerReason::Running { calls }));

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use roam_diagnostic::registry::ConnectionState;
-use roam_dump::model::Delivering;
-use roam_dump::model::{Code, ProcessState};
+use roam_dump::model::{Code, Delivering, Gap, ProcessState};
 
 use super::world::{Call, End, Link, SECOND, World};
 
@@ -85,6 +84,38 @@ fn a_full_buffer_blocks_the_driver() {
             Code::DriverBlocked,
             "has waited 12.0s for room in the buffer of channel 3, which TcpTunnel.upload (req_id=1) does not read",
         )),
+    );
+}
+
+#[test]
+fn who_does_not_read_a_channel_may_be_unknown() {
+    let check_reader = |change: fn(&mut Upload), words| {
+        check(
+            |upload| {
+                fill_buffer(upload);
+                change(upload);
+            },
+            |upload| upload.link.ends[1],
+            Some((Code::DriverBlocked, words)),
+        );
+    };
+    let forget = |upload: &mut Upload| upload.world.forget(upload.call.callee);
+    check_reader(forget, "of channel 3, whose request has ended");
+    check_reader(
+        |upload| {
+            upload.world.forget(upload.call.callee);
+            let gaps = &mut upload.world.snapshots[1].gaps;
+            gaps.push(Gap::Torn { count: 1 });
+        },
+        "of channel 3, whose request is unknown",
+    );
+    check_reader(
+        |upload| upload.world.channel_row(upload.rx).request = None,
+        "of channel 3, whose request is unknown",
+    );
+    check_reader(
+        |upload| upload.world.snapshots[1].channels.clear(),
+        "of channel 3, whose request is unknown",
     );
 }
 

@@ -36,9 +36,9 @@ fn waits_for(analysis: &Analysis<'_>, link: Endpoint, stall: DriverStall) -> Opt
     match stall {
         DriverStall::Delivering { reader, .. } => {
             // Of a call that this process makes it is not known which handler is to read its channel.
-            let reader =
-                reader.filter(|&row| index.request(row).direction == Direction::Incoming)?;
-            let target = WaitTarget::Request(reader);
+            let reader = reader.request();
+            let row = reader.filter(|&row| index.request(row).direction == Direction::Incoming)?;
+            let target = WaitTarget::Request(row);
             Some(Wait::known(target, WaitBasis::ChannelOwner))
         }
         DriverStall::Writing { .. } => waits_for_reader(analysis, link),

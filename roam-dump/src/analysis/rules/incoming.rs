@@ -115,8 +115,8 @@ fn items_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let (analysis, index) = (stuck.analysis, stuck.analysis.index);
     let there = index.link(index.endpoint(caller.row));
     let stall = analysis.link_state(there).stall?;
-    let is_own = matches!(stall, DriverStall::Delivering { reader: Some(reader), .. }
-        if reader == caller.row);
+    let is_own = matches!(stall, DriverStall::Delivering { reader, .. }
+        if reader.request() == Some(caller.row));
     (is_own && analysis.standings.children(stuck.row).is_empty()).then_some(())?;
     let reason = Reason::DriverStalled {
         stall,
