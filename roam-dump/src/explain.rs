@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::analysis::{Cause, Facts, Graph, Measure, MeasureId, RowCause, Thresholds, analyze};
-use crate::model::{Edge, NodeKind, Process, ProcessFinding, Root, Snapshot, Verdict, WaitGraph};
+use crate::model::{Edge, NodeKind, Process, ProcessFinding, Snapshot, Verdict, WaitGraph};
 use crate::wording::{Wording, pile};
 
 /// What [`explain`] returns besides the verdicts.
@@ -45,7 +45,9 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
             verdicts.of(cause);
         }
     }
-    let mut graph = wait_graph(findings.graph, findings.roots, &wording, &mut verdicts);
+    let mut graph = wait_graph(findings.graph, &wording, &mut verdicts);
+    graph.roots = findings.roots;
+    graph.is_ranking_incomplete = findings.is_ranking_incomplete;
     describe_processes(&mut graph, snapshots, &of_processes, &wording);
     let mut in_cycles = Vec::new();
     for cycle in &findings.cycles {
@@ -110,12 +112,7 @@ impl Verdicts<'_> {
     }
 }
 
-fn wait_graph(
-    graph: Graph,
-    roots: Vec<Root>,
-    wording: &Wording<'_>,
-    verdicts: &mut Verdicts<'_>,
-) -> WaitGraph {
+fn wait_graph(graph: Graph, wording: &Wording<'_>, verdicts: &mut Verdicts<'_>) -> WaitGraph {
     let mut nodes = graph.nodes;
     for (node, cause) in nodes.iter_mut().zip(graph.causes) {
         node.text = match cause {
@@ -132,7 +129,7 @@ fn wait_graph(
     WaitGraph {
         nodes,
         edges: edges.collect(),
-        roots,
+        ..WaitGraph::default()
     }
 }
 

@@ -417,6 +417,7 @@ fn graph() -> WaitGraph {
             confidence: Confidence::High,
             is_alarm: true,
         }],
+        is_ranking_incomplete: false,
     }
 }
 

@@ -70,6 +70,7 @@ pub(crate) struct Findings {
     pub(crate) snapshots: Vec<SnapshotFindings>,
     pub(crate) graph: Graph,
     pub(crate) roots: Vec<Root>,
+    pub(crate) is_ranking_incomplete: bool,
     pub(crate) cycles: Vec<Cycle>,
     /// Processes to read again.
     pub(crate) unconfirmed: BTreeSet<u32>,
@@ -119,7 +120,11 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
     add_processes(&analysis, &mut builder);
     let mut graph = builder.finish();
     prune(&mut graph, &standings);
-    let Roots { roots, in_cycle } = find_roots(&analysis, &mut graph);
+    let Roots {
+        roots,
+        in_cycle,
+        is_ranking_incomplete,
+    } = find_roots(&analysis, &mut graph);
     let cycles = find_cycles(&roots, &in_cycle, &mut graph);
     let causes = analysis.into_causes();
     for (process, found) in (0..).zip(&snapshots) {
@@ -136,6 +141,7 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
         snapshots,
         graph,
         roots,
+        is_ranking_incomplete,
         cycles,
         unconfirmed,
         is_ambiguous,

@@ -17,6 +17,9 @@ pub struct WaitGraph {
     pub edges: Vec<Edge>,
     /// The end of each chain, first the one that most calls wait for.
     pub roots: Vec<Root>,
+    /// Whether there were too many steps between rows to find everything that waits for each root: more calls may wait,
+    /// and for longer, and the order of the roots may be wrong.
+    pub is_ranking_incomplete: bool,
 }
 
 impl WaitGraph {

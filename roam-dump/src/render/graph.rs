@@ -24,6 +24,12 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) ->
     if graph.roots.is_empty() {
         return writeln!(out, "  (none)");
     }
+    if graph.is_ranking_incomplete {
+        writeln!(
+            out,
+            "  (ranking incomplete: too many steps lead to the root blockers; more calls may wait for each, and for longer)"
+        )?;
+    }
     let mut tree = Tree::new(graph, options);
     let mut groups = RowGroups::default();
     for root in &graph.roots {

@@ -206,3 +206,31 @@ fn a_call_back_into_the_caller_is_no_deadlock() {
         Code::HandlerRunning
     );
 }
+
+/// A chain of calls of a process to itself, whose last handler waits for calls that nobody answers.
+fn check_ranking(chain: usize, unanswered: usize, is_incomplete: bool) {
+    let mut world = World::new();
+    let [orders, db] = ["orders", "db"].map(|name| world.process(name));
+    let own = world.connect(orders, orders, 60 * SECOND);
+    let out = world.connect(orders, db, 60 * SECOND);
+    world.find_sockets(own);
+    let mut last = world.call(orders, own, "Orders.place", 50 * SECOND);
+    for _ in 1..chain {
+        last = world.call_from(last.callee, own, "Orders.place", 50 * SECOND);
+    }
+    for _ in 0..unanswered {
+        world.call_from(last.callee, out, "Db.get", 50 * SECOND);
+    }
+    world.trace_only(&[orders]);
+    let graph = world.explain().graph;
+    assert_eq!(graph.roots.len(), unanswered);
+    assert_eq!(graph.is_ranking_incomplete, is_incomplete);
+    let text = as_text(&graph);
+    assert_eq!(text.contains("ranking incomplete: "), is_incomplete);
+}
+
+#[test]
+fn a_ranking_that_is_given_up_says_so() {
+    check_ranking(10, 10, false);
+    check_ranking(1_500, 7_000, true);
+}

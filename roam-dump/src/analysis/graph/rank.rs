@@ -50,6 +50,7 @@ pub(super) struct Ranking<'a> {
     seen: Vec<u32>,
     round: u32,
     steps: usize,
+    is_incomplete: bool,
 }
 
 impl<'a> Ranking<'a> {
@@ -83,7 +84,13 @@ impl<'a> Ranking<'a> {
             seen: vec![0; count],
             round: 0,
             steps: 0,
+            is_incomplete: false,
         }
+    }
+
+    /// Whether there were too many steps to find everything that waits for each root.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.is_incomplete
     }
 
     /// Whether anything waits for a node.
@@ -109,10 +116,12 @@ impl<'a> Ranking<'a> {
                 }
                 oldest_us = oldest_us.max(self.graph.nodes[at].age_us);
             }
+            let behind = &self.waiters[self.starts[at] as usize..self.starts[at + 1] as usize];
             if self.steps < MAX_STEPS {
-                let behind = &self.waiters[self.starts[at] as usize..self.starts[at + 1] as usize];
                 self.steps += behind.len();
                 open.extend(behind);
+            } else {
+                self.is_incomplete |= !behind.is_empty();
             }
         }
         let waiters = known + callers.max(callees);

@@ -20,6 +20,8 @@ pub(in crate::analysis) struct Roots {
     pub(in crate::analysis) roots: Vec<Root>,
     /// Nodes of a cycle, possible or certain, with the first node of the cycle's root.
     pub(in crate::analysis) in_cycle: BTreeMap<u32, u32>,
+    /// Whether more may wait for them than was found.
+    pub(in crate::analysis) is_ranking_incomplete: bool,
 }
 
 /// Finds cycles and what waits for nothing. Adds nodes for handlers that wait inside their process.
@@ -48,7 +50,11 @@ pub(in crate::analysis) fn find_roots(analysis: &Analysis<'_>, graph: &mut Graph
         }
     }
     ranking.sort(&mut roots);
-    Roots { roots, in_cycle }
+    Roots {
+        roots,
+        in_cycle,
+        is_ranking_incomplete: ranking.is_incomplete(),
+    }
 }
 
 /// Every component that leads nowhere else.
