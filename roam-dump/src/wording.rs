@@ -42,8 +42,7 @@ impl<'a> Wording<'a> {
         }
     }
 
-    /// A cause as rows show it. Evidence that is missing stands before evidence that is there, and what the age was
-    /// compared with stands last.
+    /// A cause as rows show it. Evidence in words stands first, and what the age was compared with stands last.
     pub(crate) fn verdict(&self, cause: &Cause, measure: Option<Measure>) -> Verdict {
         let mut text = self.text(&cause.reason);
         if let Some(measure) = measure {
@@ -51,9 +50,10 @@ impl<'a> Wording<'a> {
         }
         let missing = self.missing(&cause.reason);
         let missing = missing.map(|text| Evidence::Missing { text: text.into() });
-        let evidence = match (missing, measure) {
+        let in_words = missing.or_else(|| self.pairing_of(&cause.reason));
+        let evidence = match (in_words, measure) {
             (None, None) => cause.evidence.clone(),
-            (missing, measure) => missing
+            (in_words, measure) => in_words
                 .into_iter()
                 .chain(cause.evidence.iter().cloned())
                 .chain(measure.map(|measure| measure::evidence(&measure, self.snapshots)))
@@ -401,13 +401,19 @@ impl<'a> Wording<'a> {
                 "the row of the callee may be missing: see the gaps of that process".to_owned(),
             ),
             Reason::Call(CallReason::Unanswered { peer, .. }) => Some(self.missing_peer(peer)),
+            _ => None,
+        }
+    }
+
+    /// What it rests on that a row at the other end belongs to the same link.
+    fn pairing_of(&self, reason: &Reason) -> Option<Evidence> {
+        match *reason {
             Reason::Handler(HandlerReason::CallerGone {
                 pairing: Some(PairingId(id)),
                 ..
-            }) => Some(format!(
-                "the caller has no row for this request on the paired connection (basis: {})",
-                self.pairings[*id as usize]
-            )),
+            }) => Some(Evidence::Pairing {
+                basis: self.pairings[id as usize].clone(),
+            }),
             _ => None,
         }
     }

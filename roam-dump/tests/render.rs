@@ -286,7 +286,7 @@ fn findings() -> Vec<ProcessFinding> {
 }
 
 /// One of each kind of evidence.
-fn evidence() -> [Evidence; 15] {
+fn evidence() -> [Evidence; 19] {
     let process = Process {
         pid: 1,
         name: "cell".into(),
@@ -317,6 +317,22 @@ fn evidence() -> [Evidence; 15] {
             serial: 2,
             phase: Phase::Running,
             phase_age_us: 3,
+        },
+        Evidence::NoRow {
+            relation: Relation::Caller,
+            pid: 1,
+            link: 2,
+            read_after_us: 3,
+        },
+        Evidence::Pairing { basis: "".into() },
+        Evidence::Mark {
+            mark: Mark::Orphaned,
+        },
+        Evidence::Connection {
+            pid: 1,
+            serial: 2,
+            state: ConnectionState::Closed,
+            state_age_us: 3,
         },
         Evidence::ParentUnknown { pid: 1, calls: 2 },
         Evidence::ChannelEnds {

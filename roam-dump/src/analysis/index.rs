@@ -222,12 +222,17 @@ impl<'a> SnapshotIndex<'a> {
     /// Whether a request was under way before the snapshot of another process was taken, and still was afterwards: only
     /// then does it mean something that the other process has no row of it.
     pub(super) fn has_outlived(&self, row: RowId, other: u32) -> bool {
-        let request = self.request(row);
-        let since_us = self.taken_us(row.process) - request.phase_age_us as i64;
-        since_us + SETTLED_US as i64 <= self.taken_us(other)
+        let serial = self.request(row).serial;
+        self.read_after_us(row, other) >= SETTLED_US as i64
             && self.is_still_there(row.process, |still_there| {
-                still_there.requests.contains(&request.serial)
+                still_there.requests.contains(&serial)
             })
+    }
+
+    /// Microseconds from the moment that a request reached its phase until another process was read.
+    pub(super) fn read_after_us(&self, row: RowId, other: u32) -> i64 {
+        let phase_age_us = self.request(row).phase_age_us as i64;
+        self.taken_us(other) - (self.taken_us(row.process) - phase_age_us)
     }
 
     /// The same of a channel.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use roam_trace_common::event::Phase;
+use roam_trace_common::event::{ConnectionState, Mark, Phase};
 use serde::Serialize;
 
 use super::id::id;
@@ -173,6 +173,40 @@ pub enum Evidence {
         phase: Phase,
         /// Microseconds since then.
         phase_age_us: u64,
+    },
+    /// A row that a process would have if the request still concerned it.
+    NoRow {
+        /// The relation of that row to this one.
+        relation: Relation,
+        /// The process.
+        pid: u32,
+        /// Serial of the root connection of the link that the row would be of.
+        #[serde(serialize_with = "id")]
+        link: u64,
+        /// Microseconds from the moment that this row reached its phase until that process was read.
+        read_after_us: u64,
+    },
+    /// Why the link of the row and that of the other process are taken for the two ends of one.
+    Pairing {
+        /// The facts that it rests on, as text.
+        basis: Arc<str>,
+    },
+    /// The mark of the row.
+    Mark {
+        /// The mark.
+        mark: Mark,
+    },
+    /// The state of the row's connection.
+    Connection {
+        /// The process.
+        pid: u32,
+        /// Serial of the connection.
+        #[serde(serialize_with = "id")]
+        serial: u64,
+        /// Its state.
+        state: ConnectionState,
+        /// Microseconds since it reached `state`.
+        state_age_us: u64,
     },
     /// Stuck calls of a process whose handler is unknown.
     ParentUnknown {

@@ -518,8 +518,12 @@ fn by_code(verdicts: Vec<Verdict>) -> String {
         let text = by_code.entry(verdict.code).or_default();
         *text += &format!("- {}\n", verdict.text);
         for evidence in verdict.evidence.iter() {
-            if let Evidence::Missing { text: missing } = evidence {
-                *text += &format!("    missing: {missing}\n");
+            match evidence {
+                Evidence::Missing { text: missing } => {
+                    *text += &format!("    missing: {missing}\n");
+                }
+                Evidence::Pairing { basis } => *text += &format!("    pairing: {basis}\n"),
+                _ => {}
             }
         }
     }

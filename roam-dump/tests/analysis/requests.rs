@@ -5,6 +5,7 @@ use roam_diagnostic::registry::{ConnectionState, Mark, Phase, RequestKind};
 use roam_dump::analysis::{Neighbour, Peer, Via};
 use roam_dump::model::{Code, ProcessState};
 use roam_dump::model::{Delivering, Gap};
+use serde_json::{Value, json};
 
 use super::world::{Call, Link, SECOND, World};
 
@@ -323,6 +324,49 @@ fn caller_gone() {
         None,
         Some((Code::CallerGone, "the caller cancelled the call")),
     );
+}
+
+/// The evidence of the callee's verdict.
+fn callee_evidence(change: impl FnOnce(&mut Stuck)) -> Value {
+    let mut stuck = stuck();
+    change(&mut stuck);
+    stuck.world.explain();
+    let verdict = stuck.world.verdict(stuck.call.callee.serial).unwrap();
+    serde_json::to_value(&verdict.evidence).unwrap()
+}
+
+#[test]
+fn evidence_that_nobody_uses_the_response() {
+    let mut link = 0;
+    let found = callee_evidence(|stuck| {
+        link = stuck.link.ends[0].serial;
+        stuck.world.forget(stuck.call.caller);
+    });
+    let no_row = json!({
+        "fact": "no_row", "relation": "caller", "pid": 4001, "link": link, "read_after_us": 44_999_000,
+    });
+    assert_eq!(found[0]["fact"], "pairing");
+    assert_eq!(found[1], no_row);
+
+    let orphaned = |stuck: &mut Stuck| {
+        stuck.world.request(stuck.call.callee).mark = Some(Mark::Orphaned);
+    };
+    let mark = json!({ "fact": "mark", "mark": "orphaned" });
+    assert_eq!(callee_evidence(orphaned)[0], mark);
+
+    let found = callee_evidence(|stuck| {
+        let connection = stuck.world.connection(stuck.link.ends[1]);
+        (connection.state, connection.state_age_us) = (ConnectionState::Closed, 20 * SECOND);
+    });
+    assert_eq!(found[0]["fact"], "connection");
+    assert_eq!(found[0]["state"], "closed");
+    assert_eq!(found[0]["state_age_us"], 20_000_000);
+
+    let found = callee_evidence(|stuck| {
+        stuck.world.request(stuck.call.callee).mark = Some(Mark::EndedWithoutAnswer);
+    });
+    let mark = json!({ "fact": "mark", "mark": "ended_without_answer" });
+    assert_eq!(found[0], mark);
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::analysis::driver::DriverStall;
 use crate::analysis::evidence;
 use crate::analysis::finding::{Finding, Wait, WaitTarget};
 use crate::analysis::reason::{HandlerReason, HeldUp, Reason};
-use crate::model::Evidence;
+use crate::model::{Connection, Evidence, Relation};
 
 /// In this order.
 pub(super) const RULES: [Rule; 11] = [
@@ -38,24 +38,40 @@ fn found(
 }
 
 fn no_answer(stuck: &StuckRequest<'_>) -> Option<Finding> {
-    (stuck.request.mark == Some(Mark::EndedWithoutAnswer)).then_some(())?;
+    let evidence = has_mark(stuck, Mark::EndedWithoutAnswer)?;
     let is_awaited = !stuck.is_caller_gone();
-    Some(found(stuck, HandlerReason::NoAnswer, []).awaited(is_awaited))
+    Some(found(stuck, HandlerReason::NoAnswer, [evidence]).awaited(is_awaited))
+}
+
+/// The evidence that a request has a mark, if it has.
+fn has_mark(stuck: &StuckRequest<'_>, mark: Mark) -> Option<Evidence> {
+    (stuck.request.mark == Some(mark)).then_some(Evidence::Mark { mark })
 }
 
 fn connection_closed(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let index = stuck.analysis.index;
-    let connection = index.connection(index.endpoint(stuck.row))?;
-    (connection.state == ConnectionState::Closed).then_some(())?;
+    let &Connection {
+        serial,
+        state,
+        state_age_us,
+        ..
+    } = index.connection(index.endpoint(stuck.row))?;
+    (state == ConnectionState::Closed).then_some(())?;
     let reason = HandlerReason::ConnectionClosed {
-        age_us: connection.state_age_us,
+        age_us: state_age_us,
     };
-    Some(found(stuck, reason, []).awaited(false))
+    let evidence = Evidence::Connection {
+        pid: index.pid(stuck.row.process),
+        serial,
+        state,
+        state_age_us,
+    };
+    Some(found(stuck, reason, [evidence]).awaited(false))
 }
 
 fn cancelled(stuck: &StuckRequest<'_>) -> Option<Finding> {
-    (stuck.request.mark == Some(Mark::Orphaned)).then_some(())?;
-    Some(found(stuck, HandlerReason::Cancelled, []).awaited(false))
+    let evidence = has_mark(stuck, Mark::Orphaned)?;
+    Some(found(stuck, HandlerReason::Cancelled, [evidence]).awaited(false))
 }
 
 fn caller_gone(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -69,7 +85,14 @@ fn caller_gone(stuck: &StuckRequest<'_>) -> Option<Finding> {
         process: there.process,
         pairing: partner.map(|partner| partner.basis),
     };
-    Some(found(stuck, reason, []).awaited(false))
+    let index = stuck.analysis.index;
+    let evidence = Evidence::NoRow {
+        relation: Relation::Caller,
+        pid: index.pid(there.process),
+        link: there.serial,
+        read_after_us: index.read_after_us(stuck.row, there.process).max(0) as u64,
+    };
+    Some(found(stuck, reason, [evidence]).awaited(false))
 }
 
 /// What the handler waits for is known where it is a call.
