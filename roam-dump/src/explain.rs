@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use foldhash::{HashMap, HashMapExt};
 
 use crate::analysis::{Cause, Facts, Graph, Measure, MeasureId, RowCause, Thresholds, analyze};
-use crate::model::{Edge, NodeKind, Process, ProcessFinding, Snapshot, Verdict, WaitGraph};
+use crate::model::{
+    ConnectionPeer, Edge, NodeKind, Process, ProcessFinding, Snapshot, Verdict, WaitGraph,
+};
 use crate::wording::{Wording, pile};
 
 /// What [`explain`] returns besides the verdicts.
@@ -74,7 +76,13 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         for (row, end) in snapshot.connections.iter_mut().zip(found.ends) {
             row.socket = end.socket;
             row.socket_unknown = end.unknown;
-            row.peer = end.peer.and_then(|pid| names.get(&pid).cloned());
+            row.peer = end.peer.and_then(|(pid, confidence)| {
+                let process = names.get(&pid)?.clone();
+                Some(ConnectionPeer {
+                    process,
+                    confidence,
+                })
+            });
         }
         for (row, cause) in snapshot.channels.iter_mut().zip(found.channels) {
             row.verdict = verdict(cause);

@@ -101,6 +101,9 @@ impl<'a> Wording<'a> {
         Basis::Fixed(match basis {
             WaitBasis::OwnProcess => "its own process",
             WaitBasis::ProcessState => "the state of its process",
+            WaitBasis::LikelyPeer => {
+                "the state of a process that only one end of the connection shows to be the peer"
+            }
             WaitBasis::OwnConnection => "its own connection",
             WaitBasis::ChannelOwner => "the channel belongs to this request",
             WaitBasis::RecordedParent => "recorded when the call was made",
@@ -136,8 +139,11 @@ impl<'a> Wording<'a> {
                 pid,
                 state,
                 held_by,
+                is_likely,
             } => {
-                let peer = format!("peer {} is {}", self.pid(pid), process::state(state));
+                let likely = if is_likely { "likely " } else { "" };
+                let (peer, state) = (self.pid(pid), process::state(state));
+                let peer = format!("{likely}peer {peer} is {state}");
                 match held_by {
                     Some(holder) => format!(
                         "{peer}; {} keeps its end of the connection open",
@@ -253,11 +259,13 @@ impl<'a> Wording<'a> {
             Heard::Unobserved => {
                 format!("handed over; the driver does not report writes; {peer}")
             }
-            Heard::Unread { bytes } => {
+            Heard::Unread { bytes, is_likely } => {
                 let plural = if bytes == 1 { "" } else { "s" };
-                format!(
-                    "sent; {bytes} byte{plural} from the peer have arrived and are not read yet: the response may be among them"
-                )
+                let where_to = match is_likely {
+                    true => "are not read yet in what is likely the socket of this connection",
+                    false => "from the peer have arrived and are not read yet",
+                };
+                format!("sent; {bytes} byte{plural} {where_to}: the response may be among them")
             }
             Heard::Never => format!("sent; nothing has ever arrived from the peer; {peer}"),
             Heard::Before { idle_us } => {
@@ -428,20 +436,25 @@ impl<'a> Wording<'a> {
             PeerIdentity::OneOfLinks(count) => {
                 format!("peer ambiguous: {count} connections may be the other end")
             }
-            &PeerIdentity::LinkOf { pid, candidates } => {
-                let peer = self.pid(pid);
+            &PeerIdentity::LinkOf {
+                pid,
+                candidates,
+                is_likely,
+            } => {
+                let likely = if is_likely { "likely " } else { "" };
+                let peer = format!("the peer is {likely}{}", self.pid(pid));
                 match candidates {
-                    0 => format!("the peer is {peer}, which has no row of this connection"),
-                    count => format!("the peer is {peer}: {count} of its connections may be the other end"),
+                    0 => format!("{peer}, which has no row of this connection"),
+                    count => format!("{peer}: {count} of its connections may be the other end"),
                 }
             }
             &PeerIdentity::Process { pid, .. } => {
                 let facts = self.processes.get(&pid);
                 let reason = facts.and_then(|facts| facts.untraced.as_deref());
                 let reason = reason.unwrap_or("run roam-trace as root, or name it with -p");
-                format!("peer {} not traced: {reason}", self.pid(pid))
+                format!("likely peer {} not traced: {reason}", self.pid(pid))
             }
-            PeerIdentity::Unseen(text) => format!("peer not traced: it is {text}"),
+            PeerIdentity::Unseen(text) => format!("peer not traced: it is likely {text}"),
             PeerIdentity::OneOf { peers, more } => {
                 let names = self.names(peers, *more);
                 format!("peer not traced: it is one of {names}; name it with -p")

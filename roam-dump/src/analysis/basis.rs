@@ -9,6 +9,8 @@ pub(crate) enum WaitBasis {
     OwnProcess,
     /// The process at the other end cannot do anything.
     ProcessState,
+    /// The same, where only one end of the link shows that this is the process.
+    LikelyPeer,
     /// The driver is that of the row's own connection.
     OwnConnection,
     /// The driver waits for room in a channel of the request.

@@ -11,10 +11,10 @@ use super::driver::{DriverStall, Drivers};
 use super::finding::{Cause, CauseId, Finding};
 use super::health::Health;
 use super::index::{Endpoint, SnapshotIndex};
-use super::peer::Peers;
+use super::peer::{PeerProcess, Peers};
 use super::reason::{Heard, HeldUp, Queue, Reason};
 use super::standing::Standings;
-use crate::model::{Confidence, Evidence, ProcessState};
+use crate::model::{Evidence, ProcessState};
 
 /// The rows with their pairs, and what follows from them for every link.
 pub(super) struct Analysis<'a> {
@@ -37,8 +37,7 @@ pub(super) struct Analysis<'a> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LinkState {
     pub(super) stall: Option<DriverStall>,
-    /// The process at the other end and who keeps that end open, where it is one process.
-    pub(super) peer: Option<(u32, Option<u32>)>,
+    pub(super) peer: Option<PeerProcess>,
     pub(super) peer_state: ProcessState,
 }
 
@@ -79,30 +78,13 @@ impl<'a> Analysis<'a> {
     /// What is known of a link.
     pub(super) fn link_state(&self, link: Endpoint) -> LinkState {
         *self.links.borrow_mut().entry(link).or_insert_with(|| {
-            let traced = self.peer_process(link);
-            let peer = traced
-                .map(|(process, _)| (self.index.pid(process), None))
-                .or_else(|| self.peers.pid(link));
+            let peer = self.peers.process(link);
             LinkState {
                 stall: self.drivers.stall(link),
                 peer,
-                peer_state: peer.map_or(ProcessState::Alive, |(pid, _)| self.index.state(pid)),
+                peer_state: peer.map_or(ProcessState::Alive, |peer| self.index.state(peer.pid)),
             }
         })
-    }
-
-    /// The traced process at the other end of a link. It may be known where the connection is not.
-    pub(super) fn peer_process(&self, link: Endpoint) -> Option<(u32, Confidence)> {
-        let pairs = self.calls.pairs();
-        match (pairs.partner(link), pairs.candidates(link)) {
-            (Some(partner), _) => Some((partner.link.process, partner.confidence)),
-            (None, [first, rest @ ..]) => {
-                let process = first.process;
-                let is_one = rest.iter().all(|candidate| candidate.process == process);
-                (is_one && self.peers.are_all_traced(link)).then_some((process, Confidence::High))
-            }
-            (None, []) => None,
-        }
     }
 
     /// The evidence that a driver is stalled.

@@ -78,7 +78,8 @@ impl<'a> Drivers<'a> {
                     serial: row.link,
                 };
                 if link.serial == row.serial
-                    && let [socket] = pairs.sockets(link)
+                    && let Some((socket, confidence)) = pairs.socket(link)
+                    && confidence > Confidence::Medium
                     && socket.unread_bytes > 0
                     && (index.facts.left_unread).contains(&(
                         snapshot.process.pid,

@@ -81,6 +81,8 @@ pub struct TransportSocket {
     pub inode: u64,
     /// The inode of the socket at the other end, if that is on this machine and known.
     pub peer_inode: Option<u64>,
+    /// Whether most transports of that size have a socket in the same place, each another one.
+    pub is_in_place: bool,
     /// What it is.
     pub via: Via,
     /// Own address or path; `None` for an unnamed unix socket.

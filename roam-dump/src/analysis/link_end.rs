@@ -12,8 +12,8 @@ pub(crate) struct LinkEnd {
     pub(crate) socket: Option<ConnectionSocket>,
     /// Why there is no socket, where one was looked for.
     pub(crate) unknown: Option<SocketUnknown>,
-    /// The pid of the process at the other end.
-    pub(crate) peer: Option<u32>,
+    /// The pid of the process at the other end, and how sure that is.
+    pub(crate) peer: Option<(u32, Confidence)>,
 }
 
 impl LinkEnd {
@@ -26,15 +26,9 @@ impl LinkEnd {
             return Self::default();
         }
         let (index, pairs) = (analysis.index, analysis.calls.pairs());
-        let peer = analysis.peers.known_pid(link);
-        if let [socket] = pairs.sockets(link) {
-            let is_known = pairs
-                .partner(link)
-                .is_some_and(|partner| partner.confidence == Confidence::Known);
-            let confidence = match is_known {
-                true => Confidence::Known,
-                false => Confidence::High,
-            };
+        let peer = analysis.peers.shown_process(link);
+        let peer = peer.map(|peer| (peer.pid, peer.confidence));
+        if let Some((socket, confidence)) = pairs.socket(link) {
             let socket = ConnectionSocket {
                 descriptor: socket.descriptor,
                 local: socket.local.clone(),

@@ -21,10 +21,14 @@ pub(crate) enum PeerIdentity {
     /// One of that many links of traced processes.
     OneOfLinks(usize),
     /// A link of this traced process, one of that many.
-    LinkOf { pid: u32, candidates: usize },
-    /// This process, of which there are no rows.
+    LinkOf {
+        pid: u32,
+        candidates: usize,
+        is_likely: bool,
+    },
+    /// Likely this process, of which there are no rows.
     Process { pid: u32, held_by: Option<u32> },
-    /// Something that cannot be read.
+    /// Likely something that cannot be read.
     Unseen(String),
     /// One of these, of which there are no rows.
     OneOf { peers: Vec<Peer>, more: usize },
@@ -34,6 +38,22 @@ pub(crate) enum PeerIdentity {
     NotFound,
     /// What the process shares with others is not known.
     ConnectivityUnknown,
+}
+
+/// The process at the other end of a link, where it is one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct PeerProcess {
+    pub(super) pid: u32,
+    /// Another process that keeps that end open.
+    pub(super) held_by: Option<u32>,
+    /// `Medium` where only one end shows it.
+    pub(super) confidence: Confidence,
+}
+
+impl PeerProcess {
+    pub(super) fn is_likely(self) -> bool {
+        self.confidence == Confidence::Medium
+    }
 }
 
 /// The peers of all links.
@@ -109,6 +129,7 @@ impl<'a> Peers<'a> {
                 PeerIdentity::LinkOf {
                     pid,
                     candidates: candidates.len(),
+                    is_likely: self.only_neighbour(link) != Some(pid),
                 }
             }
             Some(&Peer::Process { pid, held_by }) => PeerIdentity::Process { pid, held_by },
@@ -122,6 +143,7 @@ impl<'a> Peers<'a> {
                 Some(pid) => PeerIdentity::LinkOf {
                     pid,
                     candidates: candidates.len(),
+                    is_likely: false,
                 },
                 None => PeerIdentity::OneOfLinks(candidates.len()),
             },
@@ -152,7 +174,7 @@ impl<'a> Peers<'a> {
     }
 
     /// Whether everything that a link's process shares something with is traced, so that the other end is a link of those.
-    pub(super) fn are_all_traced(&self, link: Endpoint) -> bool {
+    fn are_all_traced(&self, link: Endpoint) -> bool {
         let pid = self.index.pid(link.process);
         let is_traced =
             |peer: &Peer| matches!(peer, Peer::Process { pid, .. } if self.traced.contains(pid));
@@ -199,28 +221,53 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// The pid at the other end of a link and who keeps that end open, where it is one process.
-    pub(super) fn pid(&self, link: Endpoint) -> Option<(u32, Option<u32>)> {
-        if let Some(partner) = self.pairs.partner(link) {
-            let pid = match partner.confidence {
-                Confidence::Medium => self.only_neighbour(link)?,
-                Confidence::High | Confidence::Known => self.index.pid(partner.link.process),
+    /// The process at the other end of a link.
+    pub(super) fn process(&self, link: Endpoint) -> Option<PeerProcess> {
+        let of = |pid, held_by, confidence| PeerProcess {
+            pid,
+            held_by,
+            confidence,
+        };
+        if let Some((process, confidence)) = self.traced_process(link) {
+            let pid = self.index.pid(process);
+            let confidence = match self.only_neighbour(link) {
+                Some(only) if only == pid => confidence.max(Confidence::High),
+                _ => confidence,
             };
-            return Some((pid, None));
+            return Some(of(pid, None, confidence));
         }
         match self.identity(link) {
-            PeerIdentity::LinkOf { pid, .. } => Some((pid, None)),
-            PeerIdentity::Process { pid, held_by } => Some((pid, held_by)),
+            PeerIdentity::LinkOf { pid, is_likely, .. } => {
+                let confidence = match is_likely {
+                    true => Confidence::Medium,
+                    false => Confidence::High,
+                };
+                Some(of(pid, None, confidence))
+            }
+            PeerIdentity::Process { pid, held_by } => Some(of(pid, held_by, Confidence::Medium)),
             _ => None,
         }
     }
 
-    /// The pid at the other end of a link, where more than counters and times tell so.
-    pub(super) fn known_pid(&self, link: Endpoint) -> Option<u32> {
-        match self.pairs.partner(link) {
-            Some(partner) if partner.shows_absence => Some(self.index.pid(partner.link.process)),
-            Some(_) => self.only_neighbour(link),
-            None => self.pid(link).map(|(pid, _)| pid),
+    /// The traced process at the other end of a link. It may be known where the connection is not.
+    pub(super) fn traced_process(&self, link: Endpoint) -> Option<(u32, Confidence)> {
+        match (self.pairs.partner(link), self.pairs.candidates(link)) {
+            (Some(partner), _) => Some((partner.link.process, partner.confidence)),
+            (None, [first, rest @ ..]) => {
+                let process = first.process;
+                let is_one = rest.iter().all(|candidate| candidate.process == process);
+                (is_one && self.are_all_traced(link)).then_some((process, Confidence::High))
+            }
+            (None, []) => None,
         }
+    }
+
+    /// The process at the other end of a link, where more than counters and times tell so.
+    pub(super) fn shown_process(&self, link: Endpoint) -> Option<PeerProcess> {
+        let is_by_counters =
+            (self.pairs.partner(link)).is_some_and(|partner| !partner.shows_absence);
+        let process = self.process(link)?;
+        let is_shown = !is_by_counters || self.only_neighbour(link) == Some(process.pid);
+        is_shown.then_some(process)
     }
 }

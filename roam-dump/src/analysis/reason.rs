@@ -23,6 +23,8 @@ pub(crate) enum Reason {
         state: ProcessState,
         /// The process that keeps its end of the connection open.
         held_by: Option<u32>,
+        /// Whether only one end of the link shows that it is the peer.
+        is_likely: bool,
     },
     /// The driver of a link is stalled.
     DriverStalled {
@@ -172,8 +174,8 @@ pub(crate) enum Heard {
     FromOneOf,
     /// Not known, since the driver does not report writes.
     Unobserved,
-    /// Bytes that the process has not read.
-    Unread { bytes: u64 },
+    /// Bytes that the process has not read, in the socket of the link, or in what is likely that.
+    Unread { bytes: u64, is_likely: bool },
     /// Nothing, ever.
     Never,
     /// Nothing since.

@@ -55,8 +55,8 @@ pub struct Connection {
     pub socket: Option<ConnectionSocket>,
     /// Why it was not found, if the tracer searched for it.
     pub socket_unknown: Option<SocketUnknown>,
-    /// The process at the other end, if it is known.
-    pub peer: Option<Process>,
+    /// The process at the other end, if more than counters and times show it.
+    pub peer: Option<ConnectionPeer>,
     /// Why it is stuck, if it is.
     pub verdict: Option<Verdict>,
 }
@@ -74,7 +74,18 @@ pub struct ConnectionSocket {
     pub unread_bytes: u64,
     /// Bytes that the process has written and the other end has not received.
     pub unsent_bytes: u64,
-    /// `Known` if the sockets of both ends are connected to each other; `High` if only this end's was found.
+    /// `Known` if the sockets of both ends are connected to each other; `High` if only this end's was found, and if other
+    /// links have theirs in the same place or it carried about as many bytes as the link counted; else `Medium`.
+    pub confidence: Confidence,
+}
+
+/// The process at the other end of a link.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ConnectionPeer {
+    /// The process.
+    #[serde(flatten)]
+    pub process: Process,
+    /// `Known` if the sockets of both ends show it, `Medium` if only this end does.
     pub confidence: Confidence,
 }
 

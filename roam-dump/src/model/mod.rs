@@ -16,7 +16,9 @@ mod verdict;
 mod window;
 
 pub use channel::Channel;
-pub use connection::{Connection, ConnectionSocket, Delivering, Driver, SocketUnknown, Traffic};
+pub use connection::{
+    Connection, ConnectionPeer, ConnectionSocket, Delivering, Driver, SocketUnknown, Traffic,
+};
 pub use dump::{Dump, SCHEMA_VERSION};
 pub use gap::Gap;
 pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Pile, Root, WaitGraph};

@@ -167,7 +167,11 @@ impl fmt::Display for ConnectionLine<'_> {
             (None, None) => {}
         }
         if let Some(peer) = &connection.peer {
-            write!(f, " → {peer}")?;
+            let likely = match peer.confidence {
+                Confidence::Known | Confidence::High => "",
+                Confidence::Medium => "likely ",
+            };
+            write!(f, " → {likely}{}", peer.process)?;
         }
         if let Some(delivering) = connection.delivering {
             write!(

@@ -163,11 +163,12 @@ fn processes() -> Vec<Reason> {
     for state in [ProcessState::Stopped, ProcessState::Dead] {
         let pid = CELL_PID;
         reasons.push(Reason::ProcessNotAlive { pid, state });
-        for held_by in [None, Some(HOST_PID)] {
+        for (held_by, is_likely) in [(None, false), (None, true), (Some(HOST_PID), true)] {
             reasons.push(Reason::PeerNotAlive {
                 pid,
                 state,
                 held_by,
+                is_likely,
             });
         }
     }
@@ -252,10 +253,12 @@ fn peers() -> Vec<PeerIdentity> {
         PeerIdentity::LinkOf {
             pid: CELL_PID,
             candidates: 4,
+            is_likely: false,
         },
         PeerIdentity::LinkOf {
             pid: CELL_PID,
             candidates: 0,
+            is_likely: true,
         },
         untraced(CELL_PID),
         untraced(WORKER_PID),
@@ -283,10 +286,15 @@ fn peers() -> Vec<PeerIdentity> {
 /// Every peer once, and everything that may have been heard of one.
 fn unanswered() -> Vec<Reason> {
     let idle_us = 60 * SECOND;
+    let unread = |is_likely| Heard::Unread {
+        bytes: 517,
+        is_likely,
+    };
     let others = [
         Heard::FromOneOf,
         Heard::Unobserved,
-        Heard::Unread { bytes: 517 },
+        unread(false),
+        unread(true),
         Heard::Before { idle_us },
         Heard::Others { idle_us },
     ];
@@ -537,6 +545,7 @@ fn bases(wording: &Wording<'_>) -> String {
     let fixed = [
         WaitBasis::OwnProcess,
         WaitBasis::ProcessState,
+        WaitBasis::LikelyPeer,
         WaitBasis::OwnConnection,
         WaitBasis::ChannelOwner,
         WaitBasis::RecordedParent,

@@ -461,7 +461,7 @@ fn peers_that_are_not_traced() {
             stuck.world.facts.processes[1].untraced =
                 Some("it has the published roam-session, which keeps no rows".into());
         },
-        "peer cell-http[4002] not traced: it has the published roam-session",
+        "likely peer cell-http[4002] not traced: it has the published roam-session",
     );
     untraced(
         |stuck| {
@@ -478,7 +478,7 @@ fn peers_that_are_not_traced() {
         |stuck| {
             stuck.world.facts.neighbours[0].peer = Peer::Unseen("at 10.0.0.7:9000".into());
         },
-        "peer not traced: it is at 10.0.0.7:9000",
+        "peer not traced: it is likely at 10.0.0.7:9000",
     );
     check(
         |stuck| {

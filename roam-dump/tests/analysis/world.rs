@@ -149,6 +149,7 @@ impl World {
             descriptor: inode as i32,
             inode,
             peer_inode: Some(peer_inode),
+            is_in_place: false,
             via: Via::Unix,
             local: None,
             remote: None,
@@ -384,13 +385,13 @@ impl World {
         });
     }
 
-    /// Bytes that have arrived at an end and that its process has not read.
+    /// Bytes that have arrived at an end and that its process has not read, in a socket that is in its place.
     pub(crate) fn set_unread(&mut self, end: End, unread_bytes: u64) {
         let pid = self.snapshots[end.process].process.pid;
         let key = (pid, end.serial);
         self.facts.transports.remove(&key);
-        self.find_socket(end, end.serial, u64::MAX - end.serial)
-            .unread_bytes = unread_bytes;
+        let socket = self.find_socket(end, end.serial, u64::MAX - end.serial);
+        (socket.unread_bytes, socket.is_in_place) = (unread_bytes, true);
         let left = (pid, end.serial, end.serial);
         if unread_bytes > 0 {
             self.facts.left_unread.insert(left);

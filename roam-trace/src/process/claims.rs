@@ -35,12 +35,21 @@ pub type Path = [Option<u32>; 3];
 /// What was found in the transport of each link, by its serial.
 pub type Claims = HashMap<u64, Result<Vec<Claim>, SocketUnknown>>;
 
+/// A descriptor that may be that of a transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// The descriptor.
+    pub descriptor: i32,
+    /// Whether most transports of that size have a socket in the same place, each another one.
+    pub is_in_place: bool,
+}
+
 /// The descriptors that may be that of the transport of each link, by its serial, or why there is none.
-pub type Found = HashMap<u64, Result<Vec<i32>, SocketUnknown>>;
+pub type Decided = HashMap<u64, Result<Vec<Found>, SocketUnknown>>;
 
 /// Keeps of each object what is in the place where others of its size have their sockets. Where there is no such
 /// place, keeps what is in none of them.
-pub fn decide(objects: &[(u64, TransportObject)], mut claims: Claims) -> Found {
+pub fn decide(objects: &[(u64, TransportObject)], mut claims: Claims) -> Decided {
     let mut groups: BTreeMap<u32, Vec<&[Claim]>> = BTreeMap::new();
     for (serial, object) in objects {
         if let Some(Ok(claims)) = claims.get(serial) {
@@ -57,7 +66,7 @@ pub fn decide(objects: &[(u64, TransportObject)], mut claims: Claims) -> Found {
         paths.insert(bytes, common);
     }
     let mut left = PROCESS_DESCRIPTORS;
-    let mut found = Found::new();
+    let mut decided = Decided::new();
     for (serial, object) in objects {
         let claims = claims.remove(serial).unwrap_or(Err(SocketUnknown::Timeout));
         let descriptors = claims.and_then(|claims| {
@@ -65,7 +74,8 @@ pub fn decide(objects: &[(u64, TransportObject)], mut claims: Claims) -> Found {
             let descriptor = |claim: &Claim| claim.descriptor;
             let mut kept: BTreeSet<i32> =
                 (claims.iter().filter(is_in_place).map(descriptor)).collect();
-            if kept.is_empty() {
+            let is_in_place = !kept.is_empty();
+            if !is_in_place {
                 kept = claims.iter().map(descriptor).collect();
                 kept.retain(|descriptor| !taken.contains(descriptor));
             }
@@ -75,11 +85,15 @@ pub fn decide(objects: &[(u64, TransportObject)], mut claims: Claims) -> Found {
             left = (left.checked_sub(kept.len()))
                 .filter(|_| kept.len() <= OBJECT_DESCRIPTORS)
                 .ok_or(SocketUnknown::LimitReached)?;
-            Ok(kept.into_iter().collect())
+            let found = kept.into_iter().map(|descriptor| Found {
+                descriptor,
+                is_in_place,
+            });
+            Ok(found.collect())
         });
-        found.insert(*serial, descriptors);
+        decided.insert(*serial, descriptors);
     }
-    found
+    decided
 }
 
 /// The places where most of several objects have a socket, each another one.
@@ -102,8 +116,15 @@ fn common_paths(group: &[&[Claim]]) -> HashSet<Path> {
 mod tests {
     use super::*;
 
-    /// The bytes of an object, the numbers in it with their offsets, and what is kept of them.
-    type Object<'a> = (u32, &'a [(u32, i32)], &'a [i32]);
+    /// The bytes of an object, the numbers in it with their offsets, and what is kept of them: in place, or not.
+    type Object<'a> = (u32, &'a [(u32, i32)], Kept<'a>);
+
+    enum Kept<'a> {
+        InPlace(&'a [i32]),
+        Elsewhere(&'a [i32]),
+        None,
+    }
+    use Kept::{Elsewhere, InPlace};
 
     fn check_decided(objects: &[Object<'_>]) {
         let serials = || (1..).zip(objects);
@@ -118,9 +139,20 @@ mod tests {
             });
             (serial, Ok(claims.collect()))
         });
-        let expected = serials().map(|(serial, (.., left))| match left {
-            [] => (serial, Err(SocketUnknown::NotFound)),
-            left => (serial, Ok(left.to_vec())),
+        let expected = serials().map(|(serial, (.., kept))| {
+            let found = |descriptors: &[i32], is_in_place| {
+                let found = descriptors.iter().map(|&descriptor| Found {
+                    descriptor,
+                    is_in_place,
+                });
+                Ok(found.collect())
+            };
+            let expected = match kept {
+                InPlace(descriptors) => found(descriptors, true),
+                Elsewhere(descriptors) => found(descriptors, false),
+                Kept::None => Err(SocketUnknown::NotFound),
+            };
+            (serial, expected)
         });
         let placed: Vec<_> = placed.collect();
         assert_eq!(decide(&placed, claims.collect()), expected.collect());
@@ -128,24 +160,24 @@ mod tests {
 
     #[test]
     fn transports_of_one_type_have_their_sockets_in_one_place() {
-        check_decided(&[(80, &[(24, 9), (40, 33)], &[9, 33])]);
+        check_decided(&[(80, &[(24, 9), (40, 33)], Elsewhere(&[9, 33]))]);
         check_decided(&[
-            (80, &[(24, 9), (40, 33)], &[9]),
-            (80, &[(24, 10), (40, 33)], &[10]),
-            (80, &[(24, 33)], &[33]),
+            (80, &[(24, 9), (40, 33)], InPlace(&[9])),
+            (80, &[(24, 10), (40, 33)], InPlace(&[10])),
+            (80, &[(24, 33)], InPlace(&[33])),
             // Of another type, with the socket of one of them in it.
-            (64, &[(8, 10), (16, 12)], &[12]),
-            (64, &[(32, 33)], &[]),
+            (64, &[(8, 10), (16, 12)], Elsewhere(&[12])),
+            (64, &[(32, 33)], Kept::None),
         ]);
         // Two places that may be it.
         check_decided(&[
-            (80, &[(24, 9), (40, 10)], &[9, 10]),
-            (80, &[(24, 11), (40, 12)], &[11, 12]),
+            (80, &[(24, 9), (40, 10)], InPlace(&[9, 10])),
+            (80, &[(24, 11), (40, 12)], InPlace(&[11, 12])),
         ]);
         // None that most of them have.
         check_decided(&[
-            (80, &[(24, 9), (32, 10)], &[9, 10]),
-            (80, &[(40, 11)], &[11]),
+            (80, &[(24, 9), (32, 10)], Elsewhere(&[9, 10])),
+            (80, &[(40, 11)], Elsewhere(&[11])),
         ]);
     }
 }

@@ -19,7 +19,7 @@ use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::fstat;
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
-use super::claims::TransportObject;
+use super::claims::{Found, TransportObject};
 use super::descriptors::{self, Descriptors};
 use super::maps::{FileId, for_each_mapping};
 use super::proc::{self, Process};
@@ -383,8 +383,8 @@ impl<'a> Search<'a> {
                 Ok(descriptors) => {
                     let found = descriptors
                         .into_iter()
-                        .filter_map(|descriptor| {
-                            self.transport_socket(pid, descriptor, *sockets.get(&descriptor)?)
+                        .filter_map(|found| {
+                            self.transport_socket(pid, found, *sockets.get(&found.descriptor)?)
                         })
                         .collect();
                     self.transports.insert(key, found);
@@ -397,7 +397,10 @@ impl<'a> Search<'a> {
     fn transport_socket(
         &mut self,
         pid: u32,
-        descriptor: i32,
+        Found {
+            descriptor,
+            is_in_place,
+        }: Found,
         inode: u64,
     ) -> Option<TransportSocket> {
         let (namespace, socket) = self.sockets.get(&inode)?;
@@ -421,6 +424,7 @@ impl<'a> Search<'a> {
             descriptor,
             inode,
             peer_inode: peer_inode.as_ref().ok().copied(),
+            is_in_place,
             via: via(socket.end),
             local,
             remote,

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use roam_dump::model::SocketUnknown;
 use rustix::fs::OFlags;
 
-use super::claims::{Claim, Claims, Found, Path, TransportObject, decide};
+use super::claims::{Claim, Claims, Decided, Path, TransportObject, decide};
 use super::proc::Process;
 use crate::privilege;
 
@@ -77,7 +77,7 @@ pub fn find_descriptors(
     objects: Vec<(u64, TransportObject)>,
     sockets: HashSet<i32>,
     limit: Duration,
-) -> Found {
+) -> Decided {
     let all = |why| {
         objects
             .iter()
@@ -259,7 +259,8 @@ mod tests {
         let object = TransportObject { address, bytes };
         let limit = Duration::from_secs(10);
         let mut found = find_descriptors(&own, memory, vec![(7, object)], sockets, limit);
-        found.remove(&7).unwrap()
+        let found = found.remove(&7).unwrap()?;
+        Ok(found.iter().map(|found| found.descriptor).collect())
     }
 
     fn find_in<T>(object: &T, sockets: &[&UnixStream]) -> Result<Vec<i32>, SocketUnknown> {

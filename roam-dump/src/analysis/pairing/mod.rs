@@ -38,6 +38,14 @@ pub(super) struct Partner {
     pub(super) shows_absence: bool,
 }
 
+/// The sockets that a link may use.
+#[derive(Debug)]
+struct LinkSockets {
+    all: Vec<TransportSocket>,
+    /// How sure it is that the only one is the link's, and no number by chance.
+    confidence: Confidence,
+}
+
 /// The links that were paired, from both ends, and those that were not.
 #[derive(Debug, Default)]
 pub(super) struct Pairs {
@@ -47,7 +55,7 @@ pub(super) struct Pairs {
     /// Links between which the observations do not decide.
     ambiguous: HashMap<Endpoint, Vec<Endpoint>>,
     /// The sockets that each link may use, where any were found.
-    sockets: HashMap<Endpoint, Vec<TransportSocket>>,
+    sockets: HashMap<Endpoint, LinkSockets>,
     /// Virtual connections by link and id.
     virtuals: HashMap<(Endpoint, u64), Endpoint>,
 }
@@ -68,9 +76,18 @@ impl Pairs {
         self.virtuals.get(&(link, conn_id)).copied()
     }
 
-    /// The sockets that a link may use: one where it is known which.
+    /// The sockets that a link may use.
     pub(super) fn sockets(&self, link: Endpoint) -> &[TransportSocket] {
-        self.sockets.get(&link).map_or(&[], Vec::as_slice)
+        self.sockets.get(&link).map_or(&[], |sockets| &sockets.all)
+    }
+
+    /// The socket of a link, where it is one: `Known` by both ends, `High` by two facts at this end, else `Medium`.
+    pub(super) fn socket(&self, link: Endpoint) -> Option<(&TransportSocket, Confidence)> {
+        let sockets = self.sockets.get(&link)?;
+        match sockets.all.as_slice() {
+            [socket] => Some((socket, sockets.confidence)),
+            _ => None,
+        }
     }
 
     fn join(
@@ -109,10 +126,12 @@ pub(super) fn pair(index: &SnapshotIndex<'_>) -> Pairs {
         let ends = ends.map(|end| links.get(end).endpoint);
         pairs.join(ends, Confidence::Known, true, PairingBasis::Sockets(via));
     }
-    for (link, sockets) in links.all.iter().zip(sockets.of_link) {
-        if !sockets.is_empty() {
-            let sockets = sockets.into_iter().cloned().collect();
-            pairs.sockets.insert(link.endpoint, sockets);
+    for (number, link) in (0..).zip(&links.all) {
+        let all: Vec<_> = sockets.of_link(number).cloned().collect();
+        if !all.is_empty() {
+            let confidence = sockets.confidence(number, link);
+            let of_link = LinkSockets { all, confidence };
+            pairs.sockets.insert(link.endpoint, of_link);
         }
     }
     pairs.virtuals = links.virtuals;

@@ -3,14 +3,16 @@
 //! A number in that memory may be a descriptor by chance. So nothing is believed
 //! of one end alone: two links are a pair if a socket of one is connected to a
 //! socket of the other, and if no other pair of links fits as well. A link uses
-//! one socket, and a socket belongs to one link.
+//! one socket, and a socket belongs to one link. A socket that only one end shows is
+//! no more than likely, unless another fact at that end agrees.
 
 use foldhash::{HashMap, HashMapExt, HashSet};
 
+use super::counters::NOISE_MESSAGES;
 use super::link::{Link, LinkIndex};
 use crate::analysis::facts::{Peer, TransportSocket, Via};
 use crate::analysis::index::SnapshotIndex;
-use crate::model::SocketUnknown;
+use crate::model::{Confidence, SocketUnknown};
 
 /// Pairs of links that two sockets may join; where more links have them in their memory, nothing is believed of it.
 const MAX_FITS: usize = 1_024;
@@ -19,11 +21,15 @@ const MAX_FITS: usize = 1_024;
 /// the tracer.
 const MAX_STEPS: usize = 4_000_000;
 
+/// What encoding adds to the payload at the most: for a message, and for what comes before the first one.
+const MESSAGE_BYTES: u64 = 256;
+const START_BYTES: u64 = 4_096;
+
 /// The pairs that are known by their sockets, and what the sockets tell of the other links.
 pub(super) struct Sockets<'a> {
     index: &'a SnapshotIndex<'a>,
     /// By the index of the link: the sockets that it may use. One is left of those that are paired.
-    pub(super) of_link: Vec<Vec<&'a TransportSocket>>,
+    of_link: Vec<Vec<&'a TransportSocket>>,
     pub(super) pairs: Vec<SocketPair>,
     is_paired: Vec<bool>,
 }
@@ -55,6 +61,23 @@ impl<'a> Sockets<'a> {
             sockets.drop_impossible(links);
         }
         sockets
+    }
+
+    pub(super) fn of_link(&self, link: u32) -> impl Iterator<Item = &'a TransportSocket> {
+        self.of_link[link as usize].iter().copied()
+    }
+
+    /// How sure it is that the only socket of a link is its own.
+    pub(super) fn confidence(&self, number: u32, link: &Link) -> Confidence {
+        let is_shown_twice =
+            |socket: &TransportSocket| socket.is_in_place || has_carried_little_more(socket, link);
+        if self.is_paired[number as usize] {
+            Confidence::Known
+        } else if self.of_link(number).all(is_shown_twice) {
+            Confidence::High
+        } else {
+            Confidence::Medium
+        }
     }
 
     /// Takes the fits that are the only one of an end, unless they contradict each other; then those that are the
@@ -216,13 +239,40 @@ fn plausible<'a>(index: &SnapshotIndex<'a>, link: &Link) -> Vec<&'a TransportSoc
     if !link.is_open {
         return Vec::new();
     }
-    let has_carried = |socket: &&TransportSocket| match (socket.carried_bytes, link.counters) {
-        (Some((sent, received)), Some(counted)) => {
-            sent >= counted.bytes_sent && received >= counted.bytes_received
+    let has_carried = |socket: &&TransportSocket| match (socket.carried_bytes, counted(link)) {
+        (Some((sent, received)), Some([(_, counted_sent), (_, counted_received)])) => {
+            sent >= counted_sent && received >= counted_received
         }
         _ => true,
     };
     found.iter().filter(has_carried).collect()
+}
+
+/// Messages and payload bytes that a link sent and received.
+fn counted(link: &Link) -> Option<[(u64, u64); 2]> {
+    let counters = link.counters?;
+    Some([
+        (counters.messages_sent, counters.bytes_sent),
+        (counters.messages_received, counters.bytes_received),
+    ])
+}
+
+/// Whether a socket that carried what its link counted has carried no more than what encoding adds to that. Another
+/// socket would have carried about as much only by chance.
+fn has_carried_little_more(socket: &TransportSocket, link: &Link) -> bool {
+    let (Some((sent, received)), Some(counted)) = (socket.carried_bytes, counted(link)) else {
+        return false;
+    };
+    let carried = [sent, received.saturating_sub(socket.unread_bytes)];
+    let is_little_more = |(carried, (messages, bytes)): (u64, (u64, u64))| {
+        let added = (messages.saturating_mul(MESSAGE_BYTES))
+            .saturating_add(bytes / 8)
+            .saturating_add(START_BYTES);
+        carried <= bytes.saturating_add(added)
+    };
+    let [(messages_sent, _), (messages_received, _)] = counted;
+    messages_sent.saturating_add(messages_received) >= NOISE_MESSAGES
+        && carried.into_iter().zip(counted).all(is_little_more)
 }
 
 /// The pids of the traced processes all of whose links were searched for their sockets.

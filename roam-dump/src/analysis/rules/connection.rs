@@ -68,9 +68,8 @@ fn waits_for_reader(analysis: &Analysis<'_>, link: Endpoint) -> Option<Wait> {
             basis: WaitBasis::Pairing(partner.basis),
         });
     }
-    let (pid, _) = analysis.link_state(link).peer?;
-    let target = WaitTarget::Process(pid);
-    (index.state(pid) != ProcessState::Alive).then(|| Wait::known(target, WaitBasis::ProcessState))
+    let peer = analysis.link_state(link).peer?;
+    (index.state(peer.pid) != ProcessState::Alive).then(|| peer.wait())
 }
 
 /// Why a connection is stuck, if it is.
@@ -115,13 +114,14 @@ fn peer_not_alive(analysis: &Analysis<'_>, link: Endpoint, row: &Connection) -> 
     let LinkState {
         peer, peer_state, ..
     } = analysis.link_state(link);
-    let ((pid, held_by), state) = (peer?, peer_state);
+    let (peer, state) = (peer?, peer_state);
     (state != ProcessState::Alive).then_some(())?;
     let reason = Reason::PeerNotAlive {
-        pid,
+        pid: peer.pid,
         state,
         held_by: None,
+        is_likely: peer.is_likely(),
     };
-    let evidence = evidence::process(analysis.index, pid, held_by);
+    let evidence = evidence::process(analysis.index, peer.pid, peer.held_by);
     Some(analysis.found(reason, evidence))
 }

@@ -14,7 +14,7 @@ use crate::analysis::driver::DriverStall;
 use crate::analysis::evidence;
 use crate::analysis::finding::{Finding, Wait, WaitTarget};
 use crate::analysis::reason::{CallReason, DriverActivity, Heard, HeldUp, Queue, Reason};
-use crate::model::{Evidence, ProcessState, Relation, Request};
+use crate::model::{Confidence, Evidence, ProcessState, Relation, Request};
 
 /// In this order.
 pub(super) const RULES: [Rule; 16] = [
@@ -57,27 +57,28 @@ fn response_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
 }
 
 fn peer_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
-    let (pid, held_by) = stuck.link_state.peer?;
+    let peer = stuck.link_state.peer?;
     let state = stuck.link_state.peer_state;
     let held_by = match state {
         ProcessState::Alive => return None,
         ProcessState::Stopped => None,
-        ProcessState::Dead => held_by,
+        ProcessState::Dead => peer.held_by,
     };
+    let pid = peer.pid;
     let cause = || {
         let reason = Reason::PeerNotAlive {
             pid,
             state,
             held_by,
+            is_likely: peer.is_likely(),
         };
         let evidence = evidence::process(stuck.analysis.index, pid, held_by);
         (reason, evidence.into_iter().collect())
     };
-    let wait = Wait::known(WaitTarget::Process(pid), WaitBasis::ProcessState);
     let finding = stuck
         .analysis
         .found_for_link(stuck.link, SharedCause::PeerNotAlive, cause);
-    Some(finding.waiting_for(wait))
+    Some(finding.waiting_for(peer.wait()))
 }
 
 fn driver_stalled_before_sending(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -191,11 +192,12 @@ fn own_driver_stalled(stuck: &StuckRequest<'_>) -> Option<Finding> {
 }
 
 /// Bytes from the peer that the own driver has not read. What the peer did is not known before.
-fn unread_bytes(stuck: &StuckRequest<'_>) -> Option<u64> {
-    match stuck.analysis.calls.pairs().sockets(stuck.link) {
-        [socket] if socket.unread_bytes > 0 => Some(socket.unread_bytes),
-        _ => None,
-    }
+fn unread_bytes(stuck: &StuckRequest<'_>) -> Option<Heard> {
+    let (socket, confidence) = stuck.analysis.calls.pairs().socket(stuck.link)?;
+    (socket.unread_bytes > 0).then_some(Heard::Unread {
+        bytes: socket.unread_bytes,
+        is_likely: confidence == Confidence::Medium,
+    })
 }
 
 /// The callee has no row: the request is between two drivers, and the peer's cannot take it.
@@ -224,7 +226,7 @@ fn peer_driver_stalled(stuck: &StuckRequest<'_>) -> Option<Finding> {
 
 /// Which of its links is the other end may be open, and the process that has it known nevertheless.
 fn peer_runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
-    let (process, confidence) = stuck.analysis.peer_process(stuck.link)?;
+    let (process, confidence) = stuck.analysis.peers.traced_process(stuck.link)?;
     let wait = Wait {
         target: WaitTarget::Process(stuck.analysis.index.pid(process)),
         confidence,
@@ -259,7 +261,7 @@ fn unanswered(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let heard = match (&stuck.other, stuck.request.phase, idle_us) {
         (OtherEnd::Ambiguous, ..) => Heard::FromOneOf,
         (_, Phase::HandedOver, _) => Heard::Unobserved,
-        _ if let Some(bytes) = unread_bytes(stuck) => Heard::Unread { bytes },
+        _ if let Some(unread) = unread_bytes(stuck) => unread,
         (.., None) => Heard::Never,
         (.., Some(idle_us)) if idle_us >= stuck.request.phase_age_us.min(index.stuck_us) => {
             Heard::Before { idle_us }

@@ -8,6 +8,7 @@ use crate::analysis::context::{Analysis, LinkState, SharedCause};
 use crate::analysis::evidence;
 use crate::analysis::finding::{Finding, Wait, WaitTarget};
 use crate::analysis::index::{Endpoint, RowId};
+use crate::analysis::peer::PeerProcess;
 use crate::analysis::reason::{MadeCalls, Reason};
 use crate::model::{Evidence, ProcessState, Relation, Request};
 
@@ -75,6 +76,20 @@ impl Match {
             target: WaitTarget::Request(self.row),
             confidence: self.confidence,
             basis: self.basis,
+        }
+    }
+}
+
+impl PeerProcess {
+    /// The step to the process, which cannot do anything.
+    pub(super) fn wait(self) -> Wait {
+        Wait {
+            target: WaitTarget::Process(self.pid),
+            confidence: self.confidence,
+            basis: match self.is_likely() {
+                true => WaitBasis::LikelyPeer,
+                false => WaitBasis::ProcessState,
+            },
         }
     }
 }
