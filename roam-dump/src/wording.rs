@@ -191,10 +191,14 @@ impl<'a> Wording<'a> {
             }
             Reason::NotConnected {
                 since_us,
+                no_attempt_us,
                 attempts,
                 losses,
                 ref last_error,
-            } => process::not_connected(since_us, attempts, losses, last_error.as_deref()),
+            } => {
+                let last_error = last_error.as_deref();
+                process::not_connected(since_us, no_attempt_us, attempts, losses, last_error)
+            }
             Reason::Usual => "within ten times the p99 of its method".to_owned(),
             Reason::Call(ref reason) => self.call(reason),
             Reason::Handler(ref reason) => self.handler(reason),

@@ -210,6 +210,7 @@ fn everything_that_can_be_odd() -> Snapshot {
         connection(ConnectionState::Closed, "gone"),
         connection(ConnectionState::Connecting, "dialing"),
         connection(ConnectionState::BackingOff, "waiting"),
+        connection(ConnectionState::Disconnected, "idle"),
     ];
     snapshot.window = Some(Window {
         duration_us: 5 * SECOND,
@@ -266,6 +267,7 @@ fn findings() -> Vec<ProcessFinding> {
             links: 1,
             name: "db".into(),
             since_us: 2,
+            no_attempt_us: None,
             attempts: 3,
             losses: 4,
             last_error: None,
@@ -351,6 +353,7 @@ fn evidence() -> [Evidence; 19] {
         },
         Evidence::Attempts {
             failed: 1,
+            no_attempt_us: None,
             last_error: None,
             losses: 2,
         },

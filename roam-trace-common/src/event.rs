@@ -182,6 +182,9 @@ codes! {
         BackingOff = 4,
         /// No connection of its own: groups what was recorded directly in a `DiagnosticState`.
         Grouping = 5,
+        /// A client has lost its link or has failed to connect, and no call waits for a further attempt. The next call
+        /// makes one.
+        Disconnected = 6,
     }
 }
 

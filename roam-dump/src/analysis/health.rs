@@ -14,6 +14,9 @@ const TABLE_NEAR_FULL: [u64; 2] = [80, 95];
 const DESCRIPTORS_NEAR_LIMIT: u64 = 90;
 /// Failed attempts to connect from which on a link counts as lost, however short ago that was.
 const MANY_ATTEMPTS: u32 = 3;
+/// Microseconds without an attempt to connect, and without a call that waits for one, from which on a client has given
+/// up. A caller that makes its call again and again makes the next one before.
+const GIVEN_UP_US: u64 = 60_000_000;
 
 /// What was found about each process.
 pub(super) struct Health {
@@ -50,26 +53,45 @@ impl Health {
         &self.processes[process as usize].findings
     }
 
-    /// Whether a client of a process has no connection.
+    /// Whether a client of a process tries to connect and has no connection.
     pub(super) fn has_lost_link(&self, process: u32) -> bool {
         let mut findings = self.findings(process).iter();
-        findings.any(|(kind, _)| matches!(kind, FindingKind::LinksLost { .. }))
+        findings
+            .any(|finding| matches!(finding, (FindingKind::LinksLost { .. }, Severity::Critical)))
     }
 }
 
-/// Microseconds that a client has tried in vain to connect, if that is long, or if it has failed repeatedly. A client
-/// that lost its link and has made no call since tries nothing.
-pub(super) fn lost_us(row: &Connection, stuck_us: u64) -> Option<u64> {
-    let has_been_open = row.received.is_some_and(|received| received.messages > 0);
-    let since_us = match (row.state, row.attempts) {
-        (ConnectionState::Connecting, 0) => row.state_age_us,
-        (ConnectionState::Connecting | ConnectionState::BackingOff, 1..) if has_been_open => {
-            row.state_age_us
-        }
-        (ConnectionState::Connecting | ConnectionState::BackingOff, 1..) => row.age_us,
-        _ => return None,
-    };
-    (since_us >= stuck_us || row.attempts >= MANY_ATTEMPTS).then_some(since_us)
+/// A client without a connection.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LostLink {
+    /// Microseconds that it has had none.
+    pub(super) since_us: u64,
+    /// Microseconds since its last attempt, if no call waits for a further one.
+    pub(super) no_attempt_us: Option<u64>,
+}
+
+impl LostLink {
+    /// What a client shows that has tried in vain to connect, if that took long, or if it has failed repeatedly. A
+    /// client that lost its link and has made no call since has tried nothing.
+    pub(super) fn of(row: &Connection, stuck_us: u64) -> Option<Self> {
+        use ConnectionState::{BackingOff, Connecting, Disconnected};
+        let has_been_open = row.received.is_some_and(|received| received.messages > 0);
+        let since_us = match (row.state, row.attempts) {
+            (Connecting, 0) => row.state_age_us,
+            (Connecting | BackingOff, 1..) if has_been_open => row.state_age_us,
+            (Connecting | BackingOff | Disconnected, 1..) => row.age_us,
+            _ => return None,
+        };
+        (since_us >= stuck_us || row.attempts >= MANY_ATTEMPTS).then_some(Self {
+            since_us,
+            no_attempt_us: (row.state == Disconnected).then_some(row.state_age_us),
+        })
+    }
+
+    /// Whether nothing has tried for long to connect, so that it holds up nothing.
+    pub(super) fn is_given_up(self) -> bool {
+        self.no_attempt_us.is_some_and(|us| us >= GIVEN_UP_US)
+    }
 }
 
 /// Its open links.
@@ -135,11 +157,13 @@ fn findings(
         None => bytes_before_stalled_drivers(drivers, process, snapshot),
         Some(_) => None,
     };
-    let critical = [state, blocked, links_lost(snapshot, index.stuck_us), unread]
+    let lost = |is_given_up| links_lost(snapshot, index.stuck_us, is_given_up);
+    let critical = [state, blocked, lost(false), unread]
         .into_iter()
         .flatten()
         .map(|kind| (kind, Severity::Critical));
     let mut findings: Vec<_> = critical.collect();
+    findings.extend(lost(true).map(|kind| (kind, Severity::Warning)));
     findings.extend(snapshot.tables.iter().filter_map(table_near_full));
     findings.extend(descriptors_near_limit(index, pid));
     findings.sort_by_key(|&(_, severity)| std::cmp::Reverse(severity));
@@ -163,16 +187,18 @@ fn bytes_before_stalled_drivers(
     })
 }
 
-fn links_lost(snapshot: &Snapshot, stuck_us: u64) -> Option<FindingKind> {
+fn links_lost(snapshot: &Snapshot, stuck_us: u64, is_given_up: bool) -> Option<FindingKind> {
     let lost = || {
         let rows = snapshot.connections.iter();
-        rows.filter_map(|row| Some((lost_us(row, stuck_us)?, row)))
+        rows.filter_map(|row| Some((LostLink::of(row, stuck_us)?, row)))
+            .filter(|(lost, _)| lost.is_given_up() == is_given_up)
     };
-    let (since_us, longest) = lost().max_by_key(|&(since_us, _)| since_us)?;
+    let (of_longest, longest) = lost().max_by_key(|(lost, _)| lost.since_us)?;
     Some(FindingKind::LinksLost {
         links: lost().count() as u32,
         name: longest.name.clone(),
-        since_us,
+        since_us: of_longest.since_us,
+        no_attempt_us: of_longest.no_attempt_us,
         attempts: longest.attempts,
         losses: longest.losses,
         last_error: longest.last_error.clone(),

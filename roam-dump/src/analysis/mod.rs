@@ -53,6 +53,7 @@ use call::Calls;
 use context::Analysis;
 use finding::{Finding, WaitTarget};
 use graph::{Builder, Roots, find_roots, prune};
+use health::LostLink;
 use index::SnapshotIndex;
 use standing::Standings;
 use usual::Measures;
@@ -198,8 +199,10 @@ fn add_links(analysis: &Analysis<'_>, graph: &mut Builder<'_>, mut starved: impl
         for row in &snapshot.connections {
             let serial = row.serial;
             let link = Endpoint { process, serial };
+            let has_given_up =
+                LostLink::of(row, analysis.index.stuck_us).is_some_and(LostLink::is_given_up);
             let finding = rules::judge_driver(analysis, link)
-                .or_else(|| rules::judge_lost_link(analysis, row));
+                .or_else(|| (!has_given_up).then(|| rules::judge_lost_link(analysis, row))?);
             if let Some(finding) = finding {
                 if finding.code == Code::RuntimeStarved {
                     starved(process);

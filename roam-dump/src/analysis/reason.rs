@@ -44,6 +44,8 @@ pub(crate) enum Reason {
     /// A client has no connection.
     NotConnected {
         since_us: u64,
+        /// Microseconds since the last attempt, if no call waits for a further one.
+        no_attempt_us: Option<u64>,
         attempts: u32,
         losses: u32,
         last_error: Option<Arc<str>>,

@@ -69,6 +69,8 @@ pub enum FindingKind {
         name: Arc<str>,
         /// Microseconds that it has had none.
         since_us: u64,
+        /// Microseconds since its last attempt to connect, if no call waits for a further one.
+        no_attempt_us: Option<u64>,
         /// Its attempts to connect that failed since.
         attempts: u32,
         /// Times that it has lost the link, the present outage included.

@@ -245,6 +245,8 @@ pub enum Evidence {
     Attempts {
         /// How many.
         failed: u32,
+        /// Microseconds since the last one, if no call waits for a further one.
+        no_attempt_us: Option<u64>,
         /// Why the last one failed, if it is known.
         last_error: Option<Arc<str>>,
         /// Times that the client has lost the link, the present outage included.

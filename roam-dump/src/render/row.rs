@@ -149,6 +149,11 @@ impl fmt::Display for ConnectionLine<'_> {
                 " - backing off {state_age} (attempt {} failed)",
                 connection.attempts
             )?,
+            ConnectionState::Disconnected => write!(
+                f,
+                " - not connected (attempt {} failed, no other for {state_age})",
+                connection.attempts
+            )?,
             ConnectionState::Open | ConnectionState::Grouping => {
                 write!(f, " - open {}", Age(connection.age_us))?;
             }

@@ -35,11 +35,13 @@ pub(super) fn finding(kind: &FindingKind) -> String {
             links,
             name,
             since_us,
+            no_attempt_us,
             attempts,
             losses,
             last_error,
         } => {
-            let text = not_connected(*since_us, *attempts, *losses, last_error.as_deref());
+            let last_error = last_error.as_deref();
+            let text = not_connected(*since_us, *no_attempt_us, *attempts, *losses, last_error);
             match links {
                 0 | 1 => format!("{name}: {text}"),
                 links => format!("{name} and {} more: {text}", links - 1),
@@ -87,6 +89,7 @@ pub(super) fn runtime_blocked(whose: &str, blocked: &RuntimeBlocked) -> String {
 /// That a client has no connection.
 pub(super) fn not_connected(
     since_us: u64,
+    no_attempt_us: Option<u64>,
     attempts: u32,
     losses: u32,
     last_error: Option<&str>,
@@ -100,6 +103,9 @@ pub(super) fn not_connected(
     }
     if losses > 0 {
         text += &format!("; link lost {}", plural(losses, "time"));
+    }
+    if let Some(no_attempt_us) = no_attempt_us {
+        text += &format!("; no attempt for {}", Age(no_attempt_us));
     }
     text
 }

@@ -343,14 +343,21 @@ fn channels() -> Vec<Reason> {
 
 fn connections() -> Vec<Reason> {
     let refused: Option<Arc<str>> = Some("connection refused".into());
-    [(0, 0, None), (1, 1, refused.clone()), (3, 0, refused)]
-        .map(|(attempts, losses, last_error)| Reason::NotConnected {
+    [
+        (None, 0, 0, None),
+        (None, 1, 1, refused.clone()),
+        (Some(30 * SECOND), 3, 0, refused),
+    ]
+    .map(
+        |(no_attempt_us, attempts, losses, last_error)| Reason::NotConnected {
             since_us: 45 * SECOND,
+            no_attempt_us,
             attempts,
             losses,
             last_error,
-        })
-        .into()
+        },
+    )
+    .into()
 }
 
 const BLOCKED: RuntimeBlocked = RuntimeBlocked {
@@ -410,6 +417,7 @@ fn findings() -> String {
         links,
         name: "db".into(),
         since_us: 45 * SECOND,
+        no_attempt_us: (links == 4).then_some(2 * SECOND),
         attempts: 12,
         losses: 1,
         last_error: Some("connection refused".into()),

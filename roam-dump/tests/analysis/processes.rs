@@ -219,6 +219,33 @@ fn a_lost_link_is_an_incident() {
 }
 
 #[test]
+fn a_client_that_gave_up_is_no_incident_for_ever() {
+    let seen = |no_attempt_us| {
+        let mut world = World::new();
+        let gateway = world.process("gateway");
+        let link = lost(&mut world, gateway, 600 * SECOND, 12);
+        let row = world.connection(link);
+        (row.state, row.state_age_us) = (ConnectionState::Disconnected, no_attempt_us);
+        let is_alarm = world.explain().graph.alarm(0).is_some();
+        let [finding] = world.snapshots[gateway].findings.as_slice() else {
+            panic!("{:?}", world.snapshots[gateway].findings)
+        };
+        let text = world.verdict(link.serial).unwrap().text;
+        assert_eq!(*finding.text, format!("db: {text}"));
+        (is_alarm, finding.severity, text.to_string())
+    };
+    // It may be a call that is made again and again.
+    let (is_alarm, severity, _) = seen(59 * SECOND);
+    assert_eq!((is_alarm, severity), (true, Severity::Critical));
+    let (is_alarm, severity, text) = seen(570 * SECOND);
+    assert_eq!((is_alarm, severity), (false, Severity::Warning));
+    assert_eq!(
+        text,
+        "no connection for 10m 00s: 12 attempts failed, last error: connection refused; no attempt for 570.0s"
+    );
+}
+
+#[test]
 fn a_link_that_is_being_replaced_is_no_incident() {
     let mut world = World::new();
     let gateway = world.process("gateway");

@@ -8,7 +8,7 @@ use facet::Facet;
 use roam_wire::Metadata;
 
 use super::{ConnectionError, HandshakeConfig, RetryPolicy, initiate_framed};
-use crate::record::Outage;
+use crate::record::{Outage, Waiting};
 use crate::runtime::{Mutex, sleep, spawn};
 use crate::{
     Caller, ConnectError, ConnectionHandle, MessageTransport, ResponseData, ServiceDispatcher,
@@ -59,6 +59,7 @@ where
         dispatcher,
         retry_policy,
         link: Arc::default(),
+        outage: Arc::default(),
     }
 }
 
@@ -71,15 +72,9 @@ pub struct FramedClient<C, D> {
     config: HandshakeConfig,
     dispatcher: D,
     retry_policy: RetryPolicy,
-    link: Arc<Mutex<ClientLink>>,
-}
-
-/// The link of a client.
-#[derive(Default)]
-struct ClientLink {
     /// `None` until the client has connected, anew if the last link is down.
-    handle: Option<ConnectionHandle>,
-    outage: Outage,
+    link: Arc<Mutex<Option<ConnectionHandle>>>,
+    outage: Arc<Outage>,
 }
 
 impl<C, D> Clone for FramedClient<C, D>
@@ -93,6 +88,7 @@ where
             dispatcher: self.dispatcher.clone(),
             retry_policy: self.retry_policy.clone(),
             link: Arc::clone(&self.link),
+            outage: Arc::clone(&self.outage),
         }
     }
 }
@@ -129,7 +125,7 @@ where
         method_id: u64,
         payload: Vec<u8>,
     ) -> Result<Vec<u8>, ConnectError> {
-        let mut retries = Retries::new(&self.retry_policy);
+        let mut retries = Retries::new(&self.retry_policy, &self.outage);
         loop {
             let error = match self.connected().await {
                 Ok(handle) => match handle.call_raw(method_id, payload.clone()).await {
@@ -148,14 +144,14 @@ where
 
     async fn connected(&self) -> Result<ConnectionHandle, ConnectError> {
         let link = &mut *self.link.lock().await;
-        if let Some(handle) = &link.handle {
+        if let Some(handle) = link {
             return Ok(handle.clone());
         }
-        let attempt = link.outage.attempt(type_name::<C::Transport>());
+        let attempt = self.outage.attempt(type_name::<C::Transport>());
         match self.connect().await {
             Ok(handle) => {
                 attempt.succeeded(handle.shared.registration.connection());
-                link.handle = Some(handle.clone());
+                *link = Some(handle.clone());
                 Ok(handle)
             }
             Err(error) => {
@@ -190,13 +186,9 @@ where
     /// The link of `handle` is down: the next call sets up another one, if none did before.
     async fn forget(&self, handle: &ConnectionHandle) {
         let mut link = self.link.lock().await;
-        if link
-            .handle
-            .as_ref()
-            .is_some_and(|link| link.is_same(handle))
-        {
-            link.handle = None;
-            link.outage.link_lost(type_name::<C::Transport>());
+        if link.as_ref().is_some_and(|link| link.is_same(handle)) {
+            *link = None;
+            self.outage.link_lost(type_name::<C::Transport>());
         }
     }
 }
@@ -212,7 +204,7 @@ where
         args: &mut T,
         metadata: Metadata,
     ) -> Result<ResponseData, TransportError> {
-        let mut retries = Retries::new(&self.retry_policy);
+        let mut retries = Retries::new(&self.retry_policy, &self.outage);
         loop {
             let error = match self.connected().await {
                 Ok(handle) => {
@@ -244,16 +236,21 @@ where
 /// The attempts of one call.
 struct Retries<'a> {
     policy: &'a RetryPolicy,
+    outage: &'a Outage,
     attempts: u32,
     last_error: Option<io::Error>,
+    /// From the first failed attempt on.
+    waiting: Option<Waiting<'a>>,
 }
 
 impl<'a> Retries<'a> {
-    fn new(policy: &'a RetryPolicy) -> Self {
+    fn new(policy: &'a RetryPolicy, outage: &'a Outage) -> Self {
         Self {
             policy,
+            outage,
             attempts: 0,
             last_error: None,
+            waiting: None,
         }
     }
 
@@ -272,6 +269,7 @@ impl<'a> Retries<'a> {
             });
         }
         self.last_error = Some(error);
+        self.waiting.get_or_insert_with(|| self.outage.wait());
         sleep(self.policy.backoff_for_attempt(self.attempts)).await;
         Ok(())
     }

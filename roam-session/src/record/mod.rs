@@ -18,7 +18,7 @@ use roam_diagnostic::registry::{self, Outcome};
 pub(crate) use channel::{ChannelEnd, ChannelLink, ChannelTracker};
 pub(crate) use connection::{ConnectionTracker, Opening, TransportAddress};
 pub(crate) use incoming::{Handler, Incoming, RequestKey};
-pub(crate) use outage::Outage;
+pub(crate) use outage::{Outage, Waiting};
 pub(crate) use outgoing::{Announcements, Outgoing, OutgoingStart, RawCall, arguments};
 pub(crate) use registration::{HandleRegistration, OwnedConnection, Owner};
 

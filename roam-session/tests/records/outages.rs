@@ -53,6 +53,7 @@ macro_rules! transport {
 
 transport!(Mortal);
 transport!(Slow);
+transport!(Patient);
 
 /// A server that can die and come back.
 #[derive(Clone, Default)]
@@ -99,9 +100,17 @@ impl<T: MessageTransport + 'static> MessageConnector for Connector<T> {
 fn client<T: MessageTransport + From<Wire> + 'static>(
     server: &Server,
 ) -> Arc<FramedClient<Connector<T>, NoDispatcher>> {
+    client_with_backoff(server, Duration::from_millis(1))
+}
+
+fn client_with_backoff<T: MessageTransport + From<Wire> + 'static>(
+    server: &Server,
+    backoff: Duration,
+) -> Arc<FramedClient<Connector<T>, NoDispatcher>> {
     let policy = RetryPolicy {
         max_attempts: 2,
-        initial_backoff: Duration::from_millis(1),
+        initial_backoff: backoff,
+        max_backoff: backoff,
         ..RetryPolicy::default()
     };
     let connector = Connector {
@@ -153,7 +162,7 @@ async fn an_outage_is_one_row_and_losses_are_carried_on() {
             }
             // It stays while nobody calls.
             let row = only_row("Mortal").await;
-            assert_eq!(row.state, ConnectionState::BackingOff);
+            assert_eq!(row.state, ConnectionState::Disconnected);
             assert_eq!(row.losses, losses);
             assert_eq!(*serial.get_or_insert(row.serial), row.serial);
             assert!(row.attempts >= attempts + 3, "{row:?}");
@@ -199,5 +208,33 @@ async fn an_attempt_that_is_given_up_leaves_an_outage_as_it_is() {
     }
     let row = only_row("Slow").await;
     assert_eq!((row.serial, row.attempts), (failed.serial, 1));
-    assert_eq!(row.state, ConnectionState::BackingOff);
+    assert_eq!(row.state, ConnectionState::Disconnected);
+}
+
+#[tokio::test]
+async fn a_client_backs_off_while_a_call_waits() {
+    let server = Server::default();
+    server.die().await;
+    let client = client_with_backoff::<Patient>(&server, Duration::from_secs(600));
+    let backing_off = async |attempts| {
+        let row = only_row("Patient").await;
+        assert_eq!(
+            (row.state, row.attempts),
+            (ConnectionState::BackingOff, attempts)
+        );
+        row
+    };
+    let mut first = Box::pin(client.call_raw(ECHO, vec![1, b'x']));
+    assert!(poll!(&mut first).is_pending());
+    let row = backing_off(1).await;
+    let mut second = Box::pin(client.call_raw(ECHO, vec![1, b'x']));
+    assert!(poll!(&mut second).is_pending());
+    drop(first);
+    assert_eq!(backing_off(2).await.serial, row.serial);
+    drop(second);
+    let row = only_row("Patient").await;
+    assert_eq!(
+        (row.state, row.attempts),
+        (ConnectionState::Disconnected, 2)
+    );
 }

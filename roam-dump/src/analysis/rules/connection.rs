@@ -7,7 +7,7 @@ use crate::analysis::context::{Analysis, LinkState, SharedCause};
 use crate::analysis::driver::DriverStall;
 use crate::analysis::evidence;
 use crate::analysis::finding::{Finding, Wait, WaitTarget};
-use crate::analysis::health::lost_us;
+use crate::analysis::health::LostLink;
 use crate::analysis::index::Endpoint;
 use crate::analysis::reason::{HeldUp, Reason};
 use crate::model::{Connection, Evidence, ProcessState};
@@ -80,7 +80,9 @@ pub(in crate::analysis) fn judge_connection(
 ) -> Option<Finding> {
     let link = analysis.index.link(endpoint);
     match row.state {
-        ConnectionState::Connecting | ConnectionState::BackingOff => judge_lost_link(analysis, row),
+        ConnectionState::Connecting
+        | ConnectionState::BackingOff
+        | ConnectionState::Disconnected => judge_lost_link(analysis, row),
         ConnectionState::Open if link == endpoint => {
             judge_driver(analysis, link).or_else(|| peer_not_alive(analysis, link, row))
         }
@@ -93,16 +95,21 @@ pub(in crate::analysis) fn judge_lost_link(
     analysis: &Analysis<'_>,
     row: &Connection,
 ) -> Option<Finding> {
-    let since_us = lost_us(row, analysis.index.stuck_us)?;
+    let LostLink {
+        since_us,
+        no_attempt_us,
+    } = LostLink::of(row, analysis.index.stuck_us)?;
     let (failed, losses) = (row.attempts, row.losses);
     let reason = Reason::NotConnected {
         since_us,
+        no_attempt_us,
         attempts: failed,
         losses,
         last_error: row.last_error.clone(),
     };
     let evidence = Evidence::Attempts {
         failed,
+        no_attempt_us,
         last_error: row.last_error.clone(),
         losses,
     };
