@@ -3,6 +3,9 @@
 pub mod claims;
 pub mod clock;
 pub mod descriptors;
+mod holders;
+mod inspected;
+pub mod link_sockets;
 pub mod maps;
 pub mod missing_registry;
 pub mod neighbour;
@@ -10,6 +13,7 @@ pub mod proc;
 pub mod program;
 pub mod region;
 mod share;
+mod socket_table;
 pub mod sockets;
 mod target;
 pub mod transport;

@@ -8,7 +8,8 @@ use roam_dump::analysis::{CounterSample, Facts, STUCK_US, TransportSocket};
 use roam_dump::model::SocketUnknown;
 
 use super::sample::{Sample, sample};
-use crate::process::neighbour::{Neighbourhood, Transports, neighbourhood, unread_bytes};
+use crate::process::link_sockets::{LinkSockets, Transports};
+use crate::process::neighbour::{Neighbourhood, neighbourhood, unread_bytes};
 use crate::process::{Share, Target};
 
 /// How long a driver is given to read what has arrived in its socket.
@@ -24,9 +25,12 @@ pub(super) fn find(shares: &[Share<'_>], before: CounterSample) -> Facts {
     let Neighbourhood {
         neighbours,
         processes,
-        mut transports,
-        mut unknown_sockets,
-        socket_peers,
+        links:
+            LinkSockets {
+                sockets: mut transports,
+                unknown: mut unknown_sockets,
+                peers: socket_peers,
+            },
     } = neighbourhood(&targets, &transports);
     // Memory that was given back while it was read may have held another connection's transport by then.
     if !transports.is_empty() {
