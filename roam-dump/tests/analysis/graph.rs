@@ -1,6 +1,6 @@
 //! The wait graph as people see it.
 
-use roam_diagnostic::registry::Phase;
+use roam_diagnostic::registry::{Direction, Phase};
 use roam_dump::model::Delivering;
 use roam_dump::model::{Code, ProcessState};
 use roam_dump::render::{dot, graph};
@@ -233,4 +233,39 @@ fn check_ranking(chain: usize, unanswered: usize, is_incomplete: bool) {
 fn a_ranking_that_is_given_up_says_so() {
     check_ranking(10, 10, false);
     check_ranking(1_500, 7_000, true);
+}
+
+/// Text without its numbers.
+fn without_digits(text: &str) -> String {
+    text.replace(|char: char| char.is_ascii_digit(), "")
+}
+
+#[test]
+fn the_picture_in_the_documentation_shows_what_dot_prints() {
+    let mut world = World::new();
+    let [host, first, second] =
+        ["demo-host", "demo-cell-1", "demo-cell-2"].map(|name| world.process(name));
+    let front = world.connect(host, first, 60 * SECOND);
+    let back = world.connect(first, second, 60 * SECOND);
+    let compile = world.call(host, front, "ContentService.compile", 11 * SECOND);
+    world.call_from(compile.callee, back, "Markdown.convert", 11 * SECOND);
+    world.answered(
+        second,
+        Direction::Incoming,
+        "Markdown.convert",
+        41,
+        [9_700, 21_000],
+    );
+    let mut dot = Vec::new();
+    dot::render(&mut dot, &world.explain().graph).unwrap();
+    let dot = String::from_utf8(dot).unwrap();
+    let labels = dot.split("label=\"").skip(1);
+    let labels = labels.map(|rest| without_digits(rest.split('"').next().unwrap()));
+    let picture = include_str!("../../../docs/wait-graph.svg");
+    let picture = without_digits(&picture.replace("&#45;", "-"));
+    let labels: Vec<_> = labels.collect();
+    assert_eq!(labels.len(), 4);
+    for label in labels {
+        assert!(picture.contains(&format!(">{label}</text>")), "{label}");
+    }
 }
