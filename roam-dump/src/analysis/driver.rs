@@ -2,13 +2,13 @@
 
 use std::cell::OnceCell;
 
-use foldhash::{HashMap, HashMapExt};
+use foldhash::{HashMap, HashMapExt, HashSet, HashSetExt};
 use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Phase};
 
 use super::evidence;
 use super::index::{Endpoint, RowId, SnapshotIndex, unread};
 use super::pairing::Pairs;
-use crate::model::{Confidence, Evidence, Relation, Request};
+use crate::model::{Confidence, Evidence, ProcessState, Relation, Request};
 
 /// What keeps a driver from doing its work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub(super) struct Drivers<'a> {
     not_received: HashMap<Endpoint, u64>,
     /// Bytes in the socket of the link that its driver left there.
     unread: HashMap<Endpoint, u64>,
+    /// Links whose socket has nothing left to send.
+    has_room: HashSet<Endpoint>,
     /// Requests of each link that wait for its driver, counted at the first need.
     behind: OnceCell<HashMap<Endpoint, u64>>,
 }
@@ -71,6 +73,7 @@ impl<'a> Drivers<'a> {
     pub(super) fn new(index: &'a SnapshotIndex<'a>, pairs: &Pairs) -> Self {
         let mut not_received = HashMap::new();
         let mut unread = HashMap::new();
+        let mut has_room = HashSet::new();
         for (process, snapshot) in (0..).zip(index.snapshots) {
             for row in &snapshot.connections {
                 let link = Endpoint {
@@ -80,14 +83,14 @@ impl<'a> Drivers<'a> {
                 if link.serial == row.serial
                     && let Some((socket, confidence)) = pairs.socket(link)
                     && confidence > Confidence::Medium
-                    && socket.unread_bytes > 0
-                    && (index.facts.left_unread).contains(&(
-                        snapshot.process.pid,
-                        row.serial,
-                        socket.inode,
-                    ))
                 {
-                    unread.insert(link, socket.unread_bytes);
+                    let key = (snapshot.process.pid, row.serial, socket.inode);
+                    if socket.unread_bytes > 0 && index.facts.left_unread.contains(&key) {
+                        unread.insert(link, socket.unread_bytes);
+                    }
+                    if socket.unsent_bytes == 0 {
+                        has_room.insert(link);
+                    }
                 }
                 // What was taken for the other end by its counters must not be judged by them.
                 let sent = pairs
@@ -109,6 +112,7 @@ impl<'a> Drivers<'a> {
             index,
             not_received,
             unread,
+            has_room,
             behind: OnceCell::new(),
         }
     }
@@ -120,8 +124,11 @@ impl<'a> Drivers<'a> {
         if row.is_some_and(|row| row.state != ConnectionState::Open) {
             return None;
         }
+        // A driver that was stopped while it waited need not wait any longer.
+        let is_alive = self.index.state(self.index.pid(link.process)) == ProcessState::Alive;
         if let Some((at, delivering)) = self.index.delivering(link)
             && delivering.waiting_us >= stuck_us
+            && is_alive
         {
             return Some(DriverStall::Delivering {
                 at,
@@ -131,13 +138,18 @@ impl<'a> Drivers<'a> {
             });
         }
         let driver = row?.driver?;
-        if let Some(waiting_us) = driver.writing_us {
+        let is_late = driver.polled_age_us >= stuck_us;
+        let writing_us = driver.writing_us.filter(|_| is_alive);
+        // If its socket has room by now, it would go on if it ran.
+        let may_write = writing_us.is_some() && is_late && self.has_room.contains(&link);
+        if let Some(waiting_us) = writing_us.filter(|_| !may_write) {
             return (waiting_us >= stuck_us).then_some(DriverStall::Writing { waiting_us });
         }
-        let has_work = driver.enqueued > driver.dequeued
+        let has_work = may_write
+            || driver.enqueued > driver.dequeued
             || self.not_received.contains_key(&link)
             || self.unread.contains_key(&link);
-        (has_work && driver.polled_age_us >= stuck_us).then_some(DriverStall::NotPolled {
+        (has_work && is_late).then_some(DriverStall::NotPolled {
             polled_age_us: driver.polled_age_us,
         })
     }

@@ -576,6 +576,29 @@ fn bytes_that_a_driver_leaves_in_its_socket_show_that_it_is_starved() {
 }
 
 #[test]
+fn a_write_waits_for_the_peer_only_while_its_process_runs_and_the_socket_is_full() {
+    for (unsent_bytes, state, code) in [
+        (517, ProcessState::Alive, Some(Code::WriteBlocked)),
+        (0, ProcessState::Alive, Some(Code::RuntimeStarved)),
+        (517, ProcessState::Stopped, None),
+        (0, ProcessState::Stopped, None),
+    ] {
+        let (mut world, link, _) = answered();
+        world.trace_only(&[0]);
+        let end = link.ends[0];
+        let socket = world.find_socket(end, 70, 71);
+        (socket.unsent_bytes, socket.is_in_place) = (unsent_bytes, true);
+        world.set_driver(end, 50 * SECOND, 7, 7);
+        let driver = &mut world.connection(end).driver;
+        driver.as_mut().unwrap().writing_us = Some(50 * SECOND);
+        world.set_state(0, state);
+        world.explain();
+        let verdict = world.connection(end).verdict.as_ref();
+        assert_eq!(verdict.map(|verdict| verdict.code), code);
+    }
+}
+
+#[test]
 fn closed_connections_have_no_driver() {
     let mut world = World::new();
     let gateway = world.process("gateway");
