@@ -1,6 +1,6 @@
 //! A set of channel ids that takes room for its gaps and not for its ids.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 
 use foldhash::HashMap;
 
@@ -12,8 +12,8 @@ use crate::ChannelId;
 /// a word; full words are stored as runs.
 #[derive(Default)]
 pub(crate) struct ChannelIdSet {
-    /// Each run's first word, and the one after its last.
-    full: BTreeMap<u64, u64>,
+    /// The runs, in ascending order and apart.
+    full: Vec<Range<u64>>,
     partial: HashMap<u64, u64>,
 }
 
@@ -44,18 +44,25 @@ impl ChannelIdSet {
     }
 
     fn is_full(&self, word: u64) -> bool {
-        let run = self.full.range(..=word).next_back();
-        run.is_some_and(|(_, &end)| word < end)
+        let runs = &self.full[..self.runs_up_to(word)];
+        runs.last().is_some_and(|run| run.contains(&word))
     }
 
     fn add_full(&mut self, word: u64) {
-        let end = self.full.remove(&(word + 1)).unwrap_or(word + 1);
-        match self.full.range_mut(..word).next_back() {
-            Some((_, end_before)) if *end_before == word => *end_before = end,
-            _ => {
-                self.full.insert(word, end);
-            }
+        let at = self.runs_up_to(word);
+        let follows_a_run = at > 0 && self.full[at - 1].end == word;
+        let precedes_a_run = self.full.get(at).is_some_and(|run| run.start == word + 1);
+        match (follows_a_run, precedes_a_run) {
+            (true, true) => self.full[at - 1].end = self.full.remove(at).end,
+            (true, false) => self.full[at - 1].end = word + 1,
+            (false, true) => self.full[at].start = word,
+            (false, false) => self.full.insert(at, word..word + 1),
         }
+    }
+
+    /// How many runs start at `word` or before.
+    fn runs_up_to(&self, word: u64) -> usize {
+        self.full.partition_point(|run| run.start <= word)
     }
 }
 

@@ -42,13 +42,13 @@ pub fn register_diagnostic_state(state: &Arc<DiagnosticState>) {
 /// callbacks.
 pub fn dump_all_diagnostics() -> String {
     let Some(states) = registered_states() else {
-        return summary::of_everything(|_| true);
+        return summary::of_everything(&|_| true);
     };
-    let is_registered = |group| {
+    let is_registered = |group: u64| {
         let mut groups = states.iter().filter_map(|state| state.group.get());
         groups.any(|registered| registered.serial().0 == group)
     };
-    let mut output = summary::of_everything(is_registered);
+    let mut output = summary::of_everything(&is_registered);
     for state in &states {
         let mut text = String::new();
         state.run_callbacks(&mut text);
@@ -396,11 +396,12 @@ pub(crate) fn adopt_incoming(request_id: u64, method_id: u64) -> Option<Request>
 }
 
 fn arguments_text(args: &HashMap<String, String>) -> String {
-    let mut pairs: Vec<_> = args
-        .iter()
-        .map(|(name, value)| format!("{name}={value}"))
-        .collect();
-    pairs.sort();
+    let mut pairs: Vec<String> = Vec::new();
+    for (name, value) in args {
+        let pair = format!("{name}={value}");
+        let index = pairs.partition_point(|before| *before < pair);
+        pairs.insert(index, pair);
+    }
     pairs.join(", ")
 }
 

@@ -1,7 +1,7 @@
 //! What is in flight in this process, in a few lines: the format of the published crate. The full dump is
 //! `roam-dump`'s.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 
 use roam_diagnostic::clock;
@@ -14,42 +14,44 @@ use super::name::get_method_name;
 /// The requests and channels of a group of connections. Empty where there are none.
 pub(super) fn of_group(group: u64) -> String {
     let rows = own::rows();
-    let groups: HashMap<u64, u64> = rows
-        .connections
-        .iter()
-        .map(|row| (row.serial, row.group))
-        .collect();
-    summary(&rows, |connection| {
-        connection == group || groups.get(&connection) == Some(&group)
+    let connections = by_serial(&rows);
+    summary(&rows, &|serial| {
+        let connection = connections.get(&serial);
+        serial == group || connection.is_some_and(|row| row.group == group)
     })
 }
 
 /// All requests and channels, by the names of their connections, but for those of groups that are not
 /// registered. Empty where there are none.
-pub(super) fn of_everything(is_registered: impl Fn(u64) -> bool) -> String {
+pub(super) fn of_everything(is_registered: &dyn Fn(u64) -> bool) -> String {
     let rows = own::rows();
-    let connections: HashMap<u64, &ConnectionRecord> = rows
-        .connections
-        .iter()
-        .map(|row| (row.serial, row))
-        .collect();
+    let connections = by_serial(&rows);
     let requests = rows.requests.iter().map(|row| row.connection);
     let channels = rows.channels.iter().map(|row| row.connection);
-    let mut serials_by_name: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    // Sorted by name.
+    let mut serials_by_name: Vec<(String, Vec<u64>)> = Vec::new();
     for serial in requests.chain(channels) {
         let connection = connections.get(&serial);
         let group = connection.and_then(|row| group_of(row));
-        if group.is_none_or(&is_registered) {
+        if group.is_none_or(is_registered) {
             let name = connection.map_or_else(|| "?".to_owned(), |row| name(row));
-            serials_by_name.entry(name).or_default().push(serial);
+            match serials_by_name.binary_search_by(|(known, _)| known.cmp(&name)) {
+                Ok(index) => serials_by_name[index].1.push(serial),
+                Err(index) => serials_by_name.insert(index, (name, vec![serial])),
+            }
         }
     }
     let mut output = String::new();
     for (name, serials) in serials_by_name {
-        let text = summary(&rows, |connection| serials.contains(&connection));
+        let text = summary(&rows, &|connection| serials.contains(&connection));
         let _ = writeln!(output, "[{name}] {text}");
     }
     output
+}
+
+fn by_serial(rows: &Rows) -> HashMap<u64, &ConnectionRecord> {
+    let connections = rows.connections.iter();
+    connections.map(|row| (row.serial, row)).collect()
 }
 
 /// The group that a row is part of, or is itself.
@@ -77,7 +79,7 @@ fn printable(text: &str) -> String {
     printable
 }
 
-fn summary(rows: &Rows, is_member: impl Fn(u64) -> bool) -> String {
+fn summary(rows: &Rows, is_member: &dyn Fn(u64) -> bool) -> String {
     let mut requests: Vec<_> = rows
         .requests
         .iter()
@@ -100,12 +102,13 @@ fn summary(rows: &Rows, is_member: impl Fn(u64) -> bool) -> String {
         (count_channels(ChannelDirection::Tx), "tx"),
         (count_channels(ChannelDirection::Rx), "rx"),
     ];
-    let mut text = counts
-        .into_iter()
-        .filter(|&(count, _)| count > 0)
-        .map(|(count, what)| format!("{count}{what}"))
-        .collect::<Vec<_>>()
-        .join(" ");
+    let mut text = String::new();
+    for (count, what) in counts {
+        if count > 0 {
+            let separator = if text.is_empty() { "" } else { " " };
+            let _ = write!(text, "{separator}{count}{what}");
+        }
+    }
     let now_ns = clock::now_ns();
     for row in requests {
         let arrow = match direction_of(row) {
