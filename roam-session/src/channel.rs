@@ -4,11 +4,12 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 
 use facet::Facet;
+use futures_util::FutureExt;
 use roam_wire::ConnectionId;
 
 use crate::dispatch::DispatchContext;
 use crate::payload::encode;
-use crate::record::{ChannelEnd, ChannelLink};
+use crate::record::{ChannelEnd, ChannelLink, ChannelTracker};
 use crate::reflect::Half;
 use crate::runtime::{self, Receiver, Sender, TrySendError};
 use crate::slot::{DriverTxSlot, ReceiverSlot, SenderSlot};
@@ -135,39 +136,47 @@ impl<T: 'static> Tx<T> {
 /// Ends the channel. If a sender is left, the task that drains it sends the close.
 impl<T: 'static> Drop for Tx<T> {
     fn drop(&mut self) {
-        if self.sender.inner.is_some() {
-            return;
+        if self.sender.inner.is_none()
+            && let Some(driver_tx) = self.driver_tx.inner.take()
+        {
+            let tracker = self.driver_tx.tracker.take();
+            close(self.conn_id, self.channel_id, driver_tx, tracker);
         }
-        let Some(driver_tx) = self.driver_tx.inner.take() else {
-            return;
-        };
-        let tracker = self.driver_tx.tracker.take();
-        if let Some(tracker) = &tracker {
-            tracker.close();
+    }
+}
+
+fn close(
+    conn_id: ConnectionId,
+    channel_id: ChannelId,
+    driver_tx: Sender<DriverMessage>,
+    tracker: Option<Arc<ChannelTracker>>,
+) {
+    if let Some(tracker) = &tracker {
+        tracker.close();
+    }
+    let close = DriverMessage::Close {
+        conn_id,
+        channel_id,
+    };
+    let enqueued = move || {
+        if let Some(tracker) = tracker {
+            tracker.enqueued();
         }
-        let close = DriverMessage::Close {
-            conn_id: self.conn_id,
-            channel_id: self.channel_id,
-        };
-        let enqueued = move || {
-            if let Some(tracker) = tracker {
-                tracker.enqueued();
-            }
-        };
-        // Queued at once if there is room, so that the close goes before the response of a handler that drops
-        // its `Tx`.
-        match driver_tx.try_send(close) {
-            Ok(()) => enqueued(),
-            Err(TrySendError::Full(close)) => {
-                runtime::spawn_anywhere(async move {
-                    if driver_tx.send(close).await.is_ok() {
-                        enqueued();
-                    }
-                });
-            }
-            // Without a driver nobody waits for the close.
-            Err(TrySendError::Closed(_)) => {}
+    };
+    // Queued at once if there is room, so that the close goes before the response of a handler that drops
+    // its `Tx`.
+    match driver_tx.try_send(close) {
+        Ok(()) => enqueued(),
+        Err(TrySendError::Full(close)) => {
+            let send = async move {
+                if driver_tx.send(close).await.is_ok() {
+                    enqueued();
+                }
+            };
+            runtime::spawn_anywhere(send.boxed());
         }
+        // Without a driver nobody waits for the close.
+        Err(TrySendError::Closed(_)) => {}
     }
 }
 

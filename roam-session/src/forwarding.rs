@@ -90,12 +90,14 @@ async fn forward_unary(
             let (tx, items) = runtime::channel(FORWARDED_ITEMS);
             let received = upstream.open_incoming(upstream_id, tx, None, Request::NONE);
             let drain = Drain {
+                items,
                 conn_id: responder.conn_id(),
                 channel_id: downstream_id,
                 driver_tx: responder.driver_tx().clone(),
                 tracker: responder.open_outgoing(downstream_id),
+                other_leg: received,
             };
-            drain.spawn(items, move || close_all([received]));
+            drain.spawn();
             downstream_id
         })
         .collect();
@@ -114,22 +116,15 @@ async fn forward_streaming(
         .iter()
         .map(|channel| (channel.downstream_id, channel.upstream_id))
         .collect();
-    let call = RawRequest {
+    let call = upstream.start_call(RawRequest {
         channels: ids.iter().map(|&(_, upstream)| upstream).collect(),
         ..RawRequest::new(method_id, payload)
-    };
-    let response = upstream.request_with(call, |row| {
-        let opened: Vec<_> = channels
-            .into_iter()
-            .map(|channel| channel.open_upstream(&upstream, row))
-            .collect();
-        || {
-            for channel in opened {
-                channel.spawn(&responder, &upstream);
-            }
-        }
     });
-    let (payload, theirs) = as_response(response.await);
+    let mut drains = Vec::new();
+    for channel in channels {
+        drains.extend(channel.open_upstream(&responder, &upstream, call.row()));
+    }
+    let (payload, theirs) = as_response(call.finish(drains).await);
     // The caller gave these channels their ids, and knows no others.
     let channels = theirs
         .into_iter()
@@ -173,54 +168,32 @@ impl ForwardedChannel {
         }
     }
 
-    fn open_upstream(self, upstream: &ConnectionHandle, request: Request) -> OpenedChannel {
+    /// Opens the other leg. Returns what copies both ways. The direction that ends first is the one that was used.
+    fn open_upstream(
+        self,
+        responder: &Responder,
+        upstream: &ConnectionHandle,
+        request: Request,
+    ) -> [Drain; 2] {
         let (tx, from_upstream) = runtime::channel(FORWARDED_ITEMS);
-        OpenedChannel {
-            upstream: upstream.open_incoming(self.upstream_id, tx, None, request),
-            from_upstream,
-            channel: self,
-        }
-    }
-}
-
-/// A channel that is open on both legs.
-struct OpenedChannel {
-    channel: ForwardedChannel,
-    from_upstream: Receiver<Vec<u8>>,
-    upstream: Option<Arc<ChannelTracker>>,
-}
-
-impl OpenedChannel {
-    /// Copies both ways. The direction that ends first is the one that was used.
-    fn spawn(self, responder: &Responder, upstream: &ConnectionHandle) {
-        let Self {
-            channel,
-            from_upstream,
-            upstream: up,
-        } = self;
-        let down = channel.downstream;
-        let trackers = [down.clone(), up.clone()];
+        let tracker = upstream.open_incoming(self.upstream_id, tx, None, request);
         let to_upstream = Drain {
+            items: self.from_downstream,
             conn_id: upstream.conn_id(),
-            channel_id: channel.upstream_id,
+            channel_id: self.upstream_id,
             driver_tx: upstream.driver_tx(),
-            tracker: up,
+            tracker: tracker.clone(),
+            other_leg: self.downstream.clone(),
         };
         let to_downstream = Drain {
+            items: from_upstream,
             conn_id: responder.conn_id(),
-            channel_id: channel.downstream_id,
+            channel_id: self.downstream_id,
             driver_tx: responder.driver_tx().clone(),
-            tracker: down,
+            tracker: self.downstream,
+            other_leg: tracker,
         };
-        let ended = trackers.clone();
-        to_upstream.spawn(channel.from_downstream, move || close_all(ended));
-        to_downstream.spawn(from_upstream, move || close_all(trackers));
-    }
-}
-
-fn close_all<const N: usize>(trackers: [Option<Arc<ChannelTracker>>; N]) {
-    for tracker in trackers.into_iter().flatten() {
-        tracker.close();
+        [to_upstream, to_downstream]
     }
 }
 

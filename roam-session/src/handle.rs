@@ -66,8 +66,57 @@ enum ArgumentEnd {
     Tx(Sender<Vec<u8>>),
 }
 
+/// Room for a message in the driver's queue, or why there is none.
+type Room<'a> = Result<Permit<'a, DriverMessage>, TrySendError<()>>;
+
 /// Nobody takes messages out of the queue any more.
 struct DriverGone;
+
+/// A call that has a row, and is not in the driver's queue yet.
+pub(crate) struct StartedCall<'a> {
+    handle: &'a ConnectionHandle,
+    call: RawRequest,
+    request_id: u64,
+    room: Room<'a>,
+    outgoing: Outgoing<'a>,
+}
+
+impl StartedCall<'_> {
+    pub(crate) fn row(&self) -> Request {
+        self.outgoing.row()
+    }
+
+    /// Queues the call and waits for the response. Spawns `drains` once the call is queued: data of its channels
+    /// must not overtake it.
+    pub(crate) async fn finish(
+        mut self,
+        drains: Vec<Drain>,
+    ) -> Result<ResponseData, TransportError> {
+        let (response_tx, response_rx) = oneshot();
+        let message = DriverMessage::Call {
+            conn_id: self.handle.conn_id(),
+            request_id: self.request_id,
+            method_id: self.call.method_id,
+            metadata: self.call.metadata,
+            channels: self.call.channels,
+            payload: self.call.payload,
+            response_tx,
+        };
+        if self.handle.enqueue(self.room, message).await.is_err() {
+            self.outgoing.end_with(Outcome::ConnectionClosed);
+            return Err(TransportError::DriverGone);
+        }
+        self.outgoing.handed_over();
+        drains.into_iter().for_each(Drain::spawn);
+        let response = match self.handle.answer(response_rx).await {
+            Some(Ok(response)) => Ok(response),
+            Some(Err(_)) => Err(TransportError::ConnectionClosed),
+            None => Err(TransportError::DriverGone),
+        };
+        self.outgoing.end(&response);
+        response
+    }
+}
 
 impl ConnectionHandle {
     /// Creates a handle of a root connection whose driver is another crate's. Its channels start with
@@ -198,25 +247,15 @@ impl ConnectionHandle {
         metadata: Metadata,
     ) -> Result<ResponseData, TransportError> {
         let streams = self.take_channels(args);
-        let call = RawRequest {
+        let call = self.start_call(RawRequest {
             method_id,
             metadata,
             channels: collect_channel_ids(args),
             payload: encode(&[], args).map_err(TransportError::Encode)?,
             arguments: record::arguments(args),
-        };
-        self.request_with(call, |row| {
-            let drains: Vec<_> = streams
-                .into_iter()
-                .filter_map(|channel| self.open_argument(channel, row))
-                .collect();
-            || {
-                for (drain, items) in drains {
-                    drain.spawn(items, || ());
-                }
-            }
-        })
-        .await
+        });
+        let drains = self.open_arguments(streams, call.row());
+        call.finish(drains).await
     }
 
     /// Calls a method with encoded arguments that hold no channels. Returns the encoded result.
@@ -252,20 +291,15 @@ impl ConnectionHandle {
     }
 
     pub(crate) async fn request(&self, call: RawRequest) -> Result<ResponseData, TransportError> {
-        self.request_with(call, |_| || ()).await
+        self.start_call(call).finish(Vec::new()).await
     }
 
-    /// Makes a call. `prepare` runs before the request is queued, what it returns right after: data of the
-    /// call's channels must not overtake the request.
-    pub(crate) async fn request_with<Queued: FnOnce()>(
-        &self,
-        call: RawRequest,
-        prepare: impl FnOnce(Request) -> Queued,
-    ) -> Result<ResponseData, TransportError> {
+    /// Records a call. It is not queued before it is finished.
+    pub(crate) fn start_call(&self, call: RawRequest) -> StartedCall<'_> {
         let shared = &*self.shared;
         let request_id = self.alloc_request_id();
         let room = shared.driver_tx.try_reserve();
-        let mut outgoing = Outgoing::start(
+        let outgoing = Outgoing::start(
             shared.registration.connection().upgrade(),
             shared.announcements.as_ref().map(|to| &*to.calls),
             &OutgoingStart {
@@ -277,30 +311,13 @@ impl ConnectionHandle {
                 has_room: room.is_ok(),
             },
         );
-        let queued = prepare(outgoing.row());
-        let (response_tx, response_rx) = oneshot();
-        let message = DriverMessage::Call {
-            conn_id: shared.conn_id,
+        StartedCall {
+            handle: self,
+            call,
             request_id,
-            method_id: call.method_id,
-            metadata: call.metadata,
-            channels: call.channels,
-            payload: call.payload,
-            response_tx,
-        };
-        if self.enqueue(room, message).await.is_err() {
-            outgoing.end_with(Outcome::ConnectionClosed);
-            return Err(TransportError::DriverGone);
+            room,
+            outgoing,
         }
-        outgoing.handed_over();
-        queued();
-        let response = match self.answer(response_rx).await {
-            Some(Ok(response)) => Ok(response),
-            Some(Err(_)) => Err(TransportError::ConnectionClosed),
-            None => Err(TransportError::DriverGone),
-        };
-        outgoing.end(&response);
-        response
     }
 
     /// Opens a virtual connection over the link, and waits until the peer accepts it. `dispatcher` serves the
@@ -357,11 +374,7 @@ impl ConnectionHandle {
     }
 
     /// Puts a message into the driver's queue: into the room that there is, or once there is some.
-    async fn enqueue(
-        &self,
-        room: Result<Permit<'_, DriverMessage>, TrySendError<()>>,
-        message: DriverMessage,
-    ) -> Result<(), DriverGone> {
+    async fn enqueue(&self, room: Room<'_>, message: DriverMessage) -> Result<(), DriverGone> {
         match room {
             Ok(room) => {
                 room.send(message);
@@ -528,12 +541,15 @@ impl ConnectionHandle {
         channels
     }
 
-    /// Opens a channel of a call. Returns what to spawn once the request is queued.
-    fn open_argument(
-        &self,
-        channel: ArgumentChannel,
-        request: Request,
-    ) -> Option<(Drain, Receiver<Vec<u8>>)> {
+    /// Opens the channels of a call. Returns what to spawn once the request is queued.
+    fn open_arguments(&self, channels: Vec<ArgumentChannel>, request: Request) -> Vec<Drain> {
+        let channels = channels.into_iter();
+        channels
+            .filter_map(|channel| self.open_argument(channel, request))
+            .collect()
+    }
+
+    fn open_argument(&self, channel: ArgumentChannel, request: Request) -> Option<Drain> {
         let channel_id = channel.channel_id;
         let link_other_end = |tracker: Option<&Arc<ChannelTracker>>| {
             if let (Some(tracker), Some(other_end)) = (tracker, &channel.other_end) {
@@ -552,13 +568,14 @@ impl ConnectionHandle {
                     channels.track(channel_id, ChannelDirection::Tx, channel.element, u64::MAX)
                 });
                 link_other_end(tracker.as_ref());
-                let drain = Drain {
+                Some(Drain {
+                    items,
                     conn_id: self.shared.conn_id,
                     channel_id,
                     driver_tx: self.driver_tx(),
                     tracker,
-                };
-                Some((drain, items))
+                    other_leg: None,
+                })
             }
         }
     }

@@ -1,5 +1,6 @@
 //! A request of the peer for a virtual connection, and the program's answer.
 
+use futures_util::FutureExt;
 use roam_wire::Metadata;
 
 use crate::runtime::{OneshotSender, Receiver, Sender, TrySendError, oneshot, spawn_anywhere};
@@ -66,10 +67,11 @@ impl IncomingConnection {
             metadata,
         };
         if let Err(TrySendError::Full(answer)) = self.answers.try_send(answer) {
-            spawn_anywhere(async move {
+            let send = async move {
                 // Without a link nobody waits for the answer.
                 let _ = self.answers.send(answer).await;
-            });
+            };
+            spawn_anywhere(send.boxed());
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use std::time::Duration;
 use std::{io, sync, thread};
 
+use futures_util::future::BoxFuture;
 use tokio::runtime::{Builder, Handle};
 
 pub use tokio::sync::Mutex;
@@ -68,10 +69,7 @@ where
 }
 
 /// Spawns a task that runs `future`. Outside a runtime, the task runs on a thread that all such tasks share.
-pub(crate) fn spawn_anywhere<F>(future: F)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
+pub(crate) fn spawn_anywhere(future: BoxFuture<'static, ()>) {
     if let Ok(runtime) = Handle::try_current().or_else(|_| shared_runtime()) {
         runtime.spawn(future);
     }

@@ -4,7 +4,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{BoxFuture, Either, select};
 
 pub use futures_channel::oneshot::{Receiver as OneshotReceiver, Sender as OneshotSender};
 pub use futures_util::lock::Mutex;
@@ -167,10 +167,7 @@ where
 }
 
 /// Spawns a task that runs `future`.
-pub(crate) fn spawn_anywhere<F>(future: F)
-where
-    F: Future<Output = ()> + 'static,
-{
+pub(crate) fn spawn_anywhere(future: BoxFuture<'static, ()>) {
     spawn(future);
 }
 
