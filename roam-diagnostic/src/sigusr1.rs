@@ -9,10 +9,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use signal_hook::consts::SIGUSR1;
-use signal_hook::iterator::Signals;
+use libc::SIGUSR1;
 use thiserror::Error;
 
+use crate::system::Caught;
 use crate::{callback, system};
 
 /// How long a full pipe behind descriptor 2 is waited for.
@@ -48,11 +48,11 @@ pub fn install(dump: fn() -> Vec<u8>) -> Result<(), InstallError> {
         return Ok(());
     }
     let start = || {
-        let mut signals = Signals::new([SIGUSR1]).map_err(InstallError::Signal)?;
+        let mut signal = Caught::new(SIGUSR1).map_err(InstallError::Signal)?;
         thread::Builder::new()
             .name("roam-sigusr1".into())
             .spawn(move || {
-                for _ in signals.forever() {
+                while signal.wait().is_ok() {
                     forward();
                     write_all(&dump());
                     callback::run_all(|text| write_all(text.as_bytes()));

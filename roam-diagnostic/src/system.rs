@@ -3,11 +3,62 @@
 
 use std::ffi::{c_int, c_long};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read, Write};
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::ptr::null;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+
+use signal_hook_registry::SigId;
+
+/// Catches a signal until it is dropped.
+pub(crate) struct Caught {
+    has_arrived: Arc<AtomicBool>,
+    /// Gets a byte with each signal. A forked child has the other end too, but not the flag.
+    woken: UnixStream,
+    handler: SigId,
+}
+
+impl Caught {
+    pub(crate) fn new(signal: c_int) -> io::Result<Self> {
+        let (woken, wake) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        let has_arrived = Arc::new(AtomicBool::new(false));
+        let arrives = Arc::clone(&has_arrived);
+        let act = move || {
+            arrives.store(true, Ordering::Release);
+            // If there is no room, the reader has enough to wake up for.
+            let _ = (&wake).write(&[0]);
+        };
+        // SAFETY: a store and a system call, and the registry restores `errno`.
+        let handler = unsafe { signal_hook_registry::register(signal, act)? };
+        Ok(Self {
+            has_arrived,
+            woken,
+            handler,
+        })
+    }
+
+    /// Waits for the signal. All that arrived since the last time count as one.
+    pub(crate) fn wait(&mut self) -> io::Result<()> {
+        while !self.has_arrived.swap(false, Ordering::AcqRel) {
+            match self.woken.read(&mut [0; 64]) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Caught {
+    fn drop(&mut self) {
+        signal_hook_registry::unregister(self.handler);
+    }
+}
 
 /// A descriptor that names one process, whoever gets its pid later.
 pub(crate) fn open_process(pid: u32) -> io::Result<OwnedFd> {
