@@ -3,8 +3,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -28,6 +27,14 @@ impl Callback {
         let owner = self.owner.as_ref();
         owner.is_none_or(|owner| owner.strong_count() > 0)
     }
+}
+
+/// What a callback's thread hands over when the callback has returned.
+#[derive(Default)]
+struct Returned {
+    /// The text, or what the callback panicked with.
+    result: Mutex<Option<thread::Result<String>>>,
+    is_there: Condvar,
 }
 
 /// Registers a callback whose text is added to every dump. If the callback panics or takes longer than one
@@ -60,7 +67,7 @@ fn register(
     owner: Option<Weak<dyn Any + Send + Sync>>,
     run: Box<dyn Fn(&mut String) + Send + Sync>,
 ) {
-    let mut callbacks = lock();
+    let mut callbacks = lock(&CALLBACKS);
     // A program may register one for each of its connections and never dump.
     callbacks.retain(|callback| callback.is_wanted());
     callbacks.push(Arc::new(Callback {
@@ -73,7 +80,7 @@ fn register(
 
 /// Runs every callback, and passes its text, or why it has none, to `write`.
 pub fn run_all(mut write: impl FnMut(&str)) {
-    let callbacks = lock().clone();
+    let callbacks = lock(&CALLBACKS).clone();
     for callback in callbacks.iter().filter(|callback| callback.is_wanted()) {
         write(&run(callback));
     }
@@ -86,30 +93,35 @@ fn run(callback: &Arc<Callback>) -> String {
     if callback.is_running.swap(true, Ordering::AcqRel) {
         return skipped("its callback is still running from an earlier dump");
     }
-    let (sender, receiver) = channel();
-    let running = Arc::clone(callback);
+    let returned = Arc::new(Returned::default());
+    let (running, returning) = (Arc::clone(callback), Arc::clone(&returned));
     let started = thread::Builder::new()
         .name("roam-diagnostic".into())
         .spawn(move || {
             let mut text = String::new();
             let result = catch_unwind(AssertUnwindSafe(|| (running.run)(&mut text)));
             running.is_running.store(false, Ordering::Release);
-            let _ = sender.send(result.map(|()| text));
+            *lock(&returning.result) = Some(result.map(|()| text));
+            returning.is_there.notify_one();
         });
     if let Err(error) = started {
         callback.is_running.store(false, Ordering::Release);
         return skipped(&format!("cannot start a thread: {error}"));
     }
-    match receiver.recv_timeout(LIMIT) {
-        Ok(Ok(text)) if text.is_empty() => text,
-        Ok(Ok(text)) => format!("[{name}] {}\n", text.trim_end()),
-        Ok(Err(_)) | Err(RecvTimeoutError::Disconnected) => skipped("its callback panicked"),
-        Err(RecvTimeoutError::Timeout) => skipped("its callback takes longer than 1 s"),
+    let (mut result, _) = returned
+        .is_there
+        .wait_timeout_while(lock(&returned.result), LIMIT, |result| result.is_none())
+        .unwrap_or_else(PoisonError::into_inner);
+    match result.take() {
+        Some(Ok(text)) if text.is_empty() => text,
+        Some(Ok(text)) => format!("[{name}] {}\n", text.trim_end()),
+        Some(Err(_)) => skipped("its callback panicked"),
+        None => skipped("its callback takes longer than 1 s"),
     }
 }
 
-fn lock() -> MutexGuard<'static, Vec<Arc<Callback>>> {
-    CALLBACKS.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -133,6 +145,6 @@ mod tests {
         for _ in 0..3 {
             register_diagnostic_of(&Arc::new(()), "gone", |(), _| {});
         }
-        assert_eq!(lock().len(), 1);
+        assert_eq!(lock(&CALLBACKS).len(), 1);
     }
 }
