@@ -55,21 +55,14 @@ impl Names {
             .store(2, Ordering::Release);
     }
 
-    pub(crate) fn register_type(
-        &self,
-        region: &Region,
-        key: usize,
-        name: impl FnOnce() -> String,
-    ) -> u32 {
-        if let Some(&index) = self
-            .types
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&key)
-        {
-            return index;
-        }
-        let name = name();
+    /// The index of a type that was added, which is its slot plus one.
+    pub(crate) fn type_index(&self, key: usize) -> Option<u32> {
+        let types = self.types.read().unwrap_or_else(PoisonError::into_inner);
+        types.get(&key).copied()
+    }
+
+    /// Adds a type and returns its index, 0 if the table is full.
+    pub(crate) fn add_type(&self, region: &Region, key: usize, name: &str) -> u32 {
         let mut types = self.types.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(&index) = types.get(&key) {
             return index;
@@ -81,7 +74,7 @@ impl Names {
         };
         types.insert(key, slot_index + 1);
         region.publish_high_water(Table::Types, slot_index + 1, &self.types_dumped);
-        let bytes = slot.store_text(offset_of!(TypeRecord, name), TYPE_NAME_BYTES, &name);
+        let bytes = slot.store_text(offset_of!(TypeRecord, name), TYPE_NAME_BYTES, name);
         slot.u64(offset_of!(TypeRecord, name_bytes))
             .store(pair(bytes, 0), Ordering::Relaxed);
         slot.u64(offset_of!(TypeRecord, sequence))

@@ -12,7 +12,7 @@
 use std::cell::RefCell;
 
 use facet::{Def, Facet, Peek, Poke, PokeStruct, Shape, Type, UserType};
-use foldhash::{HashMap, HashSet, HashSetExt};
+use foldhash::HashMap;
 
 use crate::ChannelId;
 
@@ -211,18 +211,19 @@ fn may_hold_channels(shape: &'static Shape) -> bool {
     KNOWN.with_borrow_mut(|known| {
         *known
             .entry(shape)
-            .or_insert_with(|| holds_channels(shape, &mut HashSet::new()))
+            .or_insert_with(|| holds_channels(shape, &mut Vec::new()))
     })
 }
 
 /// `above` are the shapes that this one is inside of: a recursive type holds what its other parts do.
-fn holds_channels(shape: &'static Shape, above: &mut HashSet<*const Shape>) -> bool {
+fn holds_channels(shape: &'static Shape, above: &mut Vec<*const Shape>) -> bool {
     if Half::of(shape).is_some() {
         return true;
     }
-    if !above.insert(shape) {
+    if above.contains(&std::ptr::from_ref(shape)) {
         return false;
     }
+    above.push(shape);
     let in_fields = match shape.ty {
         Type::User(UserType::Struct(value)) => value
             .fields

@@ -112,9 +112,11 @@ pub fn register_method(method_id: u64, name: &str) {
 /// Registers the name of an element type and returns its index for `ChannelOpen`: its slot plus one, 0 if the
 /// table is full. `key` identifies the type, so that its name is rendered once.
 pub fn register_type(key: usize, name: impl FnOnce() -> String) -> u32 {
-    registry().map_or(0, |registry| {
-        registry.names.register_type(&registry.region, key, name)
-    })
+    let Some(registry) = registry() else {
+        return 0;
+    };
+    let known = registry.names.type_index(key);
+    known.unwrap_or_else(|| registry.names.add_type(&registry.region, key, &name()))
 }
 
 impl Registry {

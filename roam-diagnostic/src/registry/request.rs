@@ -215,7 +215,6 @@ impl Request {
     }
 
     /// Reports the end. Returns whether this call ended it.
-    #[inline]
     pub fn end(self, outcome: Outcome) -> bool {
         self.end_with(|_| outcome)
     }

@@ -1,9 +1,9 @@
 //! What is in flight in this process, in a few lines: the format of the published crate. The full dump is
 //! `roam-dump`'s.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use foldhash::HashMap;
 use roam_diagnostic::clock;
 use roam_diagnostic::registry::own::{self, Rows};
 use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Mark};
