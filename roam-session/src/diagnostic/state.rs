@@ -402,7 +402,12 @@ fn arguments_text(args: &HashMap<String, String>) -> String {
         let index = pairs.partition_point(|before| *before < pair);
         pairs.insert(index, pair);
     }
-    pairs.join(", ")
+    let mut text = String::new();
+    for pair in pairs {
+        let separator = if text.is_empty() { "" } else { ", " };
+        let _ = write!(text, "{separator}{pair}");
+    }
+    text
 }
 
 fn take_channel(channels: &mut Vec<(u64, Channel)>, channel_id: u64) -> Option<Channel> {
