@@ -67,7 +67,7 @@ fn judge(
                 *snapshot = newer;
             }
         }
-        facts.still_there = still_there(shares);
+        facts.still_there = still_there(shares, snapshots);
         facts.after = vec![sample(shares).counters];
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }

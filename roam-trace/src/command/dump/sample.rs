@@ -1,8 +1,9 @@
 //! What the connections of processes published at one moment: counters, and where their transports are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use roam_dump::analysis::{CounterSample, Counters, EndedSample, StillThere};
+use roam_dump::model::Snapshot;
 use roam_trace_common::event::{ConnectionState, Direction};
 use roam_trace_common::registry::ConnectionRecord;
 
@@ -60,23 +61,31 @@ pub(super) fn ended(shares: &[Share<'_>]) -> EndedSample {
     sample
 }
 
-/// What is still in flight. A process that cannot be read has nothing in flight any more.
-pub(super) fn still_there(shares: &[Share<'_>]) -> HashMap<u32, StillThere> {
-    shares
+/// Which of the rows of snapshots are still in flight. A process that cannot be read has nothing in flight any more.
+pub(super) fn still_there(
+    shares: &[Share<'_>],
+    snapshots: &[Snapshot],
+) -> HashMap<u32, StillThere> {
+    snapshots
         .iter()
-        .map(|Share { target, budget }| {
+        .map(|snapshot| {
+            let pid = snapshot.process.pid;
+            let share = shares.iter().find(|share| share.target.pid() == pid);
+            let registries = share.and_then(|share| share.target.read_serials(share.budget).ok());
             let mut still_there = StillThere::default();
-            let registries = target.read_serials(*budget).unwrap_or_default();
-            for (registry, [requests, channels]) in (0..).zip(registries) {
-                let serial = |serial| serial_of(registry, serial);
-                still_there
-                    .requests
-                    .extend(requests.into_iter().map(serial));
-                still_there
-                    .channels
-                    .extend(channels.into_iter().map(serial));
+            let requests: HashSet<_> = snapshot.requests.iter().map(|row| row.serial).collect();
+            let channels: HashSet<_> = snapshot.channels.iter().map(|row| row.serial).collect();
+            for (registry, serials) in (0..).zip(registries.unwrap_or_default()) {
+                let [read_requests, read_channels] = serials.map(|serials| {
+                    let serials = serials.into_iter();
+                    serials.map(move |serial| serial_of(registry, serial))
+                });
+                let in_flight = read_requests.filter(|serial| requests.contains(serial));
+                still_there.requests.extend(in_flight);
+                let open = read_channels.filter(|serial| channels.contains(serial));
+                still_there.channels.extend(open);
             }
-            (target.pid(), still_there)
+            (pid, still_there)
         })
         .collect()
 }
