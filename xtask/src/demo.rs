@@ -50,9 +50,14 @@ impl Programs {
         process::require(process::cargo(
             "build --release --package demo --package roam-trace",
         ))?;
-        Ok(Self {
+        Ok(Self::built())
+    }
+
+    /// Those that were built before.
+    pub(crate) fn built() -> Self {
+        Self {
             directory: paths::target().join("release"),
-        })
+        }
     }
 
     pub(crate) fn trace(&self) -> Command {

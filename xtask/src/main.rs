@@ -15,6 +15,7 @@ mod install;
 mod interop;
 mod machine;
 mod method_ids;
+mod neighbours;
 mod parts;
 mod paths;
 mod pool;

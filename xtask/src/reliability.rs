@@ -4,7 +4,7 @@
 use anyhow::Result;
 
 use crate::tally::Tally;
-use crate::{fuzz, parts, soak};
+use crate::{fuzz, neighbours, parts, soak};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -14,9 +14,27 @@ pub(crate) struct Args {
     /// Seconds to fuzz each target
     #[arg(long, value_name = "N", default_value_t = 60)]
     seconds: u32,
+    /// Only try what processes of another, unprivileged user can do to the tracer, as root beside a demo that hangs
+    #[arg(long)]
+    hostile_neighbours: bool,
+    /// Only this attack of `testing/attackers`; repeatable
+    #[arg(long, value_name = "NAME", requires = "hostile_neighbours")]
+    attack: Vec<String>,
+    /// Attacks of a small size, to try the attackers
+    #[arg(long, requires = "hostile_neighbours")]
+    small: bool,
+    /// Those attacks that hold other processes in the kernel, on this machine: a virtual one
+    #[arg(long, requires = "hostile_neighbours", hide = true)]
+    held: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<Tally> {
+    if args.hostile_neighbours {
+        return match args.held {
+            true => neighbours::run_held(),
+            false => neighbours::run(&args.attack, args.small),
+        };
+    }
     let faults = parts::faults()?;
     let hostile = parts::hostile()?;
     let fuzzed = fuzz::fuzz_all(&fuzz::Args::all(args.seconds))?;

@@ -101,6 +101,15 @@ impl Checks {
         })
     }
 
+    /// One command.
+    pub(super) fn one(command: Check, programs: Vec<PathBuf>) -> Self {
+        Self {
+            commands: vec![command],
+            programs,
+            package: paths::root().join("roam-trace"),
+        }
+    }
+
     /// What the tests want to find in their environment.
     pub(super) fn environment(&self) -> [(&'static str, &Path); 3] {
         [

@@ -9,11 +9,12 @@ mod guest;
 mod initramfs;
 mod packages;
 
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use self::checks::{Checks, Results};
+use self::checks::{Check, Checks, Results};
 use self::guest::Guest;
 use crate::tally::Tally;
 use crate::{install, pool};
@@ -48,6 +49,28 @@ pub(crate) fn run(kernels: &[String]) -> Result<Tally> {
         sum += results.tally;
     }
     println!();
+    Ok(sum)
+}
+
+/// Runs one command in a machine with the newest kernel of a series, which has `programs` too. What it prints is shown
+/// where it fails.
+pub(crate) fn run_one(
+    series: &str,
+    arguments: &[&str],
+    program: PathBuf,
+    mut programs: Vec<PathBuf>,
+) -> Result<Tally> {
+    programs.push(program.clone());
+    let command = Check {
+        name: arguments.concat(),
+        program,
+        arguments: arguments.iter().map(|&word| word.to_owned()).collect(),
+    };
+    let checks = Checks::one(command, programs);
+    let mut sum = Tally::default();
+    for guest in guests(&[&series.to_owned()], &checks)? {
+        sum += guest.run(&checks)?.tally;
+    }
     Ok(sum)
 }
 
