@@ -33,10 +33,7 @@ fn dump() -> Vec<u8> {
         }
     };
     let name = std::fs::read("/proc/self/comm").unwrap_or_default();
-    let process = Process {
-        pid: std::process::id(),
-        name: printable(name.trim_ascii_end()),
-    };
+    let process = Process::new(std::process::id(), printable(name.trim_ascii_end()));
     let dump = Dump {
         schema_version: SCHEMA_VERSION,
         taken_at: Timestamp::now(),

@@ -22,10 +22,7 @@ fn region(header: HeaderRecord, fill: impl Fn(usize) -> u8) -> Vec<u8> {
 
 fn decode(bytes: &[u8]) -> Result<Snapshot, ReadError> {
     let mut image = read(bytes)?;
-    let process = Process {
-        pid: 1,
-        name: "hostile".into(),
-    };
+    let process = Process::new(1, "hostile");
     Ok(from_registry(process, &mut image, 1 << 40))
 }
 

@@ -50,10 +50,7 @@ fn start(connection: Connection, request_id: u64) -> Request {
 fn snapshot() -> Snapshot {
     let mut image: Image = read_own().unwrap().unwrap();
     assert_eq!((image.torn, image.invalid), (0, 0));
-    let process = Process {
-        pid: std::process::id(),
-        name: "test".into(),
-    };
+    let process = Process::new(std::process::id(), "test");
     from_registry(process, &mut image, roam_diagnostic::clock::now_ns())
 }
 

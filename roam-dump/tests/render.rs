@@ -74,10 +74,7 @@ fn channel(channel_id: u64, direction: ChannelDirection) -> Channel {
 }
 
 fn snapshot() -> Snapshot {
-    let process = Process {
-        pid: 4242,
-        name: "demo-host".into(),
-    };
+    let process = Process::new(4242, "demo-host");
     Snapshot::new(process, Source::Registry, 60 * 1_000_000_000)
 }
 
@@ -289,10 +286,7 @@ fn findings() -> Vec<ProcessFinding> {
 
 /// One of each kind of evidence.
 fn evidence() -> [Evidence; 19] {
-    let process = Process {
-        pid: 1,
-        name: "cell".into(),
-    };
+    let process = Process::new(1, "cell");
     [
         Evidence::PeerLastSent { age_us: None },
         Evidence::Driver {
@@ -407,10 +401,7 @@ fn graph() -> WaitGraph {
         },
         NodeKind::Process,
     ];
-    let process = Arc::new(Process {
-        pid: 1,
-        name: "cell".into(),
-    });
+    let process = Arc::new(Process::new(1, "cell"));
     WaitGraph {
         nodes: kinds
             .into_iter()

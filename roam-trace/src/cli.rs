@@ -15,7 +15,7 @@ Exit status:
   2  usage error
   3  no permission; the message names the missing capability
   4  not a roam program; the message states what roam-trace looked for
-  5  with --fail-if-stuck: something is stuck; stderr names the root blocker
+  5  with --fail-if-stuck: something is stuck; stderr names the root blocker of each user
 With several processes, the highest status wins. Every dump that can be printed is printed.";
 
 const EXAMPLES: &str = "\
@@ -97,6 +97,14 @@ pub struct TargetArgs {
     /// Read every process that has a registry
     #[arg(long)]
     pub all: bool,
+    /// Of --all, only the processes of this user; repeatable
+    #[arg(
+        long = "user",
+        value_name = "UID",
+        requires = "all",
+        conflicts_with = "pids"
+    )]
+    pub users: Vec<u32>,
 }
 
 /// Options of the dump.
@@ -302,6 +310,9 @@ mod tests {
         check_usage(&["stats", "--all", "--interval", "5s", "--json"], true);
         check_usage(&["stats"], false);
         check_usage(&["--all", "--fail-if-stuck", "30s"], true);
+        check_usage(&["--all", "--user", "0", "--user", "1000"], true);
+        check_usage(&["--user", "1000"], false);
+        check_usage(&["-p", "1", "--user", "1000"], false);
         check_usage(&["--all", "-p", "1"], false);
         check_usage(&["--all", "--children"], false);
         check_usage(&["--all", "--json", "--dot"], false);

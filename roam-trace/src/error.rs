@@ -180,6 +180,26 @@ pub enum TargetError {
         /// What is wrong with it.
         error: ReadError,
     },
+    /// The process keeps whoever looks at it waiting.
+    #[error(
+        "cannot read process {pid} ({name}): the kernel does not answer in time, because the process holds a lock or waits for a file system"
+    )]
+    Silent {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
+    /// The process has more mappings than are read, and no registry among those.
+    #[error(
+        "cannot read process {pid} ({name}): it has more memory mappings than roam-trace reads, and no registry among those"
+    )]
+    TooManyMappings {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
     /// A system call failed.
     #[error("cannot {action} process {pid} ({name}): {error}")]
     Io {
@@ -195,6 +215,17 @@ pub enum TargetError {
 }
 
 impl TargetError {
+    /// Returns whether the process has ended, or never was a program: among all processes there always are some.
+    pub fn is_no_process(&self) -> bool {
+        matches!(
+            self,
+            Self::NoSuchProcess { .. }
+                | Self::Ended { .. }
+                | Self::Zombie { .. }
+                | Self::KernelThread { .. }
+        )
+    }
+
     /// Returns the exit status for this error.
     pub fn exit(&self) -> Exit {
         match self {
@@ -213,6 +244,8 @@ impl TargetError {
             | Self::SwitchedOff { .. }
             | Self::FileSizeLimit { .. }
             | Self::Registry { .. }
+            | Self::Silent { .. }
+            | Self::TooManyMappings { .. }
             | Self::Io { .. } => Exit::Failure,
         }
     }

@@ -260,10 +260,7 @@ mod tests {
     }
 
     fn decode(requests: &[(RecordKey, RequestValue)], room: usize) -> Snapshot {
-        let process = Process {
-            pid: 7,
-            name: "demo".to_owned(),
-        };
+        let process = Process::new(7, "demo");
         let rows = KernelRows {
             requests: requests.iter().collect(),
             ..KernelRows::default()

@@ -1,5 +1,6 @@
 //! Who waits for whom. Names and order of the fields are part of the JSON schema.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use roam_trace_common::event::{Mark, Phase};
@@ -23,10 +24,14 @@ pub struct WaitGraph {
 }
 
 impl WaitGraph {
-    /// Returns the first root that is a reason for an alarm and at least that old, in microseconds.
-    pub fn alarm(&self, oldest_us: u64) -> Option<&Root> {
-        let mut roots = self.roots.iter();
-        roots.find(|root| root.is_alarm && root.oldest_us >= oldest_us)
+    /// Returns the roots that are a reason for an alarm and at least that old, in microseconds: the first of each user,
+    /// since any user can report calls that never were.
+    pub fn alarms(&self, oldest_us: u64) -> Vec<&Root> {
+        let mut users = HashSet::new();
+        let user = |root: &Root| self.nodes[root.nodes[0] as usize].process.user;
+        let is_alarm = |root: &&Root| root.is_alarm && root.oldest_us >= oldest_us;
+        let alarms = self.roots.iter().filter(is_alarm);
+        alarms.filter(|root| users.insert(user(root))).collect()
     }
 }
 

@@ -12,11 +12,28 @@ pub struct Process {
     pub pid: u32,
     /// Its name (`comm`).
     pub name: String,
+    /// The uid that it acts as, if the dump has processes of several users.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<u32>,
+}
+
+impl Process {
+    /// Names a process without its user.
+    pub fn new(pid: u32, name: impl Into<String>) -> Self {
+        Self {
+            pid,
+            name: name.into(),
+            user: None,
+        }
+    }
 }
 
 impl fmt::Display for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}]", self.name, self.pid)
+        match self.user {
+            Some(user) => write!(f, "{}[{} uid {user}]", self.name, self.pid),
+            None => write!(f, "{}[{}]", self.name, self.pid),
+        }
     }
 }
 

@@ -28,8 +28,7 @@ const BY_UPLOAD: ChannelReader = ChannelReader::Request(UPLOAD);
 const SECOND: u64 = 1_000_000;
 
 fn process(pid: u32, name: &str) -> Process {
-    let name = name.into();
-    Process { pid, name }
+    Process::new(pid, name)
 }
 
 fn snapshot(process: Process, requests: Vec<Request>) -> Snapshot {

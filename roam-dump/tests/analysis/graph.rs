@@ -52,7 +52,7 @@ fn text_of_nothing_that_waits() {
 fn the_first_root_in_one_line() {
     let graph = chain().explain().graph;
     assert_eq!(
-        graph::root_line(&graph, graph.alarm(0).unwrap()),
+        graph::root_line(&graph, graph.alarms(0)[0]),
         "cell-markdown[4003] Markdown.render running: the handler has not returned; judged by time alone (0 answered calls)"
     );
 }

@@ -80,7 +80,7 @@ fn a_long_poll_is_usual() {
         0,
     );
     assert!(graph.nodes.is_empty(), "{graph:#?}");
-    assert_eq!(graph.alarm(0), None);
+    assert_eq!(graph.alarms(0).first(), None);
 }
 
 #[test]

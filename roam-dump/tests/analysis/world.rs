@@ -70,10 +70,7 @@ impl World {
 
     pub(crate) fn process(&mut self, name: &str) -> usize {
         let pid = 4_001 + self.snapshots.len() as u32;
-        let process = Process {
-            pid,
-            name: name.into(),
-        };
+        let process = Process::new(pid, name);
         self.facts.processes.push(ProcessFacts {
             process: process.clone(),
             state: ProcessState::Alive,

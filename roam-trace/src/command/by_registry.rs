@@ -5,7 +5,7 @@ use roam_dump::model::{Gap, Process, Snapshot, Source};
 use crate::error::TargetError;
 use crate::merge::join_registries;
 use crate::process::missing_registry::MissingRegistry;
-use crate::process::{Reading, Target, program};
+use crate::process::{Reading, Target};
 
 /// The snapshot of a process by the registries that were read.
 ///
@@ -25,7 +25,7 @@ pub(super) fn by_registry(target: &Target, mut reading: Reading) -> Result<Snaps
 
 /// What of the registries of a process was not read.
 pub(super) fn gaps(reading: &Reading) -> impl Iterator<Item = Gap> {
-    let cut = "the process maps more registries than roam-trace reads".to_owned();
+    let cut = "the process has more memory mappings than roam-trace reads".to_owned();
     let errors = reading.errors.iter();
     reading
         .is_cut
@@ -44,7 +44,7 @@ pub(super) fn without_registry(
     target: &Target,
     reading: &mut Reading,
 ) -> Result<Snapshot, TargetError> {
-    let Process { pid, name } = target.label();
+    let Process { pid, name, .. } = target.label();
     if let Some(error) = reading.errors.pop() {
         return Err(TargetError::Registry { pid, name, error });
     }
@@ -53,11 +53,7 @@ pub(super) fn without_registry(
     }
     let process = &target.process;
     if target.probed()?.is_empty() {
-        let binaries = program::binaries(process)?;
-        return Err(match program::is_built_on_published(&binaries) {
-            true => TargetError::Published { pid, name },
-            false => TargetError::NotATarget { pid, name },
-        });
+        return Err(target.why_no_target()?);
     }
     let missing = MissingRegistry::of(process)
         .map_err(|error| process.error("read the environment of", error))?;

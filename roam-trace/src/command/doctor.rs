@@ -19,7 +19,7 @@ use crate::elf::{ElfError, ProbeSite};
 use crate::error::{Exit, TargetError};
 use crate::privilege::{self, Capability};
 use crate::process::missing_registry::MissingRegistry;
-use crate::process::{Reading, Target, program};
+use crate::process::{Reading, Target};
 
 /// One line of the report.
 #[derive(Debug, PartialEq, Eq)]
@@ -209,12 +209,11 @@ fn attaching(tried: Result<Method, AttachError>) -> Check {
 fn process(pid: u32, checks: &mut Vec<Check>) -> Result<(), TargetError> {
     let target = Target::find(pid)?;
     let reading = target.read(Budget::default())?;
-    let Process { pid, name } = target.label();
+    let Process { pid, name, .. } = target.label();
     checks.push(Check::ok("process", format!("{pid} ({name}) can be read")));
 
     let mut probes = Vec::new();
-    let binaries = program::binaries(&target.process)?;
-    for binary in &binaries {
+    for binary in target.binaries()? {
         let sites = binary.probe_sites(&target.process)?;
         probes.extend(self::probes(&binary.name, sites));
     }
@@ -222,10 +221,7 @@ fn process(pid: u32, checks: &mut Vec<Check>) -> Result<(), TargetError> {
     checks.extend(registries(&target, &reading, has_probes)?);
     if probes.is_empty() {
         if reading.images.is_empty() && reading.inherited.is_empty() && reading.errors.is_empty() {
-            return Err(match program::is_built_on_published(&binaries) {
-                true => TargetError::Published { pid, name },
-                false => TargetError::NotATarget { pid, name },
-            });
+            return Err(target.why_no_target()?);
         }
         let text = "the executable and the libraries have no probes of provider roam, so -d does not work; keep .note.stapsdt when you strip them";
         probes.push(Check::todo("probes", text));
@@ -242,7 +238,7 @@ fn registries(
     let mut checks: Vec<_> = reading.images.iter().map(registry).collect();
     let errors = reading.errors.iter();
     checks.extend(errors.map(|error| Check::todo("registry", format!("cannot be read: {error}"))));
-    let Process { pid, name } = target.label();
+    let Process { pid, name, .. } = target.label();
     if reading.images.is_empty()
         && let Some(&owner) = reading.inherited.first()
     {

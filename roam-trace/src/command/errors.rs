@@ -24,6 +24,15 @@ impl Errors {
         self.report_as(error.exit(), error);
     }
 
+    /// Reports why a process is not read that nobody named. That some have ended, or never were programs, is no news.
+    pub(super) fn report_found(&mut self, error: &TargetError) {
+        match error.is_no_process() {
+            true => log::debug!("{error}"),
+            // It may be the one that hangs.
+            false => self.report(error),
+        }
+    }
+
     /// Reports an error that leads to the exit status `exit`.
     pub(super) fn report_as(&mut self, exit: Exit, error: &dyn Display) {
         report(error);

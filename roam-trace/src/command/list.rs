@@ -9,10 +9,13 @@ use roam_dump::read::Budget;
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
+use super::errors::Errors;
 use super::report::{report, report_denied};
+use super::select;
 use crate::error::{Exit, TargetError};
 use crate::process::maps::FileId;
-use crate::process::{Reading, Target, proc, program};
+use crate::process::proc::{self, Process};
+use crate::process::{Reading, Target};
 
 /// Lists every process that has a registry or probes, by pid.
 ///
@@ -20,24 +23,26 @@ use crate::process::{Reading, Target, proc, program};
 ///
 /// `/proc` cannot be listed, or the output cannot be written.
 pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
+    let pids = proc::pids().context("cannot list the processes in /proc")?;
     let mut known = HashMap::new();
     let mut rows = Vec::new();
     let mut denied = Vec::new();
-    for pid in proc::pids().context("cannot list the processes in /proc")? {
-        match row(pid, &mut known) {
+    let mut errors = Errors::default();
+    for process in select::open(pids, &mut errors) {
+        match row(process, &mut known) {
             Ok(row) => rows.extend(row),
             Err(TargetError::NoPermission { missing, .. }) => denied.push(missing),
-            // Most often it has ended, or never was a program.
-            Err(error) => log::debug!("{error}"),
+            Err(error) => errors.report_found(&error),
         }
     }
+    rows.sort_by_key(|row| row.pid);
     if rows.is_empty() {
         report(&"no process has a registry or probes");
     } else {
         write(&rows, out)?;
     }
     report_denied(&denied);
-    Ok(Exit::Success)
+    Ok(errors.exit())
 }
 
 /// What is known of one process.
@@ -61,12 +66,12 @@ struct Counts {
 }
 
 /// Returns the row of a process, `None` where it is not roam's. `known` has files that were checked for probes.
-fn row(pid: u32, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, TargetError> {
-    let target = Target::find(pid)?;
+fn row(process: Process, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, TargetError> {
+    let target = Target::of(process)?;
     let reading = target.read(Budget::default())?;
     let has_registry = !reading.images.is_empty();
     let mut has_probes = false;
-    for binary in program::binaries(&target.process)? {
+    for binary in target.binaries()? {
         has_probes |= match known.entry(binary.file) {
             Entry::Occupied(known) => *known.get(),
             Entry::Vacant(unknown) => {
@@ -81,7 +86,7 @@ fn row(pid: u32, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, Targe
         return Ok(None);
     }
     Ok(Some(Row {
-        pid,
+        pid: target.pid(),
         name: target.process.name().to_owned(),
         has_registry,
         has_probes,

@@ -12,6 +12,7 @@ mod stats;
 use std::io::{self, BufWriter, Write};
 
 use anstream::{AutoStream, ColorChoice};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::cli::{Cli, Color, Command};
 use crate::error::Exit;
@@ -23,6 +24,7 @@ const BUFFER_BYTES: usize = 1 << 16;
 /// Runs the command that was asked for.
 pub fn run(cli: &Cli) -> Exit {
     start_log(cli.verbose);
+    raise_descriptor_limit();
     let stdout = io::stdout();
     let color = match cli.color {
         Color::Always => true,
@@ -43,6 +45,18 @@ pub fn run(cli: &Cli) -> Exit {
             report(&format_args!("{error:#}"));
             Exit::Failure
         }
+    }
+}
+
+/// Every process that is looked at takes some descriptors, and who has many processes must not hide another one.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::info!("cannot raise the limit of open files: {error}");
     }
 }
 

@@ -1,12 +1,16 @@
 //! Which processes a command reads.
 
+use std::collections::HashSet;
+
 use anyhow::{Context, Result};
 
 use super::errors::Errors;
 use super::report::{report, report_denied};
 use crate::cli::TargetArgs;
 use crate::error::TargetError;
-use crate::process::{Target, proc};
+use crate::process::Target;
+use crate::process::proc::{self, Process};
+use crate::process::turns::in_turns;
 
 /// The processes to read.
 pub(super) struct Selected {
@@ -50,35 +54,62 @@ pub(super) fn select(args: &TargetArgs, errors: &mut Errors) -> Result<Selected>
         let named: Vec<u32> = selected.targets.iter().map(Target::pid).collect();
         proc::descendants(&named)
     } else {
+        selected.finish();
         return Ok(selected);
     };
-    find(
-        pids.context("cannot list the processes in /proc")?,
-        &mut selected,
-    );
+    let pids = pids.context("cannot list the processes in /proc")?;
+    let mut processes = open(pids, errors);
+    if !args.users.is_empty() {
+        processes.retain(|process| args.users.contains(&process.user()));
+    }
+    selected.find(processes, errors);
     if selected.targets.is_empty() && args.all {
         report(&"no process has a registry");
     }
+    selected.finish();
     Ok(selected)
 }
 
-/// Adds those of some processes that have a registry. Most have nothing to do with roam, or end meanwhile.
-fn find(pids: Vec<u32>, selected: &mut Selected) {
-    let mut denied = Vec::new();
+/// Opens processes, in an order that is fair to their users.
+pub(super) fn open(pids: Vec<u32>, errors: &mut Errors) -> Vec<Process> {
+    let mut processes = Vec::new();
     for pid in pids {
-        match Target::find(pid).and_then(|target| Ok((target.has_registry()?, target))) {
-            Ok((true, target)) if !selected.contains(pid) => {
-                selected.found.push(pid);
-                selected.targets.push(target);
-            }
-            Ok(_) => {}
-            Err(error) => {
-                log::debug!("{error}");
-                if let TargetError::NoPermission { missing, .. } = error {
-                    denied.push(missing);
-                }
-            }
+        match Process::open(pid) {
+            Ok(process) => processes.push(process),
+            Err(error) => errors.report_found(&error),
         }
     }
-    report_denied(&denied);
+    in_turns(processes, Process::user)
+}
+
+impl Selected {
+    /// Adds those of some processes that have a registry. Most have nothing to do with roam, or end meanwhile.
+    fn find(&mut self, processes: Vec<Process>, errors: &mut Errors) {
+        let mut denied = Vec::new();
+        for process in processes {
+            let pid = process.pid();
+            let target = Target::of(process);
+            match target.and_then(|target| Ok((target.has_registry()?, target))) {
+                Ok((true, target)) if !self.contains(pid) => {
+                    self.found.push(pid);
+                    self.targets.push(target);
+                }
+                Ok(_) => {}
+                Err(TargetError::NoPermission { missing, .. }) => denied.push(missing),
+                Err(error) => errors.report_found(&error),
+            }
+        }
+        report_denied(&denied);
+        let named = self.targets.len() - self.found.len();
+        self.targets[named..].sort_by_key(Target::pid);
+    }
+
+    fn finish(&mut self) {
+        let users: HashSet<u32> = (self.targets.iter())
+            .map(|target| target.process.user())
+            .collect();
+        for target in &mut self.targets {
+            target.shows_user = users.len() > 1;
+        }
+    }
 }

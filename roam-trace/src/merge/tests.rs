@@ -65,10 +65,7 @@ fn maps(rows: &[Row]) -> Maps {
 
 /// As a registry gives it.
 fn snapshot(rows: &[Row]) -> Snapshot {
-    let process = Process {
-        pid: PID,
-        name: "demo".to_owned(),
-    };
+    let process = Process::new(PID, "demo");
     let maps = maps(rows);
     let rows = KernelRows {
         requests: maps.requests.iter().collect(),

@@ -82,10 +82,7 @@ mod tests {
             ..ConnectionValue::default()
         };
         let connections = [(key(PID, 3), connection), (key(PID, 4), connection)];
-        let process = Process {
-            pid: PID,
-            name: "demo".to_owned(),
-        };
+        let process = Process::new(PID, "demo");
         let rows = KernelRows {
             connections: connections.iter().collect(),
             ..KernelRows::default()

@@ -2,45 +2,68 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use procfs::FromBufRead;
 use procfs::process::{LimitValue, Limits};
+use rustix::fs::{Dir, OFlags, fstat, readlinkat};
 
-use super::proc::Process;
+use super::allowance::Allowance;
+use super::proc::{Process, open_at};
 
 /// Standard input, output and error, which lead to terminals and logs.
 const STANDARD_DESCRIPTORS: i32 = 3;
 
+/// A process can have millions of descriptors.
+static READING: Allowance = Allowance::new(Duration::from_millis(600));
+
 /// What a process has open.
 #[derive(Debug, Default)]
 pub struct Descriptors {
-    /// How many.
+    /// How many; if there are more than were looked at, that many at least.
     pub count: u64,
     /// Descriptors and inodes of its sockets, but for the standard descriptors.
     pub sockets: Vec<(i32, u64)>,
+    /// Whether there are more than were looked at.
+    pub is_cut: bool,
 }
 
 impl Descriptors {
-    /// Lists what a process has open.
+    /// Lists what a process has open, and looks at the first `limit` of it.
     ///
     /// # Errors
     ///
     /// The error of the system call.
-    pub fn of(process: &Process) -> io::Result<Self> {
+    pub fn of(process: &Process, limit: usize) -> io::Result<Self> {
+        process.ask(move |directory| Self::read(directory, limit))
+    }
+
+    fn read(directory: &OwnedFd, limit: usize) -> io::Result<Self> {
+        let turn = READING.turn();
+        let list = open_at(directory, "fd", OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut descriptors = Self::default();
-        for name in process.entries("fd")? {
-            descriptors.count += 1;
-            let Ok(descriptor) = name.parse() else {
+        for entry in Dir::read_from(&list)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let Some(descriptor) = name.to_str().ok().and_then(|name| name.parse().ok()) else {
                 continue;
             };
+            if descriptors.count == limit as u64 || turn.is_spent() {
+                descriptors.is_cut = true;
+                // Since Linux 6.2 the size of the directory is their number.
+                descriptors.count = fstat(&list)?.st_size.unsigned_abs().max(descriptors.count);
+                break;
+            }
+            descriptors.count += 1;
             if descriptor < STANDARD_DESCRIPTORS {
                 continue;
             }
             // A descriptor that was closed meanwhile has no link.
-            let Ok(link) = process.read_link(&format!("fd/{name}")) else {
+            let Ok(link) = readlinkat(&list, name, Vec::new()) else {
                 continue;
             };
-            if let Some(inode) = socket_inode(&link) {
+            if let Some(inode) = socket_inode(link.as_bytes()) {
                 descriptors.sockets.push((descriptor, inode));
             }
         }
@@ -82,12 +105,12 @@ mod tests {
     fn own_descriptors() {
         let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
         let own = Process::open(std::process::id()).unwrap();
-        let descriptors = Descriptors::of(&own).unwrap();
+        let descriptors = Descriptors::of(&own, 1_000).unwrap();
         let is_listed = |&(descriptor, _): &(i32, u64)| descriptor == socket.as_raw_fd();
         assert!(descriptors.sockets.iter().any(is_listed));
         assert!(descriptors.count > descriptors.sockets.len() as u64);
         let _again = socket.try_clone().unwrap();
-        let descriptors = Descriptors::of(&own).unwrap();
+        let descriptors = Descriptors::of(&own, 1_000).unwrap();
         assert!(descriptors.socket_inodes().len() < descriptors.sockets.len());
         assert!(limit(&own).unwrap() >= descriptors.count);
     }

@@ -1,43 +1,43 @@
 //! A target with what it holds: descriptors, shared memory, memory of its own.
 
-use std::collections::HashSet;
+use std::sync::Arc;
 
 use roam_dump::analysis::ProcessFacts;
-use roam_trace_common::registry::REGION_NAME;
 
 use super::descriptors::{self, Descriptors};
-use super::maps::{FileId, for_each_mapping};
-use super::proc::Process;
+use super::maps::Mappings;
 use super::target::Target;
-use super::transport::OwnMemory;
-use crate::error::TargetError;
+
+/// Descriptors of a target that are looked at.
+const DESCRIPTORS: usize = 65_536;
 
 /// A target and what it holds.
 pub(super) struct Inspected<'a> {
     pub(super) target: &'a Target,
     pub(super) descriptors: Descriptors,
-    /// The files that it maps so that others see what it writes.
-    pub(super) shared: HashSet<FileId>,
-    pub(super) memory: OwnMemory,
+    pub(super) mappings: Arc<Mappings>,
     /// The name of its network namespace.
     pub(super) namespace: Vec<u8>,
     /// Whether all of that could be read.
     pub(super) is_known: bool,
+    /// Whether there is more of it than was followed to other processes.
+    pub(super) is_cut: bool,
 }
 
 impl<'a> Inspected<'a> {
     pub(super) fn new(target: &'a Target) -> Self {
         let process = &target.process;
-        let descriptors = Descriptors::of(process);
-        let mappings = mappings(process);
+        let descriptors = Descriptors::of(process, DESCRIPTORS);
+        let mappings = target.mappings();
         let namespace = process.read_link("ns/net");
         let is_known = descriptors.is_ok() && mappings.is_ok() && namespace.is_ok();
-        let (shared, memory) = mappings.unwrap_or_default();
+        let descriptors = descriptors.unwrap_or_default();
+        let mappings = mappings.unwrap_or_default();
         Self {
             target,
-            descriptors: descriptors.unwrap_or_default(),
-            shared,
-            memory,
+            is_cut: descriptors.is_cut || mappings.is_memory_cut,
+            descriptors,
+            mappings,
             namespace: namespace.unwrap_or_default(),
             is_known,
         }
@@ -50,27 +50,10 @@ impl<'a> Inspected<'a> {
             process: self.target.label(),
             state: process.state(),
             threads: process.thread_states(),
-            is_connectivity_known: self.is_known,
+            is_connectivity_known: self.is_known && !self.is_cut,
             descriptors: (descriptors::limit(process).filter(|_| count > 0))
                 .map(|limit| (count, limit)),
             untraced: None,
         }
     }
-}
-
-/// Lists the files that a process maps so that others see what it writes, and the memory that it alone writes. The
-/// registry, which a forked child still maps, is none of those files.
-fn mappings(process: &Process) -> Result<(HashSet<FileId>, OwnMemory), TargetError> {
-    let registry = format!("/memfd:{REGION_NAME}").into_bytes();
-    let mut files = HashSet::new();
-    let mut memory = OwnMemory::default();
-    for_each_mapping(process, |mapping| {
-        if mapping.is_shared && mapping.file.inode != 0 && !mapping.path.starts_with(&registry) {
-            files.insert(mapping.file);
-        }
-        if mapping.is_own_memory() {
-            memory.add(mapping.start..mapping.end);
-        }
-    })?;
-    Ok((files, memory))
 }

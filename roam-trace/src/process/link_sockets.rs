@@ -2,7 +2,6 @@
 //! ends of those.
 
 use std::collections::HashMap;
-use std::mem;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,7 +87,7 @@ impl Search<'_> {
             .collect();
         let found = find_descriptors(
             &inspected.target.process,
-            mem::take(&mut inspected.memory),
+            Arc::clone(&inspected.mappings),
             objects,
             sockets.keys().copied().collect(),
             limit,

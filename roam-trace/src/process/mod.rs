@@ -1,7 +1,9 @@
 //! Finds processes, and reads what they offer to a tracer. Never writes to one.
 
+mod allowance;
 pub mod claims;
 pub mod clock;
+mod deadline;
 pub mod descriptors;
 mod holders;
 mod inspected;
@@ -17,6 +19,7 @@ mod socket_table;
 pub mod sockets;
 mod target;
 pub mod transport;
+pub mod turns;
 mod untraced;
 
 pub use share::Share;

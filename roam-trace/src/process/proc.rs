@@ -5,11 +5,13 @@
 //! choose, such as its name, is bytes until [`printable`] made it text. Never
 //! opens what could block.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, ErrorKind, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 
 use procfs::FromRead;
 use procfs::process::{Stat, StatFlags};
@@ -19,6 +21,7 @@ use rustix::fs::{CWD, Dir, Mode, OFlags, openat, readlinkat};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
+use super::deadline::within_deadline;
 use crate::error::TargetError;
 use crate::privilege::{self, Capability};
 
@@ -28,11 +31,22 @@ const FILE_BYTES: u64 = 1 << 20;
 /// A process that existed when it was opened.
 #[derive(Debug)]
 pub struct Process {
-    directory: OwnedFd,
+    directory: Arc<OwnedFd>,
     pid: u32,
+    user: u32,
     name: String,
     namespace_pid: u32,
     start_ticks: u64,
+    /// Whether it kept this process waiting for too long: then it is asked no more.
+    is_silent: Cell<bool>,
+}
+
+/// What a process is opened with.
+struct Opened {
+    directory: OwnedFd,
+    status: Vec<u8>,
+    comm: Vec<u8>,
+    stat: Stat,
 }
 
 impl Process {
@@ -40,37 +54,43 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// [`TargetError`] if there is no such process, it has ended, or it is a kernel thread.
+    /// [`TargetError`] if there is no such process, it has ended, does not answer, or is a kernel thread.
     pub fn open(pid: u32) -> Result<Self, TargetError> {
         let directory = open_directory(pid)?;
-        let fail = |error| process_error(pid, "", "read the status of", error);
-        let status = read_file(&directory, "status").map_err(fail)?;
+        let opened = within_deadline(move || Opened::read(directory));
+        let opened = opened.map_err(|error| process_error(pid, "", "read the status of", error))?;
+        let status = opened.status;
         let tgid = status_number(&status, "Tgid").unwrap_or(pid);
         if tgid != pid {
             log::info!("{pid} is a thread of process {tgid}: reading that process");
             return Self::open(tgid);
         }
-        let name = printable(trimmed(&read_file(&directory, "comm").map_err(fail)?));
-        let stat = read_file(&directory, "stat").map_err(fail)?;
-        let stat = Stat::from_read(&stat[..]).map_err(|error| fail(io::Error::other(error)))?;
-        if StatFlags::from_bits_truncate(stat.flags).contains(StatFlags::PF_KTHREAD) {
+        let name = printable(trimmed(&opened.comm));
+        if StatFlags::from_bits_truncate(opened.stat.flags).contains(StatFlags::PF_KTHREAD) {
             return Err(TargetError::KernelThread { pid, name });
         }
-        if matches!(stat.state, 'Z' | 'X') {
+        if is_dead(&opened.stat) {
             return Err(TargetError::Zombie { pid, name });
         }
         Ok(Self {
             namespace_pid: status_number(&status, "NSpid").unwrap_or(pid),
-            directory,
+            user: status_number(&status, "Uid").unwrap_or(0),
+            directory: Arc::new(opened.directory),
             pid,
             name,
-            start_ticks: stat.starttime,
+            start_ticks: opened.stat.starttime,
+            is_silent: Cell::new(false),
         })
     }
 
     /// Returns its pid in this process's namespace.
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// Returns the uid that it acts as.
+    pub fn user(&self) -> u32 {
+        self.user
     }
 
     /// Returns its name, printable.
@@ -96,11 +116,9 @@ impl Process {
     /// Returns whether it runs, is stopped, or is dead.
     pub fn state(&self) -> ProcessState {
         match self.stat() {
-            Ok(stat) => match stat.state {
-                'T' | 't' => ProcessState::Stopped,
-                'Z' | 'X' => ProcessState::Dead,
-                _ => ProcessState::Alive,
-            },
+            Ok(stat) if is_dead(&stat) => ProcessState::Dead,
+            Ok(stat) if matches!(stat.state, 'T' | 't') => ProcessState::Stopped,
+            Ok(_) => ProcessState::Alive,
             Err(error) => match Errno::from_io_error(&error) {
                 Some(Errno::SRCH | Errno::NOENT) => ProcessState::Dead,
                 // That this process may open no more files is no sign of anybody's end.
@@ -116,40 +134,40 @@ impl Process {
 
     /// Counts its threads by state; those that end meanwhile are not counted.
     pub fn thread_states(&self) -> BTreeMap<char, u32> {
-        let mut states = BTreeMap::new();
-        for thread in self.entries("task").unwrap_or_default() {
-            let stat = self
-                .read_file(&format!("task/{thread}/stat"))
-                .ok()
-                .and_then(|stat| Stat::from_read(&stat[..]).ok());
-            if let Some(stat) = stat {
-                *states.entry(stat.state).or_default() += 1;
+        let counted = self.ask(|directory| {
+            let mut states = BTreeMap::new();
+            for thread in entries(directory, "task")? {
+                let stat = read_file(directory, &format!("task/{thread}/stat"));
+                if let Ok(Ok(stat)) = stat.map(|stat| Stat::from_read(&stat[..])) {
+                    *states.entry(stat.state).or_default() += 1;
+                }
             }
-        }
-        states
-    }
-
-    /// Lists the names in one of its `/proc` directories.
-    ///
-    /// # Errors
-    ///
-    /// The error of the system call.
-    pub fn entries(&self, path: &str) -> io::Result<Vec<String>> {
-        let directory = self.open_file(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-        let mut names = Vec::new();
-        for entry in Dir::read_from(&directory)? {
-            if let Ok(name) = entry?.file_name().to_str()
-                && !name.starts_with('.')
-            {
-                names.push(name.to_owned());
-            }
-        }
-        Ok(names)
+            Ok(states)
+        });
+        counted.unwrap_or_default()
     }
 
     fn stat(&self) -> io::Result<Stat> {
-        let stat = read_file(&self.directory, "stat")?;
-        Stat::from_read(&stat[..]).map_err(io::Error::other)
+        self.ask(|directory| stat(directory))
+    }
+
+    /// Does something with its directory in `/proc` that the process could keep waiting.
+    ///
+    /// # Errors
+    ///
+    /// That of `work`; [`ErrorKind::TimedOut`] if the process does not answer, now or before.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&OwnedFd) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        if self.is_silent.get() {
+            return Err(ErrorKind::TimedOut.into());
+        }
+        let directory = Arc::clone(&self.directory);
+        let answer = within_deadline(move || work(&directory));
+        let is_timeout = |error: &io::Error| error.kind() == ErrorKind::TimedOut;
+        self.is_silent.set(answer.as_ref().is_err_and(is_timeout));
+        answer
     }
 
     /// Returns whether a seccomp filter decides on its system calls.
@@ -165,7 +183,8 @@ impl Process {
     ///
     /// The error of the system call.
     pub fn open_file(&self, path: &str, flags: OFlags) -> io::Result<File> {
-        open_at(&self.directory, path, flags)
+        let path = path.to_owned();
+        self.ask(move |directory| open_at(directory, &path, flags))
     }
 
     /// Reads the first mebibyte of one of its `/proc` files.
@@ -174,7 +193,8 @@ impl Process {
     ///
     /// The error of the system call.
     pub fn read_file(&self, path: &str) -> io::Result<Vec<u8>> {
-        read_file(&self.directory, path)
+        let path = path.to_owned();
+        self.ask(move |directory| read_file(directory, &path))
     }
 
     /// Returns where one of its `/proc` links points to.
@@ -283,6 +303,10 @@ fn process_error(pid: u32, name: &str, action: &'static str, error: io::Error) -
             action: "read",
             missing: privilege::missing_to_inspect(),
         },
+        _ if error.kind() == ErrorKind::TimedOut => TargetError::Silent {
+            pid,
+            name: name.to_owned(),
+        },
         _ => TargetError::Io {
             pid,
             name: name.to_owned(),
@@ -292,7 +316,57 @@ fn process_error(pid: u32, name: &str, action: &'static str, error: io::Error) -
     }
 }
 
-fn open_at(directory: impl AsFd, path: &str, flags: OFlags) -> io::Result<File> {
+impl Opened {
+    fn read(mut directory: OwnedFd) -> io::Result<Self> {
+        let [status, comm] = ["status", "comm"].map(|name| read_file(&directory, name));
+        let (status, comm, stat) = (status?, comm?, stat(&directory)?);
+        // The first thread has ended, others go on: they have what it has no more.
+        if matches!(stat.state, 'Z' | 'X') && !is_dead(&stat) {
+            let is_live = |thread: &String| {
+                let stat = read_file(&directory, &format!("task/{thread}/stat"));
+                let stat = stat.map(|stat| Stat::from_read(&stat[..]));
+                matches!(stat, Ok(Ok(stat)) if !matches!(stat.state, 'Z' | 'X'))
+            };
+            if let Some(thread) = entries(&directory, "task")?.into_iter().find(is_live) {
+                let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                directory = openat(&directory, format!("task/{thread}"), flags, Mode::empty())?;
+            }
+        }
+        Ok(Self {
+            directory,
+            status,
+            comm,
+            stat,
+        })
+    }
+}
+
+/// Whether no thread of the process runs any more.
+fn is_dead(stat: &Stat) -> bool {
+    matches!(stat.state, 'Z' | 'X') && stat.num_threads <= 1
+}
+
+fn stat(directory: impl AsFd) -> io::Result<Stat> {
+    let stat = read_file(directory, "stat")?;
+    Stat::from_read(&stat[..]).map_err(io::Error::other)
+}
+
+/// Lists the names in a directory.
+fn entries(directory: impl AsFd, path: &str) -> io::Result<Vec<String>> {
+    let directory = open_at(directory, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
+    let mut names = Vec::new();
+    for entry in Dir::read_from(&directory)? {
+        if let Ok(name) = entry?.file_name().to_str()
+            && !name.starts_with('.')
+        {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
+}
+
+/// Opens a file in a directory.
+pub(super) fn open_at(directory: impl AsFd, path: &str, flags: OFlags) -> io::Result<File> {
     let flags = flags | OFlags::CLOEXEC;
     Ok(openat(directory, path, flags, Mode::empty())?.into())
 }

@@ -3,21 +3,29 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::iter;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use memchr::memmem;
 use roam_dump::decode::printable;
-use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, statx};
+use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, readlinkat, statx};
 use rustix::io::Errno;
 
-use super::maps::{FileId, for_each_mapping};
-use super::proc::Process;
+use super::allowance::Allowance;
+use super::maps::{FileId, MappedFile, Mappings};
+use super::proc::{Process, open_at};
 use crate::elf::{self, ElfError, ProbeSite};
 use crate::error::TargetError;
 
-/// Bytes that are searched for a name at the most, over all files of a process.
-const SEARCH_BYTES: u64 = 1 << 30;
+/// A process can have many large files with code.
+static PARSING: Allowance = Allowance::new(Duration::from_millis(800));
+/// Memory is read at gigabytes a second.
+static SEARCHING: Allowance = Allowance::new(Duration::from_millis(400));
 const CHUNK_BYTES: usize = 1 << 20;
 
 const OPEN_FILES: &str = "open the executable and the libraries of";
@@ -49,17 +57,32 @@ impl Binary {
     ///
     /// # Errors
     ///
-    /// This process has no memory or descriptors left to open the file.
+    /// This process has no memory, descriptors or time left for the file.
     pub fn probe_sites(
         &self,
         process: &Process,
     ) -> Result<Result<Vec<ProbeSite>, ElfError>, TargetError> {
-        match File::open(self.path()) {
-            Ok(file) => Ok(elf::file_probe_sites(file)),
+        if PARSING.is_spent() {
+            let error = io::Error::other("the files of other processes took the time for that");
+            return Err(process.error("read the probes of", error));
+        }
+        let path = self.path();
+        let read = process.ask(move |_| {
+            let _turn = PARSING.turn();
+            Ok(elf::file_probe_sites(open(path)?))
+        });
+        match read {
+            Ok(sites) => Ok(sites),
             Err(error) if is_shortage(&error) => Err(process.error(OPEN_FILES, error)),
             Err(error) => Ok(Err(ElfError::Malformed(error.to_string()))),
         }
     }
+}
+
+/// Opens a file for reading. One on which a process has a lease is not waited for.
+fn open(path: PathBuf) -> io::Result<File> {
+    let flags = OFlags::NONBLOCK.bits() as i32;
+    File::options().read(true).custom_flags(flags).open(path)
 }
 
 /// A file with probes, and where they are in it.
@@ -80,14 +103,14 @@ pub struct Probes {
     pub refused: Vec<String>,
 }
 
-/// Finds the binaries of a process that have probes.
+/// Finds those of the binaries of a process that have probes.
 ///
 /// # Errors
 ///
 /// [`TargetError`] if the process cannot be read or has ended.
-pub fn probes(process: &Process) -> Result<Probes, TargetError> {
+pub fn probes(process: &Process, binaries: Vec<Binary>) -> Result<Probes, TargetError> {
     let mut probes = Probes::default();
-    for binary in binaries(process)? {
+    for binary in binaries {
         match binary.probe_sites(process)? {
             Ok(sites) if sites.is_empty() => log::debug!("{} has no probes", binary.name),
             Ok(sites) => {
@@ -109,34 +132,32 @@ pub fn probes(process: &Process) -> Result<Probes, TargetError> {
 /// # Errors
 ///
 /// [`TargetError`] if the process cannot be read or has ended.
-pub fn binaries(process: &Process) -> Result<Vec<Binary>, TargetError> {
-    let mut mapped: Vec<Mapped> = Vec::new();
-    let mut known = HashSet::new();
-    for_each_mapping(process, |mapping| {
-        if mapping.is_executable && mapping.file.inode != 0 && known.insert(mapping.file) {
-            mapped.push(Mapped {
-                inode: mapping.file.inode,
-                range: (mapping.start, mapping.end),
-                path: mapping.path.to_vec(),
-            });
+pub(super) fn binaries(
+    process: &Process,
+    mappings: &Arc<Mappings>,
+) -> Result<Vec<Binary>, TargetError> {
+    let mappings = Arc::clone(mappings);
+    let open = move |directory: &OwnedFd| {
+        let name = readlinkat(directory, "exe", Vec::new()).unwrap_or_default();
+        let program = (printable(name.as_bytes()), open_file(directory, "exe"));
+        let others = (mappings.executables.iter())
+            .map(|mapped| (printable(&mapped.path), open_mapped(directory, mapped)));
+        let mut known = HashSet::new();
+        let mut binaries = Vec::new();
+        for (name, opened) in iter::once(program).chain(others) {
+            match opened {
+                // The executable comes again as one of its mappings.
+                Ok((_, file)) if !known.insert(file) => {}
+                Ok((handle, file)) => binaries.push(Binary { name, file, handle }),
+                Err(error) if is_shortage(&error) => return Err(error),
+                Err(error) => log::info!("cannot open {name}: {error}"),
+            }
         }
-    })?;
-    let name = process.read_link("exe").unwrap_or_default();
-    let program = [(printable(&name), open_file(process, "exe"))];
-    let others = mapped
-        .into_iter()
-        .map(|mapped| (printable(&mapped.path), mapped.open(process)));
-    let mut binaries: Vec<Binary> = Vec::new();
-    for (name, opened) in program.into_iter().chain(others) {
-        match opened {
-            // The executable comes again as one of its mappings.
-            Ok((_, file)) if binaries.iter().any(|known| known.file == file) => {}
-            Ok((handle, file)) => binaries.push(Binary { name, file, handle }),
-            Err(error) if is_shortage(&error) => return Err(process.error(OPEN_FILES, error)),
-            Err(error) => log::info!("cannot open {name}: {error}"),
-        }
-    }
-    Ok(binaries)
+        Ok(binaries)
+    };
+    process
+        .ask(open)
+        .map_err(|error| process.error(OPEN_FILES, error))
 }
 
 /// Returns whether this process lacks a resource, and the file is not to blame.
@@ -147,32 +168,23 @@ fn is_shortage(error: &io::Error) -> bool {
     )
 }
 
-/// A file with code, as its mapping has it.
-struct Mapped {
-    inode: u64,
-    range: (u64, u64),
-    path: Vec<u8>,
-}
-
-impl Mapped {
-    /// Opens it by its mapping, which takes a capability, or by its name.
-    fn open(&self, process: &Process) -> io::Result<(File, FileId)> {
-        let (start, end) = self.range;
-        open_file(process, &format!("map_files/{start:x}-{end:x}")).or_else(|_| {
-            let path = format!("root{}", String::from_utf8_lossy(&self.path));
-            let (handle, file) = open_file(process, &path)?;
-            // By its name it could be one that took its place. The device says nothing, see `FileId`.
-            if file.inode != self.inode {
-                return Err(io::Error::other("it was replaced"));
-            }
-            Ok((handle, file))
-        })
-    }
+/// Opens a file by its mapping, which takes a capability, or by its name.
+fn open_mapped(directory: &OwnedFd, mapped: &MappedFile) -> io::Result<(File, FileId)> {
+    let Range { start, end } = mapped.range;
+    open_file(directory, &format!("map_files/{start:x}-{end:x}")).or_else(|_| {
+        let path = format!("root{}", String::from_utf8_lossy(&mapped.path));
+        let (handle, file) = open_file(directory, &path)?;
+        // By its name it could be one that took its place. The device says nothing, see `FileId`.
+        if file.inode != mapped.file.inode {
+            return Err(io::Error::other("it was replaced"));
+        }
+        Ok((handle, file))
+    })
 }
 
 /// Opens a regular file as a path; opening anything else could block.
-fn open_file(process: &Process, path: &str) -> io::Result<(File, FileId)> {
-    let handle = process.open_file(path, OFlags::PATH)?;
+fn open_file(directory: &OwnedFd, path: &str) -> io::Result<(File, FileId)> {
+    let handle = open_at(directory, path, OFlags::PATH)?;
     let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
     let found = statx(&handle, "", flags, StatxFlags::INO | StatxFlags::TYPE)?;
     if FileType::from_raw_mode(found.stx_mode.into()) != FileType::RegularFile {
@@ -185,61 +197,65 @@ fn open_file(process: &Process, path: &str) -> io::Result<(File, FileId)> {
     Ok((handle, file))
 }
 
-/// Returns whether a process that has no probes is built on the published roam-session.
-pub fn is_built_on_published(binaries: &[Binary]) -> bool {
-    let mut budget = SEARCH_BYTES;
-    binaries.iter().any(|binary| {
-        File::open(binary.path())
-            .and_then(|file| contains_name(file, &mut budget))
-            .unwrap_or(false)
-    })
+/// Returns whether a process that has no probes is built on the published roam-session; `None` if there was no time to
+/// search all of its files.
+pub(super) fn is_built_on_published(process: &Process, binaries: &[Binary]) -> Option<bool> {
+    let paths: Vec<_> = binaries.iter().map(Binary::path).collect();
+    let searched = process.ask(move |_| {
+        let turn = SEARCHING.turn();
+        let mut is_whole = true;
+        for path in paths {
+            match open(path).and_then(|file| contains_name(file, || turn.is_spent())) {
+                Ok(Some(true)) => return Ok(Some(true)),
+                Ok(Some(false)) => {}
+                Ok(None) | Err(_) => is_whole = false,
+            }
+        }
+        Ok(is_whole.then_some(false))
+    });
+    searched.ok().flatten()
 }
 
-fn contains_name(mut file: impl Read, budget: &mut u64) -> io::Result<bool> {
+/// Searches a file, unless `is_enough` ends it before.
+fn contains_name(mut file: impl Read, is_enough: impl Fn() -> bool) -> io::Result<Option<bool>> {
     let overlap = PUBLISHED.len().max(PUBLISHED_PATH.len()) - 1;
     let mut buffer = vec![0; CHUNK_BYTES + overlap];
     let mut carried = 0;
-    while *budget > 0 {
+    while !is_enough() {
         let read = file.read(&mut buffer[carried..])?;
         if read == 0 {
-            break;
+            return Ok(Some(false));
         }
-        *budget = budget.saturating_sub(read as u64);
         let filled = &buffer[..carried + read];
         if memmem::find(filled, PUBLISHED).is_some()
             || memmem::find(filled, PUBLISHED_PATH).is_some()
         {
-            return Ok(true);
+            return Ok(Some(true));
         }
         let tail = filled.len() - filled.len().min(overlap)..filled.len();
         carried = tail.len();
         buffer.copy_within(tail, 0);
     }
-    Ok(false)
+    Ok(None)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check_search(content: &[u8], budget: u64, expected: bool) {
-        let mut budget = budget;
-        assert_eq!(contains_name(content, &mut budget).unwrap(), expected);
+    fn check_search(content: &[u8], expected: bool) {
+        assert_eq!(contains_name(content, || false).unwrap(), Some(expected));
     }
 
     #[test]
     fn search() {
         let mut across = vec![b'x'; CHUNK_BYTES + 5];
         across.extend(b"roam_session");
-        check_search(&across, SEARCH_BYTES, true);
-        check_search(&across, CHUNK_BYTES as u64, false);
-        check_search(
-            b"/registry/src/roam-session-0.6.0/src/lib.rs",
-            SEARCH_BYTES,
-            true,
-        );
-        check_search(b"roam_sess", SEARCH_BYTES, false);
-        check_search(b"", SEARCH_BYTES, false);
+        check_search(&across, true);
+        assert_eq!(contains_name(&across[..], || true).unwrap(), None);
+        check_search(b"/registry/src/roam-session-0.6.0/src/lib.rs", true);
+        check_search(b"roam_sess", false);
+        check_search(b"", false);
     }
 
     /// A reader that gives one byte at a time, as a slow file may.
@@ -254,6 +270,7 @@ mod tests {
 
     #[test]
     fn search_in_short_reads() {
-        assert!(contains_name(Slow(b"a roam_session b"), &mut { SEARCH_BYTES }).unwrap());
+        let found = contains_name(Slow(b"a roam_session b"), || false);
+        assert_eq!(found.unwrap(), Some(true));
     }
 }

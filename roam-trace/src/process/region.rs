@@ -7,94 +7,82 @@
 use std::cell::RefCell;
 use std::fs::File;
 use std::io;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::rc::Rc;
 
-use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::{
     AtFlags, CWD, Dir, MemfdFlags, Mode, OFlags, StatxFlags, fstat, major, memfd_create, minor,
     openat, statx,
 };
 use rustix::io::Errno;
 
-use super::maps::{FileId, for_each_mapping};
+use super::maps::{FileId, MappedFile};
 use super::proc::Process;
 use crate::error::TargetError;
 use crate::privilege::{self, Capability};
 
-/// Registries of one process that are opened: a program has one, a few with libraries of its own.
-const MAX_REGIONS: usize = 64;
+/// Descriptors of a process among which registries are looked for.
+const DESCRIPTORS: usize = 65_536;
 
 /// The registries of a process that were opened. They stay open: to open them again may take a capability
 /// that was given up since.
 pub type Opened = RefCell<Vec<(FileId, Rc<File>)>>;
-
-/// The registries of a process.
-pub struct Regions {
-    /// Opened, each once.
-    pub files: Vec<Rc<File>>,
-    /// Whether there are more registries than are opened.
-    pub is_cut: bool,
-}
-
-/// A mapping of a registry.
-struct Mapped {
-    file: FileId,
-    start: u64,
-    end: u64,
-}
 
 /// Opens the registries that a process maps, each once. Adds to `known` what it opens.
 ///
 /// # Errors
 ///
 /// [`TargetError`] if the process cannot be read or has ended.
-pub fn open_regions(process: &Process, known: &Opened) -> Result<Regions, TargetError> {
-    let mut mappings = mappings(process)?;
+pub fn open_regions(
+    process: &Process,
+    mapped: &[MappedFile],
+    known: &Opened,
+) -> Result<Vec<Rc<File>>, TargetError> {
     let device = memory_file_device()
         .map_err(|error| process.error("identify the memory files of", error))?;
-    mappings.retain(|mapping| mapping.file.device == device);
-    let is_cut = mappings.len() > MAX_REGIONS;
-    mappings.truncate(MAX_REGIONS);
+    let is_memory_file = |mapped: &&MappedFile| mapped.file.device == device;
+    let mut mapped: Vec<_> = mapped.iter().filter(is_memory_file).collect();
+    // In the order in which they were made.
+    mapped.sort_by_key(|mapped| mapped.file.inode);
     let mut known = known.borrow_mut();
-    let is_mapped = |file: &FileId| mappings.iter().any(|mapping| mapping.file == *file);
-    known.retain(|(file, _)| is_mapped(file));
-    if known.len() < mappings.len() {
-        open_by_descriptors(process, &mappings, &mut known)
+    known.retain(|(file, _)| mapped.iter().any(|mapped| mapped.file == *file));
+    let mut denied = Vec::new();
+    for mapped in mapped {
+        if !is_known(&known, mapped.file) {
+            match open_by_mapping(process, mapped) {
+                Ok(region) => known.push((mapped.file, Rc::new(region))),
+                Err(error) => denied.push((mapped.file, error)),
+            }
+        }
+    }
+    // To open a mapping takes a capability, to open a descriptor of the own user's processes none.
+    if !denied.is_empty() {
+        let files: Vec<_> = denied.iter().map(|&(file, _)| file).collect();
+        open_by_descriptors(process, &files, &mut known)
             .map_err(|error| process.error("list the open files of", error))?;
     }
     // A program that closed every descriptor it did not know still has the mapping.
-    for mapping in &mappings {
-        if !is_known(&known, mapping.file) {
-            let region = open_by_mapping(process, mapping)?;
-            known.push((mapping.file, Rc::new(region)));
-        }
+    if let Some((_, error)) = denied
+        .into_iter()
+        .find(|(file, _)| !is_known(&known, *file))
+    {
+        return Err(denied_mapping(process, error));
     }
-    let files = known.iter().map(|(_, region)| Rc::clone(region)).collect();
-    Ok(Regions { files, is_cut })
+    Ok(known.iter().map(|(_, region)| Rc::clone(region)).collect())
+}
+
+/// Returns whether a process maps a file where it did.
+pub fn is_mapped(process: &Process, mapped: &MappedFile) -> bool {
+    let path = mapping_path(mapped);
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+    process
+        .ask(move |directory| Ok(statx(directory, path, flags, StatxFlags::TYPE)?))
+        .is_ok()
 }
 
 fn is_known(opened: &[(FileId, Rc<File>)], file: FileId) -> bool {
     opened.iter().any(|(known, _)| *known == file)
-}
-
-/// Lists the mappings with the name of a registry, each file once.
-fn mappings(process: &Process) -> Result<Vec<Mapped>, TargetError> {
-    let name = format!("/memfd:{REGION_NAME} (deleted)").into_bytes();
-    let mut found: Vec<Mapped> = Vec::new();
-    for_each_mapping(process, |mapping| {
-        if mapping.path == name
-            && found.len() <= MAX_REGIONS
-            && !found.iter().any(|known| known.file == mapping.file)
-        {
-            found.push(Mapped {
-                file: mapping.file,
-                start: mapping.start,
-                end: mapping.end,
-            });
-        }
-    })?;
-    Ok(found)
 }
 
 /// The device on which the kernel keeps memory files, and nothing else.
@@ -111,11 +99,11 @@ fn memory_file_device() -> io::Result<(u32, u32)> {
 
 fn open_by_descriptors(
     process: &Process,
-    mappings: &[Mapped],
+    files: &[FileId],
     opened: &mut Vec<(FileId, Rc<File>)>,
 ) -> io::Result<()> {
     let directory = process.open_file("fd", OFlags::RDONLY | OFlags::DIRECTORY)?;
-    for entry in Dir::read_from(&directory)? {
+    for entry in Dir::read_from(&directory)?.take(DESCRIPTORS) {
         let entry = entry?;
         let Ok(name) = entry.file_name().to_str() else {
             continue;
@@ -128,36 +116,40 @@ fn open_by_descriptors(
         let Ok(file) = file_id(&directory, name, flags) else {
             continue;
         };
-        if mappings.iter().any(|mapping| mapping.file == file)
+        if files.contains(&file)
             && !is_known(opened, file)
             && let Ok(region) = open_checked(process, &format!("fd/{name}"), file)
         {
             opened.push((file, Rc::new(region)));
         }
-        if opened.len() == mappings.len() {
+        if files.iter().all(|&file| is_known(opened, file)) {
             break;
         }
     }
     Ok(())
 }
 
-fn open_by_mapping(process: &Process, mapping: &Mapped) -> Result<File, TargetError> {
-    let path = format!("map_files/{:x}-{:x}", mapping.start, mapping.end);
-    open_checked(process, &path, mapping.file).map_err(|error| {
-        let action = "open the registry, whose descriptor was closed, of";
-        match Errno::from_io_error(&error) {
-            Some(Errno::PERM | Errno::ACCESS) if process.is_alive() => TargetError::NoPermission {
-                pid: process.pid(),
-                name: process.name().to_owned(),
-                action,
-                missing: privilege::missing(&[
-                    Capability::CHECKPOINT_RESTORE,
-                    Capability::SYS_ADMIN,
-                ]),
-            },
-            _ => process.error(action, error),
-        }
-    })
+fn open_by_mapping(process: &Process, mapped: &MappedFile) -> io::Result<File> {
+    open_checked(process, &mapping_path(mapped), mapped.file)
+}
+
+/// Where `/proc` has a mapping.
+fn mapping_path(mapped: &MappedFile) -> String {
+    let Range { start, end } = mapped.range;
+    format!("map_files/{start:x}-{end:x}")
+}
+
+fn denied_mapping(process: &Process, error: io::Error) -> TargetError {
+    let action = "open the registry, whose descriptor was closed, of";
+    match Errno::from_io_error(&error) {
+        Some(Errno::PERM | Errno::ACCESS) if process.is_alive() => TargetError::NoPermission {
+            pid: process.pid(),
+            name: process.name().to_owned(),
+            action,
+            missing: privilege::missing(&[Capability::CHECKPOINT_RESTORE, Capability::SYS_ADMIN]),
+        },
+        _ => process.error(action, error),
+    }
 }
 
 /// Opens the file behind a link in `/proc`, if it is `expected`.
@@ -170,7 +162,8 @@ fn open_checked(process: &Process, path: &str, expected: FileId) -> io::Result<F
         return Err(Errno::NOENT.into());
     }
     let path = format!("/proc/self/fd/{}", handle.as_raw_fd());
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    // A file on which the process has a lease is not waited for.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
     Ok(openat(CWD, path, flags, Mode::empty())?.into())
 }
 

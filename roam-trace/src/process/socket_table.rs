@@ -1,6 +1,6 @@
 //! The sockets of all network namespaces that targets are in, and which two of them are connected.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 
 use roam_dump::analysis::Via;
@@ -65,6 +65,18 @@ impl SocketTable {
                 })
             }
         }
+    }
+
+    /// Own and peer's addresses of the TCP sockets whose peer is not in the table.
+    pub(super) fn tcp_without_peer(&self) -> HashSet<(SocketAddr, SocketAddr)> {
+        let listed = self.sockets.values();
+        let ends = listed.filter_map(|listed| match listed.socket.end {
+            SocketEnd::Tcp { local, remote } if self.peer_inode(listed).is_err() => {
+                Some((local, remote))
+            }
+            SocketEnd::Tcp { .. } | SocketEnd::Unix { .. } => None,
+        });
+        ends.collect()
     }
 
     /// Whether two sockets of one process may be the ends of a connection to itself, and are not a pair without

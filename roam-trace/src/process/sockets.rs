@@ -102,13 +102,42 @@ impl SocketLister {
         .map(Self)
     }
 
-    /// Lists the sockets.
+    /// Lists those of the sockets that are to be kept: any user can have any number of them.
     ///
     /// # Errors
     ///
     /// The error of the system call.
-    pub fn list(&self) -> io::Result<Vec<ConnectedSocket>> {
-        list(&self.0)
+    pub fn list(
+        &self,
+        mut keep: impl FnMut(&ConnectedSocket) -> bool,
+    ) -> io::Result<Vec<ConnectedSocket>> {
+        let mut sockets = Vec::new();
+        let mut keep = |socket: ConnectedSocket| {
+            if keep(&socket) {
+                sockets.push(socket);
+            }
+        };
+        list_unix(&self.0, &mut keep)?;
+        list_tcp(&self.0, &mut keep)?;
+        Ok(sockets)
+    }
+
+    /// Lists those of the TCP sockets that are to be kept.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system call.
+    pub fn list_tcp(
+        &self,
+        mut keep: impl FnMut(&ConnectedSocket) -> bool,
+    ) -> io::Result<Vec<ConnectedSocket>> {
+        let mut sockets = Vec::new();
+        list_tcp(&self.0, &mut |socket| {
+            if keep(&socket) {
+                sockets.push(socket);
+            }
+        })?;
+        Ok(sockets)
     }
 }
 
@@ -119,15 +148,17 @@ fn open() -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn list(socket: &Socket) -> io::Result<Vec<ConnectedSocket>> {
-    let mut sockets = Vec::new();
+fn list_unix(socket: &Socket, found: &mut impl FnMut(ConnectedSocket)) -> io::Result<()> {
     let unix = UnixRequest {
         state_flags: unix::StateFlags::ESTABLISHED,
         inode: 0,
         show_flags: ShowFlags::PEER | ShowFlags::NAME | ShowFlags::RQLEN,
         cookie: [0xff; 8],
     };
-    dump(socket, SockDiagMessage::UnixRequest(unix), &mut sockets)?;
+    dump(socket, SockDiagMessage::UnixRequest(unix), found)
+}
+
+fn list_tcp(socket: &Socket, found: &mut impl FnMut(ConnectedSocket)) -> io::Result<()> {
     let ids = [
         (AF_INET, SocketId::new_v4()),
         (AF_INET6, SocketId::new_v6()),
@@ -144,19 +175,19 @@ fn list(socket: &Socket) -> io::Result<Vec<ConnectedSocket>> {
                 | StateFlags::FIN_WAIT2,
             socket_id,
         };
-        match dump(socket, SockDiagMessage::InetRequest(tcp), &mut sockets) {
+        match dump(socket, SockDiagMessage::InetRequest(tcp), found) {
             // A kernel without IPv6.
             Err(error) if family == AF_INET6 => log::debug!("no IPv6 sockets: {error}"),
             result => result?,
         }
     }
-    Ok(sockets)
+    Ok(())
 }
 
 fn dump(
     socket: &Socket,
     request: SockDiagMessage,
-    sockets: &mut Vec<ConnectedSocket>,
+    found: &mut impl FnMut(ConnectedSocket),
 ) -> io::Result<()> {
     let mut header = NetlinkHeader::default();
     header.flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -175,7 +206,9 @@ fn dump(
             match NetlinkMessage::<SockDiagMessage>::deserialize(rest).map(|found| found.payload) {
                 Ok(NetlinkPayload::Done(_)) => return Ok(()),
                 Ok(NetlinkPayload::Error(error)) => return Err(error.to_io()),
-                Ok(NetlinkPayload::InnerMessage(message)) => sockets.extend(decode(&message)),
+                Ok(NetlinkPayload::InnerMessage(message)) => {
+                    decode(&message).into_iter().for_each(&mut *found)
+                }
                 Ok(_) => {}
                 // The name of one socket, which is its program's choice, must not hide all others.
                 Err(error) => log::info!("a socket is left out: {error}"),
@@ -273,11 +306,9 @@ mod tests {
     fn socket(inode: u64) -> ConnectedSocket {
         let own = Process::open(std::process::id()).unwrap();
         SocketLister::open_in(&own)
-            .and_then(|lister| lister.list())
+            .and_then(|lister| lister.list(|socket| socket.inode == inode))
             .unwrap()
-            .into_iter()
-            .find(|socket| socket.inode == inode)
-            .unwrap()
+            .remove(0)
     }
 
     fn end_of(inode: u64) -> SocketEnd {

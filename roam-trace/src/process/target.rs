@@ -1,10 +1,13 @@
 //! A process that a command reads, with what it offers to a tracer.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::Relaxed;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -13,14 +16,16 @@ use roam_dump::read::{self, Budget, Image, MethodKey, ReadError, RegionMemory};
 use roam_trace_common::registry::{ConnectionRecord, HeaderRecord};
 
 use super::clock::Clock;
+use super::maps::Mappings;
 use super::proc::Process;
-use super::program::{self, ProbedBinary, Probes};
+use super::program::{self, Binary, ProbedBinary, Probes};
 use super::region;
 use super::sockets::SocketLister;
 use crate::error::TargetError;
 
-/// How often a header that is not written yet is read again, over all registries of a process.
-const HEADER_READS: u32 = 50;
+/// How often headers that are not written yet are read again: over all processes, each of which may have any number
+/// that never will be.
+static HEADER_READS: AtomicU32 = AtomicU32::new(50);
 const HEADER_PAUSE: Duration = Duration::from_millis(2);
 
 /// A process that a command reads.
@@ -30,9 +35,13 @@ pub struct Target {
     pub process: Process,
     /// Its clocks.
     pub clock: Clock,
+    /// Whether its label has its user: the processes that are read have several.
+    pub shows_user: bool,
     /// Read when they are first needed: a registry is read without them.
     probes: OnceCell<Probes>,
     regions: region::Opened,
+    /// Read when they are first needed, and again when they no longer hold.
+    mappings: RefCell<Option<Arc<Mappings>>>,
     /// Opened when it is first needed.
     socket_lister: OnceCell<SocketLister>,
 }
@@ -46,7 +55,7 @@ pub struct Reading {
     pub inherited: Vec<u32>,
     /// Why others could not be read.
     pub errors: Vec<ReadError>,
-    /// Whether there are so many that some were not read.
+    /// Whether the process maps more than was looked at, so that there may be others.
     pub is_cut: bool,
     /// What is left of the budget.
     pub left: Budget,
@@ -70,14 +79,24 @@ impl Target {
     ///
     /// [`TargetError`] if there is no such process, it runs no program, or it cannot be read.
     pub fn find(pid: u32) -> Result<Self, TargetError> {
-        let process = Process::open(pid)?;
+        Self::of(Process::open(pid)?)
+    }
+
+    /// Looks at a process.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] if it has ended, or cannot be read.
+    pub fn of(process: Process) -> Result<Self, TargetError> {
         let clock =
             Clock::of(&process).map_err(|error| process.error("read the clocks of", error))?;
         Ok(Self {
             process,
             clock,
+            shows_user: false,
             probes: OnceCell::new(),
             regions: region::Opened::default(),
+            mappings: RefCell::default(),
             socket_lister: OnceCell::new(),
         })
     }
@@ -87,11 +106,11 @@ impl Target {
         self.process.pid()
     }
 
-    /// Returns its pid and name.
+    /// Returns its pid and name, and its user if that is to be shown.
     pub fn label(&self) -> model::Process {
         model::Process {
-            pid: self.pid(),
-            name: self.process.name().to_owned(),
+            user: self.shows_user.then(|| self.process.user()),
+            ..model::Process::new(self.pid(), self.process.name())
         }
     }
 
@@ -117,8 +136,31 @@ impl Target {
         if let Some(probes) = self.probes.get() {
             return Ok(probes);
         }
-        let probes = program::probes(&self.process)?;
+        let probes = program::probes(&self.process, self.binaries()?)?;
         Ok(self.probes.get_or_init(|| probes))
+    }
+
+    /// Opens the executable and the libraries of the process, each once.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] if the process cannot be read or has ended.
+    pub fn binaries(&self) -> Result<Vec<Binary>, TargetError> {
+        program::binaries(&self.process, &self.mappings()?)
+    }
+
+    /// Returns why a process with neither a registry nor probes is no target.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::binaries`].
+    pub fn why_no_target(&self) -> Result<TargetError, TargetError> {
+        let model::Process { pid, name, .. } = self.label();
+        let published = program::is_built_on_published(&self.process, &self.binaries()?);
+        Ok(match published {
+            Some(true) => TargetError::Published { pid, name },
+            Some(false) | None => TargetError::NotATarget { pid, name },
+        })
     }
 
     /// Returns the lister of the sockets in the process's network namespace. It stays open, so that later no
@@ -159,11 +201,8 @@ impl Target {
         read: fn(&File, &mut Budget) -> Result<Image, ReadError>,
     ) -> Result<Reading, TargetError> {
         let mut reading = Reading::default();
-        let regions = region::open_regions(&self.process, &self.regions)?;
-        reading.is_cut = regions.is_cut;
-        let mut reads = HEADER_READS;
-        for region in &regions.files {
-            match wait_for_header(region, &mut reads) {
+        for region in &self.regions()? {
+            match wait_for_header(region) {
                 Ok(header) if !self.owns(&header) => reading.inherited.push(header.process_id),
                 Ok(_) => match read(region.as_ref(), &mut budget) {
                     Ok(image) => reading.images.push(image),
@@ -172,6 +211,7 @@ impl Target {
                 Err(error) => reading.errors.push(error),
             }
         }
+        reading.is_cut = self.mappings()?.is_cut;
         reading.left = budget;
         reading.now_ns = self.clock.now_ns();
         // The memory outlives the process; what it says then is nobody's.
@@ -197,12 +237,12 @@ impl Target {
 
     /// Returns its own registries and their headers, as far as they can be read.
     fn own_registries(&self) -> Result<Vec<(Rc<File>, HeaderRecord)>, TargetError> {
-        let regions = region::open_regions(&self.process, &self.regions)?;
+        let regions = self.regions()?;
         let with_header = |region: Rc<File>| {
             let header = read::read_header(region.as_ref()).ok()?;
             self.owns(&header).then_some((region, header))
         };
-        Ok(regions.files.into_iter().filter_map(with_header).collect())
+        Ok(regions.into_iter().filter_map(with_header).collect())
     }
 
     /// Returns whether it has a registry of its own.
@@ -211,7 +251,46 @@ impl Target {
     ///
     /// [`TargetError`] if the process cannot be read or has ended.
     pub fn has_registry(&self) -> Result<bool, TargetError> {
-        Ok(!self.own_registries()?.is_empty())
+        let has_registry = !self.own_registries()?.is_empty();
+        let model::Process { pid, name, .. } = self.label();
+        match has_registry || !self.mappings()?.is_cut {
+            true => Ok(has_registry),
+            false => Err(TargetError::TooManyMappings { pid, name }),
+        }
+    }
+
+    /// Returns what the process maps, as of the last look.
+    ///
+    /// # Errors
+    ///
+    /// [`TargetError`] if the process cannot be read or has ended.
+    pub fn mappings(&self) -> Result<Arc<Mappings>, TargetError> {
+        if let Some(mappings) = &*self.mappings.borrow() {
+            return Ok(Arc::clone(mappings));
+        }
+        let mappings = Arc::new(Mappings::of(&self.process)?);
+        *self.mappings.borrow_mut() = Some(Arc::clone(&mappings));
+        Ok(mappings)
+    }
+
+    /// Forgets what the process maps: what it maps next is looked up again.
+    pub fn forget_mappings(&self) {
+        *self.mappings.borrow_mut() = None;
+    }
+
+    /// Opens the registries that the process maps. Reading all of its mappings is avoided as long as it maps the known
+    /// registries.
+    fn regions(&self) -> Result<Vec<Rc<File>>, TargetError> {
+        let is_mapped = |mapped| region::is_mapped(&self.process, mapped);
+        let mappings = self.mappings()?;
+        let mappings = match mappings.registries.iter().all(is_mapped) {
+            true => mappings,
+            false => {
+                self.forget_mappings();
+                self.mappings()?
+            }
+        };
+        region::open_regions(&self.process, &mappings.registries, &self.regions)
     }
 
     /// Reads only the connections of each registry of the process, as far as the budget allows.
@@ -268,14 +347,18 @@ impl Target {
 }
 
 /// Reads a region's header, and waits a little where that is being made.
-fn wait_for_header(region: &File, reads: &mut u32) -> Result<HeaderRecord, ReadError> {
-    while *reads > 0 {
+fn wait_for_header(region: &File) -> Result<HeaderRecord, ReadError> {
+    let one_less = |reads: u32| reads.checked_sub(1);
+    loop {
         let mut magic = [0; 8];
-        if region.read_at(&mut magic, 0)? == 0 || magic != [0; 8] {
-            break;
+        if region.read_at(&mut magic, 0)? == 0
+            || magic != [0; 8]
+            || HEADER_READS
+                .fetch_update(Relaxed, Relaxed, one_less)
+                .is_err()
+        {
+            return read::read_header(region);
         }
-        *reads -= 1;
         sleep(HEADER_PAUSE);
     }
-    read::read_header(region)
 }

@@ -11,8 +11,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use roam_dump::model::SocketUnknown;
 use rustix::fs::OFlags;
 
 use super::claims::{Claim, Claims, Decided, Path, TransportObject, decide};
+use super::maps::{Mappings, OwnMemory};
 use super::proc::Process;
 use crate::privilege;
 
@@ -40,40 +41,11 @@ const PROCESS_CLAIMS: usize = 65_536;
 /// What was found for one link.
 type Answer = (u64, Result<Vec<Claim>, SocketUnknown>);
 
-/// Memory of a process that it alone writes, with no file behind it.
-#[derive(Debug, Default)]
-pub struct OwnMemory {
-    /// Sorted, as the kernel lists it.
-    mappings: Vec<Range<u64>>,
-}
-
-impl OwnMemory {
-    /// Adds a mapping, which lies behind those that were added before.
-    pub fn add(&mut self, mapping: Range<u64>) {
-        match self.mappings.last_mut() {
-            Some(last) if last.end == mapping.start => last.end = mapping.end,
-            _ => self.mappings.push(mapping),
-        }
-    }
-
-    /// The part of `address..address + bytes` that is in it.
-    fn within(&self, address: u64, bytes: u64) -> Option<Range<u64>> {
-        let index = self
-            .mappings
-            .partition_point(|mapping| mapping.end <= address);
-        let mapping = self
-            .mappings
-            .get(index)
-            .filter(|it| it.contains(&address))?;
-        Some(address..address.saturating_add(bytes).min(mapping.end))
-    }
-}
-
 /// Looks for the descriptors of transports among `sockets`, for `limit` at the most: what a process does not answer
 /// by then is given up, with the thread that waits for it.
 pub fn find_descriptors(
     process: &Process,
-    memory: OwnMemory,
+    mappings: Arc<Mappings>,
     objects: Vec<(u64, TransportObject)>,
     sockets: HashSet<i32>,
     limit: Duration,
@@ -100,7 +72,7 @@ pub fn find_descriptors(
         if privilege::drop_all().is_err() {
             return;
         }
-        let mut search = Search::new(&file, &memory, &sockets);
+        let mut search = Search::new(&file, &mappings.own_memory, &sockets);
         for (serial, object) in searched {
             if sender.send((serial, search.object(object))).is_err() {
                 break;
@@ -243,22 +215,15 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
-    use crate::process::maps::for_each_mapping;
 
     /// Looks for `sockets` in that memory of this process.
     fn find(address: u64, bytes: u32, sockets: &[&UnixStream]) -> Result<Vec<i32>, SocketUnknown> {
         let own = Process::open(std::process::id()).unwrap();
-        let mut memory = OwnMemory::default();
-        for_each_mapping(&own, |mapping| {
-            if mapping.is_own_memory() {
-                memory.add(mapping.start..mapping.end);
-            }
-        })
-        .unwrap();
+        let mappings = Arc::new(Mappings::of(&own).unwrap());
         let sockets = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
         let object = TransportObject { address, bytes };
         let limit = Duration::from_secs(10);
-        let mut found = find_descriptors(&own, memory, vec![(7, object)], sockets, limit);
+        let mut found = find_descriptors(&own, mappings, vec![(7, object)], sockets, limit);
         let found = found.remove(&7).unwrap()?;
         Ok(found.iter().map(|found| found.descriptor).collect())
     }
@@ -331,18 +296,5 @@ mod tests {
         assert_eq!(claims, Claims::from([(1, Ok(Vec::new())), (2, timeout())]));
         drop(sender);
         assert!(receive(&receiver, Duration::from_secs(60), &mut claims));
-    }
-
-    #[test]
-    fn memory_with_a_file_behind_it_is_not_read() {
-        let mut memory = OwnMemory::default();
-        for mapping in [16..32, 32..48, 64..80] {
-            memory.add(mapping);
-        }
-        assert_eq!(memory.within(20, 100), Some(20..48));
-        assert_eq!(memory.within(48, 8), None);
-        assert_eq!(memory.within(79, 8), Some(79..80));
-        assert_eq!(memory.within(80, 8), None);
-        assert_eq!(memory.within(0, 32), None);
     }
 }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use roam_dump::analysis::ProcessFacts;
 use roam_dump::decode::printable;
-use roam_dump::model::ProcessState;
+use roam_dump::model::{self, ProcessState};
 
 use super::proc::Process;
-use super::program;
 use super::target::Target;
 use crate::error::TargetError;
 
@@ -42,26 +41,20 @@ pub(super) fn is_dead(pid: u32) -> bool {
 
 fn why_untraced(target: &Target) -> String {
     let has_probes = target.probed().is_ok_and(|probed| !probed.is_empty());
-    let is_published = || {
-        program::binaries(&target.process)
-            .is_ok_and(|binaries| program::is_built_on_published(&binaries))
+    let text = match (has_probes, target.why_no_target()) {
+        (true, _) => "it has no registry of its own",
+        (false, Ok(TargetError::Published { .. })) => {
+            "it is built with the published roam-session, which reports nothing"
+        }
+        (false, _) => "it has no registry",
     };
-    if has_probes {
-        "it has no registry of its own".to_owned()
-    } else if is_published() {
-        "it is built with the published roam-session, which reports nothing".to_owned()
-    } else {
-        "it has no registry and no sign of roam-session".to_owned()
-    }
+    text.to_owned()
 }
 
 fn facts_of(pid: u32, state: ProcessState, untraced: String) -> ProcessFacts {
     let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
     ProcessFacts {
-        process: roam_dump::model::Process {
-            pid,
-            name: printable(name.trim_ascii_end()),
-        },
+        process: model::Process::new(pid, printable(name.trim_ascii_end())),
         state,
         threads: BTreeMap::new(),
         is_connectivity_known: false,

@@ -28,10 +28,7 @@ fuzz_target!(|input: &[u8]| {
     assert!(image.channels.len() <= room(Table::Channels));
     assert!(image.connections.len() <= 2 * room(Table::Connections));
 
-    let process = Process {
-        pid: 1,
-        name: "hostile".into(),
-    };
+    let process = Process::new(1, "hostile");
     let mut processes = vec![from_registry(process, &mut image, NOW_NS)];
     let explained = explain(&mut processes, &Facts::default(), &Thresholds::default());
     let dump = Dump {

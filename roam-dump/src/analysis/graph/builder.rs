@@ -183,10 +183,7 @@ impl<'a> Builder<'a> {
                 (self.process(link.process), kind, 0)
             }
             WaitTarget::Process(pid) => {
-                let unnamed = || Process {
-                    pid,
-                    name: String::new(),
-                };
+                let unnamed = || Process::new(pid, "");
                 let facts = index.process_facts(pid);
                 let process = facts.map_or_else(unnamed, |facts| facts.process.clone());
                 (Arc::new(process), NodeKind::Process, 0)

@@ -62,7 +62,8 @@ pub(super) fn capture<'a>(
     let mut watching = Watching::Unasked;
     if let Some(duration) = args.duration {
         watching = watch_probes(&shares, args.source, duration, verbose, errors);
-        // They do not need what they needed.
+        // They do not need what they needed, nor map what they mapped.
+        selected.targets.iter().for_each(Target::forget_mappings);
         shares = Share::divide(budget, &selected.targets);
     }
     let before = sample(&shares).into_counters(&shares);
@@ -156,7 +157,7 @@ fn snap(
 
 /// Returns why the probes of a process cannot be attached although they were asked for.
 fn no_probes(target: &Target) -> Result<TargetError, TargetError> {
-    let Process { pid, name } = target.label();
+    let Process { pid, name, .. } = target.label();
     Ok(match target.refused_probes()?.first() {
         Some(refused) => TargetError::RefusedProbes {
             pid,

@@ -48,15 +48,16 @@ pub(super) fn print(
     })
 }
 
-/// Reports the root blocker where it holds something up for too long.
+/// Reports what holds something up for too long: the root blocker, and that of every other user.
 fn check_stuck(graph: &WaitGraph, limit: Duration) -> Exit {
-    match graph.alarm(micros(limit)) {
-        Some(root) => {
-            let line = graph::root_line(graph, root);
-            let stuck = Duration::from_micros(root.oldest_us).as_secs_f64();
-            report(&format_args!("stuck for {stuck:.1}s: {line}"));
-            Exit::Stuck
-        }
-        None => Exit::Success,
+    let alarms = graph.alarms(micros(limit));
+    for root in &alarms {
+        let line = graph::root_line(graph, root);
+        let stuck = Duration::from_micros(root.oldest_us).as_secs_f64();
+        report(&format_args!("stuck for {stuck:.1}s: {line}"));
+    }
+    match alarms.is_empty() {
+        true => Exit::Success,
+        false => Exit::Stuck,
     }
 }

@@ -87,7 +87,8 @@ fn left_unread(
         return unread;
     }
     sleep(UNREAD_PAUSE);
-    let bytes = unread_bytes(targets);
+    let inodes = unread.iter().map(|&(_, _, inode)| inode).collect();
+    let bytes = unread_bytes(targets, &inodes);
     let again = sample(shares);
     unread.retain(|&(pid, serial, inode)| {
         let key = (pid, serial);
