@@ -12,10 +12,7 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Everything in the registry.
 pub(crate) fn snapshot() -> Snapshot {
-    let process = Process {
-        pid: std::process::id(),
-        name: "test".to_owned(),
-    };
+    let process = Process::new(std::process::id(), "test");
     // There is a registry from the first record on, and a test may look before.
     registry::register_method(0, "none");
     let mut image = read_own().expect("something was recorded").unwrap();
