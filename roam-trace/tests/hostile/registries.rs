@@ -65,7 +65,7 @@ fn rows_that_stay_half_written() {
 
 #[test]
 fn thousands_of_registries() {
-    check("crowd", &["more registries than roam-trace reads"]);
+    check("crowd", &["more memory mappings than roam-trace reads"]);
 }
 
 #[test]
