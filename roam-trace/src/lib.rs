@@ -15,6 +15,7 @@ pub mod merge;
 mod micros;
 pub mod privilege;
 pub mod process;
+mod signals;
 pub mod watch;
 
 use cli::Cli;

@@ -17,8 +17,8 @@ use crate::attach::{AttachError, Options, ProbedFile, ProbedProcess, Rows, Trace
 use crate::error::Exit;
 use crate::kernel::{MapAccessError, Maps};
 use crate::privilege::{self, Capability, Missing};
-use crate::process::Share;
 use crate::process::program::ProbedBinary;
+use crate::process::{Share, retire_worker};
 
 /// The time between two checks whether any target still runs.
 const STEP: Duration = Duration::from_millis(50);
@@ -187,7 +187,9 @@ fn give_up_privileges(shares: &[&Share<'_>]) -> rustix::io::Result<()> {
             );
         }
     }
-    privilege::drop_attach_privileges()
+    privilege::drop_attach_privileges()?;
+    retire_worker();
+    Ok(())
 }
 
 /// Puts in what began before the probes were attached. Says whether that was everything.

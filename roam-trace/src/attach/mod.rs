@@ -20,7 +20,6 @@ mod perf_event;
 mod probed;
 mod rows;
 mod seed;
-mod signals;
 mod tracer;
 mod uprobe_multi;
 

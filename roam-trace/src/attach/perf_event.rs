@@ -18,7 +18,7 @@ use aya::programs::uprobe::{UProbeLink, UProbeScope};
 use aya::programs::{ProgramError, UProbe};
 
 use super::error::{AttachError, LoadError};
-use super::signals::SignalsBlocked;
+use crate::signals::SignalsBlocked;
 
 /// Where the kernel says how to ask for such an event.
 const PMU: &str = "/sys/bus/event_source/devices/uprobe/type";

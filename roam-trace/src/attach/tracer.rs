@@ -18,9 +18,9 @@ use super::order::ATTACH_ORDER;
 use super::probed::ProbedProcess;
 use super::rows::Rows;
 use super::seed::{Seeded, Seeds};
-use super::signals::SignalsBlocked;
 use super::{perf_event, uprobe_multi};
 use crate::kernel::{self, MapAccessError, Maps};
+use crate::signals::SignalsBlocked;
 
 /// The attached probes. Dropping it detaches them.
 pub struct Tracer {

@@ -23,7 +23,7 @@ use aya_obj::{Function, Object};
 
 use super::error::{AttachError, LoadError};
 use super::method::PidFilter;
-use super::signals::SignalsBlocked;
+use crate::signals::SignalsBlocked;
 
 const ATTACH_TYPE: u32 = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
 

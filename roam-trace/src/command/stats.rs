@@ -23,7 +23,7 @@ use crate::cli::StatsArgs;
 use crate::error::{Exit, TargetError};
 use crate::micros::micros;
 use crate::privilege;
-use crate::process::{Share, Target};
+use crate::process::{Share, Target, retire_worker};
 
 /// What is printed.
 #[derive(Serialize)]
@@ -76,6 +76,7 @@ pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<Exit> {
     }
     // A reader of the table that is slow must not keep the privileges.
     privilege::drop_all()?;
+    retire_worker();
     if !processes.is_empty() {
         let stats = Stats {
             schema_version: SCHEMA_VERSION,

@@ -1,13 +1,12 @@
 //! Work that a process could keep waiting, such as reading memory whose lock it holds: done by a thread of its own,
-//! which is given up after a while. Nobody waits for that thread any more; it ends when the kernel lets it go, or
-//! with this process.
+//! which is given up after a while. Nobody waits for that thread any more.
 
 use std::io::{self, ErrorKind};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex};
-use std::thread;
 use std::time::Duration;
+
+use super::worker::Idle;
 
 /// How long the first process is waited for. Each that does not answer halves the time for the next ones.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -16,6 +15,12 @@ const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 const MAX_GIVEN_UP: u32 = 64;
 
 static GIVEN_UP: AtomicU32 = AtomicU32::new(0);
+static IDLE: Idle = Idle::none();
+
+/// Has the idle thread drop its capabilities; the next one has those that the main thread has then.
+pub fn retire_worker() {
+    IDLE.retire();
+}
 
 /// Does something that the process could keep waiting. Where no thread can be started, it is done without a deadline.
 ///
@@ -30,22 +35,21 @@ pub(super) fn within_deadline<T: Send + 'static>(
         return Err(ErrorKind::TimedOut.into());
     }
     let limit = (PATIENCE / 2_u32.pow(given_up.min(16))).max(LEAST_PATIENCE);
-    let (sender, receiver) = mpsc::channel();
-    let work = Arc::new(Mutex::new(Some(work)));
-    let take = |work: &Mutex<Option<_>>| work.lock().ok().and_then(|mut work| work.take());
-    let its_work = Arc::clone(&work);
-    let thread = thread::Builder::new().spawn(move || {
-        if let Some(work) = take(&its_work) {
-            // Whoever gave it up does not receive.
-            drop(sender.send(work()));
+    let worker = match IDLE.take() {
+        Ok(worker) => worker,
+        Err(error) => {
+            log::info!("cannot start a thread: {error}");
+            return work();
         }
-    });
-    if let Err(error) = thread {
-        log::info!("cannot start a thread: {error}");
-        return take(&work).map_or(Err(error), |work| work());
-    }
+    };
+    let (sender, receiver) = mpsc::channel();
+    // Whoever gave it up does not receive.
+    worker.run(move || drop(sender.send(work())));
     match receiver.recv_timeout(limit) {
-        Ok(result) => result,
+        Ok(result) => {
+            IDLE.put_back(worker);
+            result
+        }
         Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the thread panicked")),
         Err(RecvTimeoutError::Timeout) => {
             GIVEN_UP.fetch_add(1, Ordering::Relaxed);

@@ -21,6 +21,8 @@ mod target;
 pub mod transport;
 pub mod turns;
 mod untraced;
+mod worker;
 
+pub use deadline::retire_worker;
 pub use share::Share;
 pub use target::{Reading, Target};

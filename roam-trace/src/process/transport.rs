@@ -14,7 +14,6 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use roam_dump::model::SocketUnknown;
@@ -23,6 +22,7 @@ use rustix::fs::OFlags;
 use super::claims::{Claim, Claims, Decided, Path, TransportObject, decide};
 use super::maps::{Mappings, OwnMemory};
 use super::proc::Process;
+use super::worker::Idle;
 use crate::privilege;
 
 /// Bytes of an object that are searched.
@@ -37,6 +37,8 @@ const PROCESS_BYTES: u64 = 8 << 20;
 /// Numbers that are taken from one object, and from all of a process.
 const OBJECT_CLAIMS: usize = 64;
 const PROCESS_CLAIMS: usize = 65_536;
+
+static IDLE: Idle = Idle::none();
 
 /// What was found for one link.
 type Answer = (u64, Result<Vec<Claim>, SocketUnknown>);
@@ -64,10 +66,17 @@ pub fn find_descriptors(
             return all(SocketUnknown::Unreadable);
         }
     };
-    // To read memory may take as long as the process likes: it can handle its own page faults.
+    let worker = match IDLE.take() {
+        Ok(worker) => worker,
+        Err(error) => {
+            log::info!("cannot start a thread: {error}");
+            return all(SocketUnknown::Timeout);
+        }
+    };
     let (sender, receiver) = mpsc::channel();
     let searched = objects.clone();
-    let worker = thread::Builder::new().spawn(move || {
+    // To read memory may take as long as the process likes: it can handle its own page faults.
+    worker.run(move || {
         // It may outlive this search, and needs none to read an open file.
         if privilege::drop_all().is_err() {
             return;
@@ -79,15 +88,13 @@ pub fn find_descriptors(
             }
         }
     });
-    if let Err(error) = worker {
-        log::info!("cannot start a thread: {error}");
-        return all(SocketUnknown::Timeout);
-    }
     let unanswered = objects
         .iter()
         .map(|&(serial, _)| (serial, Err(SocketUnknown::Timeout)));
     let mut claims: Claims = unanswered.collect();
-    if !receive(&receiver, limit, &mut claims) {
+    if receive(&receiver, limit, &mut claims) {
+        IDLE.put_back(worker);
+    } else {
         let pid = process.pid();
         log::warn!("cannot find all sockets of process {pid}: its memory was not read in time");
     }

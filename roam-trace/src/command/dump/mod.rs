@@ -19,6 +19,7 @@ use super::select::select;
 use crate::cli::DumpArgs;
 use crate::error::Exit;
 use crate::privilege;
+use crate::process::retire_worker;
 
 /// Dumps what can be dumped and reports the rest.
 ///
@@ -37,6 +38,7 @@ pub(super) fn run(
     let dump = explain::explain(captured, args);
     // A reader of the dump that is slow must not keep the privileges.
     privilege::drop_all()?;
+    retire_worker();
     let exit = print::print(dump, args, color, out)?;
     Ok(exit.max(errors.exit()))
 }

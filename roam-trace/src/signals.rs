@@ -1,4 +1,4 @@
-//! Blocks signals while probes are attached or detached.
+//! Blocks signals while probes are attached or detached, and in every thread beside the main one.
 
 use nix::sys::signal::{SigSet, SigmaskHow};
 
@@ -6,11 +6,11 @@ use nix::sys::signal::{SigSet, SigmaskHow};
 ///
 /// The kernel does not touch the memory of a target for a process that is about to end: a fatal signal while
 /// probes are attached or detached leaves breakpoints in the target. A signal that is handled makes loading
-/// a program fail (EAGAIN).
-pub(super) struct SignalsBlocked(nix::Result<SigSet>);
+/// a program fail (EAGAIN). A single thread that takes signals is enough for a fatal one to be delivered.
+pub(crate) struct SignalsBlocked(nix::Result<SigSet>);
 
 impl SignalsBlocked {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         Self(SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK))
     }
 }
