@@ -29,7 +29,7 @@ pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
     let mut denied = Vec::new();
     let mut errors = Errors::default();
     for process in select::open(pids, &mut errors) {
-        match row(process, &mut known) {
+        match row(process, &mut known, &mut errors) {
             Ok(row) => rows.extend(row),
             Err(TargetError::NoPermission { missing, .. }) => denied.push(missing),
             Err(error) => errors.report_found(&error),
@@ -66,20 +66,21 @@ struct Counts {
 }
 
 /// Returns the row of a process, `None` where it is not roam's. `known` has files that were checked for probes.
-fn row(process: Process, known: &mut HashMap<FileId, bool>) -> Result<Option<Row>, TargetError> {
+fn row(
+    process: Process,
+    known: &mut HashMap<FileId, bool>,
+    errors: &mut Errors,
+) -> Result<Option<Row>, TargetError> {
     let target = Target::of(process)?;
     let reading = target.read(Budget::default())?;
     let has_registry = !reading.images.is_empty();
-    let mut has_probes = false;
-    for binary in target.binaries()? {
-        has_probes |= match known.entry(binary.file) {
-            Entry::Occupied(known) => *known.get(),
-            Entry::Vacant(unknown) => {
-                let sites = binary.probe_sites(&target.process)?;
-                *unknown.insert(sites.is_ok_and(|sites| !sites.is_empty()))
-            }
-        };
-    }
+    let has_probes = match has_probes(&target, known) {
+        Err(error) if has_registry => {
+            errors.report_found(&error);
+            false
+        }
+        has_probes => has_probes?,
+    };
     // A forked child has the probes of the program, but never fires them.
     let is_child = !has_registry && !reading.inherited.is_empty();
     if is_child || !(has_registry || has_probes) {
@@ -92,6 +93,20 @@ fn row(process: Process, known: &mut HashMap<FileId, bool>) -> Result<Option<Row
         has_probes,
         counts: has_registry.then(|| count(&reading)),
     }))
+}
+
+fn has_probes(target: &Target, known: &mut HashMap<FileId, bool>) -> Result<bool, TargetError> {
+    let mut has_probes = false;
+    for binary in target.binaries()? {
+        has_probes |= match known.entry(binary.file) {
+            Entry::Occupied(known) => *known.get(),
+            Entry::Vacant(unknown) => {
+                let sites = binary.probe_sites(&target.process)?;
+                *unknown.insert(sites.is_ok_and(|sites| !sites.is_empty()))
+            }
+        };
+    }
+    Ok(has_probes)
 }
 
 fn count(reading: &Reading) -> Counts {

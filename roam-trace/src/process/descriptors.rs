@@ -36,11 +36,12 @@ impl Descriptors {
     ///
     /// The error of the system call.
     pub fn of(process: &Process, limit: usize) -> io::Result<Self> {
-        process.ask(move |directory| Self::read(directory, limit))
+        let user = process.user();
+        process.ask(move |directory| Self::read(directory, limit, user))
     }
 
-    fn read(directory: &OwnedFd, limit: usize) -> io::Result<Self> {
-        let turn = READING.turn();
+    fn read(directory: &OwnedFd, limit: usize, user: u32) -> io::Result<Self> {
+        let turn = READING.turn(user);
         let list = open_at(directory, "fd", OFlags::RDONLY | OFlags::DIRECTORY)?;
         let mut descriptors = Self::default();
         for entry in Dir::read_from(&list)? {

@@ -4,16 +4,19 @@
 //! its choice as well, so both are limited.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::allowance::Allowance;
+use super::mapping_query;
 use super::proc::{Process, open_at};
 use crate::error::TargetError;
 
@@ -26,6 +29,9 @@ pub struct FileId {
     /// Inode number, 0 for memory without a file.
     pub inode: u64,
 }
+
+/// What a list of mappings does with each.
+pub(super) type Visit<'a> = dyn FnMut(&Mapping<'_>) -> ControlFlow<()> + 'a;
 
 /// One mapping.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,13 +48,13 @@ pub struct Mapping<'a> {
     pub is_shared: bool,
     /// The file behind it.
     pub file: FileId,
-    /// The file's name; line breaks in it are escaped.
+    /// The file's name; line breaks in it may be escaped.
     pub path: &'a [u8],
 }
 
-/// Bytes and lines of the list of mappings that are read of one process, more than Linux lets most have.
+/// Bytes of the list of mappings, and mappings, that are read of one process: more than Linux lets most have.
 const LIST_BYTES: u64 = 8 << 20;
-const LINES: usize = 131_072;
+const MAPPINGS: usize = 131_072;
 /// Registries of one process that are opened: a program has one, a few with libraries of its own.
 const REGISTRIES: usize = 64;
 /// Bytes that all else takes that is kept of one process: a thousand files or ranges.
@@ -85,7 +91,7 @@ pub struct MappedFile {
     pub file: FileId,
     /// The addresses.
     pub range: Range<u64>,
-    /// The file's name; line breaks in it are escaped.
+    /// The file's name; line breaks in it may be escaped. Empty if it is too long.
     pub path: Vec<u8>,
 }
 
@@ -121,34 +127,44 @@ impl Mappings {
     ///
     /// [`TargetError`] if the process cannot be read, does not answer or has ended.
     pub fn of(process: &Process) -> Result<Self, TargetError> {
+        let user = process.user();
         process
-            .ask(|directory| Self::read(open_at(directory, "maps", OFlags::RDONLY)?))
+            .ask(move |directory| Self::read(&open_at(directory, "maps", OFlags::RDONLY)?, user))
             .map_err(|error| process.error("read the mappings of", error))
     }
 
-    fn read(list: impl Read) -> io::Result<Self> {
+    fn read(list: &File, user: u32) -> io::Result<Self> {
         let mut found = Self::default();
-        let mut known = HashSet::new();
-        let mut reader = BufReader::with_capacity(1 << 16, list.take(LIST_BYTES));
-        let mut line = Vec::new();
-        let mut lines = 0;
-        let turn = READING.turn();
-        while !turn.is_spent() && lines < LINES {
-            line.clear();
-            if reader.read_until(b'\n', &mut line)? == 0 {
-                found.is_cut |= reader.get_ref().limit() == 0;
-                found.is_memory_cut |= found.is_cut;
-                return Ok(found);
+        match found.collect(user, |visit| mapping_query::visit(list, visit)) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTTY) => {
+                found.collect(user, |visit| visit_lines(list, visit))?;
             }
-            if let Some(line) = line.strip_suffix(b"\n")
-                && let Some(mapping) = Mapping::parse(line)
-            {
-                found.add(&mapping, &mut known);
-            }
-            lines += 1;
+            collected => collected?,
         }
-        (found.is_cut, found.is_memory_cut) = (true, true);
         Ok(found)
+    }
+
+    /// Adds the mappings that `list` visits, until there were enough of them.
+    fn collect(
+        &mut self,
+        user: u32,
+        list: impl FnOnce(&mut Visit<'_>) -> io::Result<ControlFlow<()>>,
+    ) -> io::Result<()> {
+        let turn = READING.turn(user);
+        let mut known = HashSet::new();
+        let mut count = 0;
+        let end = list(&mut |mapping| {
+            if count == MAPPINGS || turn.is_spent() {
+                return ControlFlow::Break(());
+            }
+            count += 1;
+            self.add(mapping, &mut known);
+            ControlFlow::Continue(())
+        })?;
+        if end.is_break() {
+            (self.is_cut, self.is_memory_cut) = (true, true);
+        }
+        Ok(())
     }
 
     fn add(&mut self, mapping: &Mapping<'_>, known: &mut HashSet<FileId>) {
@@ -199,6 +215,25 @@ impl Mappings {
         }
         has_room
     }
+}
+
+/// Visits the mappings in the text of `/proc/PID/maps`. A break means that there may be more.
+fn visit_lines(list: impl Read, visit: &mut Visit<'_>) -> io::Result<ControlFlow<()>> {
+    let mut reader = BufReader::with_capacity(1 << 16, list.take(LIST_BYTES));
+    let mut line = Vec::new();
+    while reader.read_until(b'\n', &mut line)? > 0 {
+        if let Some(line) = line.strip_suffix(b"\n")
+            && let Some(mapping) = Mapping::parse(line)
+            && visit(&mapping).is_break()
+        {
+            return Ok(ControlFlow::Break(()));
+        }
+        line.clear();
+    }
+    Ok(match reader.get_ref().limit() {
+        0 => ControlFlow::Break(()),
+        _ => ControlFlow::Continue(()),
+    })
 }
 
 impl Drop for Mappings {
@@ -281,6 +316,12 @@ mod tests {
         ));
     }
 
+    fn read(list: impl Read) -> Mappings {
+        let mut found = Mappings::default();
+        found.collect(0, |visit| visit_lines(list, visit)).unwrap();
+        found
+    }
+
     #[test]
     fn what_is_kept() {
         let list = b"5600-5700 r-xp 0 fe:01 17 /program
@@ -290,7 +331,7 @@ mod tests {
 7f00-7f10 rw-s 0 00:01 2061 /memfd:roam-diagnostic (deleted)
 7f10-7f20 rw-s 0 00:01 2062 /memfd:other (deleted)
 ";
-        let found = Mappings::read(&list[..]).unwrap();
+        let found = read(&list[..]);
         let inodes =
             |files: &[MappedFile]| files.iter().map(|it| it.file.inode).collect::<Vec<_>>();
         assert_eq!(inodes(&found.executables), [17]);
@@ -308,11 +349,11 @@ mod tests {
     fn more_than_is_read() {
         let line = |inode: usize| format!("1-2 r-xp 0 fe:01 {inode} /x\n").into_bytes();
         let many: Vec<u8> = (1..=PROCESS_BYTES).flat_map(line).collect();
-        let found = Mappings::read(&many[..]).unwrap();
+        let found = read(&many[..]);
         assert!(
             found.is_memory_cut && found.bytes <= PROCESS_BYTES && !found.executables.is_empty()
         );
-        let endless = Mappings::read(io::repeat(b'x')).unwrap();
+        let endless = read(io::repeat(b'x'));
         assert!(endless.is_cut);
     }
 

@@ -62,13 +62,14 @@ impl Binary {
         &self,
         process: &Process,
     ) -> Result<Result<Vec<ProbeSite>, ElfError>, TargetError> {
-        if PARSING.is_spent() {
+        let user = process.user();
+        if PARSING.turn(user).is_spent() {
             let error = io::Error::other("the files of other processes took the time for that");
             return Err(process.error("read the probes of", error));
         }
         let path = self.path();
         let read = process.ask(move |_| {
-            let _turn = PARSING.turn();
+            let _turn = PARSING.turn(user);
             Ok(elf::file_probe_sites(open(path)?))
         });
         match read {
@@ -201,8 +202,9 @@ fn open_file(directory: &OwnedFd, path: &str) -> io::Result<(File, FileId)> {
 /// search all of its files.
 pub(super) fn is_built_on_published(process: &Process, binaries: &[Binary]) -> Option<bool> {
     let paths: Vec<_> = binaries.iter().map(Binary::path).collect();
+    let user = process.user();
     let searched = process.ask(move |_| {
-        let turn = SEARCHING.turn();
+        let turn = SEARCHING.turn(user);
         let mut is_whole = true;
         for path in paths {
             match open(path).and_then(|file| contains_name(file, || turn.is_spent())) {
