@@ -3,7 +3,8 @@
 use std::fmt;
 
 /// Microseconds, as a person reads them.
-pub(crate) struct Age(pub(crate) u64);
+#[derive(Debug)]
+pub struct Age(pub u64);
 
 impl fmt::Display for Age {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -12,6 +13,18 @@ impl fmt::Display for Age {
             0..600 => write!(f, "{}.{}s", seconds, self.0 % 1_000_000 / 100_000),
             600..36_000 => write!(f, "{}m {:02}s", seconds / 60, seconds % 60),
             _ => write!(f, "{}h {:02}m", seconds / 3_600, seconds % 3_600 / 60),
+        }
+    }
+}
+
+/// Microseconds since something happened, as a person reads them.
+pub(crate) struct Ago(pub(crate) u64);
+
+impl fmt::Display for Ago {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            0..100_000 => f.write_str("just now"),
+            us => write!(f, "{} ago", Age(us)),
         }
     }
 }

@@ -14,7 +14,8 @@ use crate::analysis::{
     DriverStall, Facts, HandlerReason, Heard, HeldUp, MadeCalls, Measure, PairingBasis, PairingId,
     Peer, PeerIdentity, ProcessFacts, Queue, Reason, RowId, Via, WaitBasis,
 };
-use crate::duration::Age;
+use crate::count::Counted;
+use crate::duration::{Age, Ago};
 use crate::model::{
     Basis, Code, Evidence, FindingKind, Process, ProcessFinding, ProcessState, Request, Severity,
     Snapshot, Verdict,
@@ -264,23 +265,21 @@ impl<'a> Wording<'a> {
                 format!("handed over; the driver does not report writes; {peer}")
             }
             Heard::Unread { bytes, is_likely } => {
-                let plural = if bytes == 1 { "" } else { "s" };
-                let where_to = match is_likely {
-                    true => "are not read yet in what is likely the socket of this connection",
-                    false => "from the peer have arrived and are not read yet",
+                let bytes = Counted(bytes, "bytes");
+                let origin = match is_likely {
+                    true => "in what is likely the socket of this connection",
+                    false => "from the peer",
                 };
-                format!("sent; {bytes} byte{plural} {where_to}: the response may be among them")
+                format!("sent; not read yet: {bytes} {origin}, and the response may be among them")
             }
             Heard::Never => format!("sent; nothing has ever arrived from the peer; {peer}"),
             Heard::Before { idle_us } => {
-                let idle = Age(idle_us);
-                format!("sent; the last message from the peer arrived {idle} ago; {peer}")
+                let ago = Ago(idle_us);
+                format!("sent; the last message from the peer arrived {ago}; {peer}")
             }
             Heard::Others { idle_us } => {
-                let idle = Age(idle_us);
-                format!(
-                    "sent; the peer has sent other messages since, the last one {idle} ago; {peer}"
-                )
+                let ago = Ago(idle_us);
+                format!("sent; the peer has sent other messages since, the last one {ago}; {peer}")
             }
         }
     }
@@ -326,7 +325,8 @@ impl<'a> Wording<'a> {
         };
         match *reason {
             ChannelReason::BufferFull { unread, waiting_us } => format!(
-                "the buffer is full ({unread} unread items), and the driver of the link has waited {} for room: nothing else moves on the link",
+                "the buffer is full ({}), and the driver of the link has waited {} for room: nothing else moves on the link",
+                Counted(unread, "unread items"),
                 Age(waiting_us)
             ),
             ChannelReason::ReaderGone { missing_in } => {
@@ -455,7 +455,7 @@ impl<'a> Wording<'a> {
             &PeerIdentity::Process { pid, .. } => {
                 let facts = self.processes.get(&pid);
                 let reason = facts.and_then(|facts| facts.untraced.as_deref());
-                let reason = reason.unwrap_or("run roam-trace as root, or name it with -p");
+                let reason = reason.unwrap_or("name it with -p");
                 format!("likely peer {} not traced: {reason}", self.pid(pid))
             }
             PeerIdentity::Unseen(text) => format!("peer not traced: it is likely {text}"),
@@ -472,7 +472,8 @@ impl<'a> Wording<'a> {
                     .to_owned()
             }
             PeerIdentity::ConnectivityUnknown => {
-                "peer not traced: run roam-trace as root, or name the peer with -p".to_owned()
+                "peer not traced: the sockets of this process cannot be read; name the peer with -p"
+                    .to_owned()
             }
         }
     }

@@ -136,7 +136,7 @@ fn start_request() -> Request {
         phase: Phase::Running,
         kind: RequestKind::Call,
         payload_bytes: 0,
-        arguments: Some("(\"x\")"),
+        arguments: Some("\"x\""),
         parent: Request::NONE,
     })
 }
@@ -283,7 +283,7 @@ fn sigusr1_dumps_while_the_standard_locks_are_held() {
     let text = running.read_up_to("end of the dump");
     for expected in [
         "RPC DIAGNOSTIC DUMP",
-        "[req_id=93] method_id=0x0000000000000001(\"x\") - open",
+        "[req_id=93] method_id=0x0000000000000001(\"x\") - received",
         "(running) · peer",
         "[ring] head=3 tail=1",
         "[broken] skipped: its callback panicked",

@@ -88,12 +88,16 @@ fn dump(snapshot: Snapshot) -> Dump {
 }
 
 fn as_text(snapshot: Snapshot) -> String {
+    text_of(&dump(snapshot))
+}
+
+fn text_of(dump: &Dump) -> String {
     let mut out = Vec::new();
     let options = text::Options {
         color: false,
         time_zone: TimeZone::UTC,
     };
-    text::render(&mut out, &dump(snapshot), &options).unwrap();
+    text::render(&mut out, dump, &options).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -107,7 +111,7 @@ fn one_hung_call() -> Snapshot {
         121 * SECOND / 10,
     );
     find_content.connection_name = Some("cell-markdown".into());
-    find_content.arguments = Some("(\"/guide/debugging\")".into());
+    find_content.arguments = Some("\"/guide/debugging\"".into());
     snapshot.requests = vec![
         request(93, "TcpTunnel.open", Phase::Sent, 452 * SECOND / 10),
         find_content,
@@ -133,6 +137,107 @@ fn text_of_one_hung_call() {
 #[test]
 fn text_of_nothing_in_flight() {
     insta::assert_snapshot!(as_text(snapshot()));
+}
+
+/// The last line of a dump with an empty wait graph.
+#[track_caller]
+fn check_end(snapshot: Snapshot, expected: &str) {
+    let dump = Dump {
+        graph: Some(WaitGraph::default()),
+        ..dump(snapshot)
+    };
+    assert_eq!(text_of(&dump).lines().last().unwrap().trim(), expected);
+}
+
+#[test]
+fn a_healthy_dump_says_so() {
+    const HEALTHY: &str = "nothing has waited longer than 1 s";
+    let with = |age_us| Snapshot {
+        requests: vec![request(1, "Http.get", Phase::Sent, age_us)],
+        ..snapshot()
+    };
+    check_end(snapshot(), HEALTHY);
+    check_end(with(SECOND), HEALTHY);
+    check_end(
+        with(5 * SECOND),
+        "nothing is stuck; the oldest request has waited 5.0s",
+    );
+    let mut stuck = with(5 * SECOND);
+    stuck.requests[0].verdict = Some(Verdict {
+        code: Code::PeerSilent,
+        text: "".into(),
+        evidence: Arc::new([]),
+    });
+    check_end(stuck, "(none)");
+    check_end(everything_that_can_be_odd(), "(none)");
+}
+
+#[test]
+fn hidden_rows_are_counted_in_the_heading() {
+    let mut snapshot = one_hung_call();
+    snapshot.retain_older(20 * SECOND);
+    let text = as_text(snapshot);
+    let heading = "complete · 1 younger row hidden (--min-age)\n";
+    assert!(text.contains(heading), "{text}");
+    assert!(!text.contains("find_content"), "{text}");
+}
+
+#[test]
+fn probes_that_saw_no_connection_do_not_say_that_there_is_none() {
+    let probes = || Snapshot {
+        source: Source::Probes,
+        ..snapshot()
+    };
+    let expected = "CONNECTIONS:\n  (none was opened while the probes were attached)\n";
+    let text = as_text(probes());
+    assert!(text.contains(expected), "{text}");
+    let several = Dump {
+        processes: vec![probes(), probes()],
+        ..dump(snapshot())
+    };
+    let text = text_of(&several);
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
+    let called = |request_id, phase, age_us| request(request_id, "Http.get", phase, age_us);
+    let mut host = snapshot();
+    host.requests = vec![
+        called(1, Phase::Sent, 5 * SECOND),
+        called(2, Phase::Sent, 4 * SECOND),
+    ];
+    host.requests[0].verdict = Some(Verdict {
+        code: Code::HandlerRunning,
+        text: "".into(),
+        evidence: Arc::new([Evidence::Row {
+            relation: Relation::Callee,
+            pid: 4243,
+            serial: (1 << 60) + 1,
+            phase: Phase::Running,
+            phase_age_us: 0,
+        }]),
+    });
+    let process = Process::new(4243, "demo-cell");
+    let cell = Snapshot {
+        requests: vec![called(1, Phase::Running, 5 * SECOND + 4_000)],
+        ..Snapshot::new(process, Source::Registry, 60 * 1_000_000_000)
+    };
+    let dump = Dump {
+        processes: vec![cell, host],
+        ..dump(snapshot())
+    };
+    let text = text_of(&dump);
+    let rows: Vec<_> = text
+        .lines()
+        .filter_map(|line| Some(line.split_once(" Http.get")?.0.trim()))
+        .collect();
+    let expected = [
+        "demo-host[4242] → [req_id=1]",
+        "demo-cell[4243] ← [req_id=1]",
+        "demo-host[4242] → [req_id=2]",
+    ];
+    assert_eq!(rows, expected);
 }
 
 fn everything_that_can_be_odd() -> Snapshot {

@@ -175,6 +175,7 @@ where
     let Ok(mut args) = facet_postcard::from_slice::<A>(&payload) else {
         return responder.refuse(&RoamError::InvalidPayload);
     };
+    responder.request().record_arguments(&args);
     patch_channel_ids(&mut args, &cx.channels);
     registry.for_request(responder.request().row(), |registry| {
         registry.bind_streams(&mut args);

@@ -24,7 +24,7 @@ pub(crate) enum Half {
 }
 
 impl Half {
-    fn of(shape: &Shape) -> Option<Self> {
+    pub(crate) fn of(shape: &Shape) -> Option<Self> {
         if shape.module_path != Some("roam_session") {
             return None;
         }

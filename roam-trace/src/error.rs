@@ -4,6 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use roam_dump::read::ReadError;
+use roam_dump::render::Counted;
 use thiserror::Error;
 
 use crate::privilege::Missing;
@@ -58,7 +59,8 @@ pub enum TargetError {
     },
     /// The process ended while its probes were attached.
     #[error(
-        "cannot dump process {pid}: it ended while its probes were attached, after {started} requests started and {ended} ended"
+        "cannot dump process {pid}: it ended while its probes were attached, after {} started and {ended} ended",
+        Counted(*started, "requests")
     )]
     EndedWhileWatched {
         /// The process.

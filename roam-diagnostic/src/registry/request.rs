@@ -214,6 +214,19 @@ impl Request {
         }
     }
 
+    /// Stores the arguments as text, cut at 64 characters. As for [`Self::set_connection`], no other may end the request
+    /// at the same time.
+    pub fn set_arguments(self, arguments: &str) {
+        if self.is_live() {
+            self.with_row(|registry, slot| {
+                let bytes = store_arguments(registry, self.0, arguments);
+                // Who reads how long the text is finds it in place.
+                slot.u64(offset_of!(RequestRecord, arguments_bytes))
+                    .store(pair(bytes, 0), Ordering::Release);
+            });
+        }
+    }
+
     /// Reports the end. Returns whether this call ended it.
     pub fn end(self, outcome: Outcome) -> bool {
         self.end_with(|_| outcome)

@@ -9,6 +9,7 @@ use roam_trace_common::registry::FLAG_OBSERVES_WRITES;
 
 use super::names::Names;
 use super::row::{ChannelFields, ConnectionFields, RequestFields, RowBuilder, request_ids};
+use crate::count::Counted;
 use crate::model::{Channel, Connection, Gap, Process, Request, Snapshot, Source};
 use crate::read::{Budget, Image, Truncated};
 
@@ -110,20 +111,22 @@ pub fn loss_gaps(
     losses
         .filter(move |&(loss, _)| is_seeded || !is_unmatched(loss))
         .map(|(loss, count)| {
-            let what = match loss {
-                Loss::RequestInsert => "requests lost (kernel map full)",
-                Loss::ChannelInsert => "channels lost (kernel map full)",
-                Loss::ConnectionInsert => "connections lost (kernel map full)",
-                Loss::TrafficInsert => "requests not counted in the window (kernel map full)",
-                Loss::RequestUnmatched => "requests ended without a row in the kernel map",
-                Loss::ChannelUnmatched => "channels closed without a row in the kernel map",
-                Loss::ConnectionUnmatched => "connections closed without a row in the kernel map",
-                Loss::RequestDelete => "ended requests still in the kernel map",
-                Loss::ChannelDelete => "closed channels still in the kernel map",
-                Loss::ConnectionDelete => "closed connections still in the kernel map",
+            let (what, how) = match loss {
+                Loss::RequestInsert => ("requests", "lost (kernel map full)"),
+                Loss::ChannelInsert => ("channels", "lost (kernel map full)"),
+                Loss::ConnectionInsert => ("connections", "lost (kernel map full)"),
+                Loss::TrafficInsert => ("requests", "not counted in the window (kernel map full)"),
+                Loss::RequestUnmatched => ("requests", "ended without a row in the kernel map"),
+                Loss::ChannelUnmatched => ("channels", "closed without a row in the kernel map"),
+                Loss::ConnectionUnmatched => {
+                    ("connections", "closed without a row in the kernel map")
+                }
+                Loss::RequestDelete => ("ended requests", "still in the kernel map"),
+                Loss::ChannelDelete => ("closed channels", "still in the kernel map"),
+                Loss::ConnectionDelete => ("closed connections", "still in the kernel map"),
             };
             Gap::Other {
-                text: format!("{count} {what}"),
+                text: format!("{} {how}", Counted(count, what)),
             }
         })
 }

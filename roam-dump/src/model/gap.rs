@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use crate::count::Counted;
+
 /// One reason why a snapshot is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "gap", rename_all = "snake_case")]
@@ -77,15 +79,17 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TableFull { table, count } => {
-                write!(f, "{count} {table} lost (table full)")
+                write!(f, "{} lost (table full)", Counted(*count, table))
             }
             Self::Torn { count } => write!(
                 f,
-                "{count} torn rows (changed at each attempt to read them)"
+                "{} (changed at each attempt to read them)",
+                Counted(*count, "torn rows")
             ),
-            Self::Invalid { count } => write!(f, "{count} invalid rows"),
+            Self::Invalid { count } => Counted(*count, "invalid rows").fmt(f),
             Self::Truncated { what, count } => {
-                write!(f, "{count} {what} left out (limit reached; see --max-rows)")
+                let rows = Counted(*count, what);
+                write!(f, "{rows} left out (limit reached; see --max-rows)")
             }
             Self::Other { text } => f.write_str(text),
         }

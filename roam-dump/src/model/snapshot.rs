@@ -18,6 +18,8 @@ pub struct Snapshot {
     pub taken_ns: u64,
     /// What is missing; empty if the snapshot is complete.
     pub gaps: Vec<Gap>,
+    /// Younger requests and channels that are left out because the user wants older ones only.
+    pub younger_hidden: u64,
     /// What was found about the process as a whole, the worst first.
     pub findings: Vec<ProcessFinding>,
     /// Requests in flight, oldest first.
@@ -55,6 +57,7 @@ impl Snapshot {
             source,
             taken_ns,
             gaps: Vec::new(),
+            younger_hidden: 0,
             findings: Vec::new(),
             requests: Vec::new(),
             channels: Vec::new(),
@@ -76,9 +79,12 @@ impl Snapshot {
             .sort_unstable_by_key(|row| (Reverse(row.age_us), row.serial));
     }
 
-    /// Leaves out requests and channels younger than `min_age_us`.
+    /// Leaves out requests and channels younger than `min_age_us`, and counts them.
     pub fn retain_older(&mut self, min_age_us: u64) {
+        let rows = |snapshot: &Self| snapshot.requests.len() + snapshot.channels.len();
+        let before = rows(self);
         self.requests.retain(|row| row.age_us >= min_age_us);
         self.channels.retain(|row| row.age_us >= min_age_us);
+        self.younger_hidden += (before - rows(self)) as u64;
     }
 }

@@ -13,16 +13,21 @@ use crate::model::{Deadlock, Node, NodeKind, Root, WaitGraph};
 /// are is the target's choice.
 const MAX_INDENT: usize = 300;
 
-/// Writes the graph.
+/// Writes the graph; if it is empty, `nothing`.
 ///
 /// # Errors
 ///
 /// The error of the writer.
-pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) -> io::Result<()> {
+pub fn render(
+    out: &mut impl io::Write,
+    graph: &WaitGraph,
+    nothing: &str,
+    options: &Options,
+) -> io::Result<()> {
     let heading = options.heading();
     writeln!(out, "{heading}WAIT GRAPH (root blocker first):{heading:#}")?;
     if graph.roots.is_empty() {
-        return writeln!(out, "  (none)");
+        return writeln!(out, "  {nothing}");
     }
     if graph.is_ranking_incomplete {
         writeln!(

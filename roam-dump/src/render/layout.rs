@@ -7,7 +7,8 @@ use anstyle::{AnsiColor, Style};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
-use crate::model::Snapshot;
+use crate::count::Counted;
+use crate::model::{Snapshot, Source};
 
 pub(super) const RULE: &str = "============================================================";
 
@@ -37,9 +38,13 @@ impl Options {
 /// Where the rows of a process come from, and what is missing.
 pub(super) fn sources(snapshot: &Snapshot, options: &Options) -> String {
     let mut text = format!("source: {} · ", snapshot.source);
+    let hidden = match snapshot.younger_hidden {
+        0 => String::new(),
+        rows => format!(" · {} hidden (--min-age)", Counted(rows, "younger rows")),
+    };
     if snapshot.gaps.is_empty() {
         text.push_str("complete");
-        return text;
+        return text + &hidden;
     }
     let warning = options.warning();
     let gaps: Vec<_> = snapshot.gaps.iter().map(ToString::to_string).collect();
@@ -47,7 +52,7 @@ pub(super) fn sources(snapshot: &Snapshot, options: &Options) -> String {
         "{warning}incomplete: {}{warning:#}",
         gaps.join("; ")
     ));
-    text
+    text + &hidden
 }
 
 pub(super) fn time(taken_at: Timestamp, options: &Options) -> String {
@@ -55,6 +60,17 @@ pub(super) fn time(taken_at: Timestamp, options: &Options) -> String {
         .to_zoned(options.time_zone.clone())
         .strftime("%Y-%m-%d %H:%M:%S")
         .to_string()
+}
+
+/// What stands in place of the connections if the probes could not see any.
+pub(super) fn no_connections(processes: &[Snapshot]) -> Option<&'static str> {
+    let are_none = processes
+        .iter()
+        .all(|snapshot| snapshot.connections.is_empty());
+    let are_probes = processes
+        .iter()
+        .any(|snapshot| snapshot.source == Source::Probes);
+    (are_none && are_probes).then_some("(none was opened while the probes were attached)")
 }
 
 pub(super) fn section<L: fmt::Display>(

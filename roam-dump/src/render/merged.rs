@@ -2,16 +2,18 @@
 //! them in one list, oldest first.
 
 use std::cmp::Reverse;
+use std::collections::HashMap;
 use std::fmt;
 use std::io;
 
 use roam_trace_common::event::Direction;
 
-use super::layout::{Options, RULE, section, sources, time};
+use super::layout::{Options, RULE, no_connections, section, sources, time};
 use super::process::FindingLine;
 use super::row::{ChannelLine, ConnectionLine, request_lines};
 use super::window;
-use crate::model::{Dump, Snapshot};
+use crate::count::Counted;
+use crate::model::{Dump, Evidence, Relation, Request, Snapshot};
 
 /// Writes everything but the wait graph.
 ///
@@ -37,7 +39,7 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
             sources: sources(snapshot, options),
         }),
     )?;
-    let requests = merged(dump, |snapshot| &snapshot.requests, |row| row.age_us);
+    let requests = requests(dump);
     section(
         out,
         options,
@@ -60,20 +62,20 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
         merged(dump, |snapshot| &snapshot.channels, |row| row.age_us)
             .into_iter()
             .map(|(snapshot, row)| {
-                Prefixed(
-                    snapshot.process.to_string(),
-                    ChannelLine(row, snapshot.source),
-                )
+                Prefixed(snapshot.process.to_string(), ChannelLine(row, snapshot))
             }),
     )?;
-    section(
-        out,
-        options,
-        "CONNECTIONS",
-        merged(dump, |snapshot| &snapshot.connections, |row| row.age_us)
-            .into_iter()
-            .map(|(snapshot, row)| Prefixed(snapshot.process.to_string(), ConnectionLine(row))),
-    )?;
+    match no_connections(&dump.processes) {
+        Some(text) => section(out, options, "CONNECTIONS", [text])?,
+        None => section(
+            out,
+            options,
+            "CONNECTIONS",
+            merged(dump, |snapshot| &snapshot.connections, |row| row.age_us)
+                .into_iter()
+                .map(|(snapshot, row)| Prefixed(snapshot.process.to_string(), ConnectionLine(row))),
+        )?,
+    }
     for snapshot in &dump.processes {
         if let Some(window) = &snapshot.window {
             let of = format!(" OF {}", snapshot.process);
@@ -81,6 +83,36 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
         }
     }
     writeln!(out, "{RULE}")
+}
+
+/// The requests of all processes by the moment that they began, but none before the caller's row of the same request:
+/// the clock of the callee may be a tick behind.
+fn requests(dump: &Dump) -> Vec<(&Snapshot, &Request)> {
+    let requests = merged(dump, |snapshot| &snapshot.requests, |row| row.age_us);
+    let mut callers = HashMap::new();
+    for (place, (_, row)) in requests.iter().enumerate() {
+        let verdict = row.verdict.as_ref();
+        for evidence in verdict.iter().flat_map(|verdict| verdict.evidence.iter()) {
+            if let &Evidence::Row {
+                relation: Relation::Callee,
+                pid,
+                serial,
+                ..
+            } = evidence
+            {
+                callers.insert((pid, serial), place);
+            }
+        }
+    }
+    let mut placed: Vec<_> = (requests.into_iter().enumerate())
+        .map(|(place, (snapshot, row))| {
+            let caller = callers.get(&(snapshot.process.pid, row.serial)).copied();
+            (place.max(caller.unwrap_or(0)), (snapshot, row))
+        })
+        .collect();
+    // What moves stands behind its caller, which was there first.
+    placed.sort_by_key(|&(place, (_, row))| (place, row.direction == Direction::Incoming));
+    placed.into_iter().map(|(_, row)| row).collect()
 }
 
 /// The rows of all processes by the moment that they began.
@@ -131,12 +163,12 @@ impl fmt::Display for ProcessLine<'_> {
         };
         write!(
             f,
-            "{} - {} outgoing, {} incoming, {} channels, {} connections · {}",
+            "{} - {} outgoing, {} incoming, {}, {} · {}",
             self.snapshot.process,
             count(Direction::Outgoing),
             count(Direction::Incoming),
-            self.snapshot.channels.len(),
-            self.snapshot.connections.len(),
+            Counted(self.snapshot.channels.len() as u64, "channels"),
+            Counted(self.snapshot.connections.len() as u64, "connections"),
             self.sources
         )?;
         for finding in &self.snapshot.findings {

@@ -12,3 +12,6 @@ mod process;
 mod row;
 pub mod text;
 mod window;
+
+pub use crate::count::Counted;
+pub use crate::duration::Age;

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use roam_trace_common::event::{ChannelSide, Direction, Phase};
 
-use super::layout::{Options, RULE, section, sources, time};
+use super::layout::{Options, RULE, no_connections, section, sources, time};
 use super::row::{ChannelLine, ConnectionLine, PendingLine, request_lines};
 use super::window;
+use crate::count::Counted;
 use crate::model::{Channel, ProcessFinding, Severity, Snapshot};
 
 /// Writes everything but the wait graph.
@@ -77,7 +78,7 @@ pub(super) fn render(
         snapshot
             .channels
             .iter()
-            .map(|channel| ChannelLine(channel, snapshot.source)),
+            .map(|channel| ChannelLine(channel, snapshot)),
     )?;
     section(
         out,
@@ -85,12 +86,15 @@ pub(super) fn render(
         "CHANNEL REGISTRIES",
         channel_registries(snapshot),
     )?;
-    section(
-        out,
-        options,
-        "CONNECTIONS",
-        snapshot.connections.iter().map(ConnectionLine),
-    )?;
+    match no_connections(std::slice::from_ref(snapshot)) {
+        Some(text) => section(out, options, "CONNECTIONS", [text])?,
+        None => section(
+            out,
+            options,
+            "CONNECTIONS",
+            snapshot.connections.iter().map(ConnectionLine),
+        )?,
+    }
     if let Some(window) = &snapshot.window {
         window::render(out, window, "", options)?;
     }
@@ -156,8 +160,7 @@ impl fmt::Display for RegistryLine {
         write!(f, "{} {side}_channel_registry: ", self.connection_name)?;
         match self.channel_ids.as_slice() {
             [] => f.write_str("(none)"),
-            [id] => write!(f, "1 channel [{id}]"),
-            ids => write!(f, "{} channels {ids:?}", ids.len()),
+            ids => write!(f, "{} {ids:?}", Counted(ids.len() as u64, "channels")),
         }
     }
 }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Mark, Phase, Role};
 
-use crate::duration::Age;
+use crate::count::Counted;
+use crate::duration::{Age, Ago};
 use crate::model::{
     Channel, Confidence, Connection, ConnectionSocket, Request, Snapshot, Source, Traffic, Verdict,
+    Window,
 };
 
 pub(super) struct RequestLine<'a> {
     request: &'a Request,
-    /// Where the process's rows come from.
-    source: Source,
+    snapshot: &'a Snapshot,
     /// The verdict of the row above.
     above: Option<&'a Verdict>,
 }
@@ -24,7 +25,7 @@ pub(super) fn request_lines<'a>(
     let mut above = None;
     rows.map(move |(snapshot, request)| RequestLine {
         request,
-        source: snapshot.source,
+        snapshot,
         above: std::mem::replace(&mut above, request.verdict.as_ref()),
     })
 }
@@ -35,15 +36,14 @@ impl fmt::Display for RequestLine<'_> {
         write!(f, "[req_id={}] ", request.request_id)?;
         f.write_str(&request.method_name())?;
         match &request.arguments {
-            Some(arguments) if arguments.starts_with('(') => f.write_str(arguments)?,
             Some(arguments) => write!(f, "({arguments})")?,
             None => {}
         }
-        let verb = match request.direction {
-            Direction::Outgoing => "waiting",
-            Direction::Incoming => "open",
-        };
-        write!(f, " - {verb} {} (", Age(request.age_us))?;
+        let age = Age(request.age_us);
+        match request.direction {
+            Direction::Outgoing => write!(f, " - waiting {age} (")?,
+            Direction::Incoming => write!(f, " - received {age} ago (")?,
+        }
         f.write_str(match request.mark {
             Some(Mark::EndedWithoutAnswer) => "ended without answer",
             Some(Mark::Orphaned) | None => phase(request),
@@ -53,7 +53,7 @@ impl fmt::Display for RequestLine<'_> {
             Some(Mark::EndedWithoutAnswer) | None => ")",
         })?;
         connection_name(f, request.connection_name.as_deref())?;
-        only_source(f, request.source, self.source)?;
+        only_source(f, request.source, request.age_us, self.snapshot)?;
         match (&request.verdict, self.above) {
             // A hundred thousand calls behind one driver have one reason.
             (Some(verdict), Some(above)) if Arc::ptr_eq(&verdict.text, &above.text) => {
@@ -79,7 +79,7 @@ impl fmt::Display for PendingLine<'_> {
     }
 }
 
-pub(super) struct ChannelLine<'a>(pub(super) &'a Channel, pub(super) Source);
+pub(super) struct ChannelLine<'a>(pub(super) &'a Channel, pub(super) &'a Snapshot);
 
 impl fmt::Display for ChannelLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -106,12 +106,12 @@ impl fmt::Display for ChannelLine<'_> {
             .items_read
             .map_or(0, |read| channel.items_received.saturating_sub(read));
         if unread > 0 {
-            write!(f, ", {unread} items unread")?;
+            write!(f, ", {}", Counted(unread, "unread items"))?;
         }
         if channel.items_received > 0
             && let Some(budget) = channel.receive_budget_bytes
         {
-            write!(f, ", budget {}", Bytes(budget))?;
+            write!(f, ", peer may send {} more", Bytes(budget))?;
         }
         if let Some(idle_us) = channel.idle_us {
             write!(f, ", idle {}", Age(idle_us))?;
@@ -121,7 +121,7 @@ impl fmt::Display for ChannelLine<'_> {
             Some(request_id) => write!(f, " · req_id={request_id}")?,
             None => connection_name(f, channel.connection_name.as_deref())?,
         }
-        only_source(f, channel.source, self.1)?;
+        only_source(f, channel.source, channel.age_us, self.1)?;
         why(f, channel.verdict.as_ref())
     }
 }
@@ -142,7 +142,7 @@ impl fmt::Display for ConnectionLine<'_> {
         )?;
         let state_age = Age(connection.state_age_us);
         match connection.state {
-            ConnectionState::Closed => write!(f, " - closed {state_age} ago")?,
+            ConnectionState::Closed => write!(f, " - closed {}", Ago(connection.state_age_us))?,
             ConnectionState::Connecting => write!(f, " - connecting {state_age}")?,
             ConnectionState::BackingOff => write!(
                 f,
@@ -221,15 +221,9 @@ struct Messages(Traffic);
 impl fmt::Display for Messages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let traffic = self.0;
-        let plural = if traffic.messages == 1 { "" } else { "s" };
-        write!(f, "{} message{plural}", traffic.messages)?;
+        Counted(traffic.messages, "messages").fmt(f)?;
         match traffic.idle_us {
-            Some(idle_us) => write!(
-                f,
-                ", {}, {} ago",
-                Bytes(traffic.payload_bytes),
-                Age(idle_us)
-            ),
+            Some(idle_us) => write!(f, ", {}, {}", Bytes(traffic.payload_bytes), Ago(idle_us)),
             None => Ok(()),
         }
     }
@@ -263,9 +257,17 @@ fn connection_name(f: &mut fmt::Formatter<'_>, name: Option<&str>) -> fmt::Resul
     }
 }
 
-/// Says where a row comes from, unless all of the snapshot comes from there.
-fn only_source(f: &mut fmt::Formatter<'_>, row: Source, snapshot: Source) -> fmt::Result {
-    if row == snapshot {
+/// Says where a row comes from, unless all of the snapshot comes from there. A row that began in the window and that no
+/// probe saw is newer than the reading of the kernel maps.
+fn only_source(
+    f: &mut fmt::Formatter<'_>,
+    row: Source,
+    age_us: u64,
+    snapshot: &Snapshot,
+) -> fmt::Result {
+    let is_in = |window: &Window| age_us < window.duration_us;
+    let is_newer = row == Source::Registry && snapshot.window.as_ref().is_some_and(is_in);
+    if row == snapshot.source || is_newer {
         Ok(())
     } else {
         write!(f, " · {row} only")

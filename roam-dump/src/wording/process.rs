@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::count::Count;
-use crate::duration::Age;
+use crate::count::{Count, Counted};
+use crate::duration::{Age, Ago};
 use crate::model::{FindingKind, NodeKind, Pile, ProcessState, RuntimeBlocked};
 
 /// Microseconds without an end from which on handlers that wait look hung.
@@ -29,7 +29,7 @@ pub(super) fn finding(kind: &FindingKind) -> String {
         } => format!(
             "{} unread bytes in sockets whose drivers are stalled ({})",
             Count(unread_bytes),
-            plural(links, "link")
+            Counted(links.into(), "links")
         ),
         FindingKind::LinksLost {
             links,
@@ -96,13 +96,13 @@ pub(super) fn not_connected(
 ) -> String {
     let mut text = format!("no connection for {}", Age(since_us));
     if attempts > 0 {
-        text += &format!(": {} failed", plural(attempts, "attempt"));
+        text += &format!(": {} failed", Counted(attempts.into(), "attempts"));
     }
     if let Some(error) = last_error {
         text += &format!(", last error: {error}");
     }
     if losses > 0 {
-        text += &format!("; link lost {}", plural(losses, "time"));
+        text += &format!("; link lost {}", Counted(losses.into(), "times"));
     }
     if let Some(no_attempt_us) = no_attempt_us {
         text += &format!("; no attempt for {}", Age(no_attempt_us));
@@ -126,7 +126,7 @@ pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
         (_, Some(last_us)) if last_us >= HUNG_US => {
             format!("; none has ended for {}", Age(last_us))
         }
-        (_, Some(last_us)) => format!("; the last one ended {} ago", Age(last_us)),
+        (_, Some(last_us)) => format!("; the last one ended {}", Ago(last_us)),
         (Some(_), None) => "; none has ended".to_owned(),
         (None, None) => String::new(),
     };
@@ -140,11 +140,4 @@ pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
     };
     let text = "they wait inside the process, or for I/O outside roam";
     Some(format!("{text}{unknown}{ended}").into())
-}
-
-fn plural(count: u32, noun: &str) -> String {
-    match count {
-        1 => format!("1 {noun}"),
-        count => format!("{} {noun}s", Count(count.into())),
-    }
 }

@@ -73,7 +73,7 @@ fn a_full_buffer_blocks_the_driver() {
         |upload| upload.rx,
         Some((
             Code::DriverBlocked,
-            "(1024 unread items), and the driver of the link has waited 12.0s",
+            "(1,024 unread items), and the driver of the link has waited 12.0s",
         )),
     );
     check(fill_buffer, |upload| upload.tx, None);

@@ -56,7 +56,7 @@ fn a_chain_without_end() {
         color: false,
         time_zone: TimeZone::UTC,
     };
-    graph::render(&mut out, &graph, &options).unwrap();
+    graph::render(&mut out, &graph, "(none)", &options).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(out.ends_with("└─ (the rest of the chain is left out)\n"));
     assert!(out.lines().count() < 200);

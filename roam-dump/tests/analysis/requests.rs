@@ -452,10 +452,7 @@ fn peers_that_are_not_traced() {
         );
     };
     untraced(|_| {}, silent);
-    untraced(
-        |_| {},
-        "peer cell-http[4002] not traced: run roam-trace as root, or name it with -p",
-    );
+    untraced(|_| {}, "peer cell-http[4002] not traced: name it with -p");
     untraced(
         |stuck| {
             stuck.world.facts.processes[1].untraced =
@@ -468,7 +465,7 @@ fn peers_that_are_not_traced() {
             stuck.world.facts.processes[0].is_connectivity_known = false;
             stuck.world.facts.neighbours.clear();
         },
-        "peer not traced: run roam-trace as root, or name the peer with -p",
+        "peer not traced: the sockets of this process cannot be read; name the peer with -p",
     );
     untraced(
         |stuck| stuck.world.facts.neighbours.clear(),

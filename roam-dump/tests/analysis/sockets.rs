@@ -500,7 +500,7 @@ fn a_caller_that_does_not_read_blames_nobody_else() {
         &world,
         call.caller,
         Code::NoResponse,
-        "517 bytes from the peer have arrived and are not read yet",
+        "not read yet: 517 bytes from the peer",
     );
 }
 
@@ -551,8 +551,8 @@ fn counters_alone_show_nobody_starved() {
 #[test]
 fn bytes_that_a_driver_leaves_in_its_socket_show_that_it_is_starved() {
     let starved = "(517 unread bytes), and their drivers have not run for 45.0s";
-    let unread = "517 bytes from the peer have arrived and are not read yet";
-    let likely = "517 bytes are not read yet in what is likely the socket of this connection";
+    let unread = "not read yet: 517 bytes from the peer";
+    let likely = "not read yet: 517 bytes in what is likely the socket of this connection";
     for (is_left, is_in_place, code, words) in [
         (true, true, Code::RuntimeStarved, starved),
         (false, true, Code::NoResponse, unread),

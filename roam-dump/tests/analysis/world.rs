@@ -47,7 +47,7 @@ pub(crate) fn as_text(graph: &WaitGraph) -> String {
         color: false,
         time_zone: TimeZone::UTC,
     };
-    graph::render(&mut out, graph, &options).unwrap();
+    graph::render(&mut out, graph, "(none)", &options).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -11,6 +11,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::Poll;
 
+use facet::Facet;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, Connection, Direction, Mark, Outcome, Phase, Request,
     RequestKind, RequestStart,
@@ -172,6 +173,13 @@ impl Incoming {
 
     pub(crate) fn row(&self) -> Request {
         self.row
+    }
+
+    /// Records the arguments, if `ROAM_DEBUG` asks for them: only a dispatch helper knows their types.
+    pub(crate) fn record_arguments<T: Facet<'static>>(&self, args: &T) {
+        if let Some(arguments) = super::arguments(args) {
+            self.row.set_arguments(&arguments);
+        }
     }
 
     /// The response is about to go into the driver's queue.

@@ -3,8 +3,9 @@
 //!
 //! A tracker owns a row and ends it when it is dropped, so that no way out of a
 //! future or a driver leaves a row behind. Nothing here changes what a peer sees,
-//! and nothing formats what people read.
+//! and nothing but `arguments` formats what people read.
 
+mod arguments;
 mod channel;
 mod connection;
 mod incoming;
@@ -13,16 +14,22 @@ mod outgoing;
 mod registration;
 mod state;
 
+use facet::Facet;
 use roam_diagnostic::registry::{self, Outcome};
 
 pub(crate) use channel::{ChannelEnd, ChannelLink, ChannelTracker};
 pub(crate) use connection::{ConnectionTracker, Opening, TransportAddress};
 pub(crate) use incoming::{Handler, Incoming, RequestKey};
 pub(crate) use outage::{Outage, Waiting};
-pub(crate) use outgoing::{Announcements, Outgoing, OutgoingStart, RawCall, arguments};
+pub(crate) use outgoing::{Announcements, Outgoing, OutgoingStart, RawCall};
 pub(crate) use registration::{HandleRegistration, OwnedConnection, Owner};
 
 use crate::Role;
+
+/// Arguments in one line, if `ROAM_DEBUG` asks for them. The registry cuts it.
+pub(crate) fn arguments<T: Facet<'static>>(args: &T) -> Option<String> {
+    registry::arguments_enabled().then(|| arguments::text(args))
+}
 
 /// How a request ends with this response.
 pub(crate) fn outcome_of(response: &[u8]) -> Outcome {

@@ -2,12 +2,10 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use facet::Facet;
-use facet_pretty::{ColorMode, PrettyPrinter};
 use foldhash::HashMap;
 use futures_util::future::{Either, select};
 use roam_diagnostic::registry::{
-    self, Connection, Direction, Outcome, Phase, Request, RequestKind, RequestStart,
+    Connection, Direction, Outcome, Phase, Request, RequestKind, RequestStart,
 };
 
 use super::incoming::handled_request;
@@ -215,18 +213,4 @@ impl Drop for RawCall {
     fn drop(&mut self) {
         self.row.end(Outcome::Dropped);
     }
-}
-
-/// `args` in one line for people, where `ROAM_DEBUG` asks for it. The registry cuts it.
-pub(crate) fn arguments<T: Facet<'static>>(args: &T) -> Option<String> {
-    /// A string longer than that is shown by its ends.
-    const CONTENT_CHARS: usize = 64;
-
-    registry::arguments_enabled().then(|| {
-        let text = PrettyPrinter::new()
-            .with_colors(ColorMode::Never)
-            .with_max_content_len(CONTENT_CHARS)
-            .format(args);
-        text.split_whitespace().collect::<Vec<_>>().join(" ")
-    })
 }

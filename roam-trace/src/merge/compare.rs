@@ -8,6 +8,7 @@
 use std::cmp::Ordering;
 
 use roam_dump::model::{Channel, Connection, Gap, Request, Source};
+use roam_dump::render::Counted;
 use roam_trace_common::event::{
     ChannelValue, ConnectionState, ConnectionValue, RecordKey, RequestValue,
 };
@@ -163,11 +164,11 @@ impl Differences {
         }
         let only_registered = self.only_registered.len();
         let gaps = [
-            (seen, " missing in the registry (a probe saw them)"),
-            (ended, " left out (no probe saw their end)"),
+            (seen, " missing in the registry (seen by a probe)"),
+            (ended, " left out (no probe saw the end)"),
             (
                 only_registered,
-                " missing in the kernel map (the registry holds them)",
+                " missing in the kernel map (held by the registry)",
             ),
             (
                 self.ahead + self.behind.len(),
@@ -176,7 +177,7 @@ impl Differences {
         ];
         let gaps = gaps.into_iter().filter(|&(count, _)| count > 0);
         let gaps = gaps.map(|(count, what)| Gap::Other {
-            text: format!("{count} {}{what}", R::NAME),
+            text: format!("{}{what}", Counted(count as u64, R::NAME)),
         });
         (rows, gaps)
     }

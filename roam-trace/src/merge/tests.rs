@@ -135,18 +135,18 @@ fn a_row_is_of_both_once_a_probe_saw_it() {
 
 #[test]
 fn rows_that_only_the_probes_saw() {
-    let gap = "1 requests missing in the registry (a probe saw them)";
+    let gap = "1 request missing in the registry (seen by a probe)";
     check(&[], [&[SEEN], &[SEEN]], &[(1, Source::Probes)], &[gap]);
     // Ended between the readings.
     check(&[], [&[SEEN], &[]], &[], &[]);
-    let unseen_end = "1 requests left out (no probe saw their end)";
+    let unseen_end = "1 request left out (no probe saw the end)";
     check(&[], [&[UNSEEN], &[UNSEEN]], &[], &[unseen_end]);
 }
 
 #[test]
 fn rows_that_only_the_registry_has() {
     use Source::{Both, Registry};
-    let gap = "1 requests missing in the kernel map (the registry holds them)";
+    let gap = "1 request missing in the kernel map (held by the registry)";
     check(&[SEEN], [&[], &[]], &[(1, Registry)], &[gap]);
     check(&[SEEN], [&[], &[SEEN]], &[(1, Both)], &[]);
     check(&[UNSEEN], [&[], &[UNSEEN]], &[(2, Registry)], &[]);
@@ -167,8 +167,8 @@ fn rows_that_stay_half_written() {
 #[test]
 fn rows_that_there_is_no_room_for() {
     let gaps = [
-        "1 requests missing in the registry (a probe saw them)",
-        "1 younger requests left out (limit reached; see --max-rows)",
+        "1 request missing in the registry (seen by a probe)",
+        "1 younger request left out (limit reached; see --max-rows)",
     ];
     check_finished(compare(&[], &[SEEN], true, 0), &[SEEN], &[], &gaps);
 }
@@ -179,7 +179,7 @@ fn check_phases(registry: Phase, before: Phase, after: Option<Phase>, agree: boo
     let after: Vec<_> = after.into_iter().map(row).collect();
     let gaps: &[_] = match agree {
         true => &[],
-        false => &["1 requests with different phases in the registry and in the kernel map"],
+        false => &["1 request with different phases in the registry and in the kernel map"],
     };
     let sources = [(1, Source::Both)];
     check(&[row(registry)], [&[row(before)], &after], &sources, gaps);

@@ -25,7 +25,7 @@ fn check(task: &str, by_both: &[&str], by_probes: &[&str]) {
 #[ignore = "needs root"]
 fn probes_fired_with_garbage() {
     let lost = "connections lost (kernel map full)";
-    let only = "requests missing in the registry (a probe saw them)";
+    let only = "requests missing in the registry (seen by a probe)";
     check("probes", &[lost, only], &[lost]);
 }
 
