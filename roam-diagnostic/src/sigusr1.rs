@@ -15,6 +15,9 @@ use thiserror::Error;
 use crate::system::Caught;
 use crate::{callback, system};
 
+/// Name of the thread that writes dumps.
+pub const THREAD: &str = "roam-sigusr1";
+
 /// How long a full pipe behind descriptor 2 is waited for.
 const WRITE_LIMIT: Duration = Duration::from_secs(1);
 
@@ -50,7 +53,7 @@ pub fn install(dump: fn() -> Vec<u8>) -> Result<(), InstallError> {
     let start = || {
         let mut signal = Caught::new(SIGUSR1).map_err(InstallError::Signal)?;
         thread::Builder::new()
-            .name("roam-sigusr1".into())
+            .name(THREAD.into())
             .spawn(move || {
                 while signal.wait().is_ok() {
                     forward();

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use roam_diagnostic::{clock, sigusr1};
 
 pub use roam_diagnostic::callback::register_diagnostic;
-pub use roam_diagnostic::sigusr1::{InstallError, register_child_pid};
+pub use roam_diagnostic::sigusr1::{InstallError, THREAD, register_child_pid};
 
 use crate::decode::{from_registry, printable};
 use crate::model::{Dump, Process, SCHEMA_VERSION};

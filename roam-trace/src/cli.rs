@@ -172,13 +172,19 @@ application: P50 is the latency that half of them did not exceed. A percentile i
 
 Exit status: as for a dump.")]
     Stats(StatsArgs),
-    /// List the processes that can be read, and count what they have in flight
-    #[command(
-        after_help = "A + after a number means that the process has more rows than roam-trace reads.\n\nExit status: 0, also if no process is found; 1 on failure."
-    )]
+    /// List the processes that can be read, those with stuck requests first
+    #[command(after_help = "\
+STUCK is the number of stuck requests. OLDEST WAIT is the age of the oldest of them; if no request is stuck, the age of \
+the oldest request. A + after a number means that the process has more rows than roam-trace reads.
+
+Exit status: 0, also if no process is found; 1 on failure.")]
     List,
     /// Check what this machine, this user and a process allow, and say how to fix the rest
-    #[command(after_help = "Exit status: 0 if every line is ok, 1 if not; 3 and 4 as for a dump.")]
+    #[command(after_help = "\
+A line starts with \"todo\" if your own processes cannot be read without it, and with \"no\" if it is missing and needed \
+for something else.
+
+Exit status: 0 if no line starts with \"todo\", 1 if one does; 3 and 4 as for a dump.")]
     Doctor(DoctorArgs),
 }
 

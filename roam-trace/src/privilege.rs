@@ -34,16 +34,26 @@ impl fmt::Display for Missing {
         match self {
             Self::AnyOf(any_of) => {
                 join(f, any_of, " or ")?;
-                f.write_str(" is missing; run roam-trace as root")
+                write!(f, " is missing; {}", advice())
             }
             Self::AllOf(all_of) => {
                 join(f, all_of, " and ")?;
                 let verb = if all_of.len() == 1 { "is" } else { "are" };
-                write!(f, " {verb} missing; run roam-trace as root")
+                write!(f, " {verb} missing; {}", advice())
             }
             Self::Unknown => f.write_str(
                 "no capability is missing, so a user namespace or a security module denies it",
             ),
+        }
+    }
+}
+
+/// Returns what to do if a capability is missing.
+pub fn advice() -> &'static str {
+    match rustix::process::geteuid().is_root() {
+        false => "run roam-trace as root",
+        true => {
+            "root does not have all capabilities here: run roam-trace on the host, or add them to its container or unit"
         }
     }
 }
@@ -116,6 +126,14 @@ pub fn missing(any_of: &'static [Capability]) -> Missing {
 /// Returns what is missing to read another process.
 pub fn missing_to_inspect() -> Missing {
     missing_of_all(&TO_INSPECT)
+}
+
+/// Returns what is missing to attach the probes with uprobe_multi.
+pub fn missing_to_attach() -> Missing {
+    match has(Capability::SYS_ADMIN) {
+        true => Missing::Unknown,
+        false => missing_of_all(&[Capability::BPF, Capability::PERFMON]),
+    }
 }
 
 /// Returns what is missing for a denied action that needs all of `all_of`.

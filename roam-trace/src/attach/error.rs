@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::kernel_layout::LayoutError;
 use crate::kernel::MapAccessError;
+use crate::privilege;
 
 /// Why probes cannot be attached.
 #[derive(Debug, Error)]
@@ -23,7 +24,10 @@ pub enum AttachError {
         release: String,
     },
     /// A capability is missing.
-    #[error("no permission to {action}; run roam-trace as root, or with {capabilities}")]
+    #[error(
+        "no permission to {action}, which needs {capabilities}; {}",
+        privilege::advice()
+    )]
     Permission {
         /// What is denied.
         action: &'static str,

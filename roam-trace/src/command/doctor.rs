@@ -10,37 +10,57 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use roam_dump::model::Process;
 use roam_dump::read::{Budget, Image};
+use roam_dump::render::Counted;
+use roam_dump::sigusr1;
 use roam_trace_common::event::PROBES;
 use roam_trace_common::registry::Table;
+use signal_hook::consts::SIGUSR1;
 
 use crate::attach::{self, AttachError, Method, PidFilter};
 use crate::cli::DoctorArgs;
 use crate::elf::{ElfError, ProbeSite};
 use crate::error::{Exit, TargetError};
-use crate::privilege::{self, Capability};
+use crate::privilege::{self, Capability, Missing};
 use crate::process::missing_registry::MissingRegistry;
-use crate::process::{Reading, Target};
+use crate::process::{Reading, Target, proc};
 
 /// One line of the report.
 #[derive(Debug, PartialEq, Eq)]
 struct Check {
     topic: &'static str,
-    is_ok: bool,
+    mark: Mark,
     text: String,
+}
+
+/// What a line says of its topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Ok,
+    /// It is missing, and only needed for more than reading one's own processes.
+    No,
+    /// It keeps a process from being read that the user may read.
+    Todo,
 }
 
 impl Check {
     fn ok(topic: &'static str, text: impl Into<String>) -> Self {
         Self {
             topic,
-            is_ok: true,
+            mark: Mark::Ok,
             text: text.into(),
+        }
+    }
+
+    fn no(topic: &'static str, text: impl Into<String>) -> Self {
+        Self {
+            mark: Mark::No,
+            ..Self::ok(topic, text)
         }
     }
 
     fn todo(topic: &'static str, text: impl Into<String>) -> Self {
         Self {
-            is_ok: false,
+            mark: Mark::Todo,
             ..Self::ok(topic, text)
         }
     }
@@ -60,7 +80,7 @@ pub(super) fn run(args: &DoctorArgs, color: bool, out: &mut impl Write) -> Resul
         checks.push(Check::todo("process", error.to_string()));
         exit = error.exit();
     }
-    if checks.iter().any(|check| !check.is_ok) {
+    if checks.iter().any(|check| check.mark == Mark::Todo) {
         exit = exit.max(Exit::Failure);
     }
     write(&checks, color, out)?;
@@ -69,9 +89,10 @@ pub(super) fn run(args: &DoctorArgs, color: bool, out: &mut impl Write) -> Resul
 
 fn write(checks: &[Check], color: bool, out: &mut impl Write) -> std::io::Result<()> {
     for check in checks {
-        let (word, style) = match check.is_ok {
-            true => ("ok", AnsiColor::Green.on_default()),
-            false => ("todo", AnsiColor::Yellow.on_default()),
+        let (word, style) = match check.mark {
+            Mark::Ok => ("ok", AnsiColor::Green.on_default()),
+            Mark::No => ("no", Style::new()),
+            Mark::Todo => ("todo", AnsiColor::Yellow.on_default()),
         };
         let style = if color { style } else { Style::new() };
         writeln!(
@@ -90,58 +111,37 @@ fn machine() -> Vec<Check> {
         .release()
         .to_string_lossy()
         .into_owned();
-    let mut checks = vec![Check::ok("kernel", format!("Linux {release}"))];
-    checks.extend(CAPABILITIES.map(|(capability, use_of_it)| {
-        self::capability(capability, use_of_it, privilege::has(capability))
-    }));
+    let mut checks = vec![
+        Check::ok("kernel", format!("Linux {release}")),
+        Check::ok("capabilities", "your own processes: none needed"),
+    ];
+    let [of_others, closed] = [
+        ("processes of other users", privilege::missing_to_inspect()),
+        (
+            "processes that closed the descriptor of their registry",
+            privilege::missing(&[Capability::CHECKPOINT_RESTORE, Capability::SYS_ADMIN]),
+        ),
+    ];
+    let to_attach = privilege::missing_to_attach();
+    let may_attach = to_attach == Missing::Unknown;
+    let sets = [of_others, ("-d", to_attach), closed];
+    checks.extend(sets.map(|(use_of_it, missing)| capabilities(use_of_it, &missing)));
     checks.extend([
         user_namespace(&read("/proc/self/uid_map").unwrap_or_default()),
         lockdown(read("/sys/kernel/security/lockdown").as_deref()),
-        setting(
-            "bpf",
-            "kernel.unprivileged_bpf_disabled",
-            read("/proc/sys/kernel/unprivileged_bpf_disabled").as_deref(),
-            "roam-trace loads eBPF programs with CAP_BPF",
-        ),
-        setting(
-            "perf",
-            "kernel.perf_event_paranoid",
-            read("/proc/sys/kernel/perf_event_paranoid").as_deref(),
-            "roam-trace attaches probes with CAP_PERFMON",
-        ),
         types(fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false)),
-        attaching(attach::check_kernel()),
     ]);
+    // Without the capabilities it fails, which their line says.
+    if may_attach {
+        checks.push(attaching(attach::check_kernel()));
+    }
     checks
 }
 
-/// What each capability is for. To read the registries of one's own processes, none is needed.
-const CAPABILITIES: [(Capability, &str); 5] = [
-    (Capability::SYS_PTRACE, "other users' processes"),
-    (Capability::DAC_READ_SEARCH, "other users' processes"),
-    (Capability::BPF, "-d"),
-    (Capability::PERFMON, "-d"),
-    (
-        Capability::CHECKPOINT_RESTORE,
-        "processes that closed the descriptor of their registry",
-    ),
-];
-
-fn capability(capability: Capability, use_of_it: &str, has: bool) -> Check {
-    let name = privilege::name(capability);
-    match has {
-        true => Check::ok("capability", format!("{name}, for {use_of_it}")),
-        // CAP_SYS_ADMIN allows the same.
-        false
-            if capability == Capability::CHECKPOINT_RESTORE
-                && privilege::has(Capability::SYS_ADMIN) =>
-        {
-            Check::ok("capability", format!("CAP_SYS_ADMIN, for {use_of_it}"))
-        }
-        false => Check::todo(
-            "capability",
-            format!("{name} is missing, for {use_of_it}; run roam-trace as root"),
-        ),
+fn capabilities(use_of_it: &str, missing: &Missing) -> Check {
+    match missing {
+        Missing::Unknown => Check::ok("capabilities", format!("{use_of_it}: none missing")),
+        missing => Check::no("capabilities", format!("{use_of_it}: {missing}")),
     }
 }
 
@@ -150,7 +150,7 @@ fn user_namespace(uid_map: &str) -> Check {
     let words: Vec<_> = uid_map.split_ascii_whitespace().collect();
     match words == ["0", "0", "4294967295"] {
         true => Check::ok("namespace", "the initial user namespace"),
-        false => Check::todo(
+        false => Check::no(
             "namespace",
             "roam-trace runs in a user namespace, where capabilities apply to its own processes only and -d does not work; run roam-trace on the host",
         ),
@@ -159,7 +159,7 @@ fn user_namespace(uid_map: &str) -> Check {
 
 fn lockdown(modes: Option<&str>) -> Check {
     match modes {
-        Some(modes) if modes.contains("[confidentiality]") => Check::todo(
+        Some(modes) if modes.contains("[confidentiality]") => Check::no(
             "lockdown",
             "confidentiality: eBPF programs cannot read kernel memory, so -d does not work; boot with lockdown=integrity",
         ),
@@ -168,17 +168,10 @@ fn lockdown(modes: Option<&str>) -> Check {
     }
 }
 
-fn setting(topic: &'static str, name: &str, value: Option<&str>, meaning: &str) -> Check {
-    match value {
-        Some(value) => Check::ok(topic, format!("{name} is {}; {meaning}", value.trim())),
-        None => Check::ok(topic, format!("{name} does not exist; {meaning}")),
-    }
-}
-
 fn types(exist: bool) -> Check {
     match exist {
         true => Check::ok("types", "/sys/kernel/btf/vmlinux"),
-        false => Check::todo(
+        false => Check::no(
             "types",
             "/sys/kernel/btf/vmlinux does not exist, so -d does not work; the kernel needs CONFIG_DEBUG_INFO_BTF",
         ),
@@ -201,7 +194,7 @@ fn attaching(tried: Result<Method, AttachError>) -> Check {
                 "by {method}, which needs CAP_SYS_ADMIN; on kernels before Linux 6.6, {EVERY_PROCESS}"
             ),
         ),
-        Err(error) => Check::todo("attaching", format!("{:#}", anyhow::Error::new(error))),
+        Err(error) => Check::no("attaching", format!("{:#}", anyhow::Error::new(error))),
     }
 }
 
@@ -211,23 +204,62 @@ fn process(pid: u32, checks: &mut Vec<Check>) -> Result<(), TargetError> {
     let reading = target.read(Budget::default())?;
     let Process { pid, name, .. } = target.label();
     checks.push(Check::ok("process", format!("{pid} ({name}) can be read")));
+    checks.push(signal(&target.process));
 
     let mut probes = Vec::new();
     for binary in target.binaries()? {
         let sites = binary.probe_sites(&target.process)?;
         probes.extend(self::probes(&binary.name, sites));
     }
-    let has_probes = probes.iter().any(|check| check.is_ok);
+    let has_probes = probes.iter().any(|check| check.mark == Mark::Ok);
     checks.extend(registries(&target, &reading, has_probes)?);
     if probes.is_empty() {
         if reading.images.is_empty() && reading.inherited.is_empty() && reading.errors.is_empty() {
             return Err(target.why_no_target()?);
         }
         let text = "the executable and the libraries have no probes of provider roam, so -d does not work; keep .note.stapsdt when you strip them";
-        probes.push(Check::todo("probes", text));
+        probes.push(Check::no("probes", text));
     }
     checks.append(&mut probes);
     Ok(())
+}
+
+/// Whether SIGUSR1 prints a dump, does something else, or ends the process.
+fn signal(process: &proc::Process) -> Check {
+    let status = process.read_file("status").unwrap_or_default();
+    effect_of_signal(
+        process.pid(),
+        &String::from_utf8_lossy(&status),
+        process.has_thread(sigusr1::THREAD),
+    )
+}
+
+fn effect_of_signal(pid: u32, status: &str, has_handler: bool) -> Check {
+    let is_in = |set: &str| {
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix(set)?.strip_prefix(':'));
+        let mask = u64::from_str_radix(mask.unwrap_or_default().trim(), 16);
+        mask.is_ok_and(|mask| mask & 1 << (SIGUSR1 - 1) != 0)
+    };
+    if is_in("SigCgt") {
+        let text = match has_handler {
+            true => {
+                format!("caught: kill -USR1 {pid} writes a dump to standard error of the process")
+            }
+            false => {
+                "caught, but not by roam_dump::sigusr1: kill -USR1 does not write a dump".to_owned()
+            }
+        };
+        return Check::ok("SIGUSR1", text);
+    }
+    match is_in("SigIgn") {
+        true => Check::no("SIGUSR1", "ignored: kill -USR1 has no effect"),
+        false => Check::no(
+            "SIGUSR1",
+            format!("not caught: kill -USR1 {pid} would end the process"),
+        ),
+    }
 }
 
 fn registries(
@@ -276,7 +308,8 @@ fn registry(image: &Image) -> Check {
         return Check::todo(
             "registry",
             format!(
-                "{lost} requests lost (table full, room for {room}); restart the program with ROAM_DIAGNOSTIC_REQUESTS={}",
+                "{} lost (table full, room for {room}); restart the program with ROAM_DIAGNOSTIC_REQUESTS={}",
+                Counted(lost, "requests"),
                 room.saturating_mul(2)
             ),
         );
@@ -285,16 +318,17 @@ fn registry(image: &Image) -> Check {
         return Check::todo(
             "registry",
             format!(
-                "{} torn rows and {} invalid rows; the memory of the program may be damaged",
-                image.torn, image.invalid
+                "{} and {}; the memory of the program may be damaged",
+                Counted(image.torn, "torn rows"),
+                Counted(image.invalid, "invalid rows")
             ),
         );
     }
     Check::ok(
         "registry",
         format!(
-            "{} requests in flight, room for {room}",
-            image.requests.len()
+            "{} in flight, room for {room}",
+            Counted(image.requests.len() as u64, "requests")
         ),
     )
 }
@@ -305,11 +339,11 @@ fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Check> 
         Ok(sites) if sites.is_empty() => return None,
         // Not everything with code is a program for this machine.
         Err(ElfError::Malformed(_) | ElfError::Machine(_)) => return None,
-        Err(error) => return Some(Check::todo("probes", format!("{name}: {error}"))),
+        Err(error) => return Some(Check::no("probes", format!("{name}: {error}"))),
         Ok(sites) => sites,
     };
     if sites.iter().any(|site| site.base == 0) {
-        return Some(Check::todo(
+        return Some(Check::no(
             "probes",
             format!(
                 "{name}: the linker dropped .stapsdt.base, so -d fails if the file is moved; use another linker"
@@ -330,8 +364,8 @@ fn probes(name: &str, sites: Result<Vec<ProbeSite>, ElfError>) -> Option<Check> 
 mod tests {
     use super::*;
 
-    fn check(check: Check, is_ok: bool, part: &str) {
-        assert_eq!(check.is_ok, is_ok, "{check:?}");
+    fn check(check: Check, mark: Mark, part: &str) {
+        assert_eq!(check.mark, mark, "{check:?}");
         assert!(check.text.contains(part), "{check:?}");
     }
 
@@ -340,66 +374,77 @@ mod tests {
         let by = |method| attaching(Ok(method));
         check(
             by(Method::UprobeMulti(PidFilter::Kernel)),
-            true,
+            Mark::Ok,
             "by uprobe_multi",
         );
         check(
             by(Method::UprobeMulti(PidFilter::Program)),
-            true,
+            Mark::Ok,
             "before Linux 6.10",
         );
-        check(by(Method::PerfEvent), true, "CAP_SYS_ADMIN");
+        check(by(Method::PerfEvent), Mark::Ok, "CAP_SYS_ADMIN");
         let refused = AttachError::Permission {
             action: "load eBPF programs",
             capabilities: "CAP_BPF and CAP_PERFMON",
         };
-        check(attaching(Err(refused)), false, "CAP_BPF");
+        check(attaching(Err(refused)), Mark::No, "CAP_BPF");
     }
 
     #[test]
     fn settings() {
         check(
             lockdown(Some("none [integrity] confidentiality\n")),
-            true,
+            Mark::Ok,
             "integrity",
         );
         check(
             lockdown(Some("none integrity [confidentiality]\n")),
-            false,
+            Mark::No,
             "lockdown=integrity",
         );
         check(
             lockdown(Some("[none] integrity confidentiality\n")),
-            true,
+            Mark::Ok,
             "none",
         );
-        check(lockdown(None), true, "none");
+        check(lockdown(None), Mark::Ok, "none");
         check(
             user_namespace("         0          0 4294967295\n"),
-            true,
+            Mark::Ok,
             "initial",
         );
         check(
             user_namespace("         0       1000          1\n"),
-            false,
+            Mark::No,
             "on the host",
         );
-        check(types(true), true, "vmlinux");
-        check(types(false), false, "CONFIG_DEBUG_INFO_BTF");
+        check(types(true), Mark::Ok, "vmlinux");
+        check(types(false), Mark::No, "CONFIG_DEBUG_INFO_BTF");
+        let missing = Missing::AllOf(vec![Capability::BPF]);
         check(
-            setting("perf", "kernel.x", Some("2\n"), "so"),
-            true,
-            "kernel.x is 2; so",
+            capabilities("-d", &missing),
+            Mark::No,
+            "-d: CAP_BPF is missing",
         );
         check(
-            capability(Capability::BPF, "-d", true),
-            true,
-            "CAP_BPF, for -d",
+            capabilities("-d", &Missing::Unknown),
+            Mark::Ok,
+            "-d: none missing",
         );
+    }
+
+    #[test]
+    fn effects_of_the_signal() {
+        let of = |status, has_handler| effect_of_signal(7, status, has_handler);
+        let caught = "SigIgn:\t0000000000001000\nSigCgt:\t0000000000000200\n";
+        check(of(caught, true), Mark::Ok, "kill -USR1 7 writes a dump");
+        check(of(caught, false), Mark::Ok, "does not write a dump");
+        let ignored = "SigIgn:\t0000000000000200\nSigCgt:\t0000000000000400\n";
+        check(of(ignored, false), Mark::No, "no effect");
         check(
-            capability(Capability::BPF, "-d", false),
-            false,
-            "CAP_BPF is missing",
+            of("SigCgt:\t0000000000000000\n", false),
+            Mark::No,
+            "would end the process",
         );
     }
 
@@ -425,12 +470,16 @@ mod tests {
         let of = |sites| probes("demo", sites).unwrap();
         check(
             of(Ok(without_close.collect())),
-            true,
+            Mark::Ok,
             "7 of 8 probes; not linked into the program: channel_close",
         );
-        check(of(Ok(all)), true, "demo: 8 of 8 probes");
-        check(of(Ok(vec![site("request_end", 0)])), false, ".stapsdt.base");
-        check(of(Err(ElfError::TooMany)), false, "demo: more than");
+        check(of(Ok(all)), Mark::Ok, "demo: 8 of 8 probes");
+        check(
+            of(Ok(vec![site("request_end", 0)])),
+            Mark::No,
+            ".stapsdt.base",
+        );
+        check(of(Err(ElfError::TooMany)), Mark::No, "demo: more than");
         assert_eq!(probes("demo", Ok(Vec::new())), None);
         assert_eq!(probes("demo", Err(ElfError::Machine(3))), None);
     }

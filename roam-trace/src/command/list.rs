@@ -1,23 +1,32 @@
-//! `roam-trace list`: the processes that can be read.
+//! `roam-trace list`: the processes that can be read, those with stuck requests first.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io::Write;
 
 use anyhow::{Context, Result};
+use roam_dump::analysis::{Facts, Thresholds};
+use roam_dump::decode::printable;
+use roam_dump::model::{Code, Gap, Request, Snapshot};
 use roam_dump::read::Budget;
+use roam_dump::render::Age;
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
+use super::by_registry::by_registry;
 use super::errors::Errors;
-use super::report::{report, report_denied};
+use super::report::report;
 use super::select;
 use crate::error::{Exit, TargetError};
 use crate::process::maps::FileId;
 use crate::process::proc::{self, Process};
-use crate::process::{Reading, Target};
+use crate::process::{Share, Target};
 
-/// Lists every process that has a registry or probes, by pid.
+/// Characters of a command that are shown.
+const COMMAND: usize = 64;
+
+/// Lists every process that has a registry or probes.
 ///
 /// # Errors
 ///
@@ -25,74 +34,47 @@ use crate::process::{Reading, Target};
 pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
     let pids = proc::pids().context("cannot list the processes in /proc")?;
     let mut known = HashMap::new();
-    let mut rows = Vec::new();
-    let mut denied = Vec::new();
+    let mut found = Vec::new();
     let mut errors = Errors::default();
     for process in select::open(pids, &mut errors) {
-        match row(process, &mut known, &mut errors) {
-            Ok(row) => rows.extend(row),
-            Err(TargetError::NoPermission { missing, .. }) => denied.push(missing),
-            Err(error) => errors.report_found(&error),
+        match find(process, &mut known, &mut errors) {
+            Ok(target) => found.extend(target),
+            Err(error) => errors.report_found(error),
         }
     }
-    rows.sort_by_key(|row| row.pid);
-    if rows.is_empty() {
+    if found.is_empty() {
         report(&"no process has a registry or probes");
     } else {
-        write(&rows, out)?;
+        write(&rows(&found, &mut errors), out)?;
     }
-    report_denied(&denied);
+    errors.report_denied();
     Ok(errors.exit())
 }
 
-/// What is known of one process.
-struct Row {
-    pid: u32,
-    name: String,
-    has_registry: bool,
-    has_probes: bool,
-    /// Unknown without a registry.
-    counts: Option<Counts>,
-}
-
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Counts {
-    connections: usize,
-    outgoing: usize,
-    incoming: usize,
-    channels: usize,
-    /// Whether there are more than were read.
-    are_least: bool,
-}
-
-/// Returns the row of a process, `None` where it is not roam's. `known` has files that were checked for probes.
-fn row(
+/// Returns a process that has a registry or probes, and which. `known` has files that were checked for probes.
+fn find(
     process: Process,
     known: &mut HashMap<FileId, bool>,
     errors: &mut Errors,
-) -> Result<Option<Row>, TargetError> {
+) -> Result<Option<(Target, How)>, TargetError> {
     let target = Target::of(process)?;
-    let reading = target.read(Budget::default())?;
-    let has_registry = !reading.images.is_empty();
+    let has_registry = target.has_registry()?;
     let has_probes = match has_probes(&target, known) {
         Err(error) if has_registry => {
-            errors.report_found(&error);
-            false
+            errors.report_found(error);
+            None
         }
-        has_probes => has_probes?,
+        has_probes => Some(has_probes?),
     };
-    // A forked child has the probes of the program, but never fires them.
-    let is_child = !has_registry && !reading.inherited.is_empty();
-    if is_child || !(has_registry || has_probes) {
-        return Ok(None);
-    }
-    Ok(Some(Row {
-        pid: target.pid(),
-        name: target.process.name().to_owned(),
-        has_registry,
-        has_probes,
-        counts: has_registry.then(|| count(&reading)),
-    }))
+    let how = match (has_registry, has_probes) {
+        (true, Some(true)) => How::Both,
+        (true, Some(false)) => How::Registry,
+        (true, None) => How::ProbesUnknown,
+        // A forked child has the probes of the program, but never fires them.
+        (false, Some(true)) if target.read(Budget::default())?.inherited.is_empty() => How::Probes,
+        (false, _) => return Ok(None),
+    };
+    Ok(Some((target, how)))
 }
 
 fn has_probes(target: &Target, known: &mut HashMap<FileId, bool>) -> Result<bool, TargetError> {
@@ -109,55 +91,177 @@ fn has_probes(target: &Target, known: &mut HashMap<FileId, bool>) -> Result<bool
     Ok(has_probes)
 }
 
-fn count(reading: &Reading) -> Counts {
-    let mut counts = Counts::default();
-    for image in &reading.images {
-        counts.connections += image
-            .connections
-            .values()
-            .filter(|row| row.state == ConnectionState::Open.code())
-            .count();
-        for row in &image.requests {
-            match Direction::from_code(row.direction) {
-                Some(Direction::Outgoing) => counts.outgoing += 1,
-                Some(Direction::Incoming) => counts.incoming += 1,
-                None => {}
-            }
+/// How a process can be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    Both,
+    Registry,
+    ProbesUnknown,
+    Probes,
+}
+
+impl How {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Both => "registry; probes with -d",
+            Self::Registry => "registry; it has no probes for -d",
+            Self::ProbesUnknown => "registry; its probes could not be read",
+            Self::Probes => "probes with -d; it has no registry yet",
         }
-        counts.channels += image.channels.len();
-        counts.are_least |= !image.truncated.is_nothing();
     }
-    counts
+}
+
+/// What is known of one process.
+#[derive(Debug)]
+struct Row {
+    pid: u32,
+    name: String,
+    how: How,
+    /// Unknown without a registry.
+    counts: Option<Counts>,
+    parent: String,
+    command: String,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Counts {
+    stuck: usize,
+    /// Microseconds that the oldest stuck request has waited; if none is stuck, the oldest of all.
+    oldest_us: Option<u64>,
+    outgoing: usize,
+    incoming: usize,
+    channels: usize,
+    connections: usize,
+    /// Whether there are more than were read.
+    are_least: bool,
+}
+
+/// Reads the processes, and sorts them by trouble: first those with stuck requests, the longest wait first.
+fn rows(found: &[(Target, How)], errors: &mut Errors) -> Vec<Row> {
+    let shares = Share::divide(Budget::default(), found.iter().map(|(target, _)| target));
+    let mut snapshots = Vec::new();
+    for (share, (target, how)) in shares.iter().zip(found) {
+        if *how == How::Probes {
+            continue;
+        }
+        match target
+            .read(share.budget)
+            .and_then(|reading| by_registry(target, reading))
+        {
+            Ok(snapshot) => snapshots.push(snapshot),
+            Err(error) => errors.report_found(error),
+        }
+    }
+    roam_dump::explain(&mut snapshots, &Facts::default(), &Thresholds::default());
+    let mut rows: Vec<_> = found
+        .iter()
+        .map(|(target, how)| {
+            let mut snapshots = snapshots.iter();
+            let own = snapshots.find(|snapshot| snapshot.process.pid == target.pid());
+            Row {
+                pid: target.pid(),
+                name: target.process.name().to_owned(),
+                how: *how,
+                counts: own.map(count),
+                parent: parent(&target.process),
+                command: command(&target.process.read_file("cmdline").unwrap_or_default()),
+            }
+        })
+        .collect();
+    rows.sort_by_key(Row::trouble);
+    rows
+}
+
+impl Row {
+    fn trouble(&self) -> impl Ord + use<> {
+        let counts = self.counts.as_ref();
+        let stuck = counts.filter(|counts| counts.stuck > 0);
+        (Reverse(stuck.map(|counts| counts.oldest_us)), self.pid)
+    }
+}
+
+fn count(snapshot: &Snapshot) -> Counts {
+    let is_stuck = |request: &&Request| {
+        let verdict = request.verdict.as_ref();
+        verdict.is_some_and(|verdict| verdict.code != Code::Usual)
+    };
+    let oldest =
+        |requests: &mut dyn Iterator<Item = &Request>| requests.map(|request| request.age_us).max();
+    let of = |direction| {
+        let requests = snapshot.requests.iter();
+        requests
+            .filter(|request| request.direction == direction)
+            .count()
+    };
+    let requests = || snapshot.requests.iter();
+    Counts {
+        stuck: requests().filter(is_stuck).count(),
+        oldest_us: oldest(&mut requests().filter(is_stuck)).or(oldest(&mut requests())),
+        outgoing: of(Direction::Outgoing),
+        incoming: of(Direction::Incoming),
+        channels: snapshot.channels.len(),
+        connections: (snapshot.connections.iter())
+            .filter(|connection| connection.state == ConnectionState::Open)
+            .count(),
+        are_least: (snapshot.gaps.iter()).any(|gap| matches!(gap, Gap::Truncated { .. })),
+    }
+}
+
+fn parent(process: &Process) -> String {
+    let name = |pid| match Process::open(pid) {
+        Ok(parent) => format!("{}[{pid}]", parent.name()),
+        Err(_) => pid.to_string(),
+    };
+    process.parent().map_or_else(|| "-".to_owned(), name)
+}
+
+/// The arguments of a process, as `/proc` has them, in one line.
+fn command(arguments: &[u8]) -> String {
+    let arguments: Vec<_> = arguments.split(|&byte| byte == 0).map(printable).collect();
+    let line = arguments.join(" ");
+    match line.trim_end().char_indices().nth(COMMAND) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.trim_end().to_owned(),
+    }
 }
 
 fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
     let mut table = TabWriter::new(out).padding(2);
     writeln!(
         table,
-        "PID\tNAME\tSOURCES\tCONNECTIONS\tOUTGOING\tINCOMING\tCHANNELS"
+        "PID\tNAME\tSTUCK\tOLDEST WAIT\tOUTGOING\tINCOMING\tCHANNELS\tCONNECTIONS\tPARENT\tHOW\tCOMMAND"
     )?;
     for row in rows {
-        let sources = match (row.has_registry, row.has_probes) {
-            (true, true) => "registry, probes",
-            (true, false) => "registry",
-            (false, _) => "probes",
-        };
-        write!(table, "{}\t{}\t{sources}", row.pid, row.name)?;
+        write!(table, "{}\t{}", row.pid, row.name)?;
         match &row.counts {
             Some(counts) => {
                 let plus = if counts.are_least { "+" } else { "" };
+                match counts.stuck {
+                    0 => write!(table, "\tno")?,
+                    stuck => write!(table, "\t{stuck}{plus}")?,
+                }
+                match counts.oldest_us {
+                    Some(oldest_us) => write!(table, "\t{}", Age(oldest_us))?,
+                    None => write!(table, "\t-")?,
+                }
                 for count in [
-                    counts.connections,
                     counts.outgoing,
                     counts.incoming,
                     counts.channels,
+                    counts.connections,
                 ] {
                     write!(table, "\t{count}{plus}")?;
                 }
-                writeln!(table)?;
             }
-            None => writeln!(table, "\t-\t-\t-\t-")?,
+            None => write!(table, "\t-\t-\t-\t-\t-\t-")?,
         }
+        writeln!(
+            table,
+            "\t{}\t{}\t{}",
+            row.parent,
+            row.how.words(),
+            row.command
+        )?;
     }
     table.flush()
 }
@@ -166,49 +270,56 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
 mod tests {
     use super::*;
 
-    fn check(rows: &[Row], expected: &str) {
-        let mut out = Vec::new();
-        write(rows, &mut out).unwrap();
-        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    fn row(pid: u32, name: &str, how: How, counts: Option<Counts>) -> Row {
+        Row {
+            pid,
+            name: name.to_owned(),
+            how,
+            counts,
+            parent: "init[1]".to_owned(),
+            command: format!("/usr/bin/{name}"),
+        }
     }
 
     #[test]
     fn tables() {
-        let host = Row {
-            pid: 4242,
-            name: "demo-host".to_owned(),
-            has_registry: true,
-            has_probes: true,
-            counts: Some(Counts {
-                are_least: false,
-                connections: 2,
-                outgoing: 100_000,
-                incoming: 0,
-                channels: 3,
-            }),
+        let host = Counts {
+            stuck: 2,
+            oldest_us: Some(11_700_000),
+            outgoing: 100_000,
+            incoming: 0,
+            channels: 3,
+            connections: 2,
+            are_least: true,
         };
-        let stripped = Row {
-            pid: 7,
-            name: "日本 host".to_owned(),
-            has_registry: true,
-            has_probes: false,
-            counts: Some(Counts::default()),
+        let cell = Counts {
+            stuck: 1,
+            oldest_us: Some(700_000_000),
+            incoming: 1,
+            ..Counts::default()
         };
-        let silent = Row {
-            pid: 17,
-            name: "cell".to_owned(),
-            has_registry: false,
-            has_probes: true,
-            counts: None,
+        let busy = Counts {
+            oldest_us: Some(900_000_000),
+            ..Counts::default()
         };
-        check(
-            &[stripped, silent, host],
-            "\
-PID   NAME       SOURCES           CONNECTIONS  OUTGOING  INCOMING  CHANNELS
-7     日本 host  registry          0            0         0         0
-17    cell       probes            -            -         -         -
-4242  demo-host  registry, probes  2            100000    0         3
-",
-        );
+        let mut rows = [
+            row(7, "日本 host", How::Registry, Some(Counts::default())),
+            row(17, "new", How::Probes, None),
+            row(18, "busy", How::Both, Some(busy)),
+            row(4242, "demo-host", How::Both, Some(host)),
+            row(4243, "demo-cell", How::Both, Some(cell)),
+        ];
+        rows.sort_by_key(Row::trouble);
+        let mut out = Vec::new();
+        write(&rows, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap());
+    }
+
+    #[test]
+    fn commands() {
+        assert_eq!(command(b"demo\0--hang\0a b\n\0"), "demo --hang a b\\n");
+        assert_eq!(command(b""), "");
+        let cut = command(&[b'x'; 100]);
+        assert_eq!(cut, format!("{}…", "x".repeat(COMMAND)));
     }
 }

@@ -3,21 +3,35 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
-use crate::privilege::Missing;
-
 /// Prints a message to stderr, in one line.
 pub(super) fn report(what: &dyn Display) {
     // Nobody is left to report to where stderr is closed.
     let _ = writeln!(io::stderr(), "roam-trace: {what}");
 }
 
-/// Reports how many processes were left out because they cannot be read, with what is missing for one of them.
-pub(super) fn report_denied(denied: &[Missing]) {
-    if let Some(missing) = denied.first() {
-        let count = denied.len();
-        let plural = if count == 1 { "" } else { "es" };
-        report(&format_args!(
-            "no permission to read {count} process{plural}: {missing}"
-        ));
+/// Names processes in a message.
+pub(super) fn processes(pids: &[u32]) -> String {
+    const NAMED: usize = 3;
+    let named: Vec<_> = pids.iter().take(NAMED).map(u32::to_string).collect();
+    let named = named.join(", ");
+    match pids.len() {
+        1 => format!("process {named}"),
+        count if count > NAMED => format!("processes {named} and {} more", count - NAMED),
+        _ => format!("processes {named}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processes;
+
+    #[test]
+    fn processes_are_named_while_they_are_few() {
+        assert_eq!(processes(&[7]), "process 7");
+        assert_eq!(processes(&[7, 8, 9]), "processes 7, 8, 9");
+        assert_eq!(
+            processes(&[7, 8, 9, 10, 11]),
+            "processes 7, 8, 9 and 2 more"
+        );
     }
 }

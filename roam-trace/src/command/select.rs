@@ -5,9 +5,8 @@ use std::collections::HashSet;
 use anyhow::{Context, Result};
 
 use super::errors::Errors;
-use super::report::{report, report_denied};
+use super::report::report;
 use crate::cli::TargetArgs;
-use crate::error::TargetError;
 use crate::process::Target;
 use crate::process::proc::{self, Process};
 use crate::process::turns::in_turns;
@@ -76,7 +75,7 @@ pub(super) fn open(pids: Vec<u32>, errors: &mut Errors) -> Vec<Process> {
     for pid in pids {
         match Process::open(pid) {
             Ok(process) => processes.push(process),
-            Err(error) => errors.report_found(&error),
+            Err(error) => errors.report_found(error),
         }
     }
     in_turns(processes, Process::user)
@@ -85,7 +84,6 @@ pub(super) fn open(pids: Vec<u32>, errors: &mut Errors) -> Vec<Process> {
 impl Selected {
     /// Adds those of some processes that have a registry. Most have nothing to do with roam, or end meanwhile.
     fn find(&mut self, processes: Vec<Process>, errors: &mut Errors) {
-        let mut denied = Vec::new();
         for process in processes {
             let pid = process.pid();
             let target = Target::of(process);
@@ -95,11 +93,10 @@ impl Selected {
                     self.targets.push(target);
                 }
                 Ok(_) => {}
-                Err(TargetError::NoPermission { missing, .. }) => denied.push(missing),
-                Err(error) => errors.report_found(&error),
+                Err(error) => errors.report_found(error),
             }
         }
-        report_denied(&denied);
+        errors.report_denied();
         let named = self.targets.len() - self.found.len();
         self.targets[named..].sort_by_key(Target::pid);
     }

@@ -147,6 +147,18 @@ impl Process {
         counted.unwrap_or_default()
     }
 
+    /// Returns whether one of its threads has that name.
+    pub fn has_thread(&self, name: &'static str) -> bool {
+        let is_found = self.ask(move |directory| {
+            let is_named = |thread: &String| {
+                let comm = read_file(directory, &format!("task/{thread}/comm"));
+                comm.is_ok_and(|comm| trimmed(&comm) == name.as_bytes())
+            };
+            Ok(entries(directory, "task")?.iter().any(is_named))
+        });
+        is_found.unwrap_or_default()
+    }
+
     fn stat(&self) -> io::Result<Stat> {
         self.ask(|directory| stat(directory))
     }

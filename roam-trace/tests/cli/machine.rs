@@ -5,31 +5,37 @@ use crate::run::roam_trace;
 
 #[test]
 fn list() {
-    let hung = Fixture::start("hang");
     let idle = Fixture::start("idle");
     let forked = Fixture::start("fork");
+    let hung = Fixture::start("hang").until_stuck();
     let run = roam_trace(&["list"]);
     assert_eq!(run.status, 0);
+    // Without the pid, and without the program and its arguments.
     let line = |pid: &str| {
         let mut lines = run.stdout.lines();
         let line = lines.find(|line| line.split(' ').next() == Some(pid))?;
-        let words: Vec<_> = line.split_ascii_whitespace().skip(1).collect();
+        let words = line.split_ascii_whitespace().skip(1);
+        let words: Vec<_> = words.take_while(|word| !word.starts_with('/')).collect();
         Some(words.join(" "))
     };
-    assert_eq!(
-        line("PID").unwrap(),
-        "NAME SOURCES CONNECTIONS OUTGOING INCOMING CHANNELS"
+    let heading =
+        "NAME STUCK OLDEST WAIT OUTGOING INCOMING CHANNELS CONNECTIONS PARENT HOW COMMAND";
+    assert_eq!(line("PID").unwrap(), heading);
+    let of_hung = line(&hung.pid()).unwrap();
+    assert!(of_hung.starts_with("fixture 2 "), "{of_hung}");
+    assert!(of_hung.contains(" 1 1 1 1 "), "{of_hung}");
+    let parent = format!("[{}] registry; probes with -d", std::process::id());
+    assert!(of_hung.ends_with(&parent), "{of_hung}");
+    let of_idle = line(&idle.pid()).unwrap();
+    assert!(of_idle.starts_with("fixture - - - - - - "), "{of_idle}");
+    assert!(
+        of_idle.ends_with("probes with -d; it has no registry yet"),
+        "{of_idle}"
     );
-    assert_eq!(
-        line(&hung.pid()).unwrap(),
-        "fixture registry, probes 1 1 1 1"
-    );
-    assert_eq!(line(&idle.pid()).unwrap(), "fixture probes - - - -");
-    assert_eq!(
-        line(&forked.pid()).unwrap(),
-        "fixture registry, probes 1 1 1 1"
-    );
+    assert!(line(&forked.pid()).is_some());
     assert_eq!(line(&forked.answer), None);
+    let place = |pid: String| run.stdout.find(&format!("\n{pid} "));
+    assert!(place(hung.pid()) < place(idle.pid()), "{}", run.stdout);
 }
 
 /// What doctor says of a process, without what it says of the machine.
@@ -39,7 +45,7 @@ fn doctor(pid: &str) -> String {
     run.stdout
         .lines()
         .filter(|line| {
-            ["process", "registry", "probes"]
+            ["process", "registry", "probes", "SIGUSR1"]
                 .contains(&line.split_ascii_whitespace().nth(1).unwrap())
         })
         .map(|line| {

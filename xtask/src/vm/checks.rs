@@ -243,7 +243,7 @@ mod tests {
         let by_events =
             "ok    kernel        Linux 6.1\nok    attaching     by perf events and more; why";
         let by_multi = "ok    attaching     by uprobe_multi";
-        let refused = "todo  attaching     by uprobe_multi is refused";
+        let refused = "no    attaching     by uprobe_multi is refused";
         check("6.1.0-56-cloud-amd64", DOCTOR, by_events, true, true);
         check("6.1.0-56-cloud-amd64", DOCTOR, by_multi, true, false);
         check("6.12.117+deb12-cloud-amd64", DOCTOR, by_multi, true, true);

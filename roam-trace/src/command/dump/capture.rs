@@ -15,6 +15,7 @@ use super::sample::sample;
 use crate::cli::{DumpArgs, Source};
 use crate::command::by_registry::by_registry;
 use crate::command::errors::Errors;
+use crate::command::report::processes;
 use crate::command::select::Selected;
 use crate::error::{Exit, TargetError};
 use crate::kernel::Maps;
@@ -107,7 +108,8 @@ fn watch_probes(
         Err(error) => {
             let exit = error.exit();
             let text = format!("{:#}", anyhow::Error::new(error));
-            errors.report_as(exit, &text);
+            let pids: Vec<_> = shares.iter().map(|share| share.target.pid()).collect();
+            errors.report_as(exit, &format_args!("{}: {text}", processes(&pids)));
             Watching::Failed(text)
         }
     }
