@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 use jiff::fmt::friendly::SpanParser;
 use roam_trace_common::limits::{READ_STATISTICS, SHOWN_ROWS};
 
+use crate::completion;
+
 /// The end of every help text.
-const EXIT_STATUS: &str = "\
+pub(crate) const EXIT_STATUS: &str = "\
 Exit status:
   0  a dump was printed, or the process has no connection yet
   1  failure
@@ -18,7 +21,7 @@ Exit status:
   5  with --fail-if-stuck: something is stuck; stderr names the root blocker of each user
 With several processes, the highest status wins. Every dump that can be printed is printed.";
 
-const EXAMPLES: &str = "\
+pub(crate) const EXAMPLES: &str = "\
 Examples:
   roam-trace -p 4242               show what process 4242 is waiting for
   roam-trace -p 4242 -d 5s         also count its requests for five seconds
@@ -89,7 +92,7 @@ impl Cli {
 #[command(group(ArgGroup::new("targets").args(["pids", "all"]).required(true)))]
 pub struct TargetArgs {
     /// Process to read; repeatable
-    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)), add = ArgValueCandidates::new(completion::pids))]
     pub pids: Vec<u32>,
     /// Also read the child processes of these processes, and their child processes
     #[arg(long, conflicts_with = "all")]
@@ -186,6 +189,8 @@ for something else.
 
 Exit status: 0 if no line starts with \"todo\", 1 if one does; 3 and 4 as for a dump.")]
     Doctor(DoctorArgs),
+    /// Print the man page; `roam-trace man | man -l -` shows it
+    Man,
 }
 
 /// Options of `stats`.
@@ -210,7 +215,7 @@ pub struct StatsArgs {
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Process to check as well
-    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)))]
+    #[arg(short, long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)), add = ArgValueCandidates::new(completion::pids))]
     pub pid: Option<u32>,
 }
 

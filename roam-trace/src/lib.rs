@@ -8,6 +8,7 @@
 pub mod attach;
 pub mod cli;
 pub mod command;
+mod completion;
 pub mod elf;
 pub mod error;
 pub mod kernel;

@@ -1,9 +1,12 @@
-//! The `roam-trace` command: parses, runs, and ends with the exit status.
+//! The `roam-trace` command: completes or parses its command line, runs, and ends with the exit status.
 
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+use clap_complete::CompleteEnv;
 use roam_trace::cli::Cli;
 
 fn main() -> ExitCode {
+    CompleteEnv::with_factory(Cli::command).complete();
     roam_trace::run(&Cli::parse_or_exit()).into()
 }

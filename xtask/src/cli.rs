@@ -33,6 +33,8 @@ pub(crate) enum Task {
         #[arg(value_enum)]
         part: Part,
     },
+    /// Build what a release consists of, in target/dist: binary, man page, completions, and a Debian package of them
+    Dist,
     /// Measure the overhead against the published roam-session; no result fails
     Bench {
         /// What to measure [default: everything]

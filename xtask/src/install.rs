@@ -13,14 +13,18 @@ type Needed = (&'static str, &'static str);
 /// A C++ compiler, which libFuzzer is built with.
 pub(crate) const FUZZING: [Needed; 1] = [("c++", "g++")];
 /// What tests start and link with.
-const TESTS: [Needed; 5] = [
+const TESTS: [Needed; 7] = [
     ("mold", "mold"),
     ("bpftrace", "bpftrace"),
     ("llvm-strip", "llvm"),
     ("setcap", "libcap2-bin"),
     ("systemd-analyze", "systemd"),
+    ("fish", "fish"),
+    ("zsh", "zsh"),
 ];
 pub(crate) const BPFTRACE: [Needed; 1] = [TESTS[1]];
+/// What says which libraries a program needs, of which packages.
+pub(crate) const PACKAGING: [Needed; 1] = [("dpkg-shlibdeps", "dpkg-dev")];
 /// Virtual machines, and what packs their files.
 pub(crate) const MACHINES: [Needed; 2] =
     [("qemu-system-x86_64", "qemu-system-x86"), ("cpio", "cpio")];
@@ -68,7 +72,7 @@ pub(crate) fn everything(rootless: bool) -> Result<()> {
             require(&format!("rustup component add {component}"))?;
         }
     }
-    let mut needed = [&FUZZING[..], &TESTS, &EBPF].concat();
+    let mut needed = [&FUZZING[..], &TESTS, &PACKAGING, &EBPF].concat();
     if !rootless {
         needed.extend([&MACHINES[..], &AARCH64].concat());
     }

@@ -9,6 +9,7 @@ mod conformance;
 mod cycles;
 mod demo;
 mod dependents;
+mod dist;
 mod fuzz;
 mod incidents;
 mod install;

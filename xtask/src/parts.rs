@@ -7,7 +7,7 @@ use clap::ValueEnum;
 
 use crate::tally::Tally;
 use crate::test_program::{self, How, TestProgram};
-use crate::{aarch64, incidents, install, machine, paths, process, scratch};
+use crate::{aarch64, dist, incidents, install, machine, paths, process, scratch};
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Part {
@@ -33,6 +33,8 @@ pub(crate) enum Part {
     Miri,
     /// The notes of the probes in a program that mold linked
     Mold,
+    /// The Debian package installs, runs and is removed
+    Package,
     /// Builds what is tested of the release build
     Release,
     /// Builds what is tested of the AArch64 build
@@ -61,6 +63,7 @@ pub(crate) fn run(part: Part) -> Result<Tally> {
         Part::Loom => loom(),
         Part::Miri => miri(),
         Part::Mold => mold(),
+        Part::Package => dist::check(),
         Part::Release => release_tests("*").map(|_| Tally::default()),
         Part::Aarch64 => aarch64::build().map(|_| Tally::default()),
     }

@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
-    aarch64, api, bench, build_ebpf, conformance, cycles, demo, dependents, fuzz, incidents,
+    aarch64, api, bench, build_ebpf, conformance, cycles, demo, dependents, dist, fuzz, incidents,
     interop, method_ids, parts, reliability, soak, test, vm, weight,
 };
 
@@ -14,6 +14,7 @@ impl Task {
     pub(crate) fn run(self) -> Result<Option<Tally>> {
         match self {
             Self::Demo => demo::run().map(|()| None),
+            Self::Dist => dist::run().map(|()| None),
             Self::Bench { subjects } => bench::run(&subjects).map(|()| None),
             Self::BuildEbpf { check: false } => build_ebpf::run().map(|()| None),
             Self::BuildEbpf { check: true } => build_ebpf::check().map(Some),

@@ -26,11 +26,12 @@ const OF_ROOT: [&str; 5] = [
 
 /// What compiles and computes: a name, and the task as arguments of this program. First what has deadlines and
 /// what the tests that run meanwhile need next, last what keeps all processors at work when those are done.
-const BESIDE: [(&str, &str); 17] = [
+const BESIDE: [(&str, &str); 18] = [
     ("conformance", "conformance"),
     ("interop", "interop"),
     ("method ids", "method-ids"),
     ("release build of the tests", "part release"),
+    ("Debian package", "part package"),
     ("formatting", "part formatting"),
     ("no cycles between files", "cycles"),
     ("doc tests", "part doc"),

@@ -5,6 +5,7 @@ mod doctor;
 mod dump;
 mod errors;
 mod list;
+mod man;
 mod report;
 mod select;
 mod stats;
@@ -37,6 +38,7 @@ pub fn run(cli: &Cli) -> Exit {
         Some(Command::Stats(args)) => stats::run(args, &mut out),
         Some(Command::List) => list::run(&mut out),
         Some(Command::Doctor(args)) => doctor::run(args, color, &mut out),
+        Some(Command::Man) => man::run(&mut out),
     };
     match done.and_then(|exit| out.flush().map(|()| exit).map_err(Into::into)) {
         Ok(exit) => exit,

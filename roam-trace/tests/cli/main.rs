@@ -1,6 +1,7 @@
 //! Runs the real `roam-trace` on real processes, without root unless a test says so.
 
 mod bad_input;
+mod completion;
 mod dump;
 #[path = "../fixture/mod.rs"]
 mod fixture;

@@ -73,13 +73,16 @@ fn setting<'a>(unit: &'a str, name: &str) -> &'a str {
 fn the_unit_is_well_formed_and_has_what_its_command_takes() {
     let unit = fs::read_to_string(repository().join("dist/roam-trace.service")).unwrap();
     let line = setting(&unit, "ExecStart");
-    let (program, arguments) = line.split_once(' ').unwrap();
+    let arguments = line.strip_prefix("roam-trace ").unwrap();
 
     let directory = tempfile::tempdir().unwrap();
     let copy = directory.path().join("roam-trace.service");
     fs::write(
         &copy,
-        unit.replace(program, env!("CARGO_BIN_EXE_roam-trace")),
+        unit.replace(
+            line,
+            &format!("{} {arguments}", env!("CARGO_BIN_EXE_roam-trace")),
+        ),
     )
     .unwrap();
     let mut verify = Command::new("systemd-analyze");
