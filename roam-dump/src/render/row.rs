@@ -35,9 +35,8 @@ impl fmt::Display for RequestLine<'_> {
         let request = self.request;
         write!(f, "[req_id={}] ", request.request_id)?;
         f.write_str(&request.method_name())?;
-        match &request.arguments {
-            Some(arguments) => write!(f, "({arguments})")?,
-            None => {}
+        if let Some(arguments) = &request.arguments {
+            write!(f, "({arguments})")?;
         }
         let age = Age(request.age_us);
         match request.direction {
