@@ -130,6 +130,7 @@ fn check(dump: &Value, callees: &HashMap<u64, (u64, String, u64)>) -> Vec<Value>
         assert_eq!(callee_key.0, *pid, "{edge:#}");
         assert_eq!(callee["connection_name"], **connection, "{edge:#}");
         assert_eq!(callee["request_id"], *request_id, "{edge:#}");
+        assert_eq!(callee["arguments"], caller["arguments"], "{edge:#}");
         paired += 1;
     }
     let unpaired: Vec<_> = rows
