@@ -15,6 +15,8 @@ use crate::wording::{Wording, pile};
 pub struct Explanation {
     /// The wait graph.
     pub graph: WaitGraph,
+    /// Every verdict, by its index.
+    pub verdicts: Vec<Verdict>,
     /// Pids of processes whose rows contradict those of others, or whose drivers had work when they were read and
     /// may have had no time yet to run. Take new snapshots of these processes, and explain again.
     pub unconfirmed: BTreeSet<u32>,
@@ -32,6 +34,7 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         causes: &findings.causes,
         measures: &findings.measures,
         known: HashMap::new(),
+        all: Vec::new(),
     };
     let of_processes: Vec<Vec<ProcessFinding>> = (findings.snapshots.iter())
         .map(|found| {
@@ -54,7 +57,8 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
     let mut in_cycles = Vec::new();
     for cycle in &findings.cycles {
         for &(row, cause) in &cycle.requests {
-            in_cycles.push((row, wording.in_cycle(cycle, verdicts.of(cause))));
+            let verdict = wording.in_cycle(cycle, verdicts.of(cause));
+            in_cycles.push((row, verdicts.add(verdict)));
         }
     }
 
@@ -62,7 +66,7 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         .chain(facts.processes.iter().map(|facts| &facts.process))
         .map(|process| (process.pid, process.clone()))
         .collect();
-    let known = verdicts.known;
+    let Verdicts { known, all, .. } = verdicts;
     let verdict = |cause: Option<RowCause>| known.get(&cause?).cloned();
     let found = findings.snapshots.into_iter().zip(of_processes);
     for (snapshot, (found, of_process)) in snapshots.iter_mut().zip(found) {
@@ -94,6 +98,7 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
     }
     Explanation {
         graph,
+        verdicts: all,
         unconfirmed: findings.unconfirmed,
         is_ambiguous: findings.is_ambiguous,
     }
@@ -105,28 +110,38 @@ struct Verdicts<'a> {
     causes: &'a [Cause],
     measures: &'a [Measure],
     known: HashMap<RowCause, Verdict>,
+    all: Vec<Verdict>,
 }
 
 impl Verdicts<'_> {
     fn of(&mut self, cause: RowCause) -> &Verdict {
-        let words = || {
+        if !self.known.contains_key(&cause) {
             let of = &self.causes[cause.cause.0 as usize];
             let measure = cause
                 .measure
                 .map(|MeasureId(id)| self.measures[id as usize]);
-            self.wording.verdict(of, measure)
-        };
-        self.known.entry(cause).or_insert_with(words)
+            let verdict = self.add(self.wording.verdict(of, measure));
+            self.known.insert(cause, verdict);
+        }
+        &self.known[&cause]
+    }
+
+    /// Gives a verdict its index.
+    fn add(&mut self, verdict: Verdict) -> Verdict {
+        let index = self.all.len() as u32;
+        let verdict = Verdict { index, ..verdict };
+        self.all.push(verdict.clone());
+        verdict
     }
 }
 
 fn wait_graph(graph: Graph, wording: &Wording<'_>, verdicts: &mut Verdicts<'_>) -> WaitGraph {
     let mut nodes = graph.nodes;
     for (node, cause) in nodes.iter_mut().zip(graph.causes) {
-        node.text = match cause {
-            Some(cause) => Some(verdicts.of(cause).text.clone()),
-            None => pile(&node.kind),
-        };
+        match cause {
+            Some(cause) => node.verdict = Some(verdicts.of(cause).clone()),
+            None => node.text = pile(&node.kind),
+        }
     }
     let edges = graph.steps.into_iter().map(|step| Edge {
         from: step.from,

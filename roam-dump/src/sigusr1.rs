@@ -37,6 +37,7 @@ fn dump() -> Vec<u8> {
     let dump = Dump {
         schema_version: SCHEMA_VERSION,
         taken_at: Timestamp::now(),
+        verdicts: Vec::new(),
         processes: vec![from_registry(process, &mut image, clock::now_ns())],
         graph: None,
     };

@@ -61,6 +61,7 @@ impl<'a> Wording<'a> {
                 .collect(),
         };
         Verdict {
+            index: 0,
             code: cause.code,
             text: text.into(),
             evidence,
@@ -81,6 +82,7 @@ impl<'a> Wording<'a> {
             (verdict.code, text)
         };
         Verdict {
+            index: 0,
             code,
             text: text.into(),
             evidence: verdict.evidence.iter().cloned().chain([evidence]).collect(),

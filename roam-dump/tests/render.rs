@@ -82,6 +82,7 @@ fn dump(snapshot: Snapshot) -> Dump {
     Dump {
         schema_version: SCHEMA_VERSION,
         taken_at: "2026-11-20T10:12:03.25Z".parse().unwrap(),
+        verdicts: Vec::new(),
         processes: vec![snapshot],
         graph: None,
     }
@@ -164,6 +165,7 @@ fn a_healthy_dump_says_so() {
     );
     let mut stuck = with(5 * SECOND);
     stuck.requests[0].verdict = Some(Verdict {
+        index: 0,
         code: Code::PeerSilent,
         text: "".into(),
         evidence: Arc::new([]),
@@ -208,6 +210,7 @@ fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
         called(2, Phase::Sent, 4 * SECOND),
     ];
     host.requests[0].verdict = Some(Verdict {
+        index: 0,
         code: Code::HandlerRunning,
         text: "".into(),
         evidence: Arc::new([Evidence::Row {
@@ -344,7 +347,7 @@ fn json_has_the_documented_fields_in_order() {
     let mut out = Vec::new();
     let mut snapshot = one_hung_call();
     snapshot.gaps = vec![Gap::Invalid { count: 2 }];
-    json::render(&mut out, &dump(snapshot)).unwrap();
+    json::render(&mut out, &dump(snapshot), true).unwrap();
     insta::assert_snapshot!(String::from_utf8(out).unwrap());
 }
 
@@ -515,6 +518,7 @@ fn graph() -> WaitGraph {
                 kind,
                 age_us: 1,
                 code: None,
+                verdict: None,
                 text: None,
             })
             .collect(),
@@ -559,6 +563,7 @@ fn every_field_of_the_json_is_documented() {
     snapshot.gaps.push(Gap::Invalid { count: 1 });
     snapshot.findings = findings();
     snapshot.requests[0].verdict = Some(Verdict {
+        index: 0,
         code: Code::HandlerRunning,
         text: "".into(),
         evidence: evidence().into(),
@@ -570,6 +575,7 @@ fn every_field_of_the_json_is_documented() {
         dequeued: 3,
     });
     let dump = Dump {
+        verdicts: snapshot.requests[0].verdict.clone().into_iter().collect(),
         graph: Some(graph()),
         ..dump(snapshot)
     };

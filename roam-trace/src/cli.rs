@@ -1,5 +1,6 @@
 //! The command line: types only.
 
+use std::io::{IsTerminal, stdout};
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -143,9 +144,9 @@ pub struct DumpArgs {
     /// Give no verdict to the calls of methods that match this pattern, for example 'Notifier.*'; repeatable
     #[arg(long, value_name = "METHOD")]
     pub ignore: Vec<String>,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
     /// Print only the wait graph, for Graphviz
     #[arg(long, conflicts_with = "json")]
     pub dot: bool,
@@ -153,6 +154,24 @@ pub struct DumpArgs {
     /// stderr
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub fail_if_stuck: Option<Duration>,
+}
+
+/// JSON instead of text.
+#[derive(Debug, Args)]
+pub struct JsonArgs {
+    /// Print one JSON object instead of text; on a terminal it is indented
+    #[arg(long)]
+    pub json: bool,
+    /// Indent the JSON, wherever it goes
+    #[arg(long, requires = "json")]
+    pub pretty: bool,
+}
+
+impl JsonArgs {
+    /// Returns whether the JSON is indented.
+    pub fn is_pretty(&self) -> bool {
+        self.pretty || stdout().is_terminal()
+    }
 }
 
 /// A time after which requests are stuck.
@@ -206,9 +225,9 @@ pub struct StatsArgs {
     /// and thread has one
     #[arg(long, value_name = "N", default_value_t = READ_STATISTICS as u32, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_rows: u32,
-    /// Print one JSON object instead of text
-    #[arg(long)]
-    pub json: bool,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// Options of `doctor`.
@@ -327,6 +346,8 @@ mod tests {
         check_usage(&["--all", "-p", "1"], false);
         check_usage(&["--all", "--children"], false);
         check_usage(&["--all", "--json", "--dot"], false);
+        check_usage(&["--all", "--json", "--pretty"], true);
+        check_usage(&["--all", "--pretty"], false);
         check_usage(&[], false);
         check_usage(&["-p", "0"], false);
         check_usage(&["-p", "-1"], false);

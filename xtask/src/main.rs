@@ -28,6 +28,8 @@ mod tally;
 mod task;
 mod test;
 mod test_program;
+#[path = "../../testing/verdicts.rs"]
+mod verdicts;
 mod vm;
 mod weight;
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::id::{id, optional_id};
 use super::source::Source;
-use super::verdict::Verdict;
+use super::verdict::{Verdict, index};
 
 /// An open channel.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,5 +58,6 @@ pub struct Channel {
     /// Whether the sending end is known to be gone.
     pub writer_gone: bool,
     /// Why it is stuck, if it is known to be.
+    #[serde(serialize_with = "index")]
     pub verdict: Option<Verdict>,
 }

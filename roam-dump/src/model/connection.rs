@@ -10,7 +10,7 @@ use super::graph::Confidence;
 use super::id::id;
 use super::process::Process;
 use super::source::Source;
-use super::verdict::Verdict;
+use super::verdict::{Verdict, index};
 
 /// A connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -58,6 +58,7 @@ pub struct Connection {
     /// The process at the other end, if more than counters and times show it.
     pub peer: Option<ConnectionPeer>,
     /// Why it is stuck, if it is.
+    #[serde(serialize_with = "index")]
     pub verdict: Option<Verdict>,
 }
 

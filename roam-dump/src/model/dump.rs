@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Snapshot, WaitGraph};
+use super::{Snapshot, Verdict, WaitGraph};
 
 /// Version of the JSON that [`Dump`] serializes to.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// A dump of one or several processes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -15,6 +15,8 @@ pub struct Dump {
     pub schema_version: u32,
     /// Time of the dump.
     pub taken_at: Timestamp,
+    /// Every verdict once: rows and nodes hold indexes into this list.
+    pub verdicts: Vec<Verdict>,
     /// The processes, in the order of the command line.
     pub processes: Vec<Snapshot>,
     /// The wait graph, if there is one.

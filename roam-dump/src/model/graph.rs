@@ -7,7 +7,8 @@ use roam_trace_common::event::{Mark, Phase};
 use serde::{Serialize, Serializer};
 
 use super::id::id;
-use super::{Code, Process};
+use super::verdict::index;
+use super::{Code, Process, Verdict};
 
 /// The wait graph: who waits for whom.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -46,9 +47,21 @@ pub struct Node {
     /// Its age in microseconds.
     pub age_us: u64,
     /// The code of its verdict, if it has one.
+    #[serde(skip)]
     pub code: Option<Code>,
-    /// The sentence of its verdict, if it has one.
+    /// Its verdict, if it has one.
+    #[serde(serialize_with = "index")]
+    pub verdict: Option<Verdict>,
+    /// What else is known of it: of a process or of many handlers.
     pub text: Option<Arc<str>>,
+}
+
+impl Node {
+    /// Returns what is known of it, or else the sentence of its verdict.
+    pub fn sentence(&self) -> Option<&str> {
+        let verdict = self.verdict.as_ref();
+        (self.text.as_deref()).or_else(|| verdict.map(|verdict| &*verdict.text))
+    }
 }
 
 /// The kind of a node.

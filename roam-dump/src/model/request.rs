@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::id::{id, optional_id};
 use super::source::Source;
-use super::verdict::Verdict;
+use super::verdict::{Verdict, index};
 
 /// A request in flight.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -55,6 +55,7 @@ pub struct Request {
     /// Payload bytes of the response, if there is one.
     pub response_bytes: Option<u64>,
     /// Why it is stuck, if it is.
+    #[serde(serialize_with = "index")]
     pub verdict: Option<Verdict>,
 }
 

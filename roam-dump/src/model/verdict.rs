@@ -5,14 +5,17 @@ use std::fmt;
 use std::sync::Arc;
 
 use roam_trace_common::event::{ConnectionState, Mark, Phase};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::id::id;
 use super::{Process, ProcessState, RuntimeBlocked};
 
-/// Why a row is stuck.
+/// Why a row is stuck. In JSON, each stands once in [`Dump::verdicts`](super::Dump::verdicts), and rows hold its index.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Verdict {
+    /// Its index there.
+    #[serde(skip)]
+    pub index: u32,
     /// The code.
     pub code: Code,
     /// The code as a sentence, and what to do if evidence is missing.
@@ -71,6 +74,15 @@ pub enum Code {
     Deadlock,
     /// It has run no longer than calls of its method do.
     Usual,
+}
+
+/// A verdict of a row, as the index of the verdict.
+pub(super) fn index<S: Serializer>(
+    verdict: &Option<Verdict>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let index = verdict.as_ref().map(|verdict| verdict.index);
+    index.serialize(serializer)
 }
 
 impl Code {

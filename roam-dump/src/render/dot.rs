@@ -23,7 +23,7 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
         .collect();
     for (index, node) in (0..).zip(&graph.nodes) {
         let is_row = matches!(node.kind, NodeKind::Call { .. } | NodeKind::Handler { .. });
-        let label = match &node.text {
+        let label = match node.sentence() {
             Some(text) if is_row && bottom.contains(&index) => format!("{}: {text}", Line(node)),
             _ => Line(node).to_string(),
         };

@@ -60,7 +60,7 @@ pub fn root_line(graph: &WaitGraph, root: &Root) -> String {
         .and_then(|&node| graph.nodes.get(node as usize));
     match (cycle_heading(graph, root), node) {
         (Some(heading), _) => heading,
-        (None, Some(node)) => match &node.text {
+        (None, Some(node)) => match node.sentence() {
             Some(text) => format!("{}: {text}", Signature(node)),
             None => Signature(node).to_string(),
         },

@@ -15,7 +15,7 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let node = self.0;
         write!(f, "{}", Signature(node))?;
-        match (&node.kind, &node.text) {
+        match (&node.kind, node.sentence()) {
             (NodeKind::Call { .. } | NodeKind::Handler { .. }, _) => {
                 write!(f, " {}", Age(node.age_us))
             }
@@ -34,7 +34,7 @@ pub(super) struct RootLine<'a> {
 impl fmt::Display for RootLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}{}", Signature(self.node), Waiters(self.root))?;
-        match &self.node.text {
+        match self.node.sentence() {
             Some(text) => write!(f, ": {text}"),
             None => Ok(()),
         }

@@ -517,6 +517,7 @@ fn verdicts(wording: &Wording<'_>) -> Vec<Verdict> {
         })
         .collect();
     let in_cycle = Verdict {
+        index: 0,
         code: Code::HandlerRunning,
         text: "(its own sentence)".into(),
         evidence: Vec::new().into(),

@@ -260,7 +260,7 @@ fn the_caller_does_not_read_what_the_callee_writes() {
     let (_, node) = node(&graph, 0);
     assert!(matches!(node.kind, NodeKind::Driver { .. }));
     assert_eq!(
-        node.text.as_deref().unwrap(),
+        node.sentence().unwrap(),
         "the driver has waited 20.0s for room in the buffer of channel 5, which the caller of Orders.export (req_id=1) in gateway[4002] does not read"
     );
 }

@@ -83,8 +83,11 @@ pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<Exit> {
             taken_at: Timestamp::now(),
             processes,
         };
-        if args.json {
-            serde_json::to_writer_pretty(&mut *out, &stats)?;
+        if args.json.json {
+            match args.json.is_pretty() {
+                true => serde_json::to_writer_pretty(&mut *out, &stats)?,
+                false => serde_json::to_writer(&mut *out, &stats)?,
+            }
             writeln!(out)?;
         } else {
             write(&stats, out)?;

@@ -7,10 +7,11 @@ use serde_json::Value;
 use crate::fixture::Fixture;
 use crate::run::watchdog::Watchdog;
 use crate::run::{DEADLINE, Run, command, roam_trace, run};
+use crate::verdicts::with_verdicts;
 
 /// The processes of a JSON dump.
 pub(crate) fn processes(run: &Run) -> Vec<Value> {
-    let dump: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
+    let dump = with_verdicts(serde_json::from_str(&run.stdout).expect(&run.stderr));
     dump["processes"].as_array().unwrap().clone()
 }
 
@@ -201,4 +202,29 @@ fn process_in_other_namespaces() {
     for row in process["requests"].as_array().unwrap() {
         assert!(row["age_us"].as_u64().unwrap() < 60_000_000, "{row}");
     }
+}
+
+#[test]
+fn json_is_compact_unless_it_is_to_be_read_by_people() {
+    let target = Fixture::start("hang").until_stuck();
+    let lines = |arguments: &[&str]| {
+        let run = roam_trace(&[&["-p", &*target.pid()], arguments].concat());
+        assert_eq!((run.status, &*run.stderr), (0, ""));
+        run.stdout.lines().count()
+    };
+    assert_eq!(lines(&["--json"]), 1);
+    assert!(lines(&["--json", "--pretty"]) > 50);
+}
+
+#[test]
+fn a_verdict_stands_once_in_the_json() {
+    let target = Fixture::start("requests 100").until_stuck();
+    let run = roam_trace(&["-p", &target.pid(), "--json"]);
+    let dump: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(dump["verdicts"].as_array().unwrap().len(), 1);
+    let requests = dump["processes"][0]["requests"].as_array().unwrap();
+    assert_eq!(requests.len(), 100);
+    assert!(requests.iter().all(|row| row["verdict"] == 0));
+    let nodes = dump["graph"]["nodes"].as_array().unwrap();
+    assert!(nodes.iter().any(|node| node["verdict"] == 0));
 }

@@ -11,6 +11,8 @@ mod machine;
 mod run;
 mod sockets;
 mod stats;
+#[path = "../../../testing/verdicts.rs"]
+mod verdicts;
 mod watch;
 
 /// This binary doubles as the processes that are looked at: [`fixture::Fixture`] starts it again with this

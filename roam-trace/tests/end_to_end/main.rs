@@ -9,6 +9,8 @@ mod pairing;
 #[path = "../tracer/mod.rs"]
 mod tracer;
 mod verdict;
+#[path = "../../../testing/verdicts.rs"]
+mod verdicts;
 mod witness;
 
 use std::time::Duration;

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::demo::{Demo, ReadyDemo};
 use crate::dump::{Tracer, wait_for};
+use crate::verdicts::with_verdicts;
 
 const CALLS: usize = 96;
 
@@ -71,7 +72,7 @@ fn rows(dump: &Value) -> HashMap<Key, Value> {
 fn dump(demo: &ReadyDemo) -> Value {
     let output = Tracer::start(&[demo.ready.host], &["--children"]).output();
     assert!(output.status.success());
-    serde_json::from_slice(&output.stdout).unwrap()
+    with_verdicts(serde_json::from_slice(&output.stdout).unwrap())
 }
 
 #[test]

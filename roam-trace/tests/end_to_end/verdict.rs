@@ -11,6 +11,7 @@ use crate::demo::{Demo, ReadyDemo};
 use crate::dump::in_the_end;
 use crate::tracer::DEADLINE;
 use crate::tracer::watchdog::Watchdog;
+use crate::verdicts::with_verdicts;
 
 /// Whose row it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +56,9 @@ impl Dump {
             "{}",
             String::from_utf8_lossy(&output.stderr)
         );
-        Self(serde_json::from_slice(&output.stdout).unwrap())
+        Self(with_verdicts(
+            serde_json::from_slice(&output.stdout).unwrap(),
+        ))
     }
 
     /// The verdicts of all requests, and the ages of those that have none.

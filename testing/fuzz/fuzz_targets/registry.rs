@@ -34,6 +34,7 @@ fuzz_target!(|input: &[u8]| {
     let dump = Dump {
         schema_version: SCHEMA_VERSION,
         taken_at: Timestamp::UNIX_EPOCH,
+        verdicts: explained.verdicts,
         processes,
         graph: Some(explained.graph),
     };

@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::application::{Application, Programs};
 use super::scene::Calls;
 use crate::process::Process;
+use crate::verdicts::with_verdicts;
 
 /// How long roam-trace may take, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(60);
@@ -38,6 +39,7 @@ pub(super) fn look(programs: &Programs, application: &Application) -> Result<Loo
     let finished = Process::start(trace)?.finish(WITHIN)?;
     let complaint = fs::read_to_string(&stderr)?;
     let json = serde_json::from_str(&finished.text).with_context(|| complaint.clone())?;
+    let json = with_verdicts(json);
     Ok(Look {
         json,
         calls: [before, Calls::read(application)?],

@@ -194,6 +194,7 @@ impl<'a> Builder<'a> {
             kind,
             age_us,
             code: None,
+            verdict: None,
             text: None,
         }
     }

@@ -178,6 +178,7 @@ fn node(
         })),
         age_us: leaves().map(|node| node.age_us).max().unwrap_or(0),
         code: None,
+        verdict: None,
         text: None,
     }
 }

@@ -6,8 +6,9 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use roam_dump::Explanation;
 use roam_dump::analysis::{EndedCalls, Facts, Thresholds};
-use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot, WaitGraph};
+use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot};
 
 use super::capture::{Captured, Watching};
 use super::sample::{ended, sample, still_there};
@@ -35,12 +36,13 @@ pub(super) fn explain(captured: Captured<'_>, args: &DumpArgs) -> Dump {
     } = captured;
     let mut facts = sockets::find(&shares, before);
     let thresholds = thresholds(args);
-    let graph = judge(&mut snapshots, &shares, &mut facts, &watching, &thresholds);
+    let explained = judge(&mut snapshots, &shares, &mut facts, &watching, &thresholds);
     Dump {
         schema_version: SCHEMA_VERSION,
         taken_at,
+        verdicts: explained.verdicts,
         processes: snapshots,
-        graph: Some(graph),
+        graph: Some(explained.graph),
     }
 }
 
@@ -51,7 +53,7 @@ fn judge(
     facts: &mut Facts,
     watching: &Watching,
     thresholds: &Thresholds,
-) -> WaitGraph {
+) -> Explanation {
     let mut explained = roam_dump::explain(snapshots, facts, thresholds);
     if !explained.unconfirmed.is_empty() {
         log::info!(
@@ -90,7 +92,7 @@ fn judge(
         });
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }
-    explained.graph
+    explained
 }
 
 fn is_pile(node: &Node) -> bool {

@@ -32,7 +32,7 @@ pub(super) fn print(
         }
     }
     match (&dump.graph, args.dot) {
-        _ if args.json => json::render(out, &dump)?,
+        _ if args.json.json => json::render(out, &dump, args.json.is_pretty())?,
         (Some(graph), true) => dot::render(out, graph)?,
         _ => {
             let options = text::Options {
