@@ -47,7 +47,7 @@ fuzz_target!(|input: &[u8]| {
     let printed = String::from_utf8(printed).unwrap();
     assert!(!printed.contains(steers), "{printed:?}");
 
-    json::render(&mut io::sink(), &dump).unwrap();
+    json::render(&mut io::sink(), &dump, false).unwrap();
 });
 
 /// Whether a terminal interprets the character.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use proc_macro2::Span;
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Ident, Item, Meta, Token, UseTree};
+use syn::{Attribute, Expr, Ident, Item, Lit, Meta, Token, UseTree};
 
 /// Index of a file of the crate.
 pub(super) type File = usize;
@@ -139,9 +139,12 @@ impl Modules {
                 let below = directory.join(&name);
                 let (file, items) = match item.content {
                     Some((_, items)) => (file, items),
-                    None => {
-                        self.parse(&[below.with_extension("rs"), below.join("mod.rs")], source)?
-                    }
+                    None => match item.attrs.iter().find_map(path_attribute) {
+                        Some(path) => self.parse(&[directory.join(path)], source)?,
+                        None => {
+                            self.parse(&[below.with_extension("rs"), below.join("mod.rs")], source)?
+                        }
+                    },
                 };
                 let path = path.iter().cloned().chain([name]).collect();
                 let added = self.add(Module::new(path, index, file), items, &below, source)?;
@@ -349,6 +352,18 @@ pub(super) fn attributes(item: &Item) -> &[Attribute] {
         Item::Use(item) => &item.attrs,
         _ => &[],
     }
+}
+
+/// The file of a module that lies elsewhere.
+fn path_attribute(attribute: &Attribute) -> Option<String> {
+    if let Meta::NameValue(pair) = &attribute.meta
+        && pair.path.is_ident("path")
+        && let Expr::Lit(literal) = &pair.value
+        && let Lit::Str(path) = &literal.lit
+    {
+        return Some(path.value());
+    }
+    None
 }
 
 fn name(item: &Item) -> Option<&Ident> {
