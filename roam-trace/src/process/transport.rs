@@ -251,10 +251,13 @@ mod tests {
     fn in_the_object_and_behind_pointers() {
         let (own, other) = sockets();
         let found = Ok(vec![own.as_raw_fd()]);
-        let direct = Box::new([-1, own.as_raw_fd(), 0, 0]);
+        // As large as what is searched behind a pointer: behind them may be the sockets of the search itself.
+        let mut direct = Box::new([0; POINTEE_BYTES as usize / 4]);
+        direct[1] = own.as_raw_fd();
         assert_eq!(find_in(&*direct, &[&own, &other]), found);
         assert_eq!(find_in(&direct, &[&own, &other]), found);
-        let twice = Box::new(direct);
+        let mut twice = Box::new([None; POINTEE_BYTES as usize / 8]);
+        twice[0] = Some(&*direct);
         assert_eq!(find_in(&twice, &[&own, &other]), found);
         assert_eq!(find_in(&[0_u64; 8], &[&own]), Err(SocketUnknown::NotFound));
         assert_eq!(find_in(&twice, &[]), Err(SocketUnknown::NotFound));
