@@ -59,8 +59,9 @@ pub enum TargetError {
     },
     /// The process ended while its probes were attached.
     #[error(
-        "cannot dump process {pid}: it ended while its probes were attached, after {} started and {ended} ended",
-        Counted(*started, "requests")
+        "cannot dump process {pid}: it ended while its probes were attached, after {} started and {} ended",
+        Counted(*started, "requests"),
+        Counted(*ended, "requests")
     )]
     EndedWhileWatched {
         /// The process.

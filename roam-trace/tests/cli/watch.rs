@@ -148,7 +148,7 @@ fn a_process_that_ends_ends_the_watch() {
     assert_eq!(
         last,
         format!(
-            "roam-trace: cannot dump process {pid}: it ended while its probes were attached, after 0 requests started and 0 ended"
+            "roam-trace: cannot dump process {pid}: it ended while its probes were attached, after 0 requests started and 0 requests ended"
         )
     );
     let output = tool.wait_with_output().unwrap();

@@ -85,7 +85,8 @@ fn two_registries_in_one_process() {
     let lost: u64 = lost
         .iter()
         .filter(|gap| gap.ends_with(" requests ended without a row in the kernel map"))
-        .map(|gap| gap.split(' ').next().unwrap().parse::<u64>().unwrap())
+        .map(|gap| gap.split(' ').next().unwrap().replace(',', ""))
+        .map(|count| count.parse::<u64>().unwrap())
         .sum();
     let (started, ended) = seen.counts();
     let log = (target.log.started().done, target.log.ended().done);

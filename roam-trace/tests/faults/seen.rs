@@ -70,7 +70,7 @@ impl Seen {
         let (_, counts) = line.split_once(", after ").unwrap();
         let numbers: Vec<u64> = counts
             .split(' ')
-            .filter_map(|word| word.parse().ok())
+            .filter_map(|word| word.replace(',', "").parse().ok())
             .collect();
         (numbers[0], numbers[1])
     }

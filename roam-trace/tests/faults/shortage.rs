@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use roam_dump::render::Counted;
 use roam_load::{CONNECTIONS, FLOOD};
 use roam_trace_common::limits;
 
@@ -184,7 +185,8 @@ fn map_of_traffic_is_full() {
     let seen = tracer.stop();
     assert_eq!(seen.status, Some(0), "{seen:#?}");
     let lost = 2 * (CONNECTIONS - u64::from(limits::CONNECTIONS));
-    let gap = format!("{lost} requests not counted in the window (kernel map full)");
+    let requests = Counted(lost, "requests");
+    let gap = format!("{requests} not counted in the window (kernel map full)");
     assert_eq!(seen.gaps(), [gap]);
     let (started, ended) = seen.counts();
     let log = (target.log.started().done, target.log.ended().done);
@@ -212,11 +214,12 @@ fn map_is_full() {
     let seen = tracer.stop();
     assert_eq!(seen.status, Some(0), "{seen:#?}");
     let lost = FLOOD - u64::from(limits::REQUESTS);
+    let requests = Counted(lost, "requests");
     assert_eq!(
         seen.gaps(),
         [
-            format!("{lost} requests lost (kernel map full)"),
-            format!("{lost} requests ended without a row in the kernel map"),
+            format!("{requests} lost (kernel map full)"),
+            format!("{requests} ended without a row in the kernel map"),
         ]
     );
     let (started, ended) = seen.counts();

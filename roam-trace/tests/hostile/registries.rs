@@ -46,7 +46,7 @@ fn more_rows_than_are_shown() {
         "full",
         &[
             "younger requests left out",
-            "83616 younger channels left out",
+            "83,616 younger channels left out",
             "names left out",
             "arguments left out",
         ],
@@ -60,7 +60,7 @@ fn more_slots_than_are_read() {
 
 #[test]
 fn rows_that_stay_half_written() {
-    check("torn", &["183616 slots left out", "16384 torn rows"]);
+    check("torn", &["183,616 slots left out", "16,384 torn rows"]);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn a_registry_without_descriptor_is_read_again_after_attaching() {
     let run = crate::run::run(with_capabilities(&watch, OTHER, capabilities));
     assert_eq!((run.status, &*run.stderr), (0, ""));
     assert!(
-        run.stdout.contains("\"source\": \"both\""),
+        run.stdout.contains("\"source\":\"both\""),
         "{}",
         run.stdout
     );

@@ -3,6 +3,7 @@
 use roam_dump::decode::{KernelRows, from_kernel, loss_gaps};
 use roam_dump::model::{Gap, Snapshot};
 use roam_dump::read::{Budget, Image};
+use roam_dump::render::Counted;
 use roam_trace_common::event::TrafficValue;
 use roam_trace_common::limits;
 
@@ -152,7 +153,9 @@ fn gaps(share: &Share<'_>, reading: &Reading, watched: &Watched) -> Result<Vec<G
     if let Some(exited) = watched.maps.exited(share.target.pid()) {
         let TrafficValue { started, ended } = exited.traffic;
         gaps.push(gap(format!(
-            "the process executed another program while its probes were attached, after {started} requests started and {ended} ended"
+            "the process executed another program while its probes were attached, after {} started and {} ended",
+            Counted(started, "requests"),
+            Counted(ended, "requests")
         )));
     }
     let refused = share.target.refused_probes()?;
