@@ -1,6 +1,7 @@
 //! Gives every stuck row its verdict, and builds the wait graph.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
@@ -34,6 +35,7 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         causes: &findings.causes,
         measures: &findings.measures,
         known: HashMap::new(),
+        by_text: HashMap::new(),
         all: Vec::new(),
     };
     let of_processes: Vec<Vec<ProcessFinding>> = (findings.snapshots.iter())
@@ -110,6 +112,8 @@ struct Verdicts<'a> {
     causes: &'a [Cause],
     measures: &'a [Measure],
     known: HashMap<RowCause, Verdict>,
+    /// The last one with a text: different causes often come to the same.
+    by_text: HashMap<Arc<str>, u32>,
     all: Vec<Verdict>,
 }
 
@@ -128,8 +132,20 @@ impl Verdicts<'_> {
 
     /// Gives a verdict its index.
     fn add(&mut self, verdict: Verdict) -> Verdict {
+        if let Some(&index) = self.by_text.get(&verdict.text) {
+            let known = &self.all[index as usize];
+            if *known
+                == (Verdict {
+                    index,
+                    ..verdict.clone()
+                })
+            {
+                return known.clone();
+            }
+        }
         let index = self.all.len() as u32;
         let verdict = Verdict { index, ..verdict };
+        self.by_text.insert(Arc::clone(&verdict.text), index);
         self.all.push(verdict.clone());
         verdict
     }

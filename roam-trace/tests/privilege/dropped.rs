@@ -107,9 +107,5 @@ fn a_registry_without_descriptor_is_read_again_after_attaching() {
     let capabilities = "+sys_ptrace,+dac_read_search,+bpf,+perfmon,+sys_admin";
     let run = crate::run::run(with_capabilities(&watch, OTHER, capabilities));
     assert_eq!((run.status, &*run.stderr), (0, ""));
-    assert!(
-        run.stdout.contains("\"source\":\"both\""),
-        "{}",
-        run.stdout
-    );
+    assert!(run.stdout.contains("\"source\":\"both\""), "{}", run.stdout);
 }
