@@ -19,7 +19,7 @@ use super::errors::Errors;
 use super::report::report;
 use super::select;
 use crate::error::{Exit, TargetError};
-use crate::process::maps::FileId;
+use crate::process::mapping::FileId;
 use crate::process::proc::{self, Process};
 use crate::process::{Share, Target};
 

@@ -10,7 +10,7 @@ use linux_raw_sys::general::{procmap_query, procmap_query_flags};
 use rustix::io::Errno;
 use rustix::ioctl::{Updater, ioctl, opcode};
 
-use super::maps::{FileId, Mapping, Visit};
+use super::mapping::{FileId, Mapping, Visit};
 
 const QUERY: u32 = opcode::read_write::<procmap_query>(b'f', 17);
 const NAME_BYTES: usize = 4_096;

@@ -8,6 +8,7 @@ pub mod descriptors;
 mod holders;
 mod inspected;
 pub mod link_sockets;
+pub mod mapping;
 mod mapping_query;
 pub mod maps;
 pub mod missing_registry;

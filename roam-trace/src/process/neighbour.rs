@@ -13,7 +13,7 @@ use super::descriptors::Descriptors;
 use super::holders::{Held, Holders};
 use super::inspected::Inspected;
 use super::link_sockets::{self, LinkSockets, Transports};
-use super::maps::FileId;
+use super::mapping::FileId;
 use super::proc::{self, Process};
 use super::socket_table::SocketTable;
 use super::sockets::{ConnectedSocket, SocketEnd};

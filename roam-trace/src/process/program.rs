@@ -17,7 +17,8 @@ use rustix::fs::{AtFlags, FileType, OFlags, StatxFlags, readlinkat, statx};
 use rustix::io::Errno;
 
 use super::allowance::Allowance;
-use super::maps::{FileId, MappedFile, Mappings};
+use super::mapping::FileId;
+use super::maps::{MappedFile, Mappings};
 use super::proc::{Process, open_at};
 use crate::elf::{self, ElfError, ProbeSite};
 use crate::error::TargetError;

@@ -17,7 +17,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::maps::{FileId, MappedFile};
+use super::mapping::FileId;
+use super::maps::MappedFile;
 use super::proc::Process;
 use crate::error::TargetError;
 use crate::privilege::{self, Capability};
