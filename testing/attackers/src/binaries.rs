@@ -30,7 +30,7 @@ pub(crate) fn large(siege: &mut Siege, processes: u32, files: u32, sections: u16
     for _ in 0..processes {
         siege.start(|| {
             for _ in 0..files {
-                let file = named_memory_file("library")?;
+                let file = named_memory_file("library", 0)?;
                 let table = PAGE_BYTES;
                 let strings = table + usize::from(sections) * SECTION_BYTES;
                 file.set_len((strings + PAGE_BYTES) as u64)?;
@@ -47,7 +47,7 @@ pub(crate) fn large(siege: &mut Siege, processes: u32, files: u32, sections: u16
 
 /// A registered process whose peers run code from an enormous file, in which a tracer looks for a name.
 pub(crate) fn search(siege: &mut Siege, processes: u32, megabytes: u64) -> Result<()> {
-    let file = named_memory_file("program")?;
+    let file = named_memory_file("program", 0)?;
     file.set_len(megabytes << 20)?;
     let pairs = (0..processes).map(|_| UnixStream::pair());
     let (near, far): (Vec<_>, Vec<_>) = pairs.collect::<IoResult<Vec<_>>>()?.into_iter().unzip();
@@ -99,7 +99,7 @@ fn probed_file() -> IoResult<File> {
     const ADDRESS: usize = 0x10_0000;
     let names = b"\0.note.stapsdt\0.stapsdt.base\0";
     let note = note(ADDRESS + SITE_OFFSET, ADDRESS);
-    let file = named_memory_file("probes")?;
+    let file = named_memory_file("probes", 0)?;
     file.set_len(PAGE_BYTES as u64)?;
     let mut content = vec![0; PAGE_BYTES];
     let mut put = |offset: usize, bytes: &[u8]| {

@@ -55,6 +55,8 @@ pub(crate) enum Attack {
         #[arg(long, default_value_t = 1_000)]
         files: u32,
     },
+    /// Registries and memory with pages that are not there
+    MissingPages,
     /// Names that steer a terminal, turn the direction of writing, or are no text
     Names {
         #[arg(long, default_value_t = 16)]

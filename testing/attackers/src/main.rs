@@ -8,6 +8,7 @@ mod cli;
 mod fuse;
 mod mappings;
 mod names;
+mod pages;
 mod private;
 mod processes;
 mod registries;
@@ -49,6 +50,7 @@ fn start(attack: &Attack, siege: &mut Siege) -> Result<()> {
         } => registries::alike(siege, processes, connections),
         Attack::Leases { processes } => registries::leases(siege, processes),
         Attack::Imitations { files } => registries::imitations(siege, files),
+        Attack::MissingPages => pages::missing_pages(siege),
         Attack::Names { processes } => names::malicious_names(siege, processes),
         Attack::Deep { depth, mappings } => mappings::deep(siege, depth, mappings),
         Attack::Shared {

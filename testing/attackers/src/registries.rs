@@ -97,7 +97,7 @@ pub(crate) fn full(siege: &mut Siege, processes: u32) -> Result<()> {
 
 /// Links of processes that share memory, none of which differs from another.
 pub(crate) fn alike(siege: &mut Siege, processes: u32, connections: u32) -> Result<()> {
-    let shared = named_memory_file("shared")?;
+    let shared = named_memory_file("shared", 0)?;
     shared.set_len(HEADER_BYTES as u64)?;
     map(&shared, HEADER_BYTES, libc::PROT_READ)?;
     for process in 0..processes {
@@ -141,7 +141,7 @@ pub(crate) fn leases(siege: &mut Siege, processes: u32) -> Result<()> {
         siege.start(|| {
             let registry = Registry::new([1; Table::ALL.len()])?.publish()?;
             lease(&registry)?;
-            let code = named_memory_file("code")?;
+            let code = named_memory_file("code", 0)?;
             code.set_len(HEADER_BYTES as u64)?;
             map(&code, HEADER_BYTES, libc::PROT_READ | libc::PROT_EXEC)?;
             lease(&code)?;

@@ -67,14 +67,15 @@ pub(crate) fn publish_empty() -> Result<()> {
 
 /// An empty memory file with the name of a registry.
 pub(crate) fn memory_file() -> Result<File> {
-    named_memory_file(REGION_NAME)
+    named_memory_file(REGION_NAME, 0)
 }
 
 /// An empty memory file.
-pub(crate) fn named_memory_file(name: &str) -> Result<File> {
+pub(crate) fn named_memory_file(name: &str, flags: u32) -> Result<File> {
     let name = CString::new(name)?;
     // SAFETY: `name` is a string of C's.
-    let file = check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }.into())?;
+    let file =
+        check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | flags) }.into())?;
     // SAFETY: a fresh descriptor that nothing else owns.
     Ok(unsafe { File::from_raw_fd(file as i32) })
 }

@@ -23,7 +23,7 @@ const fn attack(name: &'static str, what: &'static str, small: &'static str) -> 
     }
 }
 
-pub(super) const ATTACKS: [Attack; 21] = [
+pub(super) const ATTACKS: [Attack; 22] = [
     attack(
         "registries",
         "15 processes × 64 registries and 60 × 1, 1,024 descriptors for the tracer",
@@ -75,6 +75,11 @@ pub(super) const ATTACKS: [Attack; 21] = [
         "imitations",
         "1,000 files and pipes named like a registry",
         "imitations --files 20",
+    ),
+    attack(
+        "missing-pages",
+        "registries on huge pages and on pages that their process provides (userfaultfd)",
+        "missing-pages",
     ),
     attack(
         "names",
