@@ -69,7 +69,7 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         .map(|process| (process.pid, process.clone()))
         .collect();
     let Verdicts { known, all, .. } = verdicts;
-    let verdict = |cause: Option<RowCause>| known.get(&cause?).cloned();
+    let verdict = |cause: Option<RowCause>| Some(all[*known.get(&cause?)? as usize].clone());
     let found = findings.snapshots.into_iter().zip(of_processes);
     for (snapshot, (found, of_process)) in snapshots.iter_mut().zip(found) {
         snapshot.findings = of_process;
@@ -111,7 +111,7 @@ struct Verdicts<'a> {
     wording: &'a Wording<'a>,
     causes: &'a [Cause],
     measures: &'a [Measure],
-    known: HashMap<RowCause, Verdict>,
+    known: HashMap<RowCause, u32>,
     /// The last one with a text: different causes often come to the same.
     by_text: HashMap<Arc<str>, u32>,
     all: Vec<Verdict>,
@@ -119,15 +119,19 @@ struct Verdicts<'a> {
 
 impl Verdicts<'_> {
     fn of(&mut self, cause: RowCause) -> &Verdict {
-        if !self.known.contains_key(&cause) {
-            let of = &self.causes[cause.cause.0 as usize];
-            let measure = cause
-                .measure
-                .map(|MeasureId(id)| self.measures[id as usize]);
-            let verdict = self.add(self.wording.verdict(of, measure));
-            self.known.insert(cause, verdict);
-        }
-        &self.known[&cause]
+        let index = match self.known.get(&cause) {
+            Some(&index) => index,
+            None => {
+                let of = &self.causes[cause.cause.0 as usize];
+                let measure = cause
+                    .measure
+                    .map(|MeasureId(id)| self.measures[id as usize]);
+                let index = self.add(self.wording.verdict(of, measure)).index;
+                self.known.insert(cause, index);
+                index
+            }
+        };
+        &self.all[index as usize]
     }
 
     /// Gives a verdict its index.

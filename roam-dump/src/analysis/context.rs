@@ -75,16 +75,20 @@ impl<'a> Analysis<'a> {
         }
     }
 
-    /// What is known of a link.
+    /// What is known of a link. Kept for links with rows, which have many requests: others can be as many as requests.
     pub(super) fn link_state(&self, link: Endpoint) -> LinkState {
-        *self.links.borrow_mut().entry(link).or_insert_with(|| {
+        let find = || {
             let peer = self.peers.process(link);
             LinkState {
                 stall: self.drivers.stall(link),
                 peer,
                 peer_state: peer.map_or(ProcessState::Alive, |peer| self.index.state(peer.pid)),
             }
-        })
+        };
+        match self.index.connection(link) {
+            Some(_) => *self.links.borrow_mut().entry(link).or_insert_with(find),
+            None => find(),
+        }
     }
 
     /// The evidence that a driver is stalled.
