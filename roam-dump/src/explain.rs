@@ -17,7 +17,7 @@ pub struct Explanation {
     /// The wait graph.
     pub graph: WaitGraph,
     /// Every verdict, by its index.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<Arc<Verdict>>,
     /// Pids of processes whose rows contradict those of others, or whose drivers had work when they were read and
     /// may have had no time yet to run. Take new snapshots of these processes, and explain again.
     pub unconfirmed: BTreeSet<u32>,
@@ -114,11 +114,11 @@ struct Verdicts<'a> {
     known: HashMap<RowCause, u32>,
     /// The last one with a text: different causes often come to the same.
     by_text: HashMap<Arc<str>, u32>,
-    all: Vec<Verdict>,
+    all: Vec<Arc<Verdict>>,
 }
 
 impl Verdicts<'_> {
-    fn of(&mut self, cause: RowCause) -> &Verdict {
+    fn of(&mut self, cause: RowCause) -> &Arc<Verdict> {
         let index = match self.known.get(&cause) {
             Some(&index) => index,
             None => {
@@ -135,23 +135,17 @@ impl Verdicts<'_> {
     }
 
     /// Gives a verdict its index.
-    fn add(&mut self, verdict: Verdict) -> Verdict {
+    fn add(&mut self, verdict: Verdict) -> Arc<Verdict> {
         if let Some(&index) = self.by_text.get(&verdict.text) {
             let known = &self.all[index as usize];
-            if *known
-                == (Verdict {
-                    index,
-                    ..verdict.clone()
-                })
-            {
-                return known.clone();
+            if (known.code, &known.evidence) == (verdict.code, &verdict.evidence) {
+                return Arc::clone(known);
             }
         }
         let index = self.all.len() as u32;
-        let verdict = Verdict { index, ..verdict };
         self.by_text.insert(Arc::clone(&verdict.text), index);
-        self.all.push(verdict.clone());
-        verdict
+        self.all.push(Arc::new(Verdict { index, ..verdict }));
+        Arc::clone(&self.all[index as usize])
     }
 }
 

@@ -59,5 +59,5 @@ pub struct Channel {
     pub writer_gone: bool,
     /// Why it is stuck, if it is known to be.
     #[serde(serialize_with = "index")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Arc<Verdict>>,
 }

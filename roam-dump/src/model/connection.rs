@@ -59,7 +59,7 @@ pub struct Connection {
     pub peer: Option<ConnectionPeer>,
     /// Why it is stuck, if it is.
     #[serde(serialize_with = "index")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Arc<Verdict>>,
 }
 
 /// The socket that a link uses.

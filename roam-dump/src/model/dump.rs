@@ -1,5 +1,7 @@
 //! Everything that is printed.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -16,7 +18,7 @@ pub struct Dump {
     /// Time of the dump.
     pub taken_at: Timestamp,
     /// Every verdict once: rows and nodes hold indexes into this list.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<Arc<Verdict>>,
     /// The processes, in the order of the command line.
     pub processes: Vec<Snapshot>,
     /// The wait graph, if there is one.

@@ -51,7 +51,7 @@ pub struct Node {
     pub code: Option<Code>,
     /// Its verdict, if it has one.
     #[serde(serialize_with = "index")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Arc<Verdict>>,
     /// What else is known of it: of a process or of many handlers.
     pub text: Option<Arc<str>>,
 }

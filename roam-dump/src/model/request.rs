@@ -56,7 +56,7 @@ pub struct Request {
     pub response_bytes: Option<u64>,
     /// Why it is stuck, if it is.
     #[serde(serialize_with = "index")]
-    pub verdict: Option<Verdict>,
+    pub verdict: Option<Arc<Verdict>>,
 }
 
 impl Request {

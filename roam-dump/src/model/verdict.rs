@@ -78,7 +78,7 @@ pub enum Code {
 
 /// A verdict of a row, as the index of the verdict.
 pub(super) fn index<S: Serializer>(
-    verdict: &Option<Verdict>,
+    verdict: &Option<Arc<Verdict>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let index = verdict.as_ref().map(|verdict| verdict.index);

@@ -26,7 +26,7 @@ pub(super) fn request_lines<'a>(
     rows.map(move |(snapshot, request)| RequestLine {
         request,
         snapshot,
-        above: std::mem::replace(&mut above, request.verdict.as_ref()),
+        above: std::mem::replace(&mut above, request.verdict.as_deref()),
     })
 }
 
@@ -58,7 +58,7 @@ impl fmt::Display for RequestLine<'_> {
             (Some(verdict), Some(above)) if Arc::ptr_eq(&verdict.text, &above.text) => {
                 f.write_str("\n    ↳ same verdict as above")
             }
-            (verdict, _) => why(f, verdict.as_ref()),
+            (verdict, _) => why(f, verdict.as_deref()),
         }
     }
 }
@@ -121,7 +121,7 @@ impl fmt::Display for ChannelLine<'_> {
             None => connection_name(f, channel.connection_name.as_deref())?,
         }
         only_source(f, channel.source, channel.age_us, self.1)?;
-        why(f, channel.verdict.as_ref())
+        why(f, channel.verdict.as_deref())
     }
 }
 
@@ -185,7 +185,7 @@ impl fmt::Display for ConnectionLine<'_> {
                 Age(delivering.waiting_us)
             )?;
         }
-        why(f, connection.verdict.as_ref())
+        why(f, connection.verdict.as_deref())
     }
 }
 

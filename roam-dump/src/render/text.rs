@@ -1,6 +1,7 @@
 //! The dump as text. Chooses the view for one or several processes, and nothing else.
 
 use std::io;
+use std::sync::Arc;
 
 pub use super::layout::Options;
 use super::{graph, merged, process};
@@ -32,7 +33,7 @@ fn nothing_stuck(dump: &Dump) -> String {
             .iter()
             .flat_map(|snapshot| &snapshot.requests)
     };
-    let is_stuck = |verdict: &Option<Verdict>| {
+    let is_stuck = |verdict: &Option<Arc<Verdict>>| {
         let verdict = verdict.as_ref();
         verdict.is_some_and(|verdict| verdict.code != Code::Usual)
     };

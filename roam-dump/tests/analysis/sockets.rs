@@ -1,5 +1,7 @@
 //! Links whose sockets were found, and what must not be said where they were not.
 
+use std::sync::Arc;
+
 use roam_diagnostic::registry::ConnectionState;
 use roam_dump::Explanation;
 use roam_dump::analysis::{Neighbour, Peer, StillThere, Via};
@@ -321,7 +323,7 @@ fn check_verdict(world: &World, row: End, code: Code, words: &str) {
 }
 
 /// Every verdict that there is.
-fn verdicts(world: &World) -> Vec<Verdict> {
+fn verdicts(world: &World) -> Vec<Arc<Verdict>> {
     let of = |snapshot: &roam_dump::model::Snapshot| {
         let requests = snapshot.requests.iter().map(|row| row.verdict.clone());
         let connections = snapshot.connections.iter().map(|row| row.verdict.clone());

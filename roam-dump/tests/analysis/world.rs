@@ -2,6 +2,7 @@
 //! them: both ends of everything, with counters that agree.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{
@@ -398,7 +399,7 @@ impl World {
     }
 
     /// The verdict of a row, after [`Self::explain`]: its code and text.
-    pub(crate) fn verdict(&self, serial: u64) -> Option<Verdict> {
+    pub(crate) fn verdict(&self, serial: u64) -> Option<Arc<Verdict>> {
         self.snapshots.iter().find_map(|snapshot| {
             let requests = snapshot
                 .requests
