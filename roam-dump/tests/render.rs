@@ -164,12 +164,12 @@ fn a_healthy_dump_says_so() {
         "nothing is stuck; the oldest request has waited 5.0s",
     );
     let mut stuck = with(5 * SECOND);
-    stuck.requests[0].verdict = Some(Verdict {
+    stuck.requests[0].verdict = Some(Arc::new(Verdict {
         index: 0,
         code: Code::PeerSilent,
         text: "".into(),
         evidence: Arc::new([]),
-    });
+    }));
     check_end(stuck, "(none)");
     check_end(everything_that_can_be_odd(), "(none)");
 }
@@ -209,7 +209,7 @@ fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
         called(1, Phase::Sent, 5 * SECOND),
         called(2, Phase::Sent, 4 * SECOND),
     ];
-    host.requests[0].verdict = Some(Verdict {
+    host.requests[0].verdict = Some(Arc::new(Verdict {
         index: 0,
         code: Code::HandlerRunning,
         text: "".into(),
@@ -220,7 +220,7 @@ fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
             phase: Phase::Running,
             phase_age_us: 0,
         }]),
-    });
+    }));
     let process = Process::new(4243, "demo-cell");
     let cell = Snapshot {
         requests: vec![called(1, Phase::Running, 5 * SECOND + 4_000)],
@@ -562,12 +562,12 @@ fn every_field_of_the_json_is_documented() {
     let mut snapshot = everything_that_can_be_odd();
     snapshot.gaps.push(Gap::Invalid { count: 1 });
     snapshot.findings = findings();
-    snapshot.requests[0].verdict = Some(Verdict {
+    snapshot.requests[0].verdict = Some(Arc::new(Verdict {
         index: 0,
         code: Code::HandlerRunning,
         text: "".into(),
         evidence: evidence().into(),
-    });
+    }));
     snapshot.connections[0].driver = Some(Driver {
         polled_age_us: 1,
         writing_us: None,

@@ -230,7 +230,7 @@ fn a_client_that_gave_up_is_no_incident_for_ever() {
         let [finding] = world.snapshots[gateway].findings.as_slice() else {
             panic!("{:?}", world.snapshots[gateway].findings)
         };
-        let text = world.verdict(link.serial).unwrap().text;
+        let text = world.verdict(link.serial).unwrap().text.clone();
         assert_eq!(*finding.text, format!("db: {text}"));
         (is_alarm, finding.severity, text.to_string())
     };
