@@ -18,7 +18,8 @@ pub struct Connection {
     /// Serial of the row; a process never reuses it.
     #[serde(serialize_with = "id")]
     pub serial: u64,
-    /// Where the row comes from.
+    /// Where the row comes from; left out in JSON: the registry.
+    #[serde(skip_serializing_if = "Source::is_registry")]
     pub source: Source,
     /// Serial of the link's root connection.
     #[serde(serialize_with = "id")]
@@ -37,28 +38,37 @@ pub struct Connection {
     /// Attempts to connect that failed so far.
     pub attempts: u32,
     /// Why the last one failed, if it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_error: Option<Arc<str>>,
     /// Times that a client has lost the link, the present outage included.
     pub losses: u32,
     /// Microseconds since it was opened.
     pub age_us: u64,
     /// What it sent; unknown from probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub sent: Option<Traffic>,
     /// What it received; unknown from probes.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub received: Option<Traffic>,
     /// The channel whose buffer the driver waits for; nothing else moves on the link meanwhile.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub delivering: Option<Delivering>,
     /// The driver of the link, in the row of the root connection; unknown from probes and of drivers that do not
     /// report.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub driver: Option<Driver>,
     /// The socket of its transport, in the row of the root connection; `None` if it was not found.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub socket: Option<ConnectionSocket>,
     /// Why it was not found, if the tracer searched for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub socket_unknown: Option<SocketUnknown>,
     /// The process at the other end, if more than counters and times show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<ConnectionPeer>,
     /// Why it is stuck, if it is.
     #[serde(serialize_with = "index")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Arc<Verdict>>,
 }
 
@@ -68,8 +78,10 @@ pub struct ConnectionSocket {
     /// Its descriptor in the process.
     pub descriptor: i32,
     /// Own address or path; `None` for an unnamed unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub local: Option<Arc<str>>,
     /// Address or path of the other end; `None` for an unnamed unix socket.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub remote: Option<Arc<str>>,
     /// Bytes that have arrived and that the process has not read.
     pub unread_bytes: u64,
@@ -128,6 +140,7 @@ pub struct Driver {
     /// Microseconds since its heartbeat.
     pub polled_age_us: u64,
     /// Microseconds since it started the write to the transport that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub writing_us: Option<u64>,
     /// Messages put into its queue.
     pub enqueued: u64,
@@ -143,6 +156,7 @@ pub struct Traffic {
     /// Their payload bytes.
     pub payload_bytes: u64,
     /// Microseconds since the last one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_us: Option<u64>,
 }
 

@@ -22,5 +22,6 @@ pub struct Dump {
     /// The processes, in the order of the command line.
     pub processes: Vec<Snapshot>,
     /// The wait graph, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub graph: Option<WaitGraph>,
 }

@@ -7,7 +7,6 @@ use roam_trace_common::event::{Mark, Phase};
 use serde::{Serialize, Serializer};
 
 use super::id::id;
-use super::verdict::index;
 use super::{Code, Process, Verdict};
 
 /// The wait graph: who waits for whom.
@@ -37,23 +36,53 @@ impl WaitGraph {
 }
 
 /// Something that waits or is waited for.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Node {
     /// Its process.
     pub process: Arc<Process>,
     /// What it is.
-    #[serde(flatten)]
     pub kind: NodeKind,
     /// Its age in microseconds.
     pub age_us: u64,
     /// The code of its verdict, if it has one.
-    #[serde(skip)]
     pub code: Option<Code>,
     /// Its verdict, if it has one.
-    #[serde(serialize_with = "index")]
     pub verdict: Option<Arc<Verdict>>,
     /// What else is known of it: of a process or of many handlers.
     pub text: Option<Arc<str>>,
+}
+
+/// A node in JSON. What its row has is not repeated.
+#[derive(Serialize)]
+struct NodeFields<'a> {
+    pid: u32,
+    #[serde(flatten)]
+    kind: &'a NodeKind,
+    /// Of a process without rows the only place for its name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    process: Option<&'a Process>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    age_us: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+}
+
+impl Serialize for Node {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let has_row = matches!(self.kind, NodeKind::Call { .. } | NodeKind::Handler { .. });
+        let verdict = self.verdict.as_ref().filter(|_| !has_row);
+        NodeFields {
+            pid: self.process.pid,
+            kind: &self.kind,
+            process: Some(&*self.process).filter(|_| matches!(self.kind, NodeKind::Process)),
+            age_us: Some(self.age_us).filter(|_| !has_row),
+            verdict: verdict.map(|verdict| verdict.index),
+            text: self.text.as_deref(),
+        }
+        .serialize(serializer)
+    }
 }
 
 impl Node {
@@ -76,6 +105,7 @@ pub enum NodeKind {
         /// The method.
         method: Arc<str>,
         /// The method whose handler made the call, if known.
+        #[serde(skip_serializing_if = "Option::is_none")]
         made_by: Option<Arc<str>>,
     },
     /// A call that the process serves.
@@ -86,8 +116,10 @@ pub enum NodeKind {
         /// The method.
         method: Arc<str>,
         /// Its phase.
+        #[serde(skip)]
         phase: Phase,
         /// Why its row stays although the request can no longer end as usual.
+        #[serde(skip)]
         mark: Option<Mark>,
     },
     /// Handlers of one method, at least half of which have no call out: they wait inside their process.
@@ -116,8 +148,10 @@ pub struct Pile {
     /// Stuck calls of the process that may be theirs: it is not known which handler made them.
     pub parentless_calls: u32,
     /// Calls of the method that ended per second, if the tracer counted them.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_per_second: Option<f64>,
     /// Microseconds since the last one ended; `None` if none did, or if that is not known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ended_us: Option<u64>,
 }
 
@@ -140,6 +174,7 @@ pub struct Root {
     /// One node that waits for nothing known, or the nodes of a cycle.
     pub nodes: Vec<u32>,
     /// Whether the nodes wait for each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub deadlock: Option<Deadlock>,
     /// Stuck calls that wait for it. They include the call that it is the handler of, unless the caller is known to be
     /// gone.

@@ -87,12 +87,14 @@ pub enum FindingKind {
         /// Microseconds that it has had none.
         since_us: u64,
         /// Microseconds since its last attempt to connect, if no call waits for a further one.
+        #[serde(skip_serializing_if = "Option::is_none")]
         no_attempt_us: Option<u64>,
         /// Its attempts to connect that failed since.
         attempts: u32,
         /// Times that it has lost the link, the present outage included.
         losses: u32,
         /// Why its last attempt failed, if that is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
         last_error: Option<Arc<str>>,
     },
     /// A table of its registry has little room left.

@@ -33,6 +33,7 @@ pub struct Snapshot {
     /// How full the tables of its registry are.
     pub tables: Vec<TableUse>,
     /// With `-d`: the requests that started and ended while the probes were attached.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub window: Option<Window>,
 }
 

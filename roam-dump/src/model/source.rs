@@ -16,6 +16,12 @@ pub enum Source {
     Both,
 }
 
+impl Source {
+    pub(super) fn is_registry(&self) -> bool {
+        *self == Self::Registry
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -14,6 +14,7 @@ pub struct MethodStatistics {
     #[serde(serialize_with = "id")]
     pub method_id: u64,
     /// `Service.method`, if the process registered the method.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<Arc<str>>,
     /// Their direction.
     pub direction: Direction,
@@ -26,8 +27,10 @@ pub struct MethodStatistics {
     /// Payload bytes of their responses.
     pub response_bytes: u64,
     /// How long the answered ones took; `None` if none was answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
     /// Microseconds since the last one ended; `None` if none did.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_ended_us: Option<u64>,
 }
 

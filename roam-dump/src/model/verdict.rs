@@ -129,6 +129,7 @@ pub enum Evidence {
     /// The last message from the peer.
     PeerLastSent {
         /// Microseconds since it arrived, `None` for never.
+        #[serde(skip_serializing_if = "Option::is_none")]
         age_us: Option<u64>,
     },
     /// The last report of a driver.
@@ -138,6 +139,7 @@ pub enum Evidence {
         /// Microseconds since its heartbeat.
         polled_age_us: u64,
         /// Microseconds since it started the write that it is in.
+        #[serde(skip_serializing_if = "Option::is_none")]
         writing_us: Option<u64>,
         /// Messages put into its queue.
         enqueued: u64,
@@ -168,6 +170,7 @@ pub enum Evidence {
         /// Microseconds that it has waited.
         waiting_us: u64,
         /// Unread items in the buffer of the channel.
+        #[serde(skip_serializing_if = "Option::is_none")]
         unread_items: Option<u64>,
         /// Requests that wait behind it on the link.
         requests_behind: u64,
@@ -244,6 +247,7 @@ pub enum Evidence {
         /// Its state.
         state: ProcessState,
         /// The process that keeps its end of the connection open.
+        #[serde(skip_serializing_if = "Option::is_none")]
         held_by: Option<u32>,
     },
     /// Threads of the process by state. A parked worker and a blocked one have the same state.
@@ -258,8 +262,10 @@ pub enum Evidence {
         /// How many.
         failed: u32,
         /// Microseconds since the last one, if no call waits for a further one.
+        #[serde(skip_serializing_if = "Option::is_none")]
         no_attempt_us: Option<u64>,
         /// Why the last one failed, if it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
         last_error: Option<Arc<str>>,
         /// Times that the client has lost the link, the present outage included.
         losses: u32,
@@ -280,6 +286,7 @@ pub enum Evidence {
         /// Microseconds from which the row counts as stuck.
         stuck_us: u64,
         /// Calls that were answered; `None` if the user set the time for the method, or if they are not known.
+        #[serde(skip_serializing_if = "Option::is_none")]
         answered: Option<u64>,
     },
     /// No driver of a process runs, although some have work.

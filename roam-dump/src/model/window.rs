@@ -22,6 +22,7 @@ pub struct ConnectionWindow {
     #[serde(serialize_with = "id")]
     pub connection: u64,
     /// Name of the connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_name: Option<Arc<str>>,
     /// Requests that started.
     pub started: u64,
