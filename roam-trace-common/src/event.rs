@@ -42,6 +42,7 @@ macro_rules! codes {
             derive(serde::Serialize, serde::Deserialize),
             serde(rename_all = "snake_case")
         )]
+        #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
         #[repr(u32)]
         pub enum $name { $($(#[$variant_meta])* $variant = $code,)* }
 

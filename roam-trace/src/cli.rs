@@ -210,6 +210,25 @@ Exit status: 0 if no line starts with \"todo\", 1 if one does; 3 and 4 as for a 
     Doctor(DoctorArgs),
     /// Print the man page; `roam-trace man | man -l -` shows it
     Man,
+    /// Print the JSON Schema of what --json prints
+    Schema(SchemaArgs),
+}
+
+/// Options of `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Whose JSON
+    #[arg(value_enum, default_value_t = Subject::Dump)]
+    pub subject: Subject,
+}
+
+/// What prints JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// A dump
+    Dump,
+    /// The subcommand stats
+    Stats,
 }
 
 /// Options of `stats`.

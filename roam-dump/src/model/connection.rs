@@ -7,6 +7,8 @@ use roam_trace_common::event::{ConnectionState, Role};
 use serde::Serialize;
 
 use super::graph::Confidence;
+#[cfg(feature = "schema")]
+use super::id::Id;
 use super::id::id;
 use super::process::Process;
 use super::source::Source;
@@ -14,18 +16,22 @@ use super::verdict::{Verdict, index};
 
 /// A connection.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Connection {
     /// Serial of the row; a process never reuses it.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub serial: u64,
     /// Where the row comes from; left out in JSON: the registry.
     #[serde(skip_serializing_if = "Source::is_registry")]
     pub source: Source,
     /// Serial of the link's root connection.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub link: u64,
     /// Id on the wire.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub conn_id: u64,
     /// Name.
     pub name: Arc<str>,
@@ -68,12 +74,14 @@ pub struct Connection {
     pub peer: Option<ConnectionPeer>,
     /// Why it is stuck, if it is.
     #[serde(serialize_with = "index")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u32>"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Arc<Verdict>>,
 }
 
 /// The socket that a link uses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionSocket {
     /// Its descriptor in the process.
     pub descriptor: i32,
@@ -94,6 +102,7 @@ pub struct ConnectionSocket {
 
 /// The process at the other end of a link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ConnectionPeer {
     /// The process.
     #[serde(flatten)]
@@ -104,6 +113,7 @@ pub struct ConnectionPeer {
 
 /// Why the socket of a link was not found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum SocketUnknown {
     /// The driver does not report where its transport is: it has not run yet, or the transport has its own driver, as
@@ -136,6 +146,7 @@ impl fmt::Display for SocketUnknown {
 
 /// The last report of the driver of a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Driver {
     /// Microseconds since its heartbeat.
     pub polled_age_us: u64,
@@ -150,6 +161,7 @@ pub struct Driver {
 
 /// Messages in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Traffic {
     /// How many.
     pub messages: u64,
@@ -162,9 +174,11 @@ pub struct Traffic {
 
 /// A delivery that waits for room in a buffer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Delivering {
     /// The channel.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub channel_id: u64,
     /// Microseconds that it has waited.
     pub waiting_us: u64,

@@ -12,6 +12,7 @@ pub const SCHEMA_VERSION: u32 = 2;
 
 /// A dump of one or several processes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Dump {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,

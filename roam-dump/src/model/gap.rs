@@ -8,6 +8,7 @@ use crate::count::Counted;
 
 /// One reason why a snapshot is incomplete.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "gap", rename_all = "snake_case")]
 pub enum Gap {
     /// Events that found this table of the registry full since the process started.

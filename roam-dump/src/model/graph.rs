@@ -6,13 +6,17 @@ use std::sync::Arc;
 use roam_trace_common::event::{Mark, Phase};
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "schema")]
+use super::id::Id;
 use super::id::id;
 use super::{Code, Process, Verdict};
 
 /// The wait graph: who waits for whom.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct WaitGraph {
     /// Everything that waits or is waited for; edges and roots hold indexes into this list.
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<NodeFields<'static>>"))]
     pub nodes: Vec<Node>,
     /// From what waits to what it waits for.
     pub edges: Vec<Edge>,
@@ -54,6 +58,7 @@ pub struct Node {
 
 /// A node in JSON. What its row has is not repeated.
 #[derive(Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 struct NodeFields<'a> {
     pid: u32,
     #[serde(flatten)]
@@ -95,12 +100,14 @@ impl Node {
 
 /// The kind of a node.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "node", rename_all = "snake_case")]
 pub enum NodeKind {
     /// A call that the process makes.
     Call {
         /// Serial of its row.
         #[serde(serialize_with = "id")]
+        #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         serial: u64,
         /// The method.
         method: Arc<str>,
@@ -112,6 +119,7 @@ pub enum NodeKind {
     Handler {
         /// Serial of its row.
         #[serde(serialize_with = "id")]
+        #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         serial: u64,
         /// The method.
         method: Arc<str>,
@@ -128,6 +136,7 @@ pub enum NodeKind {
     Driver {
         /// Serial of the link's root connection.
         #[serde(serialize_with = "id")]
+        #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         connection: u64,
         /// The connection's name.
         name: Arc<str>,
@@ -138,6 +147,7 @@ pub enum NodeKind {
 
 /// Handlers of one method, most of which have no call out. There are few of them, and many other nodes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Pile {
     /// The method.
     pub method: Arc<str>,
@@ -157,6 +167,7 @@ pub struct Pile {
 
 /// One waits for another.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Edge {
     /// What waits.
     pub from: u32,
@@ -165,11 +176,13 @@ pub struct Edge {
     /// How certain that is.
     pub confidence: Confidence,
     /// The facts that it rests on.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
     pub basis: Basis,
 }
 
 /// The end of one or several chains.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Root {
     /// One node that waits for nothing known, or the nodes of a cycle.
     pub nodes: Vec<u32>,
@@ -189,6 +202,7 @@ pub struct Root {
 
 /// How nodes wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Deadlock {
     /// Every step is an edge; the nodes are in the order of the steps.
@@ -200,6 +214,7 @@ pub enum Deadlock {
 
 /// How certain an edge is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Confidence {
     /// The best of several candidates, or the only one left.

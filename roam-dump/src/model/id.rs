@@ -5,6 +5,16 @@ use serde::Serializer;
 /// The largest integer that every JSON reader keeps exact.
 const MAX_EXACT: u64 = 1 << 53;
 
+/// An id in the JSON schema.
+#[cfg(feature = "schema")]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[expect(dead_code, reason = "only its schema is used")]
+pub(super) enum Id {
+    Number(u64),
+    Text(String),
+}
+
 pub(super) fn id<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     if *value <= MAX_EXACT {
         serializer.serialize_u64(*value)

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 /// A process of a dump.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Process {
     /// Its pid in the pid namespace of the reader.
     pub pid: u32,
@@ -39,6 +40,7 @@ impl fmt::Display for Process {
 
 /// Whether a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessState {
     /// It runs or can run.
@@ -51,6 +53,7 @@ pub enum ProcessState {
 
 /// A fact about a whole process that keeps its calls from moving, or soon will.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ProcessFinding {
     /// What was found.
     #[serde(flatten)]
@@ -63,6 +66,7 @@ pub struct ProcessFinding {
 
 /// What was found about a whole process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "finding", rename_all = "snake_case")]
 pub enum FindingKind {
     /// A signal or a debugger has stopped it.
@@ -117,6 +121,7 @@ pub enum FindingKind {
 
 /// No driver of a process runs, although some have work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct RuntimeBlocked {
     /// Microseconds that none of the drivers with work has run.
     pub idle_us: u64,
@@ -130,6 +135,7 @@ pub struct RuntimeBlocked {
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Severity {
     /// Nothing is held up yet.

@@ -6,15 +6,19 @@ use std::sync::Arc;
 use roam_trace_common::event::{Direction, Mark, Phase, RequestKind};
 use serde::Serialize;
 
+#[cfg(feature = "schema")]
+use super::id::Id;
 use super::id::{id, optional_id};
 use super::source::Source;
 use super::verdict::{Verdict, index};
 
 /// A request in flight.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Request {
     /// Serial of the row; a process never reuses it.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub serial: u64,
     /// Where the row comes from; left out in JSON: the registry.
     #[serde(skip_serializing_if = "Source::is_registry")]
@@ -26,19 +30,23 @@ pub struct Request {
     pub kind: RequestKind,
     /// Serial of its connection, 0 if unknown.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub connection: u64,
     /// Name of its connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_name: Option<Arc<str>>,
     /// Serial of the incoming request whose handler made this call, if known.
     #[serde(serialize_with = "optional_id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Id>"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<u64>,
     /// Id on the wire.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub request_id: u64,
     /// Method id on the wire.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub method_id: u64,
     /// `Service.method`, if the process registered the method.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +73,7 @@ pub struct Request {
     pub response_bytes: Option<u64>,
     /// Why it is stuck, if it is.
     #[serde(serialize_with = "index")]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<u32>"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub verdict: Option<Arc<Verdict>>,
 }

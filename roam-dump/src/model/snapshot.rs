@@ -8,6 +8,7 @@ use super::{
 
 /// The rows of one process at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Snapshot {
     /// The process.
     pub process: Process,
@@ -39,6 +40,7 @@ pub struct Snapshot {
 
 /// How full a table of a registry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TableUse {
     /// The table.
     pub table: &'static str,

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 /// Where a row or a whole snapshot comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Source {
     /// The process's registry.

@@ -5,13 +5,17 @@ use std::sync::Arc;
 use roam_trace_common::event::Direction;
 use serde::Serialize;
 
+#[cfg(feature = "schema")]
+use super::id::Id;
 use super::id::id;
 
 /// The calls of one method in one direction that have ended since the process started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MethodStatistics {
     /// Method id on the wire.
     #[serde(serialize_with = "id")]
+    #[cfg_attr(feature = "schema", schemars(with = "Id"))]
     pub method_id: u64,
     /// `Service.method`, if the process registered the method.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -36,6 +40,7 @@ pub struct MethodStatistics {
 
 /// How many calls ended in which way.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Outcomes {
     /// Answered with a value.
     pub ok: u64,
@@ -83,6 +88,7 @@ impl Outcomes {
 
 /// How long calls took, in microseconds. Each percentile is the upper bound of a bucket, at most 4.5% too high.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Latency {
     /// Half of the calls took at most this long.
     pub p50_us: u64,

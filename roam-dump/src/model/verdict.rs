@@ -7,11 +7,14 @@ use std::sync::Arc;
 use roam_trace_common::event::{ConnectionState, Mark, Phase};
 use serde::{Serialize, Serializer};
 
+#[cfg(feature = "schema")]
+use super::id::Id;
 use super::id::id;
 use super::{Process, ProcessState, RuntimeBlocked};
 
 /// Why a row is stuck. In JSON, each stands once in [`Dump::verdicts`](super::Dump::verdicts), and rows hold its index.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Verdict {
     /// Its index there.
     #[serde(skip)]
@@ -26,6 +29,7 @@ pub struct Verdict {
 
 /// The code of a verdict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
     /// The request waits for its own driver, which works.
@@ -124,6 +128,7 @@ impl fmt::Display for Code {
 
 /// One fact that a verdict rests on.
 #[derive(Debug, Clone, PartialEq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Evidence {
     /// The last message from the peer.
@@ -166,6 +171,7 @@ pub enum Evidence {
         pid: u32,
         /// The channel.
         #[serde(serialize_with = "id")]
+        #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         channel_id: u64,
         /// Microseconds that it has waited.
         waiting_us: u64,
@@ -183,6 +189,7 @@ pub enum Evidence {
         pid: u32,
         /// Its serial.
         #[serde(serialize_with = "id")]
+        #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         serial: u64,
         /// Its phase.
         phase: Phase,
@@ -197,6 +204,7 @@ pub enum Evidence {
         pid: u32,
         /// Serial of the root connection of the link that the row would be of.
         #[serde(serialize_with = "id")]
+        #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         link: u64,
         /// Microseconds from the moment that this row reached its phase until that process was read.
         read_after_us: u64,
@@ -217,6 +225,7 @@ pub enum Evidence {
         pid: u32,
         /// Serial of the connection.
         #[serde(serialize_with = "id")]
+        #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         serial: u64,
         /// Its state.
         state: ConnectionState,
@@ -314,6 +323,7 @@ pub enum Evidence {
 
 /// The relation of one row to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Relation {
     /// The callee's row of the same request.

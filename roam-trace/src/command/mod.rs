@@ -7,6 +7,7 @@ mod errors;
 mod list;
 mod man;
 mod report;
+mod schema;
 mod select;
 mod stats;
 
@@ -39,6 +40,7 @@ pub fn run(cli: &Cli) -> Exit {
         Some(Command::List) => list::run(&mut out),
         Some(Command::Doctor(args)) => doctor::run(args, color, &mut out),
         Some(Command::Man) => man::run(&mut out),
+        Some(Command::Schema(args)) => schema::run(args, &mut out),
     };
     match done.and_then(|exit| out.flush().map(|()| exit).map_err(Into::into)) {
         Ok(exit) => exit,

@@ -13,6 +13,7 @@ use roam_dump::duration::Took;
 use roam_dump::model::{Gap, MethodStatistics, Process, SCHEMA_VERSION};
 use roam_dump::read::{Budget, MethodKey};
 use roam_trace_common::event::Direction;
+use schemars::JsonSchema;
 use serde::Serialize;
 use tabwriter::{Alignment, TabWriter};
 
@@ -26,15 +27,16 @@ use crate::privilege;
 use crate::process::{Share, Target, retire_worker};
 
 /// What is printed.
-#[derive(Serialize)]
-struct Stats {
+#[derive(Serialize, JsonSchema)]
+pub(super) struct Stats {
+    /// Version of the JSON, the same as that of a dump.
     schema_version: u32,
     /// Time of the second reading.
     taken_at: Timestamp,
     processes: Vec<ProcessStats>,
 }
 
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct ProcessStats {
     process: Process,
     /// What is missing.
@@ -45,11 +47,12 @@ struct ProcessStats {
 }
 
 /// A method with the calls that ended per second between the two readings.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
 struct Row {
     #[serde(flatten)]
     statistics: MethodStatistics,
     /// `None` if the first reading does not show how many had ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     rate_per_second: Option<f64>,
 }
 

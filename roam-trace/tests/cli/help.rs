@@ -9,6 +9,7 @@ fn help() {
     insta::assert_snapshot!("list", roam_trace(&["list", "--help"]).stdout);
     insta::assert_snapshot!("stats", roam_trace(&["stats", "--help"]).stdout);
     insta::assert_snapshot!("man", roam_trace(&["man"]).stdout);
+    insta::assert_snapshot!("schema", roam_trace(&["schema", "--help"]).stdout);
     insta::assert_snapshot!("doctor", roam_trace(&["doctor", "--help"]).stdout);
 }
 

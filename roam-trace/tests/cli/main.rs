@@ -9,6 +9,7 @@ mod help;
 mod machine;
 #[path = "../run/mod.rs"]
 mod run;
+mod schema;
 mod sockets;
 mod stats;
 #[path = "../../../testing/verdicts.rs"]

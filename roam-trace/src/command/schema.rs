@@ -1,0 +1,29 @@
+//! `roam-trace schema`: the JSON Schema of what `--json` prints.
+
+use std::io::Write;
+
+use anyhow::Result;
+use roam_dump::model::Dump;
+use schemars::generate::SchemaSettings;
+
+use super::stats::Stats;
+use crate::cli::{SchemaArgs, Subject};
+use crate::error::Exit;
+
+/// Prints the schema.
+///
+/// # Errors
+///
+/// The output cannot be written.
+pub(super) fn run(args: &SchemaArgs, out: &mut impl Write) -> Result<Exit> {
+    let generator = SchemaSettings::draft2020_12()
+        .for_serialize()
+        .into_generator();
+    let schema = match args.subject {
+        Subject::Dump => generator.into_root_schema_for::<Dump>(),
+        Subject::Stats => generator.into_root_schema_for::<Stats>(),
+    };
+    serde_json::to_writer_pretty(&mut *out, &schema)?;
+    writeln!(out)?;
+    Ok(Exit::Success)
+}
