@@ -567,6 +567,9 @@ mod tests {
         let word = ResponseWord::new(1 << 22 | 9, 999, 1 << 31);
         assert!(word.is_of(9) && word.is_of(1 << 22 | 9) && !word.is_of(1 << 14 | 9));
         assert_eq!((word.rest_ns(), word.bytes()), (999, 1 << 31));
-        assert_eq!(ResponseWord::new(0, 1, u64::MAX).bytes(), u64::from(u32::MAX));
+        assert_eq!(
+            ResponseWord::new(0, 1, u64::MAX).bytes(),
+            u64::from(u32::MAX)
+        );
     }
 }

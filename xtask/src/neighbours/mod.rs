@@ -29,8 +29,9 @@ const READY: Duration = Duration::from_secs(120);
 const GONE: Duration = Duration::from_secs(60);
 /// What [`Line::Unit`] counts as stuck.
 const STUCK: Duration = Duration::from_secs(31);
-/// When a tracer that is to end gets its signal: it is at work by then.
-const SIGNAL_AFTER: Duration = Duration::from_millis(300);
+/// When a tracer that is to end gets its signal.
+const AT_WORK_AFTER: Duration = Duration::from_millis(300);
+const ATTACHED_AFTER: Duration = Duration::from_secs(2);
 /// Until it must have ended.
 const SIGNAL_WITHIN: Duration = Duration::from_secs(1);
 const SIGNALS: [(&str, Signal); 3] = [
@@ -161,19 +162,27 @@ fn attacked(programs: &Programs, demo: &Demo, attack: &Attack) -> Result<Tally> 
         sum += Tally::one(wrong.is_empty());
     }
     let mut slowest = Duration::ZERO;
+    let until_a_signal = ["-p", &demo.host.to_string(), "-d", "1h"].map(str::to_owned);
+    let interrupted = [
+        (Line::All.arguments(demo), AT_WORK_AFTER),
+        (until_a_signal.to_vec(), ATTACHED_AFTER),
+    ];
     for (name, signal) in SIGNALS {
-        // Whoever runs this may ignore SIGINT, and its children would too.
-        let mut tool = Command::new("env");
-        tool.arg("--default-signal")
-            .arg(programs.trace().get_program());
-        tool.args(Line::All.arguments(demo));
-        let took = interrupt(tool, signal, SIGNAL_AFTER)?.unwrap_or_default();
-        let is_in_time = took <= SIGNAL_WITHIN;
-        if !is_in_time {
-            failures.push(format!("FAILED SIG{name} while it runs: {took:.1?}"));
+        for (arguments, after) in &interrupted {
+            // Whoever runs this may ignore SIGINT, and its children would too.
+            let mut tool = Command::new("env");
+            tool.arg("--default-signal")
+                .arg(programs.trace().get_program())
+                .args(arguments);
+            let took = interrupt(tool, signal, *after)?.unwrap_or_default();
+            let is_in_time = took <= SIGNAL_WITHIN;
+            if !is_in_time {
+                let arguments = arguments.join(" ");
+                failures.push(format!("FAILED `{arguments}`, SIG{name}: {took:.1?}"));
+            }
+            slowest = slowest.max(took);
+            sum += Tally::one(is_in_time);
         }
-        slowest = slowest.max(took);
-        sum += Tally::one(is_in_time);
     }
     cells.push(format!("{:.1}", slowest.as_secs_f64()));
     println!("| {} |", cells.join(" | "));
