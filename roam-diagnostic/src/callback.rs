@@ -5,9 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// How long a callback may take.
+/// How long the callbacks of a dump may take, which run at the same time.
 const LIMIT: Duration = Duration::from_secs(1);
 
 static CALLBACKS: Mutex<Vec<Arc<Callback>>> = Mutex::new(Vec::new());
@@ -35,6 +35,22 @@ struct Returned {
     /// The text, or what the callback panicked with.
     result: Mutex<Option<thread::Result<String>>>,
     is_there: Condvar,
+}
+
+impl Returned {
+    /// The callback's text, or why there is none by then.
+    fn text(&self, deadline: Instant) -> Result<String, String> {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (mut result, _) = self
+            .is_there
+            .wait_timeout_while(lock(&self.result), left, |result| result.is_none())
+            .unwrap_or_else(PoisonError::into_inner);
+        match result.take() {
+            Some(Ok(text)) => Ok(text),
+            Some(Err(_)) => Err("its callback panicked".to_owned()),
+            None => Err("its callback takes longer than 1 s".to_owned()),
+        }
+    }
 }
 
 /// Registers a callback whose text is added to every dump. If the callback panics or takes longer than one
@@ -78,20 +94,27 @@ fn register(
     }));
 }
 
-/// Runs every callback, and passes its text, or why it has none, to `write`.
+/// Runs every callback, each on a thread of its own, and passes their texts, or why there is none, to `write`.
 pub fn run_all(mut write: impl FnMut(&str)) {
     let callbacks = lock(&CALLBACKS).clone();
-    for callback in callbacks.iter().filter(|callback| callback.is_wanted()) {
-        write(&run(callback));
+    let wanted = callbacks.iter().filter(|callback| callback.is_wanted());
+    let started: Vec<_> = wanted
+        .map(|callback| (&callback.name, start(callback)))
+        .collect();
+    let deadline = Instant::now() + LIMIT;
+    for (name, started) in started {
+        match started.and_then(|returned| returned.text(deadline)) {
+            Ok(text) if text.is_empty() => {}
+            Ok(text) => write(&format!("[{name}] {}\n", text.trim_end())),
+            Err(why) => write(&format!("[{name}] skipped: {why}\n")),
+        }
     }
 }
 
-/// The callback's text, or why there is none.
-fn run(callback: &Arc<Callback>) -> String {
-    let name = &callback.name;
-    let skipped = |why: &str| format!("[{name}] skipped: {why}\n");
+/// Starts a thread that runs a callback, unless there is a reason not to.
+fn start(callback: &Arc<Callback>) -> Result<Arc<Returned>, String> {
     if callback.is_running.swap(true, Ordering::AcqRel) {
-        return skipped("its callback is still running from an earlier dump");
+        return Err("its callback is still running from an earlier dump".to_owned());
     }
     let returned = Arc::new(Returned::default());
     let (running, returning) = (Arc::clone(callback), Arc::clone(&returned));
@@ -106,18 +129,9 @@ fn run(callback: &Arc<Callback>) -> String {
         });
     if let Err(error) = started {
         callback.is_running.store(false, Ordering::Release);
-        return skipped(&format!("cannot start a thread: {error}"));
+        return Err(format!("cannot start a thread: {error}"));
     }
-    let (mut result, _) = returned
-        .is_there
-        .wait_timeout_while(lock(&returned.result), LIMIT, |result| result.is_none())
-        .unwrap_or_else(PoisonError::into_inner);
-    match result.take() {
-        Some(Ok(text)) if text.is_empty() => text,
-        Some(Ok(text)) => format!("[{name}] {}\n", text.trim_end()),
-        Some(Err(_)) => skipped("its callback panicked"),
-        None => skipped("its callback takes longer than 1 s"),
-    }
+    Ok(returned)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

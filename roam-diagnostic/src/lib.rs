@@ -7,6 +7,8 @@
 pub mod callback;
 pub mod clock;
 mod names;
+#[cfg(target_os = "linux")]
+mod parts;
 pub mod probe;
 #[cfg_attr(loom, path = "region_model.rs")]
 mod region;

@@ -10,7 +10,7 @@ use std::os::unix::net::UnixStream;
 use std::ptr::null;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use signal_hook_registry::SigId;
 
@@ -93,9 +93,18 @@ pub(crate) fn is_ready(descriptor: RawFd, events: i16, limit: Duration) -> bool 
         events,
         revents: 0,
     };
-    let limit_ms = limit.as_millis().try_into().unwrap_or(c_int::MAX);
-    // SAFETY: one structure, which outlives the call.
-    unsafe { libc::poll(&mut poll, 1, limit_ms) == 1 }
+    let deadline = Instant::now() + limit;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let left_ms = left.as_millis().try_into().unwrap_or(c_int::MAX);
+        // SAFETY: one structure, which outlives the call.
+        match unsafe { libc::poll(&mut poll, 1, left_ms) } {
+            1 => return true,
+            // A signal that this thread got, the next SIGUSR1 for example.
+            -1 if io::Error::last_os_error().kind() == io::ErrorKind::Interrupted => {}
+            _ => return false,
+        }
+    }
 }
 
 /// Descriptor 2, which stays open.

@@ -1,4 +1,27 @@
-//! The dump on SIGUSR1: the registry of this process as text, the same as the tracer prints.
+//! The dump on SIGUSR1: the registry of this process as text, the same as the tracer prints of it alone. A thread of its
+//! own writes it; nothing else in the process waits for that.
+//!
+//! The verdicts rest on the rows of this process: what its peers do, and which bytes lie in its sockets, only the
+//! tracer sees.
+//!
+//! The processes of a program often share one standard error, and a dump may be longer than what a pipe takes at once.
+//! Therefore a dump is written in parts of at most 4,096 bytes, which a pipe does not mix with what others write. Each
+//! part stands between two marker lines, with the pid, the number of the dump in that process, the section, the part and
+//! the number of parts of that section:
+//!
+//! ```text
+//! --- roam-dump begin pid=4242 dump=1 section=registry part=1/3 ---
+//! …
+//! --- roam-dump end pid=4242 dump=1 section=registry part=1/3 ---
+//! ```
+//!
+//! The lines between the markers of one process and dump, in the order of the parts, are that dump. Its section
+//! `callbacks` follows once the callbacks have returned, if there are any. Parts end where lines end; of a line that is
+//! too long for a part, each piece but the last ends with `…`. If standard error takes no byte for one second, the rest
+//! of the dump is dropped.
+
+use std::thread::sleep;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
@@ -7,12 +30,19 @@ use roam_diagnostic::{clock, sigusr1};
 pub use roam_diagnostic::callback::register_diagnostic;
 pub use roam_diagnostic::sigusr1::{InstallError, THREAD, register_child_pid};
 
+use crate::analysis::{Facts, Thresholds};
 use crate::decode::{from_registry, printable};
-use crate::model::{Dump, Process, SCHEMA_VERSION};
-use crate::read::read_own;
+use crate::explain;
+use crate::model::{Dump, Process, SCHEMA_VERSION, Snapshot};
+use crate::read::{ReadError, read_own};
 use crate::render::text;
 
-/// Installs a handler that writes a dump of this process to descriptor 2 on SIGUSR1. A second call does nothing.
+/// After which time rows are read again that verdicts need to be confirmed: a driver that got work just before they were
+/// read has run by then.
+const CONFIRM_AFTER: Duration = Duration::from_millis(20);
+
+/// Installs a handler that writes a dump of this process to descriptor 2 on SIGUSR1, between the marker lines that
+/// [the module](self) describes. Signals that arrive while a dump is written cause one more. A second call does nothing.
 ///
 /// # Errors
 ///
@@ -21,25 +51,15 @@ pub fn install() -> Result<(), InstallError> {
     sigusr1::install(dump)
 }
 
-fn dump() -> Vec<u8> {
-    let mut image = match read_own() {
-        Some(Ok(image)) => image,
+fn dump() -> String {
+    let snapshot = match snapshot() {
+        Some(Ok(snapshot)) => snapshot,
         Some(Err(error)) => {
-            return format!("roam-dump: cannot read the registry of this process: {error}\n")
-                .into();
+            return format!("roam-dump: cannot read the registry of this process: {error}\n");
         }
         None => {
-            return b"roam-dump: this process has no registry: it has had no connection yet, or was started with ROAM_DIAGNOSTIC=off\n".into();
+            return "roam-dump: this process has no registry: it has had no connection yet, or was started with ROAM_DIAGNOSTIC=off\n".to_owned();
         }
-    };
-    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
-    let process = Process::new(std::process::id(), printable(name.trim_ascii_end()));
-    let dump = Dump {
-        schema_version: SCHEMA_VERSION,
-        taken_at: Timestamp::now(),
-        verdicts: Vec::new(),
-        processes: vec![from_registry(process, &mut image, clock::now_ns())],
-        graph: None,
     };
     let options = text::Options {
         color: false,
@@ -47,6 +67,37 @@ fn dump() -> Vec<u8> {
     };
     let mut output = Vec::new();
     // Writing to memory does not fail.
-    let _ = text::render(&mut output, &dump, &options);
-    output
+    let _ = text::render(&mut output, &explained(snapshot), &options);
+    String::from_utf8_lossy(&output).into_owned()
+}
+
+/// The rows of this process; `None` if it has no registry.
+fn snapshot() -> Option<Result<Snapshot, ReadError>> {
+    let image = read_own()?;
+    let name = std::fs::read("/proc/self/comm").unwrap_or_default();
+    let process = Process::new(std::process::id(), printable(name.trim_ascii_end()));
+    Some(image.map(|mut image| from_registry(process, &mut image, clock::now_ns())))
+}
+
+/// The rows with their verdicts, as far as this process alone shows them.
+fn explained(first: Snapshot) -> Dump {
+    let (facts, thresholds) = (Facts::default(), Thresholds::default());
+    let mut processes = vec![first];
+    let mut taken_at = Timestamp::now();
+    let mut explained = explain(&mut processes, &facts, &thresholds);
+    if !explained.unconfirmed.is_empty() {
+        sleep(CONFIRM_AFTER);
+        if let Some(Ok(again)) = snapshot() {
+            taken_at = Timestamp::now();
+            processes = vec![again];
+            explained = explain(&mut processes, &facts, &thresholds);
+        }
+    }
+    Dump {
+        schema_version: SCHEMA_VERSION,
+        taken_at,
+        verdicts: explained.verdicts,
+        processes,
+        graph: Some(explained.graph),
+    }
 }

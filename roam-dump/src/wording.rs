@@ -1,6 +1,5 @@
 //! What the analysis found, in English: only this file and its folder have words for it.
 
-mod cycle;
 mod measure;
 mod process;
 
@@ -68,23 +67,22 @@ impl<'a> Wording<'a> {
         }
     }
 
-    /// The verdict of a request that is in a cycle, or may be.
+    /// The verdict of a request that is in a cycle, or may be. The wait graph shows the cycle.
     pub(crate) fn in_cycle(&self, cycle: &Cycle, verdict: &Verdict) -> Verdict {
         let evidence = Evidence::Cycle {
             processes: cycle.processes.clone(),
             is_certain: cycle.is_certain,
         };
         let (code, text) = if cycle.is_certain {
-            let text = format!("{}; {}", cycle::certain(cycle), verdict.text);
-            (Code::Deadlock, text)
+            (Code::Deadlock, verdict.text.clone())
         } else {
-            let text = format!("{}; {}", verdict.text, cycle::possible(cycle));
-            (verdict.code, text)
+            let text = format!("{}; in a possible cycle of the wait graph", verdict.text);
+            (verdict.code, text.into())
         };
         Verdict {
             index: 0,
             code,
-            text: text.into(),
+            text,
             evidence: verdict.evidence.iter().cloned().chain([evidence]).collect(),
         }
     }
@@ -162,7 +160,7 @@ impl<'a> Wording<'a> {
                     HeldUp::Request => format!("not sent: the driver {stall}"),
                     HeldUp::Response => format!("no response can arrive: the driver {stall}"),
                     HeldUp::Items { process } => format!(
-                        "the handler has not returned, and its caller does not read what it sends: the driver in {} {stall}",
+                        "its caller does not read what it sends: the driver in {} {stall}",
                         self.process(process)
                     ),
                     HeldUp::Unread { process } => format!(
@@ -233,7 +231,7 @@ impl<'a> Wording<'a> {
                 "the handler in {} has run for {}{}",
                 self.process(process),
                 Age(age_us),
-                self.made_calls(calls)
+                calls.map_or_else(String::new, |calls| format!("; {}", self.made_calls(calls)))
             ),
             CallReason::NotResponded {
                 process,
@@ -274,6 +272,10 @@ impl<'a> Wording<'a> {
                 };
                 format!("sent; not read yet: {bytes} {origin}, and the response may be among them")
             }
+            Heard::DriverIdle { idle_us } => format!(
+                "sent; the driver of this process last ran {}, and a response may be unread since; {peer}",
+                Ago(idle_us)
+            ),
             Heard::Never => format!("sent; nothing has ever arrived from the peer; {peer}"),
             Heard::Before { idle_us } => {
                 let ago = Ago(idle_us);
@@ -303,10 +305,7 @@ impl<'a> Wording<'a> {
                 "the handler still runs, but {} no longer waits for it",
                 self.process(process)
             ),
-            HandlerReason::NotStarted { age_us } => format!(
-                "received {} ago, and the handler has not started",
-                Age(age_us)
-            ),
+            HandlerReason::NotStarted => "the runtime has not polled the handler yet".to_owned(),
             HandlerReason::NotResponded { age_us, ref stall } => {
                 let text = format!("the response has waited {} to be sent", Age(age_us));
                 match stall {
@@ -314,9 +313,11 @@ impl<'a> Wording<'a> {
                     None => text,
                 }
             }
-            HandlerReason::Running { calls } => {
-                format!("the handler has not returned{}", self.made_calls(calls))
-            }
+            HandlerReason::InCalls(calls) => self.made_calls(calls),
+            HandlerReason::Running { parentless_calls } => format!(
+                "it has no call out; it computes, or waits inside its process or for I/O outside roam{}",
+                process::parentless(parentless_calls)
+            ),
         }
     }
 
@@ -388,13 +389,10 @@ impl<'a> Wording<'a> {
         }
     }
 
-    fn made_calls(&self, calls: Option<MadeCalls>) -> String {
-        let Some(MadeCalls { first, more }) = calls else {
-            return String::new();
-        };
+    fn made_calls(&self, MadeCalls { first, more }: MadeCalls) -> String {
         let first = self.request(first);
         let text = format!(
-            "; it waits for {} (req_id={}, {})",
+            "it waits for {} (req_id={}, {})",
             first.method_name(),
             first.request_id,
             Age(first.age_us)
@@ -476,6 +474,9 @@ impl<'a> Wording<'a> {
             PeerIdentity::ConnectivityUnknown => {
                 "peer not traced: the sockets of this process cannot be read; name the peer with -p"
                     .to_owned()
+            }
+            PeerIdentity::NotSought { pid } => {
+                format!("the rows of this process do not show the peer: run roam-trace -p {pid}")
             }
         }
     }

@@ -9,9 +9,9 @@ use roam_diagnostic::registry::{
 };
 use roam_dump::model::{
     Basis, Channel, Code, Confidence, Connection, ConnectionWindow, Delivering, Driver, Dump, Edge,
-    Evidence, FindingKind, Gap, Node, NodeKind, Pile, Process, ProcessFinding, ProcessState,
-    Relation, Request, Root, RuntimeBlocked, SCHEMA_VERSION, Severity, Snapshot, Source, Traffic,
-    Verdict, WaitGraph, Window,
+    Evidence, FindingKind, Gap, MadeBy, Node, NodeKind, Pile, Process, ProcessFinding,
+    ProcessState, Relation, Request, Root, RuntimeBlocked, SCHEMA_VERSION, Severity, Snapshot,
+    Source, Traffic, Verdict, WaitGraph, Window,
 };
 use roam_dump::render::{json, text};
 use serde_json::Value;
@@ -218,6 +218,7 @@ fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
             pid: 4243,
             serial: (1 << 60) + 1,
             phase: Phase::Running,
+            mark: None,
             phase_age_us: 0,
         }]),
     }));
@@ -420,6 +421,7 @@ fn evidence() -> [Evidence; 19] {
             pid: 1,
             serial: 2,
             phase: Phase::Running,
+            mark: Some(Mark::EndedWithoutAnswer),
             phase_age_us: 3,
         },
         Evidence::NoRow {
@@ -487,7 +489,7 @@ fn graph() -> WaitGraph {
         NodeKind::Call {
             serial: 1,
             method: method.clone(),
-            made_by: None,
+            made_by: MadeBy::NoHandler,
         },
         NodeKind::Handler {
             serial: 2,

@@ -40,6 +40,7 @@ pub(super) fn row(index: &SnapshotIndex<'_>, relation: Relation, row: RowId) -> 
         pid: index.pid(row.process),
         serial: request.serial,
         phase: request.phase,
+        mark: request.mark,
         phase_age_us: request.phase_age_us,
     }
 }

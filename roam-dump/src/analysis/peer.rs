@@ -38,6 +38,8 @@ pub(crate) enum PeerIdentity {
     NotFound,
     /// What the process shares with others is not known.
     ConnectivityUnknown,
+    /// Nobody looked at what the process shares with others: it is this process itself.
+    NotSought { pid: u32 },
 }
 
 /// The process at the other end of a link, where it is one.
@@ -203,6 +205,7 @@ impl<'a> Peers<'a> {
             (peers, more)
         };
         match unseen.as_slice() {
+            [] if self.index.process_facts(pid).is_none() => PeerIdentity::NotSought { pid },
             [] if !self.index.is_connectivity_known(pid) => PeerIdentity::ConnectivityUnknown,
             // A process is connected to itself by the pipe of its signal handlers, for example.
             [] if !traced.iter().any(is_other) => PeerIdentity::NotFound,

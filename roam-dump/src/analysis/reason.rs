@@ -107,16 +107,18 @@ pub(crate) enum HandlerReason {
         process: u32,
         pairing: Option<PairingId>,
     },
-    NotStarted {
-        age_us: u64,
-    },
+    NotStarted,
     /// The handler has returned, and the response is not sent.
     NotResponded {
         age_us: u64,
         stall: Option<DriverStall>,
     },
+    /// The handler waits for calls that it made.
+    InCalls(MadeCalls),
+    /// The handler has no call in flight.
     Running {
-        calls: Option<MadeCalls>,
+        /// Stuck calls of the process that no handler is known to have made.
+        parentless_calls: u32,
     },
 }
 
@@ -178,6 +180,8 @@ pub(crate) enum Heard {
     Unobserved,
     /// Bytes that the process has not read, in the socket of the link, or in what is likely that.
     Unread { bytes: u64, is_likely: bool },
+    /// Not known: the driver has not run since, and what lies in its socket is not known either.
+    DriverIdle { idle_us: u64 },
     /// Nothing, ever.
     Never,
     /// Nothing since.
@@ -245,7 +249,10 @@ impl CallReason {
             Self::Unanswered { heard, .. } => match heard {
                 Heard::FromOneOf => Code::PeerAmbiguous,
                 Heard::Never | Heard::Before { .. } => Code::PeerSilent,
-                Heard::Unobserved | Heard::Unread { .. } | Heard::Others { .. } => Code::NoResponse,
+                Heard::Unobserved
+                | Heard::Unread { .. }
+                | Heard::DriverIdle { .. }
+                | Heard::Others { .. } => Code::NoResponse,
             },
         }
     }
@@ -257,9 +264,9 @@ impl HandlerReason {
             Self::NoAnswer => Code::NoAnswer,
             Self::ConnectionClosed { .. } => Code::ConnectionClosed,
             Self::Cancelled | Self::CallerGone { .. } => Code::CallerGone,
-            Self::NotStarted { .. } => Code::HandlerNotStarted,
+            Self::NotStarted => Code::HandlerNotStarted,
             Self::NotResponded { .. } => Code::ResponseNotSent,
-            Self::Running { .. } => Code::HandlerRunning,
+            Self::InCalls(_) | Self::Running { .. } => Code::HandlerRunning,
         }
     }
 }

@@ -112,8 +112,9 @@ pub enum NodeKind {
         /// The method.
         method: Arc<str>,
         /// The method whose handler made the call, if known.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        made_by: Option<Arc<str>>,
+        #[serde(skip_serializing_if = "MadeBy::is_nameless")]
+        #[cfg_attr(feature = "schema", schemars(with = "Option<String>"))]
+        made_by: MadeBy,
     },
     /// A call that the process serves.
     Handler {
@@ -143,6 +144,41 @@ pub enum NodeKind {
     },
     /// A process of which nothing more is known.
     Process,
+}
+
+/// What made a call. In JSON the method, left out if there is none.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum MadeBy {
+    /// The handler of this method.
+    Handler(Arc<str>),
+    /// A handler whose request has ended.
+    EndedHandler,
+    /// No handler: the program itself, or a task that a handler has spawned.
+    NoHandler,
+    /// It is not known: only probes saw the call, or the row of the handler may be missing.
+    Unknown,
+}
+
+impl MadeBy {
+    /// Returns the method, or in parentheses what is known otherwise.
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Handler(method) => method,
+            Self::EndedHandler => "(its handler has ended)",
+            Self::NoHandler => "(called outside a handler)",
+            Self::Unknown => "(caller unknown)",
+        }
+    }
+
+    fn is_nameless(&self) -> bool {
+        !matches!(self, Self::Handler(_))
+    }
+}
+
+impl Serialize for MadeBy {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// Handlers of one method, most of which have no call out. There are few of them, and many other nodes.

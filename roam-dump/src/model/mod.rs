@@ -21,7 +21,7 @@ pub use connection::{
 };
 pub use dump::{Dump, SCHEMA_VERSION};
 pub use gap::Gap;
-pub use graph::{Basis, Confidence, Deadlock, Edge, Node, NodeKind, Pile, Root, WaitGraph};
+pub use graph::{Basis, Confidence, Deadlock, Edge, MadeBy, Node, NodeKind, Pile, Root, WaitGraph};
 pub use process::{FindingKind, Process, ProcessFinding, ProcessState, RuntimeBlocked, Severity};
 pub use request::Request;
 pub use snapshot::{Snapshot, TableUse};

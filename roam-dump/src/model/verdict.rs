@@ -193,7 +193,10 @@ pub enum Evidence {
         serial: u64,
         /// Its phase.
         phase: Phase,
-        /// Microseconds since then.
+        /// Why it stays although the request can no longer end as usual, if so.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        mark: Option<Mark>,
+        /// Microseconds since it reached `phase`.
         phase_age_us: u64,
     },
     /// A row that a process would have if the request still concerned it.

@@ -55,7 +55,66 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
     writeln!(out, "}}")
 }
 
-/// Text between the quotes of a DOT string.
+/// Text between the quotes of a DOT string, in which Graphviz also reads HTML entities.
 fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace('"', "\\\"")
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"");
+    text.replace('&', "&amp;")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::decode::printable;
+    use crate::model::{Basis, Edge, Node, Process};
+
+    #[track_caller]
+    fn check(name: &[u8], expected: &str) {
+        let name: Arc<str> = printable(name).into();
+        let node = Node {
+            process: Arc::new(Process::new(7, &*name)),
+            kind: NodeKind::Driver {
+                connection: 1,
+                name: name.clone(),
+            },
+            age_us: 0,
+            code: None,
+            verdict: None,
+            text: Some(name.clone()),
+        };
+        let edge = Edge {
+            from: 0,
+            to: 0,
+            confidence: Confidence::Known,
+            basis: Basis::Found(name),
+        };
+        let graph = WaitGraph {
+            nodes: vec![node],
+            edges: vec![edge],
+            ..WaitGraph::default()
+        };
+        let mut out = Vec::new();
+        render(&mut out, &graph).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        let lines: Vec<&str> = out.lines().skip(3).collect();
+        assert_eq!(
+            lines,
+            [
+                format!("  n0 [label=\"{expected}[7] connection {expected}: {expected}\"];"),
+                format!("  n0 -> n0 [style=solid, tooltip=\"{expected}\"];"),
+                "}".to_owned(),
+            ]
+        );
+    }
+
+    #[test]
+    fn names_stay_between_the_quotes() {
+        check(b"a\"b", "a\\\"b");
+        check(b"a\\b\\", "a\\\\\\\\b\\\\\\\\");
+        check(b"a\nb\\nc", "a\\\\nb\\\\\\\\nc");
+        check(b"<b>&lt;&", "<b>&amp;lt;&amp;");
+        check(b"\xff", "\u{fffd}");
+        check("a\u{202e}b\u{200b}".as_bytes(), "a\\\\u{202e}b\\\\u{200b}");
+    }
 }

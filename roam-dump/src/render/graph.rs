@@ -68,6 +68,17 @@ pub fn root_line(graph: &WaitGraph, root: &Root) -> String {
     }
 }
 
+/// What nodes that stand below each other have to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    /// They wait for what stands above them.
+    Tree,
+    /// Each waits for the next, and the last for the first.
+    Ring,
+    /// They are of one deadlock.
+    Members,
+}
+
 /// What waits for each node, oldest first.
 struct Tree<'a> {
     graph: &'a WaitGraph,
@@ -124,9 +135,24 @@ impl<'a> Tree<'a> {
         writeln!(out, "  {warning}{line}{warning:#}")?;
         self.shown.extend(&root.nodes);
         self.cycle.extend(&root.nodes);
-        self.lines(out, &root.nodes, "  ", true)?;
+        let (ring, others) = root.nodes.split_at(self.ring(&root.nodes));
+        self.lines(out, ring, "  ", Lines::Ring)?;
+        if !others.is_empty() {
+            writeln!(out, "  in the same deadlock:")?;
+            self.lines(out, others, "  ", Lines::Members)?;
+        }
         self.cycle.clear();
         Ok(())
+    }
+
+    /// How many of the nodes of a deadlock, from the first on, wait for the next, the last of them for the first.
+    fn ring(&self, nodes: &[u32]) -> usize {
+        let waits_for = |pair: &&[u32]| self.waiters[pair[1] as usize].contains(&pair[0]);
+        let path = 1 + nodes.windows(2).take_while(waits_for).count();
+        let waits_for_first: HashSet<u32> =
+            (self.waiters[nodes[0] as usize].iter().copied()).collect();
+        let last = (nodes[..path].iter()).rposition(|node| waits_for_first.contains(node));
+        last.map_or(path, |last| last + 1)
     }
 
     /// The nodes alone.
@@ -150,7 +176,7 @@ impl<'a> Tree<'a> {
         if !waiting.is_empty() && indent.chars().count() >= MAX_INDENT {
             return writeln!(out, "{indent}└─ (the rest of the chain is left out)");
         }
-        self.lines(out, &waiting, indent, false)
+        self.lines(out, &waiting, indent, Lines::Tree)
     }
 
     fn lines(
@@ -158,8 +184,9 @@ impl<'a> Tree<'a> {
         out: &mut impl io::Write,
         nodes: &[u32],
         indent: &str,
-        are_members: bool,
+        lines: Lines,
     ) -> io::Result<()> {
+        let are_members = lines != Lines::Tree;
         let mut groups = RowGroups::default();
         let shown: Vec<u32> = nodes
             .iter()
@@ -171,12 +198,13 @@ impl<'a> Tree<'a> {
             .collect();
         let rest = groups.rest(self.graph);
         let mut left = shown.len() + rest.len();
+        let mut is_top_of_ring = lines == Lines::Ring;
         let mut branch = || {
             left -= 1;
-            if left == 0 {
-                ("└─", "   ")
-            } else {
-                ("├─", "│  ")
+            match (left, std::mem::take(&mut is_top_of_ring)) {
+                (0, _) => ("└─", "   "),
+                (_, true) => ("┌→", "│  "),
+                (_, false) => ("├─", "│  "),
             }
         };
         for node in shown {
@@ -229,7 +257,9 @@ fn cycle_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
     }
     let names = names.join(", ");
     Some(match deadlock {
-        Deadlock::Certain => format!("DEADLOCK ({names}): each of these waits for the next"),
+        Deadlock::Certain => format!(
+            "DEADLOCK ({names}): each of these waits for the next, and the last for the first"
+        ),
         Deadlock::PossibleCycle => {
             format!(
                 "possible cycle ({names}): only if each of these waits for another handler of its process"

@@ -22,7 +22,7 @@ pub(super) struct RowGroups {
 /// name of a process once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum GroupKey {
-    Call(u32, *const u8, Option<*const u8>),
+    Call(u32, *const u8, *const u8),
     Handler(u32, *const u8, Phase, Option<Mark>),
     Handlers(u32, *const u8),
     Driver(u32, u64),
@@ -35,11 +35,7 @@ impl GroupKey {
         match &node.kind {
             NodeKind::Call {
                 method, made_by, ..
-            } => Self::Call(
-                pid,
-                method.as_ptr(),
-                made_by.as_ref().map(|name| name.as_ptr()),
-            ),
+            } => Self::Call(pid, method.as_ptr(), made_by.as_str().as_ptr()),
             NodeKind::Handler {
                 method,
                 phase,

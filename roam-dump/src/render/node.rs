@@ -66,10 +66,7 @@ impl fmt::Display for Signature<'_> {
         match &node.kind {
             NodeKind::Call {
                 method, made_by, ..
-            } => {
-                let made_by = made_by.as_deref().unwrap_or("(parent unknown)");
-                write!(f, "{made_by} → {method}")
-            }
+            } => write!(f, "{} → {method}", made_by.as_str()),
             NodeKind::Handler {
                 method,
                 phase,

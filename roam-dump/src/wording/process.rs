@@ -110,6 +110,18 @@ pub(super) fn not_connected(
     text
 }
 
+/// What handlers may wait for besides: stuck calls of their process that no handler is known to have made.
+pub(super) fn parentless(calls: u32) -> String {
+    match calls {
+        0 => String::new(),
+        1 => ", or for the call that no handler is known to have made".to_owned(),
+        calls => format!(
+            ", or for one of the {} calls that no handler is known to have made",
+            Count(calls.into())
+        ),
+    }
+}
+
 /// What handlers of one method wait for, and whether any of them ends.
 pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
     let NodeKind::Handlers(pile) = kind else {
@@ -130,14 +142,7 @@ pub(crate) fn pile(kind: &NodeKind) -> Option<Arc<str>> {
         (Some(_), None) => "; none has ended".to_owned(),
         (None, None) => String::new(),
     };
-    let unknown = match parentless_calls {
-        0 => String::new(),
-        1 => ", or for 1 call whose handler is unknown".to_owned(),
-        calls => format!(
-            ", or for {} calls whose handlers are unknown",
-            Count(calls.into())
-        ),
-    };
+    let unknown = parentless(parentless_calls);
     let text = "they wait inside the process, or for I/O outside roam";
     Some(format!("{text}{unknown}{ended}").into())
 }

@@ -279,6 +279,7 @@ fn peers() -> Vec<PeerIdentity> {
         },
         PeerIdentity::NotFound,
         PeerIdentity::ConnectivityUnknown,
+        PeerIdentity::NotSought { pid: HOST_PID },
     ]
 }
 
@@ -294,6 +295,7 @@ fn unanswered() -> Vec<Reason> {
         Heard::Unobserved,
         unread(false),
         unread(true),
+        Heard::DriverIdle { idle_us },
         Heard::Before { idle_us },
         Heard::Others { idle_us },
     ];
@@ -311,7 +313,7 @@ fn handlers() -> Vec<Reason> {
         HandlerReason::NoAnswer,
         HandlerReason::ConnectionClosed { age_us },
         HandlerReason::Cancelled,
-        HandlerReason::NotStarted { age_us },
+        HandlerReason::NotStarted,
     ];
     for pairing in [None, Some(PairingId(0))] {
         reasons.push(HandlerReason::CallerGone {
@@ -322,7 +324,9 @@ fn handlers() -> Vec<Reason> {
     for stall in [None, Some(delivering(BY_UPLOAD))] {
         reasons.push(HandlerReason::NotResponded { age_us, stall });
     }
-    reasons.extend(CALLS.map(|calls| HandlerReason::Running { calls }));
+    reasons.extend(CALLS.into_iter().flatten().map(HandlerReason::InCalls));
+    reasons
+        .extend([0, 1, 1_200].map(|parentless_calls| HandlerReason::Running { parentless_calls }));
     reasons.into_iter().map(Reason::Handler).collect()
 }
 

@@ -2,7 +2,7 @@
 //! verdicts that its two rows get for it.
 
 use roam_diagnostic::registry::{ConnectionState, Mark, Phase, RequestKind};
-use roam_dump::analysis::{Neighbour, Peer, Via};
+use roam_dump::analysis::{Facts, Neighbour, Peer, Via};
 use roam_dump::model::{Code, ProcessState};
 use roam_dump::model::{Delivering, Gap};
 use serde_json::{Value, json};
@@ -66,7 +66,10 @@ fn handler_running() {
             Code::HandlerRunning,
             "the handler in cell-http[4002] has run for 44.9s",
         )),
-        Some((Code::HandlerRunning, "the handler has not returned")),
+        Some((
+            Code::HandlerRunning,
+            "it has no call out; it computes, or waits",
+        )),
     );
 }
 
@@ -86,7 +89,7 @@ fn handler_running_names_the_call_that_it_waits_for() {
         )),
         Some((
             Code::HandlerRunning,
-            "not returned; it waits for Markdown.render",
+            "it waits for Markdown.render (req_id=1, 44.0s)",
         )),
     );
 }
@@ -273,7 +276,10 @@ fn handler_not_started() {
             Code::HandlerNotStarted,
             "received the request 44.9s ago and has not started the handler",
         )),
-        Some((Code::HandlerNotStarted, "the handler has not started")),
+        Some((
+            Code::HandlerNotStarted,
+            "the runtime has not polled the handler yet",
+        )),
     );
 }
 
@@ -380,7 +386,10 @@ fn a_caller_whose_row_may_be_lost_is_not_gone() {
             });
         },
         None,
-        Some((Code::HandlerRunning, "the handler has not returned")),
+        Some((
+            Code::HandlerRunning,
+            "it has no call out; it computes, or waits",
+        )),
     );
 }
 
@@ -531,6 +540,55 @@ fn writes_that_cannot_be_seen() {
         },
         Some((Code::NoResponse, "the driver does not report writes")),
         None,
+    );
+}
+
+#[test]
+fn a_driver_that_has_not_run_may_have_left_the_response_unread() {
+    let driver_idle = |stuck: &mut Stuck| {
+        let end = stuck.link.ends[0];
+        stuck.world.set_driver(end, 30 * SECOND, 5, 5);
+        stuck.world.trace_only(&[stuck.host]);
+    };
+    check(
+        driver_idle,
+        Some((
+            Code::NoResponse,
+            "sent; the driver of this process last ran 30.0s ago, and a response may be unread since; likely peer cell-http[4002]",
+        )),
+        None,
+    );
+    // As in the dump that a process writes of itself.
+    check(
+        |stuck| {
+            driver_idle(stuck);
+            stuck.world.facts = Facts::default();
+        },
+        Some((
+            Code::NoResponse,
+            "the rows of this process do not show the peer: run roam-trace -p 4001",
+        )),
+        None,
+    );
+    // Its socket is known, and nothing is unread there.
+    check(
+        |stuck| {
+            let [own, other] = stuck.link.ends;
+            let socket = stuck.world.find_socket(own, own.serial, other.serial);
+            socket.is_in_place = true;
+            driver_idle(stuck);
+        },
+        Some((Code::PeerSilent, "the last message from the peer")),
+        None,
+    );
+}
+
+#[test]
+fn a_callee_whose_clock_is_a_tick_ahead_is_no_contradiction() {
+    check(
+        |stuck| stuck.world.request(stuck.call.callee).age_us = 45 * SECOND + 10_000,
+        Some((Code::HandlerRunning, "the handler in cell-http[4002]")),
+        Some((Code::HandlerRunning, "it has no call out")),
     );
 }
 

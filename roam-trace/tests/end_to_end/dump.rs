@@ -178,15 +178,7 @@ pub(crate) struct SignalDump(String);
 /// Sends SIGUSR1 to a process and waits for its whole dump.
 pub(crate) fn signal_dump(demo: &ReadyDemo, pid: u32) -> SignalDump {
     let path: PathBuf = demo.stderr_of(pid);
-    let heading = format!("\npid {pid} · ");
-    let rule = "=".repeat(60);
-    // What follows the heading of every dump that is complete: one rule below it, one at the end.
-    let dumps = || -> Vec<String> {
-        let text = std::fs::read_to_string(&path).unwrap_or_default();
-        let dumps = text.split(&heading).skip(1);
-        let complete = dumps.filter(|dump| dump.matches(&rule).count() >= 2);
-        complete.map(str::to_owned).collect()
-    };
+    let dumps = || dumps_of(pid, &std::fs::read_to_string(&path).unwrap_or_default());
     let before = dumps().len();
     kill_process(Pid::from_raw(pid as i32).unwrap(), Signal::USR1).unwrap();
     let mut text = None;
@@ -195,6 +187,27 @@ pub(crate) fn signal_dump(demo: &ReadyDemo, pid: u32) -> SignalDump {
         text.is_some()
     });
     SignalDump(text.unwrap())
+}
+
+/// The whole dumps of a process in what several wrote.
+fn dumps_of(pid: u32, text: &str) -> Vec<String> {
+    let begin = format!("--- roam-dump begin pid={pid} ");
+    let (mut dumps, mut dump, mut is_of_process) = (Vec::new(), String::new(), false);
+    for line in text.lines() {
+        if line.starts_with("--- roam-dump begin ") {
+            is_of_process = line.starts_with(&begin) && line.contains(" section=registry ");
+        } else if let Some(end) = line.strip_prefix("--- roam-dump end ") {
+            let part = end.trim_end_matches(" ---").split("part=").nth(1);
+            let (part, parts) = part.and_then(|part| part.split_once('/')).unwrap();
+            if is_of_process && part == parts {
+                dumps.push(std::mem::take(&mut dump));
+            }
+        } else if is_of_process {
+            dump += line;
+            dump.push('\n');
+        }
+    }
+    dumps
 }
 
 impl SignalDump {

@@ -185,7 +185,7 @@ fn chain() {
     };
     assert!(
         graph[0].starts_with(&format!("  demo-cell-2[{cell_2}] {CONVERT} running "))
-            && graph[0].contains("s): the handler has not returned"),
+            && graph[0].contains("s): it has no call out; it computes, or waits"),
         "{text}"
     );
     assert!(
@@ -196,7 +196,7 @@ fn chain() {
     );
     assert!(
         graph[2].starts_with(&format!(
-            "     └─ demo-host[{host}] (parent unknown) → {COMPILE} "
+            "     └─ demo-host[{host}] (called outside a handler) → {COMPILE} "
         )),
         "{text}"
     );

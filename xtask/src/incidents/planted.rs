@@ -226,10 +226,7 @@ mod tests {
     #[test]
     fn a_headline_has_one_age() {
         let name = "roam-trace: stuck for 17.4s: db[7] Db.get";
-        check(
-            &format!("{name} running 9.8s: the handler has not returned"),
-            true,
-        );
+        check(&format!("{name} running 9.8s: it has no call out"), true);
         check(
             &format!("{name} running: the handler has run for 17.4s"),
             false,

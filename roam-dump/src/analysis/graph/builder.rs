@@ -8,7 +8,7 @@ use roam_trace_common::event::{Direction, RequestKind};
 use crate::analysis::basis::WaitBasis;
 use crate::analysis::finding::{Finding, RowCause, WaitTarget};
 use crate::analysis::index::{RowId, SnapshotIndex};
-use crate::model::{Confidence, Node, NodeKind, Process};
+use crate::model::{Confidence, MadeBy, Node, NodeKind, Process, Source};
 
 /// The graph without its roots and without words.
 pub(crate) struct Graph {
@@ -146,6 +146,20 @@ impl<'a> Builder<'a> {
             .clone()
     }
 
+    fn made_by(&mut self, row: RowId) -> MadeBy {
+        let index = self.index;
+        let request = index.request(row);
+        match index.parent(row) {
+            Some(parent) => MadeBy::Handler(self.method(parent)),
+            // Probes do not see it, and nobody reports it of a connection without a row.
+            None if request.source == Source::Probes => MadeBy::Unknown,
+            None if index.connection(index.endpoint(row)).is_none() => MadeBy::Unknown,
+            None if request.parent.is_none() => MadeBy::NoHandler,
+            None if index.snapshot(row.process).gaps.is_empty() => MadeBy::EndedHandler,
+            None => MadeBy::Unknown,
+        }
+    }
+
     fn process(&mut self, process: u32) -> Arc<Process> {
         let index = self.index;
         self.processes
@@ -163,7 +177,7 @@ impl<'a> Builder<'a> {
                     Direction::Outgoing => NodeKind::Call {
                         serial: request.serial,
                         method: self.method(row),
-                        made_by: index.parent(row).map(|parent| self.method(parent)),
+                        made_by: self.made_by(row),
                     },
                     Direction::Incoming => NodeKind::Handler {
                         serial: request.serial,

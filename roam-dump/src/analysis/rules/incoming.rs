@@ -106,10 +106,8 @@ fn not_started(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let index = stuck.analysis.index;
     let driver = evidence::driver(index, stuck.link);
     let threads = evidence::threads(index, stuck.row.process);
-    let reason = HandlerReason::NotStarted {
-        age_us: stuck.request.phase_age_us,
-    };
-    Some(found(stuck, reason, driver.into_iter().chain(threads)))
+    let evidence = driver.into_iter().chain(threads);
+    Some(found(stuck, HandlerReason::NotStarted, evidence))
 }
 
 fn not_responded(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -158,18 +156,18 @@ fn items_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
 
 fn running(stuck: &StuckRequest<'_>) -> Option<Finding> {
     let analysis = stuck.analysis;
-    let cause = || {
-        let (calls, evidence) = made_calls(analysis, stuck.row);
-        let reason = Reason::Handler(HandlerReason::Running { calls });
-        (reason, evidence.into_iter().collect())
-    };
-    let children = analysis.standings.children(stuck.row);
-    if children.is_empty() {
+    let (calls, evidence) = made_calls(analysis, stuck.row);
+    let Some(calls) = calls else {
+        let cause = || {
+            let reason = HandlerReason::Running {
+                parentless_calls: analysis.standings.parentless(stuck.row.process),
+            };
+            (Reason::Handler(reason), evidence.into_iter().collect())
+        };
         return Some(analysis.found_for_link(stuck.link, SharedCause::Running, cause));
-    }
-    let (reason, evidence) = cause();
-    let mut finding = analysis.found_with(reason, evidence);
-    for &child in children {
+    };
+    let mut finding = found(stuck, HandlerReason::InCalls(calls), evidence);
+    for &child in analysis.standings.children(stuck.row) {
         let wait = Wait::known(WaitTarget::Request(child), WaitBasis::RecordedParent);
         finding = finding.waiting_for(wait);
     }

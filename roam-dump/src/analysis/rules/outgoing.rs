@@ -262,6 +262,7 @@ fn unanswered(stuck: &StuckRequest<'_>) -> Option<Finding> {
         (OtherEnd::Ambiguous, ..) => Heard::FromOneOf,
         (_, Phase::HandedOver, _) => Heard::Unobserved,
         _ if let Some(unread) = unread_bytes(stuck) => unread,
+        _ if let Some(idle_us) = idle_driver(stuck) => Heard::DriverIdle { idle_us },
         (.., None) => Heard::Never,
         (.., Some(idle_us)) if idle_us >= stuck.request.phase_age_us.min(index.stuck_us) => {
             Heard::Before { idle_us }
@@ -272,6 +273,7 @@ fn unanswered(stuck: &StuckRequest<'_>) -> Option<Finding> {
         let peer = stuck.analysis.peers.identity(stuck.link);
         let evidence = match heard {
             Heard::FromOneOf | Heard::Unobserved | Heard::Unread { .. } => None,
+            Heard::DriverIdle { .. } => evidence::driver(index, stuck.link),
             Heard::Never | Heard::Before { .. } | Heard::Others { .. } => {
                 Some(Evidence::PeerLastSent { age_us: idle_us })
             }
@@ -281,4 +283,15 @@ fn unanswered(stuck: &StuckRequest<'_>) -> Option<Finding> {
     };
     let which = SharedCause::Unanswered(discriminant(&heard));
     Some(stuck.analysis.found_for_link(stuck.link, which, cause))
+}
+
+/// Microseconds since the driver of the process itself ran, if it may have left a response in a socket that nobody looked
+/// into: it runs neither where nothing arrives nor where its runtime is blocked.
+fn idle_driver(stuck: &StuckRequest<'_>) -> Option<u64> {
+    let (analysis, link) = (stuck.analysis, stuck.link);
+    let socket = analysis.calls.pairs().socket(link);
+    let is_socket_known = socket.is_some_and(|(_, confidence)| confidence > Confidence::Medium);
+    let driver = analysis.index.connection(link)?.driver?;
+    let is_idle = driver.polled_age_us >= stuck.request.phase_age_us.min(analysis.index.stuck_us);
+    (is_idle && !is_socket_known).then_some(driver.polled_age_us)
 }
