@@ -13,6 +13,8 @@ use wait4::Wait4;
 
 /// When a tracer is killed.
 const WATCHDOG: Duration = Duration::from_secs(30);
+/// Until a signal is sent again.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 /// Until one that was killed must be gone: the kernel keeps it where a file system does not answer.
 const END: Duration = Duration::from_secs(10);
 /// What most systems let a process open unless it asks for more.
@@ -45,7 +47,8 @@ pub(super) fn measure(command: Command, words: &[String]) -> Result<Measured> {
     finish(child, began, WATCHDOG)
 }
 
-/// Sends it a signal after a while and measures the time from then on; `None` if it ended before.
+/// Sends it a signal after a while, and again soon after: the first ends the watching of a tracer with probes, which then
+/// prints. Measures the time from the first on; `None` if it ended before.
 pub(super) fn interrupt(
     command: Command,
     signal: Signal,
@@ -57,7 +60,11 @@ pub(super) fn interrupt(
         return Ok(None);
     }
     let sent = Instant::now();
-    rustix::process::kill_process(Pid::from_child(&child.0), signal)?;
+    let send = || rustix::process::kill_process(Pid::from_child(&child.0), signal);
+    send()?;
+    if !wait(&child.0, AGAIN_AFTER)? {
+        send()?;
+    }
     // Whoever reads from it goes on reading.
     let took = match wait(&child.0, WATCHDOG)? {
         true => sent.elapsed(),
