@@ -1,7 +1,12 @@
-//! How long verdicts and the wait graph take, by the number of rows. Asserts
+//! How long verdicts, the wait graph and the text take, by the number of rows. Asserts
 //! nothing; `cargo xtask bench graph` runs it.
 
+use std::fmt;
 use std::time::Instant;
+
+use jiff::Timestamp;
+use roam_dump::model::{Dump, SCHEMA_VERSION};
+use roam_dump::render::text;
 
 #[path = "../tests/analysis/world.rs"]
 #[expect(dead_code, reason = "the tests use more of it")]
@@ -43,22 +48,56 @@ fn world(rows: usize, processes: usize) -> World {
 fn main() {
     for (rows, processes) in CASES {
         let mut world = world(rows, processes);
-        let mut millis: Vec<f64> = (0..RUNS)
-            .map(|_| {
-                let started = Instant::now();
-                let explanation = world.explain();
-                let millis = started.elapsed().as_secs_f64() * 1e3;
-                assert!(!explanation.graph.roots.is_empty());
-                millis
-            })
-            .collect();
+        let explaining = Times::of(|| {
+            let explanation = world.explain();
+            assert!(!explanation.graph.roots.is_empty());
+        });
+        println!("{rows} rows in {processes} processes: {explaining}");
+        let explanation = world.explain();
+        let dump = Dump {
+            schema_version: SCHEMA_VERSION,
+            taken_at: Timestamp::UNIX_EPOCH,
+            verdicts: explanation.verdicts,
+            processes: world.snapshots,
+            graph: Some(explanation.graph),
+        };
+        for is_full in [false, true] {
+            let options = text::Options {
+                is_full,
+                ..text::Options::plain()
+            };
+            let mut lines = 0;
+            let printing = Times::of(|| {
+                let mut out = Vec::new();
+                text::render(&mut out, &dump, &options).unwrap();
+                lines = out.iter().filter(|&&byte| byte == b'\n').count();
+            });
+            let what = if is_full { "--full" } else { "folded" };
+            println!("  text, {what}, {lines} lines: {printing}");
+        }
+    }
+}
+
+/// Milliseconds that a number of runs took, in order.
+struct Times([f64; RUNS]);
+
+impl Times {
+    fn of(mut run: impl FnMut()) -> Self {
+        let mut millis = [0.0; RUNS];
+        for millis in &mut millis {
+            let started = Instant::now();
+            run();
+            *millis = started.elapsed().as_secs_f64() * 1e3;
+        }
         millis.sort_by(f64::total_cmp);
-        println!(
-            "{rows} rows in {processes} processes: {:.2} ms (from {:.2} to {:.2}), {:.0} ns a row",
-            millis[RUNS / 2],
-            millis[0],
-            millis[RUNS - 1],
-            millis[RUNS / 2] * 1e6 / rows as f64
-        );
+        Self(millis)
+    }
+}
+
+impl fmt::Display for Times {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(millis) = self;
+        let [median, first, last] = [RUNS / 2, 0, RUNS - 1].map(|index| millis[index]);
+        write!(f, "{median:.2} ms (from {first:.2} to {last:.2})")
     }
 }

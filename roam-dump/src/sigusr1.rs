@@ -24,7 +24,6 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use roam_diagnostic::{clock, sigusr1};
 
 pub use roam_diagnostic::callback::register_diagnostic;
@@ -61,13 +60,9 @@ fn dump() -> String {
             return "roam-dump: this process has no registry: it has had no connection yet, or was started with ROAM_DIAGNOSTIC=off\n".to_owned();
         }
     };
-    let options = text::Options {
-        color: false,
-        time_zone: TimeZone::system(),
-    };
     let mut output = Vec::new();
     // Writing to memory does not fail.
-    let _ = text::render(&mut output, &explained(snapshot), &options);
+    let _ = text::render(&mut output, &explained(snapshot), &text::Options::plain());
     String::from_utf8_lossy(&output).into_owned()
 }
 

@@ -8,13 +8,14 @@ use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Mark, Phase, RequestKind, Role,
 };
 use roam_dump::model::{
-    Basis, Channel, Code, Confidence, Connection, ConnectionWindow, Delivering, Driver, Dump, Edge,
-    Evidence, FindingKind, Gap, MadeBy, Node, NodeKind, Pile, Process, ProcessFinding,
-    ProcessState, Relation, Request, Root, RuntimeBlocked, SCHEMA_VERSION, Severity, Snapshot,
-    Source, Traffic, Verdict, WaitGraph, Window,
+    Basis, Channel, Code, Confidence, Connection, ConnectionPeer, ConnectionWindow, Delivering,
+    Driver, Dump, Edge, Evidence, FindingKind, Gap, MadeBy, Node, NodeKind, Pile, Process,
+    ProcessDetails, ProcessFinding, ProcessState, Relation, Request, Root, RuntimeBlocked,
+    SCHEMA_VERSION, Severity, Snapshot, Source, Traffic, Verdict, WaitGraph, Window,
 };
 use roam_dump::render::{json, text};
 use serde_json::Value;
+use textwrap::core::display_width;
 
 const SECOND: u64 = 1_000_000;
 
@@ -93,12 +94,20 @@ fn as_text(snapshot: Snapshot) -> String {
 }
 
 fn text_of(dump: &Dump) -> String {
-    let mut out = Vec::new();
-    let options = text::Options {
-        color: false,
+    laid_out(dump, &plain())
+}
+
+/// As it goes to a file, in a fixed time zone.
+fn plain() -> text::Options {
+    text::Options {
         time_zone: TimeZone::UTC,
-    };
-    text::render(&mut out, dump, &options).unwrap();
+        ..text::Options::plain()
+    }
+}
+
+fn laid_out(dump: &Dump, options: &text::Options) -> String {
+    let mut out = Vec::new();
+    text::render(&mut out, dump, options).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -140,38 +149,49 @@ fn text_of_nothing_in_flight() {
     insta::assert_snapshot!(as_text(snapshot()));
 }
 
-/// The last line of a dump with an empty wait graph.
+/// The line below the title of a dump with an empty wait graph.
 #[track_caller]
-fn check_end(snapshot: Snapshot, expected: &str) {
+fn check_summary(snapshot: Snapshot, expected: &str) {
     let dump = Dump {
         graph: Some(WaitGraph::default()),
         ..dump(snapshot)
     };
-    assert_eq!(text_of(&dump).lines().last().unwrap().trim(), expected);
+    assert_eq!(text_of(&dump).lines().nth(2).unwrap(), expected);
+}
+
+fn verdict(code: Code, text: &str) -> Option<Arc<Verdict>> {
+    Some(Arc::new(Verdict {
+        index: 0,
+        code,
+        text: text.into(),
+        evidence: Arc::new([]),
+    }))
 }
 
 #[test]
-fn a_healthy_dump_says_so() {
-    const HEALTHY: &str = "nothing has waited longer than 1 s";
-    let with = |age_us| Snapshot {
-        requests: vec![request(1, "Http.get", Phase::Sent, age_us)],
-        ..snapshot()
+fn a_healthy_dump_says_so_in_one_line() {
+    let with = |age_us, verdict| {
+        let mut snapshot = snapshot();
+        snapshot.requests = vec![request(1, "Http.get", Phase::Sent, age_us)];
+        snapshot.requests[0].verdict = verdict;
+        snapshot
     };
-    check_end(snapshot(), HEALTHY);
-    check_end(with(SECOND), HEALTHY);
-    check_end(
-        with(5 * SECOND),
-        "nothing is stuck; the oldest request has waited 5.0s",
+    check_summary(
+        snapshot(),
+        "healthy: nothing is stuck; no request in flight · source: registry · complete",
     );
-    let mut stuck = with(5 * SECOND);
-    stuck.requests[0].verdict = Some(Arc::new(Verdict {
-        index: 0,
-        code: Code::PeerSilent,
-        text: "".into(),
-        evidence: Arc::new([]),
-    }));
-    check_end(stuck, "(none)");
-    check_end(everything_that_can_be_odd(), "(none)");
+    check_summary(
+        with(5 * SECOND, verdict(Code::Usual, "")),
+        "healthy: nothing is stuck; 1 outgoing, 0 incoming in flight, the oldest 5.0s · source: registry · complete",
+    );
+    check_summary(
+        with(86_400 * SECOND, verdict(Code::PeerSilent, "")),
+        "1 request stuck, the oldest for 24h 00m (since 2026-11-19 10:12:03); 1 outgoing, 0 incoming in flight",
+    );
+    check_summary(
+        everything_that_can_be_odd(),
+        "no request is stuck; 2 outgoing, 2 incoming in flight, the oldest 11h 06m",
+    );
 }
 
 #[test]
@@ -179,7 +199,7 @@ fn hidden_rows_are_counted_in_the_heading() {
     let mut snapshot = one_hung_call();
     snapshot.retain_older(20 * SECOND);
     let text = as_text(snapshot);
-    let heading = "complete · 1 younger row hidden (--min-age)\n";
+    let heading = "source: registry · complete · 1 younger row hidden (--min-age)\n";
     assert!(text.contains(heading), "{text}");
     assert!(!text.contains("find_content"), "{text}");
 }
@@ -201,6 +221,24 @@ fn probes_that_saw_no_connection_do_not_say_that_there_is_none() {
     assert!(text.contains(expected), "{text}");
 }
 
+/// The verdict of a call whose handler runs in that process.
+fn served_by(pid: u32, request_id: u64) -> Option<Arc<Verdict>> {
+    let evidence = Evidence::Row {
+        relation: Relation::Callee,
+        pid,
+        serial: (1 << 60) + request_id,
+        phase: Phase::Running,
+        mark: None,
+        phase_age_us: 0,
+    };
+    Some(Arc::new(Verdict {
+        index: 0,
+        code: Code::HandlerRunning,
+        text: format!("the handler in demo-cell[{pid}] has run for {request_id}.0s").into(),
+        evidence: Arc::new([evidence]),
+    }))
+}
+
 #[test]
 fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
     let called = |request_id, phase, age_us| request(request_id, "Http.get", phase, age_us);
@@ -209,19 +247,7 @@ fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
         called(1, Phase::Sent, 5 * SECOND),
         called(2, Phase::Sent, 4 * SECOND),
     ];
-    host.requests[0].verdict = Some(Arc::new(Verdict {
-        index: 0,
-        code: Code::HandlerRunning,
-        text: "".into(),
-        evidence: Arc::new([Evidence::Row {
-            relation: Relation::Callee,
-            pid: 4243,
-            serial: (1 << 60) + 1,
-            phase: Phase::Running,
-            mark: None,
-            phase_age_us: 0,
-        }]),
-    }));
+    host.requests[0].verdict = served_by(4243, 1);
     let process = Process::new(4243, "demo-cell");
     let cell = Snapshot {
         requests: vec![called(1, Phase::Running, 5 * SECOND + 4_000)],
@@ -234,14 +260,44 @@ fn a_callee_stands_behind_its_caller_though_its_clock_is_behind() {
     let text = text_of(&dump);
     let rows: Vec<_> = text
         .lines()
-        .filter_map(|line| Some(line.split_once(" Http.get")?.0.trim()))
+        .filter_map(|line| Some(line.split_once("  Http.get")?.0.trim()))
         .collect();
     let expected = [
-        "demo-host[4242] → [req_id=1]",
-        "demo-cell[4243] ← [req_id=1]",
-        "demo-host[4242] → [req_id=2]",
+        "demo-host[4242]  → [req_id=1]",
+        "demo-cell[4243]  ← [req_id=1]",
+        "demo-host[4242]  → [req_id=2]",
     ];
     assert_eq!(rows, expected);
+}
+
+fn connection(state: ConnectionState, name: &str) -> Connection {
+    let traffic = |messages| Traffic {
+        messages,
+        payload_bytes: messages * 500,
+        idle_us: (messages > 0).then_some(SECOND),
+    };
+    Connection {
+        serial: 1,
+        source: Source::Both,
+        link: 1,
+        conn_id: 0,
+        name: name.into(),
+        role: Role::Initiator,
+        state,
+        state_age_us: 2 * SECOND,
+        attempts: 3,
+        last_error: None,
+        losses: 0,
+        age_us: 60 * SECOND,
+        sent: Some(traffic(1)),
+        received: Some(traffic(0)),
+        delivering: None,
+        driver: None,
+        socket: None,
+        socket_unknown: None,
+        peer: None,
+        verdict: None,
+    }
 }
 
 fn everything_that_can_be_odd() -> Snapshot {
@@ -278,33 +334,6 @@ fn everything_that_can_be_odd() -> Snapshot {
         idle_us: Some(0),
         ..channel(2, ChannelDirection::Rx)
     }];
-    let traffic = |messages| Traffic {
-        messages,
-        payload_bytes: messages * 500,
-        idle_us: (messages > 0).then_some(SECOND),
-    };
-    let connection = |state, name: &str| Connection {
-        serial: 1,
-        source: Source::Both,
-        link: 1,
-        conn_id: 0,
-        name: name.into(),
-        role: Role::Initiator,
-        state,
-        state_age_us: 2 * SECOND,
-        attempts: 3,
-        last_error: None,
-        losses: 0,
-        age_us: 60 * SECOND,
-        sent: Some(traffic(1)),
-        received: Some(traffic(0)),
-        delivering: None,
-        driver: None,
-        socket: None,
-        socket_unknown: None,
-        peer: None,
-        verdict: None,
-    };
     snapshot.connections = vec![
         Connection {
             delivering: Some(Delivering {
@@ -333,6 +362,222 @@ fn everything_that_can_be_odd() -> Snapshot {
 #[test]
 fn text_of_everything_that_can_be_odd() {
     insta::assert_snapshot!(as_text(everything_that_can_be_odd()));
+}
+
+fn details(uptime_us: u64) -> Option<ProcessDetails> {
+    Some(ProcessDetails {
+        command_line: Some("/usr/lib/demo/demo-host --listen /run/demo.sock --cells 2".into()),
+        uid: 1000,
+        user_name: Some("demo".into()),
+        uptime_us,
+    })
+}
+
+/// A host with calls to a cell, of which 40 and a deaf one are stuck, and the cell.
+fn overload() -> Dump {
+    let mut host = snapshot();
+    host.details = details(3_700 * SECOND);
+    host.requests = (1..=40)
+        .map(|request_id| {
+            let age_us = (60 - request_id) * SECOND;
+            let mut row = request(request_id, "ContentService.compile", Phase::Sent, age_us);
+            row.verdict = served_by(4243, request_id);
+            row.arguments = Some(format!("page: \"/guide/{request_id}\"").into());
+            row
+        })
+        .collect();
+    let mut deaf = request(93, "数据.读取", Phase::HandedOver, 19 * SECOND);
+    deaf.verdict = verdict(
+        Code::WriteBlocked,
+        "the driver has been in a write for 18.9s that the transport does not accept: the peer does not read what it is sent",
+    );
+    host.requests.push(deaf);
+    host.requests
+        .push(request(94, "Http.get", Phase::Sent, SECOND / 5));
+    host.channels = (1..=30)
+        .map(|channel_id| Channel {
+            bytes_sent: 1_000 * channel_id,
+            items_sent: channel_id,
+            idle_us: Some(channel_id * SECOND),
+            request_id: Some(channel_id),
+            ..channel(channel_id, ChannelDirection::Tx)
+        })
+        .collect();
+    host.connections = vec![Connection {
+        peer: Some(ConnectionPeer {
+            process: Process::new(4243, "demo-cell"),
+            confidence: Confidence::Known,
+        }),
+        ..connection(ConnectionState::Open, "cell-http")
+    }];
+    let process = Process::new(4243, "demo-cell");
+    let mut cell = Snapshot::new(process, Source::Registry, 60 * 1_000_000_000);
+    cell.details = details(3_600 * SECOND);
+    cell.requests = (1..=40)
+        .map(|request_id| {
+            let age_us = (60 - request_id) * SECOND;
+            let mut row = request(request_id, "ContentService.compile", Phase::Running, age_us);
+            row.verdict = verdict(Code::HandlerRunning, "the handler has not returned");
+            row
+        })
+        .collect();
+    cell.channels = vec![channel(2, ChannelDirection::Rx)];
+    cell.gaps = vec![Gap::Torn { count: 2 }];
+    let graph = overload_graph(&host, &cell);
+    Dump {
+        processes: vec![host, cell],
+        graph: Some(graph),
+        ..dump(snapshot())
+    }
+}
+
+/// Every call of the host waits for its handler in the cell.
+fn overload_graph(host: &Snapshot, cell: &Snapshot) -> WaitGraph {
+    let method: Arc<str> = "ContentService.compile".into();
+    let processes = [host, cell].map(|snapshot| Arc::new(snapshot.process.clone()));
+    let mut graph = WaitGraph::default();
+    for row in &cell.requests {
+        let handler = NodeKind::Handler {
+            serial: row.serial,
+            request_id: row.request_id,
+            method: method.clone(),
+            phase: row.phase,
+            mark: None,
+        };
+        let call = NodeKind::Call {
+            serial: row.serial,
+            request_id: row.request_id,
+            method: method.clone(),
+            made_by: MadeBy::NoHandler,
+        };
+        let [from, to] = [1, 0].map(|behind| graph.nodes.len() as u32 + behind);
+        for (process, kind, verdict) in [
+            (&processes[1], handler, row.verdict.clone()),
+            (&processes[0], call, None),
+        ] {
+            graph.nodes.push(Node {
+                process: process.clone(),
+                kind,
+                age_us: row.age_us,
+                code: None,
+                verdict,
+                text: None,
+            });
+        }
+        graph.edges.push(Edge {
+            from,
+            to,
+            confidence: Confidence::Known,
+            basis: Basis::Fixed("the same request"),
+        });
+        graph.roots.push(Root {
+            nodes: vec![to],
+            deadlock: None,
+            waiters: 1,
+            oldest_us: row.age_us,
+            confidence: Confidence::Known,
+            is_alarm: true,
+        });
+    }
+    graph
+}
+
+/// No line is wider than the layout, however wide its characters are.
+#[track_caller]
+fn check_width(dump: &Dump, width: usize, is_full: bool) -> String {
+    let options = text::Options {
+        width,
+        is_full,
+        ..plain()
+    };
+    let text = laid_out(dump, &options);
+    for line in text.lines() {
+        assert!(display_width(line) <= width, "{line}");
+    }
+    text
+}
+
+fn one_process(mut dump: Dump) -> Dump {
+    dump.processes.truncate(1);
+    dump
+}
+
+#[test]
+fn text_folded_at_80() {
+    insta::assert_snapshot!(check_width(&one_process(overload()), 80, false));
+}
+
+#[test]
+fn text_folded_at_120() {
+    insta::assert_snapshot!(check_width(&one_process(overload()), 120, false));
+}
+
+#[test]
+fn text_of_several_processes_at_80() {
+    insta::assert_snapshot!(check_width(&overload(), 80, false));
+}
+
+#[test]
+fn text_of_several_processes_at_120() {
+    insta::assert_snapshot!(check_width(&overload(), 120, false));
+}
+
+#[test]
+fn text_in_full_at_80() {
+    let mut dump = overload();
+    for snapshot in &mut dump.processes {
+        snapshot.requests.truncate(3);
+        snapshot.channels.truncate(3);
+    }
+    let cell = &dump.processes[1];
+    dump.graph = Some(overload_graph(&dump.processes[0], cell));
+    insta::assert_snapshot!(check_width(&dump, 80, true));
+}
+
+#[test]
+fn text_of_everything_that_can_be_odd_at_80() {
+    insta::assert_snapshot!(check_width(&dump(everything_that_can_be_odd()), 80, false));
+}
+
+/// The lines with a color, without the escape sequences but with its name.
+#[test]
+fn what_is_stuck_is_red_and_what_is_slow_is_yellow() {
+    let mut dump = one_process(overload());
+    dump.processes[0].requests[41].verdict = verdict(Code::Usual, "usual");
+    dump.processes[0].channels.clear();
+    let options = text::Options {
+        color: true,
+        ..plain()
+    };
+    let text = laid_out(&dump, &options);
+    let colored = text.lines().filter_map(|line| {
+        let (before, rest) = line.split_once("\u{1b}[3")?;
+        let (color, rest) = rest.split_once('m')?;
+        let text: String = rest
+            .trim_end_matches("\u{1b}[0m")
+            .chars()
+            .take(40)
+            .collect();
+        assert!(rest.ends_with("\u{1b}[0m"), "{line:?}");
+        let color = if color == "1" { "red" } else { "yellow" };
+        Some(format!("{color}: {before}{text}\n"))
+    });
+    insta::assert_snapshot!(colored.collect::<String>());
+}
+
+#[test]
+fn a_hundred_thousand_alike_calls_are_a_screenful() {
+    let mut snapshot = snapshot();
+    snapshot.requests = (0..100_000)
+        .map(|request_id| {
+            let mut row = request(request_id, "Http.get", Phase::Sent, request_id * 1_000);
+            row.verdict = served_by(4243, request_id);
+            row
+        })
+        .collect();
+    let text = as_text(snapshot);
+    assert!(text.lines().count() < 30, "{text}");
+    assert!(text.contains("×100,000"), "{text}");
 }
 
 #[test]
@@ -488,11 +733,13 @@ fn graph() -> WaitGraph {
     let kinds = [
         NodeKind::Call {
             serial: 1,
+            request_id: 11,
             method: method.clone(),
             made_by: MadeBy::NoHandler,
         },
         NodeKind::Handler {
             serial: 2,
+            request_id: 12,
             method: method.clone(),
             phase: Phase::Running,
             mark: None,

@@ -150,10 +150,28 @@ pub struct DumpArgs {
     /// Print only the wait graph, for Graphviz
     #[arg(long, conflicts_with = "json")]
     pub dot: bool,
+    /// List requests, channels and connections that are alike one by one
+    ///
+    /// By default, rows that differ in nothing but numbers are one line, with their count, their youngest and oldest
+    /// age and the first ids. JSON always has every row.
+    #[arg(long)]
+    pub full: bool,
+    /// Write to the terminal directly, also what does not fit on it
+    ///
+    /// By default, text that is longer than the terminal goes through $PAGER, or less if that is unset.
+    #[arg(long)]
+    pub no_pager: bool,
     /// If something has been stuck for this long, for example 30s, exit with status 5 and name the root blocker on
     /// stderr
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub fail_if_stuck: Option<Duration>,
+}
+
+impl DumpArgs {
+    /// Returns whether the dump is printed as text.
+    pub fn is_text(&self) -> bool {
+        !self.json.json && !self.dot
+    }
 }
 
 /// JSON instead of text.

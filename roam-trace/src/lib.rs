@@ -14,6 +14,7 @@ pub mod error;
 pub mod kernel;
 pub mod merge;
 mod micros;
+mod pager;
 pub mod privilege;
 pub mod process;
 mod signals;

@@ -103,8 +103,16 @@ fn retain(needed: CapabilitySet) -> io::Result<()> {
             inheritable: sets.inheritable & needed,
         },
     )?;
-    // Nothing is ever executed; now nothing could give the capabilities back.
+    // Nothing but a pager is ever executed; now nothing can give the capabilities back, not even to root's.
     set_no_new_privs(true)
+}
+
+/// Returns whether this program may do more than the user who started it: it then executes nothing that the user chose.
+pub fn is_elevated() -> bool {
+    use rustix::process::{getegid, geteuid, getgid, getuid};
+    let permitted = capabilities(None).map_or(CapabilitySet::all(), |sets| sets.permitted);
+    let has_capabilities = !geteuid().is_root() && !permitted.is_empty();
+    getuid() != geteuid() || getgid() != getegid() || has_capabilities
 }
 
 /// Returns whether this process has a capability in effect, or one that includes it.

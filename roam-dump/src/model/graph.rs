@@ -109,6 +109,9 @@ pub enum NodeKind {
         #[serde(serialize_with = "id")]
         #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         serial: u64,
+        /// Its id on the wire.
+        #[serde(skip)]
+        request_id: u64,
         /// The method.
         method: Arc<str>,
         /// The method whose handler made the call, if known.
@@ -122,6 +125,9 @@ pub enum NodeKind {
         #[serde(serialize_with = "id")]
         #[cfg_attr(feature = "schema", schemars(with = "Id"))]
         serial: u64,
+        /// Its id on the wire.
+        #[serde(skip)]
+        request_id: u64,
         /// The method.
         method: Arc<str>,
         /// Its phase.

@@ -22,7 +22,9 @@ pub use connection::{
 pub use dump::{Dump, SCHEMA_VERSION};
 pub use gap::Gap;
 pub use graph::{Basis, Confidence, Deadlock, Edge, MadeBy, Node, NodeKind, Pile, Root, WaitGraph};
-pub use process::{FindingKind, Process, ProcessFinding, ProcessState, RuntimeBlocked, Severity};
+pub use process::{
+    FindingKind, Process, ProcessDetails, ProcessFinding, ProcessState, RuntimeBlocked, Severity,
+};
 pub use request::Request;
 pub use snapshot::{Snapshot, TableUse};
 pub use source::Source;

@@ -38,6 +38,22 @@ impl fmt::Display for Process {
     }
 }
 
+/// How a process was started, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+pub struct ProcessDetails {
+    /// Its arguments, separated by spaces; `None` if they cannot be read or there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command_line: Option<Arc<str>>,
+    /// The uid that it acts as.
+    pub uid: u32,
+    /// The name of that user in `/etc/passwd`, if it has one there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_name: Option<Arc<str>>,
+    /// Microseconds since it started.
+    pub uptime_us: u64,
+}
+
 /// Whether a process runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

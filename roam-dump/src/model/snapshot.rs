@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::{
-    Channel, Connection, Gap, MethodStatistics, Process, ProcessFinding, Request, Source, Window,
+    Channel, Connection, Gap, MethodStatistics, Process, ProcessDetails, ProcessFinding, Request,
+    Source, Window,
 };
 
 /// The rows of one process at one moment.
@@ -12,6 +13,9 @@ use super::{
 pub struct Snapshot {
     /// The process.
     pub process: Process,
+    /// How the process was started, and when; `None` in a dump on SIGUSR1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub details: Option<ProcessDetails>,
     /// Where the rows come from.
     pub source: Source,
     /// The moment that ages count back from: `CLOCK_MONOTONIC` nanoseconds of the reader's time
@@ -57,6 +61,7 @@ impl Snapshot {
     pub fn new(process: Process, source: Source, taken_ns: u64) -> Self {
         Self {
             process,
+            details: None,
             source,
             taken_ns,
             gaps: Vec::new(),

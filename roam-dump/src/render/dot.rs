@@ -24,8 +24,8 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph) -> io::Result<()> {
     for (index, node) in (0..).zip(&graph.nodes) {
         let is_row = matches!(node.kind, NodeKind::Call { .. } | NodeKind::Handler { .. });
         let label = match node.sentence() {
-            Some(text) if is_row && bottom.contains(&index) => format!("{}: {text}", Line(node)),
-            _ => Line(node).to_string(),
+            Some(text) if is_row && bottom.contains(&index) => format!("{}: {text}", Line(&[node])),
+            _ => Line(&[node]).to_string(),
         };
         writeln!(out, "  n{index} [label=\"{}\"];", escaped(&label))?;
     }

@@ -1,55 +1,70 @@
 //! The wait graph as text: a tree for every root blocker, what waits below what
 //! it waits for.
 
+use std::cmp::Reverse;
 use std::collections::HashSet;
 use std::io;
 
-use super::group::RowGroups;
-use super::layout::Options;
-use super::node::{Line, RootLine, Signature, Waiters};
+use super::fold::Shapes;
+use super::group::{GroupKey, grouped};
+use super::layout::{Indent, Level, Options, paragraph};
+use super::node::{Line, RootLine, Signature, request_id, waiters};
 use crate::model::{Deadlock, Node, NodeKind, Root, WaitGraph};
 
 /// Characters of indentation from which on a tree is cut. Every step takes three, and a stack frame: how many steps there
 /// are is the target's choice.
 const MAX_INDENT: usize = 300;
 
-/// Writes the graph; if it is empty, `nothing`.
+/// How a root is indented.
+const ROOT: Indent<'_> = Indent {
+    first: "  ",
+    next: "    ",
+};
+
+/// Writes the graph.
 ///
 /// # Errors
 ///
 /// The error of the writer.
-pub fn render(
-    out: &mut impl io::Write,
-    graph: &WaitGraph,
-    nothing: &str,
-    options: &Options,
-) -> io::Result<()> {
+pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) -> io::Result<()> {
     let heading = options.heading();
     writeln!(out, "{heading}WAIT GRAPH (root blocker first):{heading:#}")?;
     if graph.roots.is_empty() {
-        return writeln!(out, "  {nothing}");
-    }
-    if graph.is_ranking_incomplete {
-        writeln!(
-            out,
-            "  (ranking incomplete: too many steps lead to the root blockers; more calls may wait for each, and for longer)"
-        )?;
+        return writeln!(out, "  (none)");
     }
     let mut tree = Tree::new(graph, options);
-    let mut groups = RowGroups::default();
-    for root in &graph.roots {
-        let is_shown = match (root.deadlock, root.nodes.as_slice()) {
-            (None, &[node]) => groups.count(node, tree.node(node), root.oldest_us),
-            _ => true,
-        };
-        if is_shown {
-            tree.root(out, root)?;
-        }
+    if graph.is_ranking_incomplete {
+        tree.line(
+            out,
+            ROOT,
+            Level::Plain,
+            "(ranking incomplete: too many steps lead to the root blockers; more calls may wait for each, and for longer)",
+        )?;
     }
-    for line in groups.rest(graph) {
-        writeln!(out, "  {line}")?;
+    for roots in root_groups(graph, options.is_full) {
+        tree.roots(out, &roots)?;
     }
     Ok(())
+}
+
+/// Returns the roots, those that are alike in one group unless each is listed.
+pub(super) fn root_groups(graph: &WaitGraph, is_full: bool) -> Vec<Vec<&Root>> {
+    let mut shapes = Shapes::default();
+    let roots = graph.roots.iter().enumerate();
+    let groups = grouped(roots, |&(index, root)| {
+        match (root.deadlock, root.nodes.as_slice()) {
+            (None, &[node]) if !is_full => {
+                let node = &graph.nodes[node as usize];
+                let sentence = node.sentence().map(|text| shapes.text(text));
+                Ok((GroupKey::of(node), sentence))
+            }
+            _ => Err(index),
+        }
+    });
+    let groups = groups.into_iter();
+    groups
+        .map(|roots| roots.into_iter().map(|(_, root)| root).collect())
+        .collect()
 }
 
 /// Returns a root in one line, without its age.
@@ -60,10 +75,16 @@ pub fn root_line(graph: &WaitGraph, root: &Root) -> String {
         .and_then(|&node| graph.nodes.get(node as usize));
     match (cycle_heading(graph, root), node) {
         (Some(heading), _) => heading,
-        (None, Some(node)) => match node.sentence() {
-            Some(text) => format!("{}: {text}", Signature(node)),
-            None => Signature(node).to_string(),
-        },
+        (None, Some(node)) => {
+            let id = request_id(node).map(|id| format!(" (req_id={id})"));
+            let text = node.sentence().map(|text| format!(": {text}"));
+            format!(
+                "{}{}{}",
+                Signature(node),
+                id.unwrap_or_default(),
+                text.unwrap_or_default()
+            )
+        }
         (None, None) => String::new(),
     }
 }
@@ -96,8 +117,7 @@ impl<'a> Tree<'a> {
             waiters[edge.to as usize].push(edge.from);
         }
         for waiters in &mut waiters {
-            waiters
-                .sort_by_key(|&node| (std::cmp::Reverse(graph.nodes[node as usize].age_us), node));
+            waiters.sort_by_key(|&node| (Reverse(graph.nodes[node as usize].age_us), node));
         }
         Self {
             graph,
@@ -112,34 +132,38 @@ impl<'a> Tree<'a> {
         &self.graph.nodes[node as usize]
     }
 
-    fn root(&mut self, out: &mut impl io::Write, root: &Root) -> io::Result<()> {
-        let warning = self.options.warning();
-        let Some(heading) = cycle_heading(self.graph, root) else {
-            for &node in &root.nodes {
-                self.shown.insert(node);
-                let line = RootLine {
-                    root,
-                    node: self.node(node),
-                };
-                writeln!(out, "  {warning}{line}{warning:#}")?;
-                self.below(out, node, "  ")?;
-            }
-            return Ok(());
+    /// Roots that are alike, and what waits for them.
+    fn roots(&mut self, out: &mut impl io::Write, roots: &[&Root]) -> io::Result<()> {
+        let first = roots[0];
+        let Some(heading) = cycle_heading(self.graph, first) else {
+            let members: Vec<u32> = (roots.iter())
+                .flat_map(|root| root.nodes.iter().copied())
+                .collect();
+            let nodes: Vec<_> = members.iter().map(|&node| self.node(node)).collect();
+            let line = RootLine {
+                roots,
+                nodes: &nodes,
+            };
+            self.shown.extend(&members);
+            self.line(out, ROOT, Level::Stuck, &line.to_string())?;
+            return self.below(out, &members, "  ");
         };
-        let line = format!("{heading}{}", Waiters(root));
-        if root.deadlock == Some(Deadlock::PossibleCycle) {
+        let waiters = waiters(roots).map(|text| format!(" ({text})"));
+        let line = format!("{heading}{}", waiters.unwrap_or_default());
+        if first.deadlock == Some(Deadlock::PossibleCycle) {
             // Each of its nodes is a root of its own, with what waits for it.
-            writeln!(out, "  {line}")?;
-            return self.names(out, &root.nodes);
+            self.line(out, ROOT, Level::Plain, &line)?;
+            return self.names(out, &first.nodes);
         }
-        writeln!(out, "  {warning}{line}{warning:#}")?;
-        self.shown.extend(&root.nodes);
-        self.cycle.extend(&root.nodes);
-        let (ring, others) = root.nodes.split_at(self.ring(&root.nodes));
-        self.lines(out, ring, "  ", Lines::Ring)?;
+        self.line(out, ROOT, Level::Stuck, &line)?;
+        self.shown.extend(&first.nodes);
+        self.cycle.extend(&first.nodes);
+        let (ring, others) = first.nodes.split_at(self.ring(&first.nodes));
+        let alone = |nodes: &[u32]| nodes.iter().map(|&node| vec![node]).collect();
+        self.lines(out, alone(ring), "  ", Lines::Ring)?;
         if !others.is_empty() {
             writeln!(out, "  in the same deadlock:")?;
-            self.lines(out, others, "  ", Lines::Members)?;
+            self.lines(out, alone(others), "  ", Lines::Members)?;
         }
         self.cycle.clear();
         Ok(())
@@ -157,71 +181,82 @@ impl<'a> Tree<'a> {
 
     /// The nodes alone.
     fn names(&self, out: &mut impl io::Write, nodes: &[u32]) -> io::Result<()> {
-        let mut groups = RowGroups::default();
-        for &node in nodes {
-            let line = self.node(node);
-            if groups.count(node, line, line.age_us) {
-                writeln!(out, "  - {}", Line(line))?;
-            }
-        }
-        for line in groups.rest(self.graph) {
-            writeln!(out, "  - {line}")?;
+        const MEMBER: Indent<'_> = Indent {
+            first: "  - ",
+            next: "    ",
+        };
+        for group in self.groups(nodes) {
+            self.line(out, MEMBER, Level::Plain, &self.text(&group))?;
         }
         Ok(())
     }
 
-    /// What waits for a node, and for that, and so on.
-    fn below(&mut self, out: &mut impl io::Write, node: u32, indent: &str) -> io::Result<()> {
-        let waiting = self.waiting_for(node);
+    /// What waits for nodes, and for that, and so on.
+    fn below(&mut self, out: &mut impl io::Write, nodes: &[u32], indent: &str) -> io::Result<()> {
+        let waiting = nodes.iter().flat_map(|&node| self.waiting_for(node));
+        let mut waiting: Vec<u32> = waiting.collect();
+        waiting.sort_by_key(|&node| (Reverse(self.node(node).age_us), node));
+        waiting.dedup();
         if !waiting.is_empty() && indent.chars().count() >= MAX_INDENT {
             return writeln!(out, "{indent}└─ (the rest of the chain is left out)");
         }
-        self.lines(out, &waiting, indent, Lines::Tree)
+        let groups = self.groups(&waiting);
+        self.lines(out, groups, indent, Lines::Tree)
     }
 
     fn lines(
         &mut self,
         out: &mut impl io::Write,
-        nodes: &[u32],
+        groups: Vec<Vec<u32>>,
         indent: &str,
         lines: Lines,
     ) -> io::Result<()> {
         let are_members = lines != Lines::Tree;
-        let mut groups = RowGroups::default();
-        let shown: Vec<u32> = nodes
-            .iter()
-            .copied()
-            .filter(|&node| {
-                let line = self.node(node);
-                are_members || groups.count(node, line, line.age_us)
-            })
-            .collect();
-        let rest = groups.rest(self.graph);
-        let mut left = shown.len() + rest.len();
-        let mut is_top_of_ring = lines == Lines::Ring;
-        let mut branch = || {
-            left -= 1;
-            match (left, std::mem::take(&mut is_top_of_ring)) {
-                (0, _) => ("└─", "   "),
-                (_, true) => ("┌→", "│  "),
-                (_, false) => ("├─", "│  "),
+        let last = groups.len().saturating_sub(1);
+        for (index, group) in groups.into_iter().enumerate() {
+            let (mark, deeper) = match index {
+                _ if index == last => ("└─ ", "   "),
+                0 if lines == Lines::Ring => ("┌→ ", "│  "),
+                _ => ("├─ ", "│  "),
+            };
+            let mut text = self.text(&group);
+            let is_new = |node: &u32| self.shown.insert(*node) || are_members;
+            let new: Vec<u32> = group.into_iter().filter(is_new).collect();
+            if new.is_empty() {
+                text.push_str(" (shown above)");
             }
-        };
-        for node in shown {
-            let (mark, deeper) = branch();
-            let line = Line(self.node(node));
-            if !self.shown.insert(node) && !are_members {
-                writeln!(out, "{indent}{mark} {line} (shown above)")?;
-                continue;
-            }
-            writeln!(out, "{indent}{mark} {line}")?;
-            self.below(out, node, &format!("{indent}{deeper}"))?;
-        }
-        for line in rest {
-            let (mark, _) = branch();
-            writeln!(out, "{indent}{mark} {line}")?;
+            let deeper = format!("{indent}{deeper}");
+            let indent = Indent {
+                first: &format!("{indent}{mark}"),
+                next: &format!("{deeper}   "),
+            };
+            self.line(out, indent, Level::Plain, &text)?;
+            self.below(out, &new, &deeper)?;
         }
         Ok(())
+    }
+
+    /// Nodes that are alike in one group, each on its own where every row is listed.
+    fn groups(&self, nodes: &[u32]) -> Vec<Vec<u32>> {
+        match self.options.is_full {
+            true => nodes.iter().map(|&node| vec![node]).collect(),
+            false => grouped(nodes.iter().copied(), |&node| GroupKey::of(self.node(node))),
+        }
+    }
+
+    fn text(&self, nodes: &[u32]) -> String {
+        let nodes: Vec<_> = nodes.iter().map(|&node| self.node(node)).collect();
+        Line(&nodes).to_string()
+    }
+
+    fn line(
+        &self,
+        out: &mut impl io::Write,
+        indent: Indent<'_>,
+        level: Level,
+        text: &str,
+    ) -> io::Result<()> {
+        paragraph(out, self.options, indent, level, text)
     }
 
     /// What to show below a node. The line of a call names the handler that waits in it, and the line of many
@@ -246,7 +281,8 @@ impl<'a> Tree<'a> {
     }
 }
 
-fn cycle_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
+/// Returns the heading of a cycle.
+pub(super) fn cycle_heading(graph: &WaitGraph, root: &Root) -> Option<String> {
     let deadlock = root.deadlock?;
     let mut names: Vec<String> = Vec::new();
     for &node in &root.nodes {

@@ -1,27 +1,16 @@
-//! Groups nodes of the wait graph that differ in nothing but their age.
+//! Groups nodes of the wait graph that differ in nothing but numbers.
 
-use std::collections::HashMap;
+use std::hash::Hash;
 
+use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{Mark, Phase};
 
-use super::node::Signature;
-use crate::duration::Age;
-use crate::model::{Node, NodeKind, WaitGraph};
-
-/// How many nodes of a group are shown.
-const SHOWN: usize = 3;
-
-/// Counts the nodes of each group, so that a thousand equal ones do not fill the screen.
-#[derive(Default)]
-pub(super) struct RowGroups {
-    order: Vec<GroupKey>,
-    groups: HashMap<GroupKey, RowGroup>,
-}
+use crate::model::{Node, NodeKind};
 
 /// What the nodes of a group have in common. Names are compared by their address, since the graph holds each
 /// name of a process once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum GroupKey {
+pub(super) enum GroupKey {
     Call(u32, *const u8, *const u8),
     Handler(u32, *const u8, Phase, Option<Mark>),
     Handlers(u32, *const u8),
@@ -30,7 +19,7 @@ enum GroupKey {
 }
 
 impl GroupKey {
-    fn of(node: &Node) -> Self {
+    pub(super) fn of(node: &Node) -> Self {
         let pid = node.process.pid;
         match &node.kind {
             NodeKind::Call {
@@ -49,47 +38,19 @@ impl GroupKey {
     }
 }
 
-#[derive(Default)]
-struct RowGroup {
-    nodes: usize,
-    /// Of those that are not shown.
-    oldest_us: u64,
-    example: u32,
-}
-
-impl RowGroups {
-    /// Whether to show the node.
-    pub(super) fn count(&mut self, node_index: u32, node: &Node, age_us: u64) -> bool {
-        let key = GroupKey::of(node);
-        let group = self.groups.entry(key).or_insert_with(|| {
-            self.order.push(key);
-            RowGroup {
-                example: node_index,
-                ..RowGroup::default()
-            }
+/// Puts things with the same key into one group, in the order of the first of each.
+pub(super) fn grouped<T, K: Hash + Eq>(
+    things: impl IntoIterator<Item = T>,
+    mut key: impl FnMut(&T) -> K,
+) -> Vec<Vec<T>> {
+    let mut indexes: HashMap<K, usize> = HashMap::new();
+    let mut groups: Vec<Vec<T>> = Vec::new();
+    for thing in things {
+        let index = *indexes.entry(key(&thing)).or_insert_with(|| {
+            groups.push(Vec::new());
+            groups.len() - 1
         });
-        group.nodes += 1;
-        if group.nodes > SHOWN {
-            group.oldest_us = age_us.max(group.oldest_us);
-        }
-        group.nodes <= SHOWN
+        groups[index].push(thing);
     }
-
-    /// One line per group with nodes that are not shown: their text, number and oldest age.
-    pub(super) fn rest(self, graph: &WaitGraph) -> Vec<String> {
-        self.order
-            .iter()
-            .map(|key| &self.groups[key])
-            .filter(|group| group.nodes > SHOWN)
-            .map(|group| {
-                let node = &graph.nodes[group.example as usize];
-                format!(
-                    "… and {} more like this: {}, the oldest {}",
-                    group.nodes - SHOWN,
-                    Signature(node),
-                    Age(group.oldest_us)
-                )
-            })
-            .collect()
-    }
+    groups
 }

@@ -1,19 +1,29 @@
-//! The dump of several processes as text: the processes, then the rows of all of
-//! them in one list, oldest first.
+//! The dump of several processes as text: the processes, then the rows of all of them in one list.
 
-use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::fmt;
 use std::io;
 
 use roam_trace_common::event::Direction;
 
-use super::layout::{Options, RULE, no_connections, section, sources, time};
-use super::process::FindingLine;
-use super::row::{ChannelLine, ConnectionLine, request_lines};
-use super::window;
-use crate::count::Counted;
-use crate::model::{Dump, Evidence, Relation, Request, Snapshot};
+use super::channel::{channels, registries};
+use super::connection::connections;
+use super::details::finding;
+use super::layout::{Level, Options, RULE, no_connections, section, sources, time};
+use super::order::{callers_first, oldest_first};
+use super::request::{pending, requests};
+use super::table::{Column, table};
+use super::{summary, window};
+use crate::duration::Age;
+use crate::model::{Dump, Snapshot};
+
+const PROCESSES: [Column; 7] = [
+    Column::left("PROCESS"),
+    Column::left("USER"),
+    Column::right("UP"),
+    Column::right("OUTGOING"),
+    Column::right("INCOMING"),
+    Column::right("CHANNELS"),
+    Column::right("CONNECTIONS"),
+];
 
 /// Writes everything but the wait graph.
 ///
@@ -22,158 +32,92 @@ use crate::model::{Dump, Evidence, Relation, Request, Snapshot};
 /// The error of the writer.
 pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
     let heading = options.heading();
+    let processes = dump.processes.as_slice();
     writeln!(out, "{RULE}")?;
     writeln!(
         out,
         "{heading}RPC DIAGNOSTIC DUMP OF {} PROCESSES{heading:#}",
-        dump.processes.len()
+        processes.len()
     )?;
+    summary::render(out, dump, options)?;
     writeln!(out, "{}", time(dump.taken_at, options))?;
     writeln!(out, "{RULE}")?;
-    section(
-        out,
-        options,
-        "PROCESSES",
-        dump.processes.iter().map(|snapshot| ProcessLine {
-            snapshot,
-            sources: sources(snapshot, options),
-        }),
-    )?;
-    let requests = requests(dump);
-    section(
+    self::processes(out, processes, options)?;
+    let rows = callers_first(processes);
+    requests(
         out,
         options,
         "IN-FLIGHT REQUESTS, OLDEST FIRST (→ outgoing, ← incoming)",
-        requests
-            .iter()
-            .zip(request_lines(requests.iter().copied()))
-            .map(|((snapshot, row), line)| {
-                let way = match row.direction {
-                    Direction::Outgoing => "→",
-                    Direction::Incoming => "←",
-                };
-                Prefixed(format!("{} {way}", snapshot.process), line)
-            }),
+        &rows,
+        true,
     )?;
-    section(
-        out,
-        options,
-        "OPEN CHANNELS",
-        merged(dump, |snapshot| &snapshot.channels, |row| row.age_us)
-            .into_iter()
-            .map(|(snapshot, row)| {
-                Prefixed(snapshot.process.to_string(), ChannelLine(row, snapshot))
-            }),
-    )?;
-    match no_connections(&dump.processes) {
-        Some(text) => section(out, options, "CONNECTIONS", [text])?,
-        None => section(
-            out,
-            options,
-            "CONNECTIONS",
-            merged(dump, |snapshot| &snapshot.connections, |row| row.age_us)
-                .into_iter()
-                .map(|(snapshot, row)| Prefixed(snapshot.process.to_string(), ConnectionLine(row))),
-        )?,
-    }
-    for snapshot in &dump.processes {
-        if let Some(window) = &snapshot.window {
+    pending(out, options, &rows, true)?;
+    let rows = oldest_first(processes, |snapshot| &snapshot.channels, |row| row.age_us);
+    channels(out, options, &rows, true)?;
+    registries(out, options, processes)?;
+    let rows = oldest_first(
+        processes,
+        |snapshot| &snapshot.connections,
+        |row| row.age_us,
+    );
+    let none = no_connections(processes);
+    connections(out, options, &rows, true, none)?;
+    for snapshot in processes {
+        if let Some(of_window) = &snapshot.window {
             let of = format!(" OF {}", snapshot.process);
-            window::render(out, window, &of, options)?;
+            window::render(out, of_window, &of, options)?;
         }
     }
     writeln!(out, "{RULE}")
 }
 
-/// The requests of all processes by the moment that they began, but none before the caller's row of the same request:
-/// the clock of the callee may be a tick behind.
-fn requests(dump: &Dump) -> Vec<(&Snapshot, &Request)> {
-    let requests = merged(dump, |snapshot| &snapshot.requests, |row| row.age_us);
-    let mut callers = HashMap::new();
-    for (place, (_, row)) in requests.iter().enumerate() {
-        let verdict = row.verdict.as_ref();
-        for evidence in verdict.iter().flat_map(|verdict| verdict.evidence.iter()) {
-            if let &Evidence::Row {
-                relation: Relation::Callee,
-                pid,
-                serial,
-                ..
-            } = evidence
-            {
-                callers.insert((pid, serial), place);
+fn processes(
+    out: &mut impl io::Write,
+    processes: &[Snapshot],
+    options: &Options,
+) -> io::Result<()> {
+    section(out, options, "PROCESSES")?;
+    table(
+        out,
+        options,
+        &PROCESSES,
+        processes,
+        "(none)",
+        |snapshot, line| {
+            let count = |direction| {
+                let rows = snapshot.requests.iter();
+                rows.filter(|row| row.direction == direction).count()
+            };
+            line.cell(&snapshot.process);
+            match &snapshot.details {
+                Some(details) => {
+                    match &details.user_name {
+                        Some(name) => line.cell(name),
+                        None => line.cell(format_args!("uid {}", details.uid)),
+                    }
+                    line.cell(Age(details.uptime_us));
+                }
+                None => {
+                    line.cell("");
+                    line.cell("");
+                }
             }
-        }
-    }
-    let mut placed: Vec<_> = (requests.into_iter().enumerate())
-        .map(|(place, (snapshot, row))| {
-            let caller = callers.get(&(snapshot.process.pid, row.serial)).copied();
-            (place.max(caller.unwrap_or(0)), (snapshot, row))
-        })
-        .collect();
-    // What moves stands behind its caller, which was there first.
-    placed.sort_by_key(|&(place, (_, row))| (place, row.direction == Direction::Incoming));
-    placed.into_iter().map(|(_, row)| row).collect()
-}
-
-/// The rows of all processes by the moment that they began.
-fn merged<'a, R>(
-    dump: &'a Dump,
-    rows: impl Fn(&'a Snapshot) -> &'a Vec<R>,
-    age_us: impl Fn(&R) -> u64,
-) -> Vec<(&'a Snapshot, &'a R)> {
-    let mut merged: Vec<_> = dump
-        .processes
-        .iter()
-        .flat_map(|snapshot| rows(snapshot).iter().map(move |row| (snapshot, row)))
-        .collect();
-    let newest_us = dump
-        .processes
-        .iter()
-        .map(|snapshot| snapshot.taken_ns)
-        .max();
-    merged.sort_by_key(|(snapshot, row)| {
-        // Snapshots of several processes are not one instant.
-        let later_us = newest_us.unwrap_or(0) - snapshot.taken_ns;
-        Reverse(age_us(row) + later_us / 1_000)
-    });
-    merged
-}
-
-struct Prefixed<L>(String, L);
-
-impl<L: fmt::Display> fmt::Display for Prefixed<L> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0, self.1)
-    }
-}
-
-struct ProcessLine<'a> {
-    snapshot: &'a Snapshot,
-    sources: String,
-}
-
-impl fmt::Display for ProcessLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let count = |direction| {
-            self.snapshot
-                .requests
-                .iter()
-                .filter(|row| row.direction == direction)
-                .count()
-        };
-        write!(
-            f,
-            "{} - {} outgoing, {} incoming, {}, {} · {}",
-            self.snapshot.process,
-            count(Direction::Outgoing),
-            count(Direction::Incoming),
-            Counted(self.snapshot.channels.len() as u64, "channels"),
-            Counted(self.snapshot.connections.len() as u64, "connections"),
-            self.sources
-        )?;
-        for finding in &self.snapshot.findings {
-            write!(f, "\n    ↳ {}", FindingLine(finding))?;
-        }
-        Ok(())
-    }
+            line.cell(count(Direction::Outgoing));
+            line.cell(count(Direction::Incoming));
+            line.cell(snapshot.channels.len());
+            line.cell(snapshot.connections.len());
+            let details = snapshot.details.as_ref();
+            if let Some(command) = details.and_then(|details| details.command_line.as_ref()) {
+                line.note(format_args!("command: {command}"));
+            }
+            line.note(sources(snapshot));
+            if !snapshot.gaps.is_empty() {
+                line.level = Level::Slow;
+            }
+            for (level, text) in snapshot.findings.iter().map(finding) {
+                line.level = line.level.max(level);
+                line.note(format_args!("↳ {text}"));
+            }
+        },
+    )
 }

@@ -1,18 +1,22 @@
 //! The dump of one process as text.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::io;
-use std::sync::Arc;
 
-use jiff::Timestamp;
-use roam_trace_common::event::{ChannelSide, Direction, Phase};
+use roam_trace_common::event::Direction;
 
-use super::layout::{Options, RULE, no_connections, section, sources, time};
-use super::row::{ChannelLine, ConnectionLine, PendingLine, request_lines};
-use super::window;
-use crate::count::Counted;
-use crate::model::{Channel, ProcessFinding, Severity, Snapshot};
+use super::channel::{channels, registries};
+use super::connection::connections;
+use super::details::{finding, heading};
+use super::fold::Placed;
+use super::layout::{Indent, Options, RULE, no_connections, paragraph, section, time};
+use super::request::{pending, requests};
+use super::{summary, window};
+use crate::model::{Dump, Request, Snapshot};
+
+const LINE: Indent<'_> = Indent {
+    first: "  ",
+    next: "    ",
+};
 
 /// Writes everything but the wait graph.
 ///
@@ -21,146 +25,57 @@ use crate::model::{Channel, ProcessFinding, Severity, Snapshot};
 /// The error of the writer.
 pub(super) fn render(
     out: &mut impl io::Write,
+    dump: &Dump,
     snapshot: &Snapshot,
-    taken_at: Timestamp,
     options: &Options,
 ) -> io::Result<()> {
-    let heading = options.heading();
-    let requests = |direction| {
-        snapshot
-            .requests
-            .iter()
-            .filter(move |request| request.direction == direction)
-    };
+    let bold = options.heading();
+    let process = &snapshot.process;
     writeln!(out, "{RULE}")?;
-    writeln!(
-        out,
-        "{heading}[{}] RPC DIAGNOSTIC DUMP{heading:#}",
-        snapshot.process.name
-    )?;
-    writeln!(
-        out,
-        "pid {} · {} · {}",
-        snapshot.process.pid,
-        time(taken_at, options),
-        sources(snapshot, options)
-    )?;
+    writeln!(out, "{bold}[{}] RPC DIAGNOSTIC DUMP{bold:#}", process.name)?;
+    summary::render(out, dump, options)?;
+    let pid = format!("pid {} · {}", process.pid, time(dump.taken_at, options));
+    heading(out, options, &pid, snapshot.details.as_ref())?;
     writeln!(out, "{RULE}")?;
 
     if !snapshot.findings.is_empty() {
-        let findings = snapshot.findings.iter().map(FindingLine);
-        section(out, options, "PROCESS", findings)?;
+        section(out, options, "PROCESS")?;
+        for (level, text) in snapshot.findings.iter().map(finding) {
+            paragraph(out, options, LINE, level, &text)?;
+        }
     }
-    section(
-        out,
-        options,
-        "IN-FLIGHT REQUESTS, OUTGOING (client → server)",
-        request_lines(requests(Direction::Outgoing).map(|request| (snapshot, request))),
-    )?;
-    section(
-        out,
-        options,
-        "IN-FLIGHT REQUESTS, INCOMING (server → client)",
-        request_lines(requests(Direction::Incoming).map(|request| (snapshot, request))),
-    )?;
-    section(
-        out,
-        options,
-        "PENDING RESPONSES (waiting for remote)",
-        requests(Direction::Outgoing)
-            .filter(|request| request.phase == Phase::Sent)
-            .map(PendingLine),
-    )?;
-    section(
-        out,
-        options,
-        "OPEN CHANNELS",
-        snapshot
-            .channels
-            .iter()
-            .map(|channel| ChannelLine(channel, snapshot)),
-    )?;
-    section(
-        out,
-        options,
-        "CHANNEL REGISTRIES",
-        channel_registries(snapshot),
-    )?;
-    match no_connections(std::slice::from_ref(snapshot)) {
-        Some(text) => section(out, options, "CONNECTIONS", [text])?,
-        None => section(
-            out,
-            options,
-            "CONNECTIONS",
-            snapshot.connections.iter().map(ConnectionLine),
-        )?,
+    let placed: Vec<Placed<'_, Request>> = placed(snapshot, &snapshot.requests);
+    for (direction, title) in [
+        (
+            Direction::Outgoing,
+            "IN-FLIGHT REQUESTS, OUTGOING (client → server)",
+        ),
+        (
+            Direction::Incoming,
+            "IN-FLIGHT REQUESTS, INCOMING (server → client)",
+        ),
+    ] {
+        let rows = placed.iter().filter(|(_, row)| row.direction == direction);
+        let rows: Vec<_> = rows.copied().collect();
+        requests(out, options, title, &rows, false)?;
     }
-    if let Some(window) = &snapshot.window {
-        window::render(out, window, "", options)?;
+    pending(out, options, &placed, false)?;
+    channels(
+        out,
+        options,
+        &self::placed(snapshot, &snapshot.channels),
+        false,
+    )?;
+    registries(out, options, &dump.processes)?;
+    let rows = self::placed(snapshot, &snapshot.connections);
+    let none = no_connections(&dump.processes);
+    connections(out, options, &rows, false, none)?;
+    if let Some(of_window) = &snapshot.window {
+        window::render(out, of_window, "", options)?;
     }
     writeln!(out, "{RULE}")
 }
 
-/// A fact about the whole process.
-pub(super) struct FindingLine<'a>(pub(super) &'a ProcessFinding);
-
-impl fmt::Display for FindingLine<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let severity = match self.0.severity {
-            Severity::Warning => "warning",
-            Severity::Critical => "critical",
-        };
-        write!(f, "{severity}: {}", self.0.text)
-    }
-}
-
-struct RegistryLine {
-    connection_name: Arc<str>,
-    side: ChannelSide,
-    channel_ids: Vec<u64>,
-}
-
-/// Both registries of every connection that has an open channel.
-fn channel_registries(snapshot: &Snapshot) -> Vec<RegistryLine> {
-    let mut connections: BTreeMap<u64, (&Channel, [Vec<u64>; 2])> = BTreeMap::new();
-    for channel in &snapshot.channels {
-        let (_, sides) = connections
-            .entry(channel.connection)
-            .or_insert_with(|| (channel, [Vec::new(), Vec::new()]));
-        sides[usize::from(channel.side == ChannelSide::Client)].push(channel.channel_id);
-    }
-    connections
-        .into_iter()
-        .flat_map(|(serial, (channel, sides))| {
-            let name = channel
-                .connection_name
-                .clone()
-                .unwrap_or_else(|| format!("connection {serial}").into());
-            [ChannelSide::Server, ChannelSide::Client]
-                .into_iter()
-                .zip(sides)
-                .map(move |(side, mut channel_ids)| {
-                    channel_ids.sort_unstable();
-                    RegistryLine {
-                        connection_name: name.clone(),
-                        side,
-                        channel_ids,
-                    }
-                })
-        })
-        .collect()
-}
-
-impl fmt::Display for RegistryLine {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side = match self.side {
-            ChannelSide::Client => "client",
-            ChannelSide::Server => "server",
-        };
-        write!(f, "{} {side}_channel_registry: ", self.connection_name)?;
-        match self.channel_ids.as_slice() {
-            [] => f.write_str("(none)"),
-            ids => write!(f, "{} {ids:?}", Counted(ids.len() as u64, "channels")),
-        }
-    }
+fn placed<'a, R>(snapshot: &'a Snapshot, rows: &'a [R]) -> Vec<Placed<'a, R>> {
+    rows.iter().map(|row| (snapshot, row)).collect()
 }

@@ -2,9 +2,17 @@
 
 use std::io;
 
+use super::cell::connection_name;
 use super::layout::{Options, section};
+use super::table::{Column, table};
 use crate::duration::Age;
 use crate::model::Window;
+
+const CONNECTIONS: [Column; 3] = [
+    Column::left("CONNECTION"),
+    Column::right("STARTED"),
+    Column::right("ENDED"),
+];
 
 /// Writes the section. `of` names the process where there are several.
 ///
@@ -17,19 +25,21 @@ pub(super) fn render(
     of: &str,
     options: &Options,
 ) -> io::Result<()> {
-    section(
+    let title = format!("REQUESTS{of} IN THE LAST {}", Age(window.duration_us));
+    section(out, options, &title)?;
+    table(
         out,
         options,
-        &format!("REQUESTS{of} IN THE LAST {}", Age(window.duration_us)),
-        window.connections.iter().map(|connection| {
-            let name = connection
-                .connection_name
-                .clone()
-                .unwrap_or_else(|| format!("connection {}", connection.connection).into());
-            format!(
-                "{name}: {} started, {} ended",
-                connection.started, connection.ended
-            )
-        }),
+        &CONNECTIONS,
+        &window.connections,
+        "(none)",
+        |row, line| {
+            line.cell(connection_name(
+                row.connection_name.as_deref(),
+                row.connection,
+            ));
+            line.cell(row.started);
+            line.cell(row.ended);
+        },
     )
 }

@@ -304,7 +304,7 @@ fn what_nobody_waits_for_comes_last() {
     check_root(&explanation, status.callee);
     let text = as_text(&explanation.graph);
     assert!(
-        text.contains("Orders.export running (nobody waits for it, 299.9s old)"),
+        text.contains("Orders.export running (req_id=1; nobody waits for it, 299.9s old)"),
         "{text}"
     );
 }

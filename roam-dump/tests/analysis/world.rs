@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::tz::TimeZone;
 use roam_diagnostic::registry::{
     ChannelDirection, ChannelSide, ConnectionState, Direction, Phase, RequestKind, Role,
 };
@@ -45,10 +44,10 @@ pub(crate) struct End {
 pub(crate) fn as_text(graph: &WaitGraph) -> String {
     let mut out = Vec::new();
     let options = text::Options {
-        color: false,
-        time_zone: TimeZone::UTC,
+        width: usize::MAX,
+        ..text::Options::plain()
     };
-    graph::render(&mut out, graph, "(none)", &options).unwrap();
+    graph::render(&mut out, graph, &options).unwrap();
     String::from_utf8(out).unwrap()
 }
 

@@ -42,7 +42,15 @@ pub fn run(cli: &Cli) -> Exit {
         Some(Command::Man) => man::run(&mut out),
         Some(Command::Schema(args)) => schema::run(args, &mut out),
     };
-    match done.and_then(|exit| out.flush().map(|()| exit).map_err(Into::into)) {
+    let flushed = out.flush().map_err(anyhow::Error::from);
+    match (done, flushed) {
+        (Ok(exit), Err(error)) if is_closed_pipe(&error) => exit,
+        (done, flushed) => finish(done.and_then(|exit| flushed.map(|()| exit))),
+    }
+}
+
+fn finish(done: anyhow::Result<Exit>) -> Exit {
+    match done {
         Ok(exit) => exit,
         Err(error) if is_closed_pipe(&error) => Exit::Success,
         Err(error) => {

@@ -5,6 +5,7 @@ pub mod claims;
 pub mod clock;
 mod deadline;
 pub mod descriptors;
+mod details;
 mod holders;
 mod inspected;
 pub mod link_sockets;
@@ -26,5 +27,6 @@ mod untraced;
 mod worker;
 
 pub use deadline::retire_worker;
+pub use details::UserNames;
 pub use share::Share;
 pub use target::{Reading, Target};

@@ -7,11 +7,14 @@ mod dump;
 mod fixture;
 mod help;
 mod machine;
+mod pager;
 #[path = "../run/mod.rs"]
 mod run;
 mod schema;
 mod sockets;
 mod stats;
+#[path = "../terminal/mod.rs"]
+mod terminal;
 #[path = "../../../testing/verdicts.rs"]
 mod verdicts;
 mod watch;

@@ -217,14 +217,15 @@ impl SignalDump {
         let mut lines: Vec<&str> = in_flight
             .lines()
             .filter(|line| line.starts_with("  [req_id="))
+            .flat_map(|line| std::iter::repeat_n(line, folded(line)))
             .collect();
         for expected in ready.expect.iter().filter(|expected| expected.pid == pid) {
             let phase = serde_json::to_value(expected.phase).unwrap();
-            let phase = format!("({})", phase.as_str().unwrap().replace('_', " "));
+            let phase = format!("  {}  ", phase.as_str().unwrap().replace('_', " "));
             let index = lines
                 .iter()
                 .position(|line| {
-                    line.contains(&format!("] {} - ", expected.method)) && line.contains(&phase)
+                    line.contains(&format!("]  {}  ", expected.method)) && line.contains(&phase)
                 })
                 .unwrap_or_else(|| panic!("{expected:#?} is not in {}", self.0));
             lines.remove(index);
@@ -234,7 +235,14 @@ impl SignalDump {
     }
 }
 
-/// The age in a line such as `… - waiting 45.2s (sent)`.
+/// How many rows a line stands for.
+fn folded(line: &str) -> usize {
+    line.split_ascii_whitespace()
+        .find_map(|word| word.strip_prefix('×')?.parse().ok())
+        .unwrap_or(1)
+}
+
+/// The age in a line such as `… 45.2s  sent  …`.
 fn seconds(line: &str) -> f64 {
     line.split_ascii_whitespace()
         .find_map(|word| word.strip_suffix('s')?.parse().ok())

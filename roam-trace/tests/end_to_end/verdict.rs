@@ -119,6 +119,8 @@ fn roam_trace(demo: &ReadyDemo, arguments: &[&str]) -> Output {
     let tracer = Command::new(env!("CARGO_BIN_EXE_roam-trace"))
         .args(["-p", &demo.ready.host.to_string(), "--children"])
         .args(arguments)
+        // Where a line is wrapped depends on the length of pids.
+        .env("COLUMNS", "1000")
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

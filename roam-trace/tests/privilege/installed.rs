@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::run::{PublicCopy, Run, run};
-use crate::user::{OTHER, setpriv_name, target, with_capabilities};
+use crate::terminal::{SHORT, on_terminal};
+use crate::user::{OTHER, TARGET, setpriv_name, target, with_capabilities};
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
@@ -24,6 +25,13 @@ fn advised() -> String {
 
 /// A copy of the tool with these capabilities on its file, run by a user who has none.
 fn run_installed(capabilities: &str, arguments: &[&str]) -> Run {
+    let (copy, tool) = installed(capabilities, arguments);
+    let ended = run(tool);
+    drop(copy);
+    ended
+}
+
+fn installed(capabilities: &str, arguments: &[&str]) -> (PublicCopy, Command) {
     let copy = PublicCopy::of_tool();
     if !capabilities.is_empty() {
         let mut setcap = Command::new("setcap");
@@ -32,7 +40,38 @@ fn run_installed(capabilities: &str, arguments: &[&str]) -> Run {
     }
     let mut tool = copy.command(arguments);
     tool.uid(OTHER).gid(OTHER);
-    run(tool)
+    (copy, tool)
+}
+
+/// The user chooses the pager, and the file has capabilities that the user has not.
+#[test]
+#[ignore = "needs root"]
+fn a_tool_with_capabilities_starts_no_pager() {
+    let hung = target("hang");
+    let pid = hung.pid();
+    let shown = |capabilities: &str| {
+        let (_copy, tool) = installed(capabilities, &["-p", &pid]);
+        let user = if capabilities.is_empty() {
+            TARGET
+        } else {
+            OTHER
+        };
+        // The terminal starts a command of its own, which knows nothing of the user of this one.
+        let mut as_user = Command::new("setpriv");
+        as_user
+            .args([format!("--reuid={user}"), format!("--regid={user}")])
+            .arg("--clear-groups")
+            .arg(tool.get_program())
+            .args(tool.get_args())
+            .env("PAGER", "sed s/^/paged/");
+        on_terminal(&as_user, SHORT).text
+    };
+    assert!(shown("").contains("paged"));
+    let text = shown(&advised());
+    assert!(
+        text.contains("WAIT GRAPH") && !text.contains("paged"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -12,6 +12,9 @@ mod installed;
 mod run;
 mod settings;
 mod table;
+#[path = "../terminal/mod.rs"]
+#[expect(dead_code, reason = "other tests use what these do not")]
+mod terminal;
 mod user;
 
 /// This binary doubles as the processes that are looked at: [`fixture::Fixture`] starts it again with this

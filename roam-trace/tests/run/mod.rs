@@ -49,6 +49,8 @@ fn command_of(tool: &Path, arguments: &[&str]) -> Command {
         .args(arguments)
         .env_clear()
         .env("TZ", "UTC")
+        // Where a line is wrapped depends on the length of pids.
+        .env("COLUMNS", "1000")
         .stdin(Stdio::null());
     command
 }
@@ -127,32 +129,42 @@ impl Run {
     }
 }
 
-/// Replaces ages and the time of day, keeping that they are there.
+/// Replaces what differs from run to run, keeping that it is there. Columns are as wide as what is in them: of the spaces
+/// between them, two are left.
 fn redact_time(text: &str) -> String {
-    text.split_inclusive('\n')
-        .map(|line| match line.split_once(" · 20") {
-            Some((head, tail)) if head.starts_with("pid ") => {
-                format!("{head} · [time]{}", &tail["26-11-20 10:12:03".len()..])
-            }
-            _ => line.to_owned(),
-        })
-        .map(|line| {
-            // "45.2s" and its like; everything the fixtures do happens within minutes.
-            let mut words = Vec::new();
-            for word in line.split(' ') {
-                let bare = word.trim_end_matches([',', ')', '\n', ':']);
-                let is_age = bare
-                    .strip_suffix('s')
-                    .is_some_and(|age| age.contains('.') && age.parse::<f64>().is_ok());
-                words.push(if is_age {
-                    format!("[age]{}", &word[bare.len()..])
-                } else {
-                    word.to_owned()
-                });
-            }
-            words.join(" ")
-        })
-        .collect()
+    text.lines().map(|line| redact_line(line) + "\n").collect()
+}
+
+fn redact_line(line: &str) -> String {
+    if line.starts_with("command: ") {
+        return "command: [command]".to_owned();
+    }
+    if let Some((pid, facts)) = line.split_once(" · 20")
+        && pid.starts_with("pid ")
+    {
+        let facts = facts.split(" · ").skip(1).map(|fact| {
+            let (what, _) = fact.split_once(' ').unwrap_or((fact, ""));
+            format!(" · {what} [{what}]")
+        });
+        return format!("{pid} · [time]{}", facts.collect::<String>());
+    }
+    let (indent, line) = line.split_at(line.len() - line.trim_start().len());
+    let mut words: Vec<String> = Vec::new();
+    for word in line.split(' ') {
+        let bare = word.trim_end_matches([',', ')', ':', ';']);
+        // "45.2s" and its like; everything the fixtures do happens within minutes.
+        let is_age = bare
+            .strip_suffix('s')
+            .is_some_and(|age| age.contains('.') && age.parse::<f64>().is_ok());
+        let is_time = words.last().is_some_and(|word| word == "(since");
+        if is_age || is_time {
+            let what = if is_age { "[age]" } else { "[time]" };
+            words.push(format!("{what}{}", &word[bare.len()..]));
+        } else if !(word.is_empty() && words.last().is_some_and(String::is_empty)) {
+            words.push(word.to_owned());
+        }
+    }
+    format!("{indent}{}", words.join(" "))
 }
 
 /// Waits until `condition` holds.

@@ -39,8 +39,8 @@ fuzz_target!(|input: &[u8]| {
         graph: Some(explained.graph),
     };
     let options = text::Options {
-        color: false,
         time_zone: TimeZone::UTC,
+        ..text::Options::plain()
     };
     let mut printed = Vec::new();
     text::render(&mut printed, &dump, &options).unwrap();

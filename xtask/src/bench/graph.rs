@@ -1,10 +1,10 @@
-//! How verdicts and wait graph grow with the number of rows.
+//! How verdicts, wait graph and text grow with the number of rows.
 
 use anyhow::Result;
 
 use crate::process;
 
 pub(super) fn run() -> Result<()> {
-    println!("verdicts and wait graph, by the number of rows:");
+    println!("verdicts, wait graph and text, by the number of rows:");
     process::require(process::cargo("bench --package roam-dump --bench analysis"))
 }

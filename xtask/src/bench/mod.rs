@@ -24,7 +24,7 @@ pub(crate) enum Subject {
     Flood,
     /// `roam-trace` on 100 processes with 1,000 requests in flight each, verdicts and wait graph included
     Processes,
-    /// Verdicts and wait graph alone, by the number of rows
+    /// Verdicts, wait graph and text alone, by the number of rows
     Graph,
     /// A request whose probes are traced, by ours and by bpftrace; attaching and detaching
     Traced,

@@ -85,6 +85,7 @@ fn against_maps(tools: &Tools, rows: u64) -> Result<()> {
 
 fn dump(tools: &Tools, load: &Load) -> Command {
     let mut command = tools.trace();
-    command.args(["-p", &load.pid().to_string(), "--max-rows", MAX_ROWS]);
+    command.args(["-p", &load.pid().to_string()]);
+    command.args(["--full", "--max-rows", MAX_ROWS]);
     command
 }

@@ -73,7 +73,7 @@ impl Tools {
         let command = match kind {
             Kind::Ours => {
                 let mut command = self.trace();
-                command.args(["--source", "probes", "-d", "1h", "-p"]);
+                command.args(["--full", "--source", "probes", "-d", "1h", "-p"]);
                 command.arg(load.pid().to_string());
                 command
             }

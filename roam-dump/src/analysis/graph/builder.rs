@@ -176,11 +176,13 @@ impl<'a> Builder<'a> {
                 let kind = match request.direction {
                     Direction::Outgoing => NodeKind::Call {
                         serial: request.serial,
+                        request_id: request.request_id,
                         method: self.method(row),
                         made_by: self.made_by(row),
                     },
                     Direction::Incoming => NodeKind::Handler {
                         serial: request.serial,
+                        request_id: request.request_id,
                         method: self.method(row),
                         phase: request.phase,
                         mark: request.mark,

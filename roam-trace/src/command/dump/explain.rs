@@ -16,7 +16,7 @@ use super::sockets;
 use crate::cli::{DumpArgs, StuckAfter};
 use crate::command::by_registry::by_registry;
 use crate::micros::micros;
-use crate::process::Share;
+use crate::process::{Share, UserNames};
 
 /// Pauses between samples of counters where connections look alike. What was sent before one is to arrive
 /// within it, on a machine that has more to do too.
@@ -37,6 +37,12 @@ pub(super) fn explain(captured: Captured<'_>, args: &DumpArgs) -> Dump {
     let mut facts = sockets::find(&shares, before);
     let thresholds = thresholds(args);
     let explained = judge(&mut snapshots, &shares, &mut facts, &watching, &thresholds);
+    let users = UserNames::read();
+    for snapshot in &mut snapshots {
+        let pid = snapshot.process.pid;
+        let share = shares.iter().find(|share| share.target.pid() == pid);
+        snapshot.details = share.map(|share| share.target.process.details(&users));
+    }
     Dump {
         schema_version: SCHEMA_VERSION,
         taken_at,

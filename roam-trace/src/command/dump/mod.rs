@@ -18,6 +18,7 @@ use super::errors::Errors;
 use super::select::select;
 use crate::cli::DumpArgs;
 use crate::error::Exit;
+use crate::pager::Pager;
 use crate::privilege;
 use crate::process::retire_worker;
 
@@ -32,13 +33,18 @@ pub(super) fn run(
     verbose: bool,
     out: &mut impl Write,
 ) -> Result<Exit> {
+    // Asked before the first capability is dropped.
+    let pager = match args.is_text() && !args.no_pager {
+        true => Pager::of_user(),
+        false => None,
+    };
     let mut errors = Errors::default();
     let selected = select(&args.targets, &mut errors)?;
     let captured = capture::capture(&selected, args, verbose, &mut errors);
     let dump = explain::explain(captured, args);
-    // A reader of the dump that is slow must not keep the privileges.
+    // A reader of the dump that is slow must not keep the privileges, nor a pager have any.
     privilege::drop_all()?;
     retire_worker();
-    let exit = print::print(dump, args, color, out)?;
+    let exit = print::print(dump, args, color, pager, out)?;
     Ok(exit.max(errors.exit()))
 }

@@ -1,6 +1,6 @@
 //! The last step.
 
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -11,6 +11,7 @@ use crate::cli::DumpArgs;
 use crate::command::report::report;
 use crate::error::Exit;
 use crate::micros::micros;
+use crate::pager::{Paged, Pager, text_width};
 
 /// Prints the dump as it was asked for, unless there is nothing in it. Returns the exit status that it leads to.
 ///
@@ -21,6 +22,7 @@ pub(super) fn print(
     mut dump: Dump,
     args: &DumpArgs,
     color: bool,
+    pager: Option<Pager>,
     out: &mut impl Write,
 ) -> io::Result<Exit> {
     if dump.processes.is_empty() {
@@ -31,21 +33,45 @@ pub(super) fn print(
             snapshot.retain_older(micros(min_age));
         }
     }
-    match (&dump.graph, args.dot) {
-        _ if args.json.json => json::render(out, &dump, args.json.is_pretty())?,
-        (Some(graph), true) => dot::render(out, graph)?,
+    let printed = match &dump.graph {
+        _ if args.json.json => json::render(out, &dump, args.json.is_pretty()),
+        Some(graph) if args.dot => dot::render(out, graph),
         _ => {
             let options = text::Options {
                 color,
                 time_zone: TimeZone::system(),
+                width: text_width(),
+                is_full: args.full,
             };
-            text::render(out, &dump, &options)?;
+            print_text(&dump, &options, pager, out)
         }
+    };
+    match printed.and_then(|()| out.flush()) {
+        // Who reads the output may leave; something is stuck all the same.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
+        _ => {}
     }
     Ok(match (&dump.graph, args.fail_if_stuck) {
         (Some(graph), Some(limit)) => check_stuck(graph, limit),
         _ => Exit::Success,
     })
+}
+
+/// Prints the text, through the pager if it is longer than the terminal.
+fn print_text(
+    dump: &Dump,
+    options: &text::Options,
+    pager: Option<Pager>,
+    out: &mut impl Write,
+) -> io::Result<()> {
+    let mut paged = Paged::new(pager, out);
+    let rendered = text::render(&mut paged, dump, options);
+    // The user may be reading still.
+    let is_shown = paged.finish()?;
+    match is_shown {
+        true => rendered,
+        false => text::render(out, dump, options),
+    }
 }
 
 /// Reports what holds something up for too long: the root blocker, and that of every other user.

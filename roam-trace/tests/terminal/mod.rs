@@ -1,0 +1,145 @@
+//! Runs a command on a terminal of its own.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Child, Command};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+use rustix::termios::{Winsize, tcsetwinsize};
+
+/// Lines of a terminal that no dump fits on.
+pub(crate) const SHORT: u16 = 10;
+/// Lines of a terminal that every dump fits on.
+pub(crate) const TALL: u16 = 500;
+
+const COLUMNS: u16 = 100;
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What a command showed, and how it ended.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) text: String,
+    pub(crate) status: i32,
+}
+
+/// A command that runs on a terminal.
+pub(crate) struct Terminal {
+    keyboard: File,
+    screen: Receiver<Vec<u8>>,
+    child: Child,
+    text: Vec<u8>,
+}
+
+/// Runs a command to its end on a terminal of so many lines.
+pub(crate) fn on_terminal(command: &Command, rows: u16) -> Shown {
+    Terminal::start(command, rows).finish()
+}
+
+impl Terminal {
+    /// Starts the command, with its environment, on a terminal that controls it.
+    pub(crate) fn start(command: &Command, rows: u16) -> Self {
+        let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
+        let controller = controller.unwrap();
+        grantpt(&controller).unwrap();
+        unlockpt(&controller).unwrap();
+        let size = Winsize {
+            ws_row: rows,
+            ws_col: COLUMNS,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        tcsetwinsize(&controller, size).unwrap();
+        let name = ptsname(&controller, Vec::new()).unwrap();
+        let path = OsStr::from_bytes(name.to_bytes());
+        let user = File::options().read(true).write(true).open(path).unwrap();
+
+        let mut on_terminal = Command::new("setsid");
+        on_terminal
+            .args(["--ctty", "--wait"])
+            .arg(command.get_program())
+            .args(command.get_args())
+            .env_clear()
+            .envs(
+                command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            )
+            .envs([("TERM", "xterm"), ("PATH", "/usr/bin:/bin")])
+            .env_remove("COLUMNS")
+            .stdin(user.try_clone().unwrap())
+            .stdout(user.try_clone().unwrap())
+            .stderr(user);
+        let child = on_terminal.spawn().unwrap();
+        // Otherwise this process would keep the terminal open.
+        drop(on_terminal);
+
+        let keyboard = File::from(controller);
+        let mut shown = keyboard.try_clone().unwrap();
+        let (sender, screen) = mpsc::channel();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                match shown.read(&mut buffer) {
+                    Ok(0) => return,
+                    Ok(read) => sender.send(buffer[..read].to_vec()).unwrap_or(()),
+                    Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                    // EIO: nobody has the terminal open any more.
+                    Err(_) => return,
+                }
+            }
+        });
+        Self {
+            keyboard,
+            screen,
+            child,
+            text: Vec::new(),
+        }
+    }
+
+    /// Waits until the screen has shown a text.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + DEADLINE;
+        while !self.shown().contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(more) => self.text.extend(more),
+                Err(error) => panic!("{error}: no {text} in {}", self.shown()),
+            }
+        }
+    }
+
+    /// Presses keys.
+    pub(crate) fn press(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
+    }
+
+    /// Waits until the command has ended.
+    pub(crate) fn finish(mut self) -> Shown {
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.screen.recv_timeout(left) {
+                Ok(more) => self.text.extend(more),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    let _ = self.child.kill();
+                    panic!("it does not end: {}", self.shown());
+                }
+            }
+        }
+        Shown {
+            status: self.child.wait().unwrap().code().unwrap_or(-1),
+            text: self.shown(),
+        }
+    }
+
+    fn shown(&self) -> String {
+        // The terminal ends lines with a carriage return as well.
+        String::from_utf8_lossy(&self.text).replace("\r\n", "\n")
+    }
+}
