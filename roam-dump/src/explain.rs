@@ -89,6 +89,8 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
                     confidence,
                 })
             });
+            let possible = end.possible_peers.iter();
+            row.possible_peers = possible.filter_map(|pid| names.get(pid).cloned()).collect();
         }
         for (row, cause) in snapshot.channels.iter_mut().zip(found.channels) {
             row.verdict = verdict(cause);

@@ -296,6 +296,7 @@ fn connection(state: ConnectionState, name: &str) -> Connection {
         socket: None,
         socket_unknown: None,
         peer: None,
+        possible_peers: Vec::new(),
         verdict: None,
     }
 }

@@ -24,7 +24,8 @@ With several processes, the highest status wins. Every dump that can be printed 
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
-  roam-trace -p 4242               show what process 4242 is waiting for
+  roam-trace -p 4242               show what process 4242 and those it waits for are waiting for
+  roam-trace -p 4242 --no-follow   show what process 4242 alone is waiting for
   roam-trace -p 4242 -d 5s         also count its requests for five seconds
   roam-trace -p 4242 --children    also read its child processes
   roam-trace -p 17 -p 18 --json    dump two processes as JSON
@@ -35,7 +36,7 @@ Examples:
 /// Shows what a running roam program is waiting for.
 ///
 /// Prints every request in flight in both directions, with its method, age and phase, every open channel
-/// with the data it carried, and which request blocks which. Reads the registry that the program keeps in
+/// with the data it carried, and which request blocks which, also in the processes that it waits for. Reads the registry that the program keeps in
 /// shared memory: the program is neither stopped nor changed, and requests that started before roam-trace
 /// are included. Your own processes need no privilege. Processes of other users need CAP_SYS_PTRACE and
 /// CAP_DAC_READ_SEARCH. Attaching the probes with -d needs CAP_BPF and CAP_PERFMON.
@@ -123,6 +124,12 @@ pub struct DumpArgs {
     /// Where to read rows from
     #[arg(long, default_value = "auto")]
     pub source: Source,
+    /// Read only these processes, not those that they wait for
+    ///
+    /// By default, the process at the other end of a connection with a stuck call is read too, then those that it waits
+    /// for in turn: up to 64 processes in all. -d attaches no probes to these. --source probes reads none of them.
+    #[arg(long)]
+    pub no_follow: bool,
     /// Leave out requests and channels younger than this, for example 10s
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_age: Option<Duration>,
@@ -363,6 +370,8 @@ mod tests {
     fn usage() {
         check_usage(&["-p", "1"], true);
         check_usage(&["-p", "1", "-p", "2", "-d", "5s", "--json"], true);
+        check_usage(&["-p", "1", "--no-follow"], true);
+        check_usage(&["stats", "-p", "1", "--no-follow"], false);
         check_usage(&["list", "-v", "--color", "never"], true);
         check_usage(&["doctor"], true);
         check_usage(&["doctor", "-p", "1"], true);

@@ -14,6 +14,8 @@ pub(crate) struct LinkEnd {
     pub(crate) unknown: Option<SocketUnknown>,
     /// The pid of the process at the other end, and how sure that is.
     pub(crate) peer: Option<(u32, Confidence)>,
+    /// The pids of those that may be there, if it is not known.
+    pub(crate) possible_peers: Vec<u32>,
 }
 
 impl LinkEnd {
@@ -28,6 +30,10 @@ impl LinkEnd {
         let (index, pairs) = (analysis.index, analysis.calls.pairs());
         let peer = analysis.peers.shown_process(link);
         let peer = peer.map(|peer| (peer.pid, peer.confidence));
+        let possible_peers = match peer {
+            Some(_) => Vec::new(),
+            None => analysis.peers.by_any_socket(link),
+        };
         if let Some((socket, confidence)) = pairs.socket(link) {
             let socket = ConnectionSocket {
                 descriptor: socket.descriptor,
@@ -41,6 +47,7 @@ impl LinkEnd {
                 socket: Some(socket),
                 unknown: None,
                 peer,
+                possible_peers,
             };
         }
         let key = (index.pid(process), row.serial);
@@ -52,6 +59,7 @@ impl LinkEnd {
             socket: None,
             unknown: several.or(untold).or(none),
             peer,
+            possible_peers,
         }
     }
 }

@@ -12,6 +12,8 @@ use crate::model::{Confidence, Connection, Snapshot};
 
 /// Possible peers that a verdict names.
 const NAMED_PEERS: usize = 3;
+/// Possible peers that the row of a link has.
+const SHOWN_PEERS: usize = 8;
 
 /// Who is at the other end of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +164,22 @@ impl<'a> Peers<'a> {
             });
         let first = peers.next()??;
         peers.all(|peer| peer == Some(first)).then_some(first)
+    }
+
+    /// The pids of the processes that any of the sockets that a link may use leads to, [`SHOWN_PEERS`] at most.
+    pub(super) fn by_any_socket(&self, link: Endpoint) -> Vec<u32> {
+        let sockets = self.pairs.sockets(link).iter();
+        let peers = sockets.filter_map(|socket| self.index.facts.socket_peers.get(&socket.inode));
+        let mut pids = Vec::new();
+        for peer in peers.flatten() {
+            if let &Peer::Process { pid, .. } = peer
+                && pids.len() < SHOWN_PEERS
+                && !pids.contains(&pid)
+            {
+                pids.push(pid);
+            }
+        }
+        pids
     }
 
     /// The traced process that is the only one that a link's process shares anything with.

@@ -160,6 +160,7 @@ impl RowBuilder<'_> {
             socket: None,
             socket_unknown: None,
             peer: None,
+            possible_peers: Vec::new(),
             verdict: None,
         })
     }

@@ -72,6 +72,9 @@ pub struct Connection {
     /// The process at the other end, if more than counters and times show it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub peer: Option<ConnectionPeer>,
+    /// If `peer` is not known: the processes that what may be its socket leads to, eight at most.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub possible_peers: Vec<Process>,
     /// Why it is stuck, if it is.
     #[serde(serialize_with = "index")]
     #[cfg_attr(feature = "schema", schemars(with = "Option<u32>"))]

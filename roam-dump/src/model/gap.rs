@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::process::Process;
 use crate::count::Counted;
 
 /// One reason why a snapshot is incomplete.
@@ -34,6 +35,13 @@ pub enum Gap {
         what: &'static str,
         /// How many.
         count: u64,
+    },
+    /// A process that rows of this one wait for, and that is not read.
+    NotFollowed {
+        /// The process that is waited for.
+        process: Process,
+        /// Why it is not read.
+        reason: String,
     },
     /// Another reason.
     Other {
@@ -91,6 +99,9 @@ impl fmt::Display for Gap {
             Self::Truncated { what, count } => {
                 let rows = Counted(*count, what);
                 write!(f, "{rows} left out (limit reached; see --max-rows)")
+            }
+            Self::NotFollowed { process, reason } => {
+                write!(f, "not followed: {process}: {reason}")
             }
             Self::Other { text } => f.write_str(text),
         }

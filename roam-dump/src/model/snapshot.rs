@@ -16,6 +16,9 @@ pub struct Snapshot {
     /// How the process was started, and when; `None` in a dump on SIGUSR1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub details: Option<ProcessDetails>,
+    /// Whether nobody asked for the process: others of the dump wait for it.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub followed: bool,
     /// Where the rows come from.
     pub source: Source,
     /// The moment that ages count back from: `CLOCK_MONOTONIC` nanoseconds of the reader's time
@@ -62,6 +65,7 @@ impl Snapshot {
         Self {
             process,
             details: None,
+            followed: false,
             source,
             taken_ns,
             gaps: Vec::new(),

@@ -134,6 +134,10 @@ struct Peer<'a>(&'a Connection);
 
 impl fmt::Display for Peer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let [first, others @ ..] = self.0.possible_peers.as_slice() {
+            write!(f, "→ one of {first}")?;
+            return others.iter().try_for_each(|peer| write!(f, ", {peer}"));
+        }
         let Some(peer) = &self.0.peer else {
             return Ok(());
         };

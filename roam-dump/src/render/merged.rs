@@ -7,7 +7,9 @@ use roam_trace_common::event::Direction;
 use super::channel::{channels, registries};
 use super::connection::connections;
 use super::details::finding;
-use super::layout::{Level, Options, RULE, no_connections, section, sources, time};
+use super::layout::{
+    Indent, Level, Options, RULE, no_connections, paragraph, section, sources, time,
+};
 use super::order::{callers_first, oldest_first};
 use super::request::{pending, requests};
 use super::table::{Column, table};
@@ -41,6 +43,16 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
     )?;
     summary::render(out, dump, options)?;
     writeln!(out, "{}", time(dump.taken_at, options))?;
+    let followed = dump.processes.iter().filter(|snapshot| snapshot.followed);
+    let followed: Vec<_> = followed.map(|it| it.process.to_string()).collect();
+    if !followed.is_empty() {
+        let text = format!("added: {}", followed.join(", "));
+        let indent = Indent {
+            first: "",
+            next: "  ",
+        };
+        paragraph(out, options, indent, Level::Plain, &text)?;
+    }
     writeln!(out, "{RULE}")?;
     self::processes(out, processes, options)?;
     let rows = callers_first(processes);

@@ -460,6 +460,7 @@ fn connection(
         socket: None,
         socket_unknown: None,
         peer: None,
+        possible_peers: Vec::new(),
         verdict: None,
     }
 }

@@ -19,6 +19,7 @@ pub(super) fn by_registry(target: &Target, mut reading: Reading) -> Result<Snaps
         Some(snapshot) => snapshot,
         None => without_registry(target, &mut reading)?,
     };
+    snapshot.followed = target.is_followed;
     snapshot.gaps.extend(gaps(&reading));
     Ok(snapshot)
 }

@@ -1,5 +1,6 @@
 //! What cannot be read.
 
+use std::collections::HashSet;
 use std::fmt::Display;
 
 use super::report::{processes, report};
@@ -11,6 +12,8 @@ pub(super) struct Errors {
     exit: Exit,
     /// Processes that nobody named and that cannot be read, with what is missing for each.
     denied: Vec<(u32, Missing)>,
+    /// What was reported: processes that are read once more fail once more.
+    reported: HashSet<String>,
 }
 
 impl Default for Errors {
@@ -18,6 +21,7 @@ impl Default for Errors {
         Self {
             exit: Exit::Success,
             denied: Vec::new(),
+            reported: HashSet::new(),
         }
     }
 }
@@ -52,7 +56,9 @@ impl Errors {
 
     /// Reports an error that leads to the exit status `exit`.
     pub(super) fn report_as(&mut self, exit: Exit, error: &dyn Display) {
-        report(error);
+        if self.reported.insert(error.to_string()) {
+            report(error);
+        }
         self.exit = self.exit.max(exit);
     }
 

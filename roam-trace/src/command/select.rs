@@ -22,7 +22,19 @@ pub(super) struct Selected {
 impl Selected {
     /// Whether the user named none but its relatives, or nobody: then it is no error that it has ended.
     pub(super) fn is_found(&self, target: &Target) -> bool {
-        self.found.contains(&target.pid())
+        target.is_followed || self.found.contains(&target.pid())
+    }
+
+    /// Adds processes that nobody asked for.
+    pub(super) fn add(&mut self, targets: Vec<Target>) {
+        self.targets.extend(targets);
+        self.finish();
+    }
+
+    /// Removes processes.
+    pub(super) fn remove(&mut self, pids: &HashSet<u32>) {
+        self.targets.retain(|target| !pids.contains(&target.pid()));
+        self.finish();
     }
 
     fn contains(&self, pid: u32) -> bool {

@@ -37,6 +37,8 @@ pub struct Target {
     pub clock: Clock,
     /// Whether its label has its user: the processes that are read have several.
     pub shows_user: bool,
+    /// Whether nobody asked for it: others that are read wait for it.
+    pub is_followed: bool,
     /// Read when they are first needed: a registry is read without them.
     probes: OnceCell<Probes>,
     regions: region::Opened,
@@ -94,6 +96,7 @@ impl Target {
             process,
             clock,
             shows_user: false,
+            is_followed: false,
             probes: OnceCell::new(),
             regions: region::Opened::default(),
             mappings: RefCell::default(),

@@ -17,7 +17,7 @@ pub(super) fn facts(pid: u32) -> ProcessFacts {
         Err(error) => return facts_of(pid, ProcessState::Alive, error.to_string()),
     };
     let reason = match target.has_registry() {
-        Ok(true) => "name it with -p, or use --all".to_owned(),
+        Ok(true) => "name it with -p".to_owned(),
         Ok(false) => why_untraced(&target),
         Err(error) => error.to_string(),
     };

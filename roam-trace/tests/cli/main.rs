@@ -5,6 +5,7 @@ mod completion;
 mod dump;
 #[path = "../fixture/mod.rs"]
 mod fixture;
+mod follow;
 mod help;
 mod machine;
 mod pager;

@@ -93,7 +93,7 @@ fn links_of_a_pool_are_told_apart() {
 #[test]
 fn the_process_that_others_were_forked_from_is_the_peer() {
     let [server, client] = pool("alone");
-    let rows = connections(&["-p", &client.pid()]);
+    let rows = connections(&["-p", &client.pid(), "--no-follow"]);
     // Nothing was seen of the other end.
     check_sockets(&rows, &client.answer, &server.pid(), "high");
 }

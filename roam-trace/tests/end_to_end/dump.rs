@@ -78,6 +78,10 @@ impl Rows {
         self.0["processes"].as_array().unwrap().iter()
     }
 
+    pub(crate) fn graph(&self) -> &Value {
+        &self.0["graph"]
+    }
+
     fn check_channels(&self, process: &Value, pid: u32, ready: &Ready, source: &str) {
         for expected in ready
             .expect_channels

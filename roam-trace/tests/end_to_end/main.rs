@@ -5,6 +5,7 @@
 
 mod demo;
 mod dump;
+mod follow;
 mod pairing;
 #[path = "../tracer/mod.rs"]
 mod tracer;

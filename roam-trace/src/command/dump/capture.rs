@@ -15,7 +15,7 @@ use super::sample::sample;
 use crate::cli::{DumpArgs, Source};
 use crate::command::by_registry::by_registry;
 use crate::command::errors::Errors;
-use crate::command::report::processes;
+use crate::command::report::{processes, report};
 use crate::command::select::Selected;
 use crate::error::{Exit, TargetError};
 use crate::kernel::Maps;
@@ -28,9 +28,7 @@ use crate::watch::{Watched, watch};
 const SETTLE_PAUSES_MS: [u64; 4] = [1, 10, 50, 200];
 
 /// What the processes have in flight.
-pub(super) struct Captured<'a> {
-    /// The processes.
-    pub(super) shares: Vec<Share<'a>>,
+pub(super) struct Captured {
     /// The snapshots of those that could be read.
     pub(super) snapshots: Vec<Snapshot>,
     /// The moment that ages count back from.
@@ -52,36 +50,84 @@ pub(super) enum Watching {
 }
 
 /// With `-d`, attaches the probes for a while; then reads the registries.
-pub(super) fn capture<'a>(
-    selected: &'a Selected,
+pub(super) fn capture(
+    selected: &Selected,
     args: &DumpArgs,
     verbose: bool,
     errors: &mut Errors,
-) -> Captured<'a> {
+) -> Captured {
     let budget = Budget::of_rows(args.max_rows);
-    let mut shares = Share::divide(budget, &selected.targets);
     let mut watching = Watching::Unasked;
     if let Some(duration) = args.duration {
+        let shares = Share::divide(budget, &selected.targets);
         watching = watch_probes(&shares, args.source, duration, verbose, errors);
         // They do not need what they needed, nor map what they mapped.
         selected.targets.iter().for_each(Target::forget_mappings);
-        shares = Share::divide(budget, &selected.targets);
     }
-    let before = sample(&shares).into_counters(&shares);
+    let shares = Share::divide(budget, &selected.targets);
+    read(selected, &shares, args.source, watching, errors)
+}
+
+/// Captures once more, after processes were added to those that were selected. What probes have reported is not read
+/// again: the rows of their processes stay, and what they leave of the budget is for the others.
+pub(super) fn capture_again(
+    captured: Captured,
+    selected: &Selected,
+    args: &DumpArgs,
+    errors: &mut Errors,
+) -> Captured {
+    let Captured {
+        mut snapshots,
+        before,
+        watching,
+        ..
+    } = captured;
+    let mut budget = Budget::of_rows(args.max_rows);
+    if matches!(watching, Watching::Unasked) {
+        // There is no room for them twice.
+        drop(snapshots);
+        let shares = Share::divide(budget, &selected.targets);
+        return read(selected, &shares, args.source, watching, errors);
+    }
+    let (followed, asked_for): (Vec<_>, Vec<_>) =
+        (selected.targets.iter()).partition(|target| target.is_followed);
+    for share in Share::divide(budget, asked_for) {
+        let needed = share.target.need().rows.min(share.budget.rows);
+        budget.rows = budget.rows.saturating_sub(needed);
+    }
+    let shares = Share::divide(budget, followed);
+    let mut captured = read(selected, &shares, args.source, watching, errors);
+    snapshots.retain(|snapshot| !snapshot.followed);
+    snapshots.append(&mut captured.snapshots);
+    captured.snapshots = snapshots;
+    captured.before.0.extend(before.0);
+    captured
+}
+
+/// Reads the registries of some of the processes.
+fn read(
+    selected: &Selected,
+    shares: &[Share<'_>],
+    source: Source,
+    mut watching: Watching,
+    errors: &mut Errors,
+) -> Captured {
+    let before = sample(shares).into_counters(selected.targets.len());
     let mut snapped = Vec::new();
-    for share in &shares {
-        match snap(share, args.source, &watching, errors) {
+    for share in shares {
+        match snap(share, source, &watching, errors) {
             Ok(done) => snapped.extend(done),
             Err(error @ TargetError::Ended { .. }) if selected.is_found(share.target) => {
                 log::debug!("{error}");
             }
+            // Nobody asked for it: a health check must not fail because of it.
+            Err(error) if share.target.is_followed => report(&error),
             Err(error) => errors.report(&error),
         }
     }
     let taken_at = Timestamp::now();
     let snapshots = finish(snapped, &mut watching, errors);
     Captured {
-        shares,
         snapshots,
         taken_at,
         before,
@@ -141,6 +187,7 @@ fn snap(
         Ok(Some(Snapped::Done(snapshot)))
     };
     match watching {
+        _ if target.is_followed => Ok(Some(Snapped::Done(by_registry(target, reading)?))),
         Watching::Unasked => Ok(Some(Snapped::Done(by_registry(target, reading)?))),
         _ if target.probed()?.is_empty() => {
             let snapshot = by_registry(target, reading)?;

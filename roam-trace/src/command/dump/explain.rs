@@ -25,42 +25,81 @@ const SAMPLE_PAUSES_MS: [u64; 8] = [10, 10, 20, 20, 40, 40, 60, 60];
 /// How long the calls that end are counted if many handlers wait inside their process.
 const ENDED_PAUSE: Duration = Duration::from_millis(300);
 
-/// Gives the rows their verdicts and finds who waits for whom. The probes are detached by then.
-pub(super) fn explain(captured: Captured<'_>, args: &DumpArgs) -> Dump {
-    let Captured {
-        shares,
-        mut snapshots,
-        taken_at,
-        before,
-        watching,
-    } = captured;
-    let mut facts = sockets::find(&shares, before);
-    let thresholds = thresholds(args);
-    let explained = judge(&mut snapshots, &shares, &mut facts, &watching, &thresholds);
-    let users = UserNames::read();
-    for snapshot in &mut snapshots {
-        let pid = snapshot.process.pid;
-        let share = shares.iter().find(|share| share.target.pid() == pid);
-        snapshot.details = share.map(|share| share.target.process.details(&users));
+/// What was captured, with what is known of it so far.
+pub(super) struct Explained {
+    /// The snapshots have their verdicts.
+    pub(super) captured: Captured,
+    pub(super) facts: Facts,
+    thresholds: Thresholds,
+    explanation: Explanation,
+}
+
+impl Explained {
+    /// Gives the rows their verdicts, as far as one look shows them.
+    pub(super) fn at_first(mut captured: Captured, shares: &[Share<'_>], args: &DumpArgs) -> Self {
+        let facts = sockets::find(shares, captured.before.clone());
+        let thresholds = thresholds(args);
+        let explanation = roam_dump::explain(&mut captured.snapshots, &facts, &thresholds);
+        Self {
+            captured,
+            facts,
+            thresholds,
+            explanation,
+        }
     }
-    Dump {
-        schema_version: SCHEMA_VERSION,
-        taken_at,
-        verdicts: explained.verdicts,
-        processes: snapshots,
-        graph: Some(explained.graph),
+
+    /// Forgets what was found: there is no room for it twice.
+    pub(super) fn into_captured(self) -> Captured {
+        self.captured
+    }
+
+    /// Looks again where that can decide something, and finds who waits for whom.
+    pub(super) fn finish(self, shares: &[Share<'_>]) -> Dump {
+        let Self {
+            captured:
+                Captured {
+                    mut snapshots,
+                    taken_at,
+                    watching,
+                    ..
+                },
+            mut facts,
+            thresholds,
+            explanation,
+        } = self;
+        let users = UserNames::read();
+        for snapshot in &mut snapshots {
+            let pid = snapshot.process.pid;
+            let share = shares.iter().find(|share| share.target.pid() == pid);
+            snapshot.details = share.map(|share| share.target.process.details(&users));
+        }
+        let explained = confirm(
+            explanation,
+            &mut snapshots,
+            shares,
+            &mut facts,
+            &watching,
+            &thresholds,
+        );
+        Dump {
+            schema_version: SCHEMA_VERSION,
+            taken_at,
+            verdicts: explained.verdicts,
+            processes: snapshots,
+            graph: Some(explained.graph),
+        }
     }
 }
 
 /// Snapshots of several processes are not one instant: those that contradict others are taken anew, once.
-fn judge(
+fn confirm(
+    mut explained: Explanation,
     snapshots: &mut [Snapshot],
     shares: &[Share<'_>],
     facts: &mut Facts,
     watching: &Watching,
     thresholds: &Thresholds,
 ) -> Explanation {
-    let mut explained = roam_dump::explain(snapshots, facts, thresholds);
     if !explained.unconfirmed.is_empty() {
         log::info!(
             "verdicts on processes {:?} need confirmation: reading these processes again",
@@ -122,9 +161,8 @@ fn thresholds(args: &DumpArgs) -> Thresholds {
 
 /// A newer snapshot of a process, without reporting again what could not be read.
 fn again(share: &Share<'_>, watching: &Watching) -> Option<Snapshot> {
-    match watching {
-        Watching::Unasked => by_registry(share.target, share.target.read(share.budget).ok()?).ok(),
-        // What the kernel maps held is as old as it was.
-        Watching::Done(_) | Watching::Failed(_) => None,
-    }
+    // What the kernel maps held is as old as it was.
+    let is_by_registry = matches!(watching, Watching::Unasked) || share.target.is_followed;
+    let reading = is_by_registry.then(|| share.target.read(share.budget).ok())??;
+    by_registry(share.target, reading).ok()
 }

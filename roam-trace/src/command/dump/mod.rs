@@ -1,11 +1,14 @@
 //! `roam-trace -p PID`: what processes are waiting for.
 //!
 //! Four steps, each of which takes what the one before returns: select the processes, capture what they
-//! have in flight, explain it, print it.
+//! have in flight, explain it, print it. As long as the explanation shows processes that are waited for and were not
+//! read, these are selected too.
 
+mod awaited;
 mod by_probes;
 mod capture;
 mod explain;
+mod follow;
 mod print;
 mod sample;
 mod sockets;
@@ -14,13 +17,18 @@ use std::io::Write;
 
 use anyhow::Result;
 
+use roam_dump::read::Budget;
+
+use self::capture::capture_again;
+use self::explain::Explained;
+use self::follow::{Following, Step};
 use super::errors::Errors;
 use super::select::select;
-use crate::cli::DumpArgs;
+use crate::cli::{DumpArgs, Source};
 use crate::error::Exit;
 use crate::pager::Pager;
 use crate::privilege;
-use crate::process::retire_worker;
+use crate::process::{Share, retire_worker};
 
 /// Dumps what can be dumped and reports the rest.
 ///
@@ -39,9 +47,29 @@ pub(super) fn run(
         false => None,
     };
     let mut errors = Errors::default();
-    let selected = select(&args.targets, &mut errors)?;
-    let captured = capture::capture(&selected, args, verbose, &mut errors);
-    let dump = explain::explain(captured, args);
+    let mut selected = select(&args.targets, &mut errors)?;
+    let mut captured = capture::capture(&selected, args, verbose, &mut errors);
+    // Who follows reads registries, which --source probes excludes.
+    let follows = !args.no_follow && args.source != Source::Probes;
+    let mut following = follows.then(Following::begin);
+    let mut dump = loop {
+        let shares = Share::divide(Budget::of_rows(args.max_rows), &selected.targets);
+        let explained = Explained::at_first(captured, &shares, args);
+        let step = (following.as_mut()).map_or(Step::Done, |following| {
+            let snapshots = &explained.captured.snapshots;
+            following.step(snapshots, &explained.facts, &selected.targets)
+        });
+        match step {
+            Step::Done => break explained.finish(&shares),
+            Step::Add(added) => selected.add(added),
+            Step::Remove(pids) => selected.remove(&pids),
+        }
+        let first = explained.into_captured();
+        captured = capture_again(first, &selected, args, &mut errors);
+    };
+    if let Some(following) = following {
+        following.add_gaps(&mut dump.processes);
+    }
     // A reader of the dump that is slow must not keep the privileges, nor a pager have any.
     privilege::drop_all()?;
     retire_worker();

@@ -92,9 +92,9 @@ pub(super) fn still_there(
 
 impl Sample {
     /// The counters, if there are several processes: one alone is compared with nothing.
-    pub(super) fn into_counters(self, shares: &[Share<'_>]) -> CounterSample {
-        match shares {
-            [_] => CounterSample::default(),
+    pub(super) fn into_counters(self, processes: usize) -> CounterSample {
+        match processes {
+            1 => CounterSample::default(),
             _ => self.counters,
         }
     }

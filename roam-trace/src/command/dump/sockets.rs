@@ -52,7 +52,7 @@ pub(super) fn find(shares: &[Share<'_>], before: CounterSample) -> Facts {
         socket_peers,
         left_unread,
         before,
-        after: vec![first.into_counters(shares)],
+        after: vec![first.into_counters(shares.len())],
         ended: None,
         still_there: HashMap::new(),
     }
