@@ -35,7 +35,7 @@ pub const TYPE_NAME_BYTES: usize = 240;
 
 /// Rows and names that a dump has, over all its processes, unless the user asks for more. A row takes half a
 /// kilobyte of the tracer's memory: with this many it stays within 64 MB.
-pub const SHOWN_ROWS: u32 = 96_000;
+pub const SHOWN_ROWS: u32 = 94_000;
 /// Maximum number of channels among them.
 pub const SHOWN_CHANNELS: usize = 16_384;
 /// Maximum number of requests of a dump that are shown with their arguments.

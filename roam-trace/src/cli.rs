@@ -135,7 +135,7 @@ pub struct DumpArgs {
     pub min_age: Option<Duration>,
     /// Keep at most this many rows and names, the oldest requests first, and count the others
     ///
-    /// The limit holds for all processes together, and at least half of it is available for requests. A row counts
+    /// Several processes share two thirds of it. At least half of the limit is available for requests. A row counts
     /// once, also with -d. With the default, roam-trace needs at most 64 MB of memory, and one megabyte more for
     /// every further 2,000.
     #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1_000..))]
