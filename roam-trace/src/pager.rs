@@ -12,8 +12,8 @@ use signal_hook::consts::{SIGINT, SIGQUIT};
 
 use crate::privilege;
 
-/// The pager of a user who has chosen none.
-const DEFAULT: &str = "less";
+/// The pager of a user who has chosen none, if it is installed.
+const DEFAULT: &str = "command -v less >/dev/null || exit 127; exec less";
 
 /// What less is told unless the user tells it something else: to end at once where everything fits, to show colors, and
 /// to leave what it showed on the screen.

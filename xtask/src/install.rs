@@ -13,7 +13,7 @@ type Needed = (&'static str, &'static str);
 /// A C++ compiler, which libFuzzer is built with.
 pub(crate) const FUZZING: [Needed; 1] = [("c++", "g++")];
 /// What tests start and link with.
-const TESTS: [Needed; 7] = [
+const TESTS: [Needed; 8] = [
     ("mold", "mold"),
     ("bpftrace", "bpftrace"),
     ("llvm-strip", "llvm"),
@@ -21,6 +21,7 @@ const TESTS: [Needed; 7] = [
     ("systemd-analyze", "systemd"),
     ("fish", "fish"),
     ("zsh", "zsh"),
+    ("less", "less"),
 ];
 pub(crate) const BPFTRACE: [Needed; 1] = [TESTS[1]];
 /// What says which libraries a program needs, of which packages.
