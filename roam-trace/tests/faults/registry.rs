@@ -84,7 +84,7 @@ fn two_registries_in_one_process() {
     assert_eq!(together.len(), 1, "{gaps:?}");
     let lost: u64 = lost
         .iter()
-        .filter(|gap| gap.ends_with(" requests ended without a row in the kernel map"))
+        .filter(|gap| gap.ends_with(" ended without a row in the kernel map"))
         .map(|gap| gap.split(' ').next().unwrap().replace(',', ""))
         .map(|count| count.parse::<u64>().unwrap())
         .sum();

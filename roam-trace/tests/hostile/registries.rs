@@ -94,10 +94,18 @@ fn another_process_loses_nothing() {
 
 #[test]
 fn a_list_of_processes_with_one_that_has_too_much() {
-    let _target = Fixture::start("hostile full");
+    let target = Fixture::start("hostile full");
     let run = measured::check(&["list"]);
     assert_eq!(run.status, 0, "{}", run.stderr);
-    assert!(run.stdout.contains(" 16384+"), "{}", run.stdout);
+    let pid = target.pid();
+    let mut lines = run.stdout.lines();
+    let line = lines.find(|line| line.split(' ').next() == Some(&pid));
+    // How many are read depends on what else the machine runs.
+    assert!(
+        line.is_some_and(|line| line.contains("+ ")),
+        "{}",
+        run.stdout
+    );
 }
 
 #[test]
