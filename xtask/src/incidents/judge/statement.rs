@@ -99,7 +99,9 @@ fn reader(sentence: &str) -> Option<&str> {
 /// The processes that a sentence names, each with what follows.
 fn processes_of(sentence: &str) -> impl Iterator<Item = (&str, u32, &str)> {
     sentence.match_indices('[').filter_map(|(open, _)| {
-        let (pid, rest) = sentence[open + 1..].split_once(']')?;
+        let (process, rest) = sentence[open + 1..].split_once(']')?;
+        // The uid follows in dumps of several users.
+        let pid = process.split(' ').next()?;
         let name = sentence[..open].rsplit([' ', '(']).next()?;
         Some((name, pid.parse().ok()?, rest))
     })
