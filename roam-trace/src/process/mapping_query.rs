@@ -20,7 +20,7 @@ const NAME_BYTES: usize = 4_096;
 ///
 /// # Errors
 ///
-/// The error of the system call: [`Errno::NOTTY`] before Linux 6.11.
+/// The error of the system call; see [`is_missing`].
 pub(super) fn visit(list: &File, visit: &mut Visit<'_>) -> io::Result<ControlFlow<()>> {
     let mut name = [0; NAME_BYTES];
     let mut address = 0;
@@ -55,6 +55,15 @@ pub(super) fn visit(list: &File, visit: &mut Visit<'_>) -> io::Result<ControlFlo
     }
 }
 
+/// Returns whether the error is that there is no such request: before Linux 6.11, and in an emulator that does not know
+/// it.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOTTY | Errno::NOSYS)
+    )
+}
+
 /// Finds the mapping at `address`, or the next one.
 fn query(list: &File, address: u64, name: &mut [u8]) -> Result<procmap_query, Errno> {
     // SAFETY: all of its fields are numbers.
@@ -85,7 +94,7 @@ mod tests {
             found.push((mapping.start, mapping.file, mapping.is_executable, path));
             ControlFlow::Continue(())
         });
-        if visited.is_err_and(|error| Errno::from_io_error(&error) == Some(Errno::NOTTY)) {
+        if visited.is_err_and(|error| is_missing(&error)) {
             return;
         }
         let text = std::fs::read("/proc/self/maps").unwrap();

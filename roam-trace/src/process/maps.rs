@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use roam_trace_common::registry::REGION_NAME;
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
 use super::allowance::Allowance;
 use super::mapping::{FileId, Mapping, Visit};
@@ -105,7 +104,7 @@ impl Mappings {
     fn read(list: &File, user: u32) -> io::Result<Self> {
         let mut found = Self::default();
         match found.collect(user, |visit| mapping_query::visit(list, visit)) {
-            Err(error) if Errno::from_io_error(&error) == Some(Errno::NOTTY) => {
+            Err(error) if mapping_query::is_missing(&error) => {
                 found.collect(user, |visit| visit_lines(list, visit))?;
             }
             collected => collected?,
