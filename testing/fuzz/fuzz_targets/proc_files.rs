@@ -6,7 +6,7 @@ use procfs::FromRead;
 use procfs::process::Stat;
 use roam_trace::process::clock::Offsets;
 use roam_trace::process::descriptors::socket_inode;
-use roam_trace::process::maps::Mapping;
+use roam_trace::process::mapping::Mapping;
 use roam_trace::process::proc::status_number;
 
 /// Bytes of a process's name, as `prctl(PR_SET_NAME)` takes it.
