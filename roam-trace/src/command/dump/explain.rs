@@ -67,12 +67,6 @@ impl Explained {
             thresholds,
             explanation,
         } = self;
-        let users = UserNames::read();
-        for snapshot in &mut snapshots {
-            let pid = snapshot.process.pid;
-            let share = shares.iter().find(|share| share.target.pid() == pid);
-            snapshot.details = share.map(|share| share.target.process.details(&users));
-        }
         let explained = confirm(
             explanation,
             &mut snapshots,
@@ -81,6 +75,13 @@ impl Explained {
             &watching,
             &thresholds,
         );
+        // Snapshots that were taken anew have none.
+        let users = UserNames::read();
+        for snapshot in &mut snapshots {
+            let pid = snapshot.process.pid;
+            let share = shares.iter().find(|share| share.target.pid() == pid);
+            snapshot.details = share.map(|share| share.target.process.details(&users));
+        }
         Dump {
             schema_version: SCHEMA_VERSION,
             taken_at,
