@@ -159,9 +159,9 @@ pub(super) struct Results {
     /// How it attaches, as the tool itself says.
     pub(super) attaching: Option<String>,
     pub(super) tally: Tally,
-    /// The check that is running, and what it has printed.
+    /// The last check, and what it has printed. A failed one was shown.
     name: String,
-    text: String,
+    pub(super) text: String,
 }
 
 impl Results {

@@ -52,8 +52,7 @@ pub(crate) fn run(kernels: &[String]) -> Result<Tally> {
     Ok(sum)
 }
 
-/// Runs one command in a machine with the newest kernel of a series, which has `programs` too. What it prints is shown
-/// where it fails.
+/// Runs one command in a machine with the newest kernel of a series, which has `programs` too, and shows what it prints.
 pub(crate) fn run_one(
     series: &str,
     arguments: &[&str],
@@ -69,7 +68,11 @@ pub(crate) fn run_one(
     let checks = Checks::one(command, programs);
     let mut sum = Tally::default();
     for guest in guests(&[&series.to_owned()], &checks)? {
-        sum += guest.run(&checks)?.tally;
+        let results = guest.run(&checks)?;
+        if results.tally.failed == 0 {
+            println!("{}", results.text);
+        }
+        sum += results.tally;
     }
     Ok(sum)
 }
