@@ -7,7 +7,7 @@ use std::io;
 use roam_trace_common::event::{ChannelDirection, ChannelSide};
 
 use super::cell::{Bytes, Only, connection_name, level, only_source};
-use super::fold::{Ages, Fold, Ids, Placed, Shapes, apart, fold};
+use super::fold::{Ages, Fold, Ids, Placed, Shapes, fold};
 use super::layout::{Options, section};
 use super::table::{Column, table};
 use crate::count::Counted;
@@ -49,17 +49,14 @@ pub(super) fn channels(
 ) -> io::Result<()> {
     section(out, options, "OPEN CHANNELS")?;
     let mut shapes = Shapes::default();
-    let folds = match options.is_full {
-        true => apart(rows),
-        false => fold(rows, 2, |snapshot, row| {
-            (
-                (snapshot.process.pid, row.connection, row.side),
-                (row.direction, row.element_type.as_deref()),
-                only_source(row.source, row.age_us, snapshot),
-                shapes.verdict(row.verdict.as_deref()),
-            )
-        }),
-    };
+    let folds = fold(rows, options.fold_from(2), |snapshot, row| {
+        (
+            (snapshot.process.pid, row.connection, row.side),
+            (row.direction, row.element_type.as_deref()),
+            only_source(row.source, row.age_us, snapshot),
+            shapes.verdict(row.verdict.as_deref()),
+        )
+    });
     table(out, options, &CHANNELS, &folds, "(none)", |fold, line| {
         let row = fold.first();
         match names_process {

@@ -6,7 +6,7 @@ use std::io;
 use roam_trace_common::event::{ConnectionState, Role};
 
 use super::cell::{Bytes, level};
-use super::fold::{Fold, Placed, Shapes, apart, fold};
+use super::fold::{Fold, Placed, Shapes, fold};
 use super::layout::{Level, Options, section};
 use super::table::{Column, table};
 use crate::count::Count;
@@ -42,17 +42,14 @@ pub(super) fn connections(
 ) -> io::Result<()> {
     section(out, options, "CONNECTIONS")?;
     let mut shapes = Shapes::default();
-    let folds = match options.is_full {
-        true => apart(rows),
-        false => fold(rows, FOLDED, |snapshot, row| {
-            (
-                (snapshot.process.pid, &*row.name, row.role, row.conn_id),
-                (row.state, row.delivering.map(|_| row.serial)),
-                row.peer.as_ref().map(|peer| peer.process.pid),
-                shapes.verdict(row.verdict.as_deref()),
-            )
-        }),
-    };
+    let folds = fold(rows, options.fold_from(FOLDED), |snapshot, row| {
+        (
+            (snapshot.process.pid, &*row.name, row.role, row.conn_id),
+            (row.state, row.delivering.map(|_| row.serial)),
+            row.peer.as_ref().map(|peer| peer.process.pid),
+            shapes.verdict(row.verdict.as_deref()),
+        )
+    });
     table(out, options, &CONNECTIONS, &folds, none, |fold, line| {
         let row = fold.first();
         match names_process {

@@ -71,12 +71,20 @@ impl<'a, R> Fold<'a, R> {
     }
 }
 
-/// Folds the rows that have the same key, each fold in the place of its first row. Fewer than `at_least` stay apart.
+/// Folds the rows that have the same key, each fold in the place of its first row. Fewer than `at_least` stay apart;
+/// without it, all do.
 pub(super) fn fold<'a, R, K: Hash + Eq>(
     rows: &[Placed<'a, R>],
-    at_least: usize,
+    at_least: Option<usize>,
     mut key: impl FnMut(&'a Snapshot, &'a R) -> K,
 ) -> Vec<Fold<'a, R>> {
+    let apart = |&(snapshot, row): &Placed<'a, R>| Fold {
+        snapshot,
+        rows: vec![row],
+    };
+    let Some(at_least) = at_least else {
+        return rows.iter().map(apart).collect();
+    };
     let mut indexes: HashMap<K, usize> = HashMap::new();
     let mut folds: Vec<Fold<'a, R>> = Vec::new();
     let fold_of: Vec<usize> = rows
@@ -95,32 +103,19 @@ pub(super) fn fold<'a, R, K: Hash + Eq>(
         return folds;
     }
     let mut folded = Vec::new();
-    for (&(snapshot, row), index) in rows.iter().zip(fold_of) {
+    for (placed, index) in rows.iter().zip(fold_of) {
         let fold = &mut folds[index];
         match fold.rows.len() {
             // It was moved to the place of its first row.
             0 => {}
             count if count >= at_least => folded.push(Fold {
-                snapshot,
+                snapshot: fold.snapshot,
                 rows: std::mem::take(&mut fold.rows),
             }),
-            _ => folded.push(Fold {
-                snapshot,
-                rows: vec![row],
-            }),
+            _ => folded.push(apart(placed)),
         }
     }
     folded
-}
-
-/// Leaves every row apart.
-pub(super) fn apart<'a, R>(rows: &[Placed<'a, R>]) -> Vec<Fold<'a, R>> {
-    let rows = rows.iter();
-    rows.map(|&(snapshot, row)| Fold {
-        snapshot,
-        rows: vec![row],
-    })
-    .collect()
 }
 
 /// What the texts of verdicts have in common.

@@ -45,6 +45,11 @@ impl Options {
         }
     }
 
+    /// From how many rows on those that are alike are folded; never if every row is to be listed.
+    pub(super) fn fold_from(&self, rows: usize) -> Option<usize> {
+        (!self.is_full).then_some(rows)
+    }
+
     pub(super) fn heading(&self) -> Style {
         self.style(Style::new().bold())
     }

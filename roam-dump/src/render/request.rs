@@ -7,7 +7,7 @@ use std::sync::Arc;
 use roam_trace_common::event::{Direction, Mark, Phase};
 
 use super::cell::{Bytes, Only, connection_name, level, only_source};
-use super::fold::{Fold, Placed, Shapes, apart, fold};
+use super::fold::{Fold, Placed, Shapes, fold};
 use super::layout::{Options, section};
 use super::table::{Column, table};
 use crate::model::{Request, Verdict};
@@ -47,17 +47,14 @@ pub(super) fn requests(
 ) -> io::Result<()> {
     section(out, options, title)?;
     let mut shapes = Shapes::default();
-    let folds = match options.is_full {
-        true => apart(rows),
-        false => fold(rows, 2, |snapshot, row| {
-            (
-                (snapshot.process.pid, row.direction, row.connection),
-                (row.kind, row.method_id, row.phase, row.writes_observable),
-                (row.mark, only_source(row.source, row.age_us, snapshot)),
-                shapes.verdict(row.verdict.as_deref()),
-            )
-        }),
-    };
+    let folds = fold(rows, options.fold_from(2), |snapshot, row| {
+        (
+            (snapshot.process.pid, row.direction, row.connection),
+            (row.kind, row.method_id, row.phase, row.writes_observable),
+            (row.mark, only_source(row.source, row.age_us, snapshot)),
+            shapes.verdict(row.verdict.as_deref()),
+        )
+    });
     let mut above: Option<&Verdict> = None;
     let lines: Vec<_> = folds
         .into_iter()
@@ -122,12 +119,9 @@ pub(super) fn pending(
         row.direction == Direction::Outgoing && row.phase == Phase::Sent
     };
     let rows: Vec<_> = rows.iter().filter(is_pending).copied().collect();
-    let folds = match options.is_full {
-        true => apart(&rows),
-        false => fold(&rows, 2, |snapshot, row| {
-            (snapshot.process.pid, row.connection)
-        }),
-    };
+    let folds = fold(&rows, options.fold_from(2), |snapshot, row| {
+        (snapshot.process.pid, row.connection)
+    });
     table(out, options, &PENDING, &folds, "(none)", |fold, line| {
         let row = fold.first();
         match names_process {

@@ -78,8 +78,7 @@ impl Explained {
         // Snapshots that were taken anew have none.
         let users = UserNames::read();
         for snapshot in &mut snapshots {
-            let pid = snapshot.process.pid;
-            let share = shares.iter().find(|share| share.target.pid() == pid);
+            let share = share_of(snapshot, shares);
             snapshot.details = share.map(|share| share.target.process.details(&users));
         }
         Dump {
@@ -107,10 +106,9 @@ fn confirm(
             explained.unconfirmed
         );
         for snapshot in snapshots.iter_mut() {
-            let pid = snapshot.process.pid;
-            let share = shares.iter().find(|share| share.target.pid() == pid);
-            if explained.unconfirmed.contains(&pid)
-                && let Some(newer) = share.and_then(|share| again(share, watching))
+            if explained.unconfirmed.contains(&snapshot.process.pid)
+                && let Some(share) = share_of(snapshot, shares)
+                && let Some(newer) = again(share, watching)
             {
                 *snapshot = newer;
             }
@@ -139,6 +137,11 @@ fn confirm(
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }
     explained
+}
+
+fn share_of<'a>(snapshot: &Snapshot, shares: &'a [Share<'a>]) -> Option<&'a Share<'a>> {
+    let pid = snapshot.process.pid;
+    shares.iter().find(|share| share.target.pid() == pid)
 }
 
 fn is_pile(node: &Node) -> bool {
