@@ -1,6 +1,7 @@
 //! The two ways to have the tool without root: with capabilities on its file, and as a unit of systemd's.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,6 +73,58 @@ fn a_tool_with_capabilities_starts_no_pager() {
         text.contains("WAIT GRAPH") && !text.contains("paged"),
         "{text}"
     );
+}
+
+/// The user chooses the environment, too. What a library does that is preloaded shows that the tool without
+/// capabilities does follow it.
+#[test]
+#[ignore = "needs root"]
+fn a_tool_with_capabilities_ignores_what_its_environment_would_have_it_do() {
+    let closed = target("closed");
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).unwrap();
+    let source = directory.path().join("preloaded.c");
+    let library = directory.path().join("preloaded.so");
+    let code = r#"
+        #include <unistd.h>
+        __attribute__((constructor)) static void loaded(void) { (void)!write(2, "preloaded\n", 10); }
+    "#;
+    fs::write(&source, code).unwrap();
+    let mut compiler = Command::new("cc");
+    compiler
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source]);
+    assert!(compiler.status().unwrap().success());
+
+    let pid = closed.pid();
+    let shown = |capabilities: &str, variables: &[(&str, &str)]| {
+        let (_copy, mut tool) = installed(capabilities, &["-p", &pid, "--json"]);
+        tool.envs(variables.iter().copied());
+        run(tool)
+    };
+    let preload = ("LD_PRELOAD", library.to_str().unwrap());
+    assert!(shown("", &[preload]).stderr.contains("preloaded"));
+    let usual = shown(&advised(), &[]);
+    assert_eq!(usual.status, 0, "{usual:?}");
+    let others = [
+        preload,
+        ("LD_AUDIT", preload.1),
+        ("LD_LIBRARY_PATH", directory.path().to_str().unwrap()),
+        ("RUST_LOG", "trace"),
+        ("RUST_BACKTRACE", "full"),
+        ("TERM", "../../../../../../etc/passwd"),
+        ("COLUMNS", "99999999999999999999"),
+        ("PAGER", "echo paged"),
+    ];
+    for variable in others {
+        let run = shown(&advised(), &[variable]);
+        assert_eq!(
+            (run.status, &run.stderr),
+            (0, &usual.stderr),
+            "{variable:?}"
+        );
+        assert!(run.stdout.contains("\"request_id\":93,"), "{variable:?}");
+    }
 }
 
 #[test]

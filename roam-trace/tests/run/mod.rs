@@ -68,7 +68,10 @@ impl PublicCopy {
         let directory = TempDir::new_in("/var/tmp").unwrap();
         fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
         let copy = directory.path().join(program.as_ref().file_name().unwrap());
-        fs::copy(program, &copy).unwrap();
+        // By another process: one that is started while this one had the copy open for writing would keep it
+        // open, and nobody may execute such a file.
+        let copied = Command::new("cp").arg(program.as_ref()).arg(&copy).status();
+        assert!(copied.unwrap().success());
         Self {
             program: copy,
             _directory: directory,
