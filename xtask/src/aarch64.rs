@@ -5,7 +5,7 @@
 //! Debian's. The standard library is rustup's or, where that cannot be had, built from Debian's sources.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
@@ -82,7 +82,7 @@ const TESTS: [(&str, &str, &[&str]); 10] = [
 /// Builds and tests.
 pub(crate) fn run() -> Result<Tally> {
     let programs = build()?;
-    register_emulator()?;
+    let _registered = RegisteredEmulator::new()?;
     let mut sum = Tally::default();
     for (package, name, selection) in TESTS {
         let is_wanted =
@@ -136,23 +136,48 @@ pub(crate) fn build() -> Result<Vec<TestProgram>> {
     test_program::build(cargo, &[])
 }
 
-/// Has the kernel run programs of the other architecture by the emulator, which tests that start programs need. The
-/// emulator's package has the system do the same at the next boot.
-fn register_emulator() -> Result<()> {
+/// Has the kernel run programs of the other architecture by the emulator, which tests that start programs need. Where
+/// it did not before, it no longer does when this is dropped: the rule keeps the emulator's file open, and with it the
+/// file system.
+struct RegisteredEmulator {
+    is_ours: bool,
+}
+
+impl RegisteredEmulator {
     const DIRECTORY: &str = "/proc/sys/fs/binfmt_misc";
     const RULE: &str = "/usr/lib/binfmt.d/qemu-aarch64.conf";
-    let register = Path::new(DIRECTORY).join("register");
-    if !register.exists() {
-        let mount = format!("mount -t binfmt_misc binfmt_misc {DIRECTORY}");
-        process::require(process::command(&mount))?;
+
+    fn new() -> Result<Self> {
+        let directory = Path::new(Self::DIRECTORY);
+        let register = directory.join("register");
+        if !register.exists() {
+            let mount = format!("mount -t binfmt_misc binfmt_misc {}", Self::DIRECTORY);
+            process::require(process::command(&mount))?;
+        }
+        let is_ours = !Self::entry().exists();
+        if is_ours {
+            ensure!(
+                install::is_root(),
+                "only root can have the kernel run programs of another architecture"
+            );
+            let rule = fs::read_to_string(Self::RULE)
+                .with_context(|| format!("reading {}", Self::RULE))?;
+            fs::write(&register, rule)
+                .with_context(|| format!("writing {}", register.display()))?;
+        }
+        Ok(Self { is_ours })
     }
-    if Path::new(DIRECTORY).join("qemu-aarch64").exists() {
-        return Ok(());
+
+    fn entry() -> PathBuf {
+        Path::new(Self::DIRECTORY).join("qemu-aarch64")
     }
-    ensure!(
-        install::is_root(),
-        "only root can have the kernel run programs of another architecture"
-    );
-    let rule = fs::read_to_string(RULE).with_context(|| format!("reading {RULE}"))?;
-    fs::write(&register, rule).with_context(|| format!("writing {}", register.display()))
+}
+
+impl Drop for RegisteredEmulator {
+    fn drop(&mut self) {
+        // Somebody else may have removed it.
+        if self.is_ours {
+            let _ = fs::write(Self::entry(), "-1");
+        }
+    }
 }
