@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use roam_trace_common::event::Direction;
 
 use super::cell::level;
-use super::graph::{cycle_heading, root_groups};
+use super::graph::{RootGroup, cycle_heading};
 use super::layout::{Indent, Level, Options, paragraph, sources};
 use super::node::{RootLine, waiters};
 use super::order::callee;
@@ -26,7 +26,12 @@ const LINE: Indent<'_> = Indent {
 /// # Errors
 ///
 /// The error of the writer.
-pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
+pub(super) fn render(
+    out: &mut impl io::Write,
+    dump: &Dump,
+    roots: &[RootGroup<'_>],
+    options: &Options,
+) -> io::Result<()> {
     let stuck = stuck(dump);
     let counts = in_flight(dump);
     let in_flight = match requests(dump).map(|row| row.age_us).max() {
@@ -53,7 +58,7 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
         None => (format!("no request is stuck; {in_flight}"), Level::Plain),
     };
     paragraph(out, options, LINE, of_stuck, &text)?;
-    if let Some(text) = root_blocker(dump) {
+    if let Some(text) = root_blocker(dump, roots) {
         paragraph(out, options, LINE, Level::Stuck, &text)?;
     } else if dump.graph.is_some() && !stuck.is_empty() {
         paragraph(out, options, LINE, Level::Stuck, "root blocker: not found")?;
@@ -134,9 +139,8 @@ fn requests(dump: &Dump) -> impl Iterator<Item = &Request> {
     processes.flat_map(|snapshot| &snapshot.requests)
 }
 
-fn root_blocker(dump: &Dump) -> Option<String> {
+fn root_blocker(dump: &Dump, groups: &[RootGroup<'_>]) -> Option<String> {
     let graph = dump.graph.as_ref()?;
-    let groups = root_groups(graph, false);
     let roots = groups.first()?;
     let further = match groups.len() {
         1 => String::new(),
