@@ -149,13 +149,17 @@ impl<'a> Ranking<'a> {
 
     /// Puts first what most calls wait for, then what they have waited for longest, then what is surest.
     pub(super) fn sort(&self, roots: &mut [Root]) {
-        roots.sort_by_cached_key(|root| {
+        let key = |root: &Root| {
             (
                 self.class(root),
                 Reverse((root.waiters, root.oldest_us, root.confidence)),
-                root.nodes.first().copied(),
+                root.nodes[0],
             )
-        });
+        };
+        // As roots are where nothing leads to them: a hundred thousand keys need memory.
+        if !roots.is_sorted_by_key(key) {
+            roots.sort_by_cached_key(key);
+        }
     }
 
     fn class(&self, root: &Root) -> Class {
