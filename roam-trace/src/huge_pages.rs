@@ -12,6 +12,8 @@ use rustix::mm::{Advice, madvise};
 
 /// The smallest huge pages of the supported processors.
 const HUGE_PAGE: usize = 2 << 20;
+/// Bytes of a list from which on it gets them. A smaller one is often filled in part, and its last huge page would not be.
+const LARGE: usize = 5 * HUGE_PAGE;
 
 /// The allocator of the system, with advice for what takes several huge pages.
 pub struct HugePages;
@@ -20,7 +22,7 @@ impl HugePages {
     /// Advises huge pages between the first and the last boundary of one: a list that stays nearly empty takes none, and
     /// none is taken for the end of a list alone.
     fn advise(memory: *mut u8, bytes: usize) {
-        if bytes < 2 * HUGE_PAGE || memory.is_null() {
+        if bytes < LARGE || memory.is_null() {
             return;
         }
         let before = memory.align_offset(HUGE_PAGE);
@@ -51,11 +53,7 @@ unsafe impl GlobalAlloc for HugePages {
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, bytes: usize) -> *mut u8 {
         // SAFETY: the caller's promise.
-        let memory = unsafe { System.realloc(memory, layout, bytes) };
-        if bytes > layout.size() {
-            Self::advise(memory, bytes);
-        }
-        memory
+        unsafe { System.realloc(memory, layout, bytes) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
