@@ -35,6 +35,7 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         causes: &findings.causes,
         measures: &findings.measures,
         known: HashMap::new(),
+        last: None,
         by_text: HashMap::new(),
         all: Vec::new(),
     };
@@ -114,6 +115,8 @@ struct Verdicts<'a> {
     causes: &'a [Cause],
     measures: &'a [Measure],
     known: HashMap<RowCause, u32>,
+    /// The last one that was asked for: rows beside each other often have the same cause.
+    last: Option<(RowCause, u32)>,
     /// The last one with a text: different causes often come to the same.
     by_text: HashMap<Arc<str>, u32>,
     all: Vec<Arc<Verdict>>,
@@ -121,19 +124,25 @@ struct Verdicts<'a> {
 
 impl Verdicts<'_> {
     fn of(&mut self, cause: RowCause) -> &Arc<Verdict> {
-        let index = match self.known.get(&cause) {
-            Some(&index) => index,
-            None => {
-                let of = &self.causes[cause.cause.0 as usize];
-                let measure = cause
-                    .measure
-                    .map(|MeasureId(id)| self.measures[id as usize]);
-                let index = self.add(self.wording.verdict(of, measure)).index;
-                self.known.insert(cause, index);
-                index
-            }
+        let index = match self.last {
+            Some((last, index)) if last == cause => index,
+            _ => self.index_of(cause),
         };
+        self.last = Some((cause, index));
         &self.all[index as usize]
+    }
+
+    fn index_of(&mut self, cause: RowCause) -> u32 {
+        if let Some(&index) = self.known.get(&cause) {
+            return index;
+        }
+        let of = &self.causes[cause.cause.0 as usize];
+        let measure = cause
+            .measure
+            .map(|MeasureId(id)| self.measures[id as usize]);
+        let index = self.add(self.wording.verdict(of, measure)).index;
+        self.known.insert(cause, index);
+        index
     }
 
     /// Gives a verdict its index.

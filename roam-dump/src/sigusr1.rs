@@ -20,6 +20,7 @@
 //! too long for a part, each piece but the last ends with `…`. If standard error takes no byte for one second, the rest
 //! of the dump is dropped.
 
+use std::sync::Arc;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -32,7 +33,7 @@ pub use roam_diagnostic::sigusr1::{InstallError, THREAD, register_child_pid};
 use crate::analysis::{Facts, Thresholds};
 use crate::decode::{from_registry, printable};
 use crate::explain;
-use crate::model::{Dump, Process, SCHEMA_VERSION, Snapshot};
+use crate::model::{Dump, Evidence, Process, SCHEMA_VERSION, Snapshot, Verdict};
 use crate::read::{ReadError, read_own};
 use crate::render::text;
 
@@ -60,10 +61,23 @@ fn dump() -> String {
             return "roam-dump: this process has no registry: it has had no connection yet, or was started with ROAM_DIAGNOSTIC=off\n".to_owned();
         }
     };
+    let dump = explained(snapshot);
     let mut output = Vec::new();
     // Writing to memory does not fail.
-    let _ = text::render(&mut output, &explained(snapshot), &text::Options::plain());
-    String::from_utf8_lossy(&output).into_owned()
+    let _ = text::render(&mut output, &dump, &text::Options::plain());
+    let mut text = String::from_utf8_lossy(&output).into_owned();
+    if dump.verdicts.iter().any(lacks_evidence) {
+        let pid = std::process::id();
+        text.push_str(&format!(
+            "\npeer unknown: a process sees its own rows only; to see its peers, run roam-trace -p {pid}\n"
+        ));
+    }
+    text
+}
+
+fn lacks_evidence(verdict: &Arc<Verdict>) -> bool {
+    let mut evidence = verdict.evidence.iter();
+    evidence.any(|evidence| matches!(evidence, Evidence::Missing { .. }))
 }
 
 /// The rows of this process; `None` if it has no registry.

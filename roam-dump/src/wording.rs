@@ -475,9 +475,7 @@ impl<'a> Wording<'a> {
                 "peer not traced: the sockets of this process cannot be read; name the peer with -p"
                     .to_owned()
             }
-            PeerIdentity::NotSought { pid } => {
-                format!("the rows of this process do not show the peer: run roam-trace -p {pid}")
-            }
+            PeerIdentity::NotSought => "peer unknown".to_owned(),
         }
     }
 

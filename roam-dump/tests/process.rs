@@ -153,7 +153,11 @@ fn start_request_of(connection: Connection, request_id: u64) -> Request {
 }
 
 fn start_call_of(connection: Connection, request_id: u64, method_id: u64) -> Request {
-    Request::start(&RequestStart {
+    Request::start(&served_call(connection, request_id, method_id))
+}
+
+fn served_call(connection: Connection, request_id: u64, method_id: u64) -> RequestStart<'static> {
+    RequestStart {
         connection,
         request_id,
         method_id,
@@ -163,7 +167,7 @@ fn start_call_of(connection: Connection, request_id: u64, method_id: u64) -> Req
         payload_bytes: 0,
         arguments: Some("\"x\""),
         parent: Request::NONE,
-    })
+    }
 }
 
 /// Waits for the tests to close stdin, with every standard lock held by a blocked thread.
@@ -331,6 +335,19 @@ fn play_a_role() {
             println!("ready");
             let _ = std::io::stdin().read_to_end(&mut Vec::new());
         }
+        "waiting" => {
+            sigusr1::install().unwrap();
+            let connection = open_connection();
+            for request_id in 0..MANY {
+                Request::start(&RequestStart {
+                    direction: Direction::Outgoing,
+                    phase: Phase::Sent,
+                    ..served_call(connection, request_id, request_id)
+                });
+            }
+            println!("ready");
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        }
         "calling" => {
             sigusr1::install().unwrap();
             let mut ignoring = Command::new("sh")
@@ -459,6 +476,16 @@ fn a_dump_on_sigusr1_has_verdicts_and_a_wait_graph() {
     ] {
         assert!(text.contains(expected), "{expected} in {text}");
     }
+}
+
+#[test]
+fn a_dump_on_sigusr1_says_once_how_to_see_the_peers() {
+    let running = Running::start("waiting");
+    thread::sleep(Duration::from_millis(1_100));
+    running.signal(libc::SIGUSR1);
+    let text = running.read_up_to("\npeer unknown: ");
+    assert_eq!(text.matches("run roam-trace -p").count(), 1, "{text}");
+    assert!(text.matches("; peer unknown").count() > 1, "{text}");
 }
 
 #[test]

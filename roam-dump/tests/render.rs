@@ -141,12 +141,12 @@ fn one_hung_call() -> Snapshot {
 
 #[test]
 fn text_of_one_hung_call() {
-    insta::assert_snapshot!(as_text(one_hung_call()));
+    check_widths("one_hung_call", &dump(one_hung_call()), false);
 }
 
 #[test]
 fn text_of_nothing_in_flight() {
-    insta::assert_snapshot!(as_text(snapshot()));
+    check_widths("nothing_in_flight", &dump(snapshot()), false);
 }
 
 /// The line below the title of a dump with an empty wait graph.
@@ -362,7 +362,8 @@ fn everything_that_can_be_odd() -> Snapshot {
 
 #[test]
 fn text_of_everything_that_can_be_odd() {
-    insta::assert_snapshot!(as_text(everything_that_can_be_odd()));
+    let odd = dump(everything_that_can_be_odd());
+    check_widths("everything_that_can_be_odd", &odd, false);
 }
 
 fn details(uptime_us: u64) -> Option<ProcessDetails> {
@@ -483,19 +484,22 @@ fn overload_graph(host: &Snapshot, cell: &Snapshot) -> WaitGraph {
     graph
 }
 
-/// No line is wider than the layout, however wide its characters are.
+/// Compares the text with its snapshots, on the narrowest terminal and in a file.
 #[track_caller]
-fn check_width(dump: &Dump, width: usize, is_full: bool) -> String {
-    let options = text::Options {
-        width,
-        is_full,
-        ..plain()
-    };
-    let text = laid_out(dump, &options);
-    for line in text.lines() {
-        assert!(display_width(line) <= width, "{line}");
+fn check_widths(name: &str, dump: &Dump, is_full: bool) {
+    for width in [text::Options::MIN_WIDTH, text::Options::FILE_WIDTH] {
+        let options = text::Options {
+            width,
+            is_full,
+            ..plain()
+        };
+        let text = laid_out(dump, &options);
+        // However wide the characters are.
+        for line in text.lines() {
+            assert!(display_width(line) <= width, "{line}");
+        }
+        insta::assert_snapshot!(format!("{name}_at_{width}"), text);
     }
-    text
 }
 
 fn one_process(mut dump: Dump) -> Dump {
@@ -504,27 +508,17 @@ fn one_process(mut dump: Dump) -> Dump {
 }
 
 #[test]
-fn text_folded_at_80() {
-    insta::assert_snapshot!(check_width(&one_process(overload()), 80, false));
+fn text_that_is_folded() {
+    check_widths("folded", &one_process(overload()), false);
 }
 
 #[test]
-fn text_folded_at_120() {
-    insta::assert_snapshot!(check_width(&one_process(overload()), 120, false));
+fn text_of_several_processes() {
+    check_widths("several_processes", &overload(), false);
 }
 
 #[test]
-fn text_of_several_processes_at_80() {
-    insta::assert_snapshot!(check_width(&overload(), 80, false));
-}
-
-#[test]
-fn text_of_several_processes_at_120() {
-    insta::assert_snapshot!(check_width(&overload(), 120, false));
-}
-
-#[test]
-fn text_in_full_at_80() {
+fn text_in_full() {
     let mut dump = overload();
     for snapshot in &mut dump.processes {
         snapshot.requests.truncate(3);
@@ -532,12 +526,7 @@ fn text_in_full_at_80() {
     }
     let cell = &dump.processes[1];
     dump.graph = Some(overload_graph(&dump.processes[0], cell));
-    insta::assert_snapshot!(check_width(&dump, 80, true));
-}
-
-#[test]
-fn text_of_everything_that_can_be_odd_at_80() {
-    insta::assert_snapshot!(check_width(&dump(everything_that_can_be_odd()), 80, false));
+    check_widths("in_full", &dump, true);
 }
 
 /// The lines with a color, without the escape sequences but with its name.
@@ -586,7 +575,7 @@ fn text_of_findings() {
     let mut snapshot = snapshot();
     snapshot.findings = findings();
     snapshot.findings.truncate(2);
-    insta::assert_snapshot!(as_text(snapshot));
+    check_widths("findings", &dump(snapshot), false);
 }
 
 #[test]
@@ -640,7 +629,7 @@ fn findings() -> Vec<ProcessFinding> {
 }
 
 /// One of each kind of evidence.
-fn evidence() -> [Evidence; 19] {
+fn evidence() -> [Evidence; 20] {
     let process = Process::new(1, "cell");
     [
         Evidence::PeerLastSent { age_us: None },
@@ -655,6 +644,7 @@ fn evidence() -> [Evidence; 19] {
             pid: 1,
             messages: 2,
         },
+        Evidence::Unread { pid: 1, bytes: 2 },
         Evidence::Delivering {
             pid: 1,
             channel_id: 2,

@@ -11,6 +11,7 @@ pub mod command;
 mod completion;
 pub mod elf;
 pub mod error;
+pub mod huge_pages;
 pub mod kernel;
 pub mod merge;
 mod micros;

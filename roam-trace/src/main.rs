@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use clap::CommandFactory;
 use clap_complete::CompleteEnv;
 use roam_trace::cli::Cli;
+use roam_trace::huge_pages::HugePages;
+
+#[global_allocator]
+static ALLOCATOR: HugePages = HugePages;
 
 fn main() -> ExitCode {
     CompleteEnv::with_factory(Cli::command).complete();

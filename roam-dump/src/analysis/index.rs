@@ -1,5 +1,7 @@
 //! The rows of all processes, and how one is found from another.
 
+use std::cell::Cell;
+
 use foldhash::{HashMap, HashMapExt};
 use roam_trace_common::event::{ChannelDirection, Direction};
 
@@ -44,6 +46,8 @@ pub(super) struct SnapshotIndex<'a> {
     /// Whether there are both calls and handlers: otherwise there is nothing to pair.
     pub(super) both_directions: bool,
     connections: HashMap<Endpoint, u32>,
+    /// The connection that was looked up last: rows beside each other are often of the same one.
+    last_connection: Cell<Option<(Endpoint, u32)>>,
     requests: HashMap<(u32, u64), u32>,
     channels: HashMap<(Endpoint, u64), u32>,
     /// Every request by its connection, direction and id on the wire, sorted.
@@ -61,6 +65,7 @@ impl<'a> SnapshotIndex<'a> {
             stuck_us,
             both_directions: has_both_directions(snapshots),
             connections: HashMap::new(),
+            last_connection: Cell::new(None),
             requests: HashMap::new(),
             channels: HashMap::new(),
             by_id: Vec::new(),
@@ -168,7 +173,14 @@ impl<'a> SnapshotIndex<'a> {
     }
 
     pub(super) fn connection(&self, endpoint: Endpoint) -> Option<&'a Connection> {
-        let index = *self.connections.get(&endpoint)?;
+        let index = match self.last_connection.get() {
+            Some((last, index)) if last == endpoint => index,
+            _ => {
+                let index = *self.connections.get(&endpoint)?;
+                self.last_connection.set(Some((endpoint, index)));
+                index
+            }
+        };
         self.snapshot(endpoint.process)
             .connections
             .get(index as usize)

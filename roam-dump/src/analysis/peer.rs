@@ -41,7 +41,7 @@ pub(crate) enum PeerIdentity {
     /// What the process shares with others is not known.
     ConnectivityUnknown,
     /// Nobody looked at what the process shares with others: it is this process itself.
-    NotSought { pid: u32 },
+    NotSought,
 }
 
 /// The process at the other end of a link, where it is one.
@@ -223,7 +223,7 @@ impl<'a> Peers<'a> {
             (peers, more)
         };
         match unseen.as_slice() {
-            [] if self.index.process_facts(pid).is_none() => PeerIdentity::NotSought { pid },
+            [] if self.index.process_facts(pid).is_none() => PeerIdentity::NotSought,
             [] if !self.index.is_connectivity_known(pid) => PeerIdentity::ConnectivityUnknown,
             // A process is connected to itself by the pipe of its signal handlers, for example.
             [] if !traced.iter().any(is_other) => PeerIdentity::NotFound,

@@ -63,6 +63,8 @@ impl Standings {
             }
         }
         for ages in &mut standings.parentless {
+            // Most often they are in the opposite order.
+            ages.reverse();
             ages.sort_unstable();
         }
         standings

@@ -1,8 +1,8 @@
 //! Names that a registry holds, printable.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use roam_trace_common::limits::{CONNECTION_NAME_BYTES, METHOD_NAME_BYTES, TYPE_NAME_BYTES};
 
 use super::printable::printable_within;

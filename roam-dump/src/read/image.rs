@@ -1,7 +1,8 @@
 //! What was read from a registry.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
+use foldhash::HashMap;
 use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, HeaderRecord, RequestRecord, Table,
 };
@@ -39,7 +40,7 @@ impl Image {
     /// Drops all rows except connections; names stay.
     pub fn forget_rows(&mut self) {
         self.requests = Vec::new();
-        self.arguments = HashMap::new();
+        self.arguments = HashMap::default();
         self.channels = Vec::new();
     }
 

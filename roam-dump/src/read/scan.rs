@@ -8,7 +8,7 @@ use roam_trace_common::Serial;
 use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, HeaderRecord, MethodRecord, RequestRecord, Table, TypeRecord,
 };
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::budget::Budget;
 use super::image::Truncated;
@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(if cfg!(any(fuzzing, loom)) { 0 } 
 const PAUSES: u32 = 20;
 
 /// A row whose sequence and serial the reader checks.
-pub trait Row: FromBytes + Copy {
+pub trait Row: FromBytes + IntoBytes + Copy {
     /// Its sequence number: even while the row is whole.
     fn sequence(&self) -> u64;
     /// Its serial, 0 in a free slot.
@@ -84,7 +84,7 @@ impl<'a, M: RegionMemory + ?Sized> Scan<'a, M> {
         let mut behind = 0;
         // The pass before, the rows, and the pass after: a copy that carries its own
         // sequence says nothing about when the rest of it was copied.
-        let mut passes = [const { Vec::new() }; 3];
+        let mut passes = [const { Vec::<R>::new() }; 3];
         while let Some(first) = self.next_in_use(table, behind)? {
             let count = per_chunk.min(slots - first).min(self.budget.slots);
             if count == 0 {
@@ -95,35 +95,35 @@ impl<'a, M: RegionMemory + ?Sized> Scan<'a, M> {
             let start = offset + (first * slot_bytes) as u64;
             let mut complete = count;
             for pass in &mut passes {
-                if pass.len() != count * slot_bytes {
-                    *pass = vec![0; count * slot_bytes];
-                }
-                complete = complete.min(read_full(self.memory, pass, start)? / slot_bytes);
-                if !pass[..complete * slot_bytes]
-                    .chunks_exact(slot_bytes)
-                    .any(|slot| parse::<R>(slot).is_some_and(|row| row.sequence() != 0))
-                {
+                pass.resize(count, R::new_zeroed());
+                let bytes = read_full(self.memory, pass.as_mut_bytes(), start)?;
+                complete = complete.min(bytes / slot_bytes);
+                if pass[..complete].iter().all(|row| row.sequence() == 0) {
                     complete = 0;
                     break;
                 }
             }
+            let [before, rows, after] = &passes;
             for index in 0..complete {
-                let bytes = index * slot_bytes..(index + 1) * slot_bytes;
-                let [before, row, after] =
-                    [0, 1, 2].map(|pass| parse::<R>(&passes[pass][bytes.clone()]));
                 let slot = (first + index) as u32;
-                let row = match (before, row, after) {
-                    (Some(before), Some(row), Some(after)) if whole(&before, &after) => Some(row),
-                    _ => self.retry(table, slot)?,
-                };
-                if let Some(row) = row
-                    && row.serial() != 0
-                {
-                    if Serial(row.serial()).slot() == slot {
-                        visit(&row);
-                    } else {
-                        self.invalid += 1;
+                let again;
+                let row = match whole(&before[index], &after[index]) {
+                    true => &rows[index],
+                    false => {
+                        again = self.retry::<R>(table, slot)?;
+                        let Some(again) = &again else {
+                            continue;
+                        };
+                        again
                     }
+                };
+                if row.serial() == 0 {
+                    continue;
+                }
+                if Serial(row.serial()).slot() == slot {
+                    visit(row);
+                } else {
+                    self.invalid += 1;
                 }
             }
             behind = first + count;

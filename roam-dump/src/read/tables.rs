@@ -1,8 +1,9 @@
 //! Reads the tables of a registry, each as far as the budget allows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io;
 
+use foldhash::HashMap;
 use roam_trace_common::Serial;
 use roam_trace_common::limits::ARGUMENTS_BYTES;
 use roam_trace_common::registry::{
@@ -130,7 +131,7 @@ pub fn read_methods<M: RegionMemory + ?Sized>(
         header,
         connections: BTreeMap::new(),
         requests: Vec::new(),
-        arguments: HashMap::new(),
+        arguments: HashMap::default(),
         channels: Vec::new(),
         methods,
         types: Vec::new(),
@@ -205,7 +206,7 @@ impl<M: RegionMemory + ?Sized> Scan<'_, M> {
         &mut self,
         requests: &[RequestRecord],
     ) -> io::Result<HashMap<u64, Vec<u8>>> {
-        let mut arguments = HashMap::new();
+        let mut arguments = HashMap::default();
         for row in requests {
             let bytes = row.arguments_bytes as usize;
             if bytes == 0 || bytes > ARGUMENTS_BYTES {

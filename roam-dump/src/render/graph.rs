@@ -27,6 +27,20 @@ const ROOT: Indent<'_> = Indent {
 ///
 /// The error of the writer.
 pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) -> io::Result<()> {
+    render_groups(out, graph, root_groups(graph), options)
+}
+
+/// Writes the graph, of which the roots that are alike are known.
+///
+/// # Errors
+///
+/// The error of the writer.
+pub(super) fn render_groups(
+    out: &mut impl io::Write,
+    graph: &WaitGraph,
+    groups: Vec<RootGroup<'_>>,
+    options: &Options,
+) -> io::Result<()> {
     let heading = options.heading();
     writeln!(out, "{heading}WAIT GRAPH (root blocker first):{heading:#}")?;
     if graph.roots.is_empty() {
@@ -41,30 +55,29 @@ pub fn render(out: &mut impl io::Write, graph: &WaitGraph, options: &Options) ->
             "(ranking incomplete: too many steps lead to the root blockers; more calls may wait for each, and for longer)",
         )?;
     }
-    for roots in root_groups(graph, options.is_full) {
-        tree.roots(out, &roots)?;
+    if options.is_full {
+        return (graph.roots.iter()).try_for_each(|root| tree.roots(out, &[root]));
     }
-    Ok(())
+    (groups.iter()).try_for_each(|roots| tree.roots(out, roots))
 }
 
-/// Returns the roots, those that are alike in one group unless each is listed.
-pub(super) fn root_groups(graph: &WaitGraph, is_full: bool) -> Vec<Vec<&Root>> {
+/// Roots that are alike; at least one.
+pub(super) type RootGroup<'a> = Vec<&'a Root>;
+
+/// Returns the roots, those that are alike in one group.
+pub(super) fn root_groups(graph: &WaitGraph) -> Vec<RootGroup<'_>> {
     let mut shapes = Shapes::default();
-    let roots = graph.roots.iter().enumerate();
-    let groups = grouped(roots, |&(index, root)| {
+    grouped(&graph.roots, |root| {
         match (root.deadlock, root.nodes.as_slice()) {
-            (None, &[node]) if !is_full => {
+            (None, &[node]) => {
                 let node = &graph.nodes[node as usize];
                 let sentence = node.sentence().map(|text| shapes.text(text));
                 Ok((GroupKey::of(node), sentence))
             }
-            _ => Err(index),
+            // Each cycle stays alone.
+            _ => Err(std::ptr::from_ref::<Root>(root)),
         }
-    });
-    let groups = groups.into_iter();
-    groups
-        .map(|roots| roots.into_iter().map(|(_, root)| root).collect())
-        .collect()
+    })
 }
 
 /// Returns a root in one line, without its age.
@@ -105,7 +118,7 @@ struct Tree<'a> {
     graph: &'a WaitGraph,
     options: &'a Options,
     waiters: Vec<Vec<u32>>,
-    shown: HashSet<u32>,
+    is_shown: Vec<bool>,
     /// The deadlock that is being shown: its members stand below its heading and nowhere else.
     cycle: HashSet<u32>,
 }
@@ -123,13 +136,19 @@ impl<'a> Tree<'a> {
             graph,
             options,
             waiters,
-            shown: HashSet::new(),
+            is_shown: vec![false; graph.nodes.len()],
             cycle: HashSet::new(),
         }
     }
 
     fn node(&self, node: u32) -> &'a Node {
         &self.graph.nodes[node as usize]
+    }
+
+    fn show(&mut self, nodes: &[u32]) {
+        for &node in nodes {
+            self.is_shown[node as usize] = true;
+        }
     }
 
     /// Roots that are alike, and what waits for them.
@@ -144,7 +163,7 @@ impl<'a> Tree<'a> {
                 roots,
                 nodes: &nodes,
             };
-            self.shown.extend(&members);
+            self.show(&members);
             self.line(out, ROOT, Level::Stuck, &line.to_string())?;
             return self.below(out, &members, "  ");
         };
@@ -156,7 +175,7 @@ impl<'a> Tree<'a> {
             return self.names(out, &first.nodes);
         }
         self.line(out, ROOT, Level::Stuck, &line)?;
-        self.shown.extend(&first.nodes);
+        self.show(&first.nodes);
         self.cycle.extend(&first.nodes);
         let (ring, others) = first.nodes.split_at(self.ring(&first.nodes));
         let alone = |nodes: &[u32]| nodes.iter().map(|&node| vec![node]).collect();
@@ -220,7 +239,10 @@ impl<'a> Tree<'a> {
                 _ => ("├─ ", "│  "),
             };
             let mut text = self.text(&group);
-            let is_new = |node: &u32| self.shown.insert(*node) || are_members;
+            let is_new = |node: &u32| {
+                let is_shown = &mut self.is_shown[*node as usize];
+                !std::mem::replace(is_shown, true) || are_members
+            };
             let new: Vec<u32> = group.into_iter().filter(is_new).collect();
             if new.is_empty() {
                 text.push_str(" (shown above)");

@@ -39,17 +39,24 @@ impl GroupKey {
 }
 
 /// Puts things with the same key into one group, in the order of the first of each.
-pub(super) fn grouped<T, K: Hash + Eq>(
+pub(super) fn grouped<T, K: Hash + Eq + Copy>(
     things: impl IntoIterator<Item = T>,
     mut key: impl FnMut(&T) -> K,
 ) -> Vec<Vec<T>> {
     let mut indexes: HashMap<K, usize> = HashMap::new();
     let mut groups: Vec<Vec<T>> = Vec::new();
+    let mut before: Option<(K, usize)> = None;
     for thing in things {
-        let index = *indexes.entry(key(&thing)).or_insert_with(|| {
-            groups.push(Vec::new());
-            groups.len() - 1
-        });
+        let key = key(&thing);
+        let index = match before {
+            // Things that are alike often stand beside each other.
+            Some((before, index)) if before == key => index,
+            _ => *indexes.entry(key).or_insert_with(|| {
+                groups.push(Vec::new());
+                groups.len() - 1
+            }),
+        };
+        before = Some((key, index));
         groups[index].push(thing);
     }
     groups

@@ -7,6 +7,7 @@ use roam_trace_common::event::Direction;
 use super::channel::{channels, registries};
 use super::connection::connections;
 use super::details::finding;
+use super::graph::RootGroup;
 use super::layout::{
     Indent, Level, Options, RULE, no_connections, paragraph, section, sources, time,
 };
@@ -32,7 +33,12 @@ const PROCESSES: [Column; 7] = [
 /// # Errors
 ///
 /// The error of the writer.
-pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
+pub(super) fn render(
+    out: &mut impl io::Write,
+    dump: &Dump,
+    roots: &[RootGroup<'_>],
+    options: &Options,
+) -> io::Result<()> {
     let heading = options.heading();
     let processes = dump.processes.as_slice();
     writeln!(out, "{RULE}")?;
@@ -41,7 +47,7 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
         "{heading}RPC DIAGNOSTIC DUMP OF {} PROCESSES{heading:#}",
         processes.len()
     )?;
-    summary::render(out, dump, options)?;
+    summary::render(out, dump, roots, options)?;
     writeln!(out, "{}", time(dump.taken_at, options))?;
     let followed = dump.processes.iter().filter(|snapshot| snapshot.followed);
     let followed: Vec<_> = followed.map(|it| it.process.to_string()).collect();

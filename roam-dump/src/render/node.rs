@@ -78,9 +78,9 @@ pub(super) fn waiters(roots: &[&Root]) -> Option<String> {
 
 /// Returns the ids of the requests that the nodes are.
 fn request_ids(nodes: &[&Node]) -> Option<String> {
-    let ids = nodes.iter().filter_map(|node| request_id(node));
-    let ids: Vec<_> = ids.collect();
-    (!ids.is_empty()).then(|| format!("req_id={}", Ids::of(ids.into_iter())))
+    let ids = || nodes.iter().filter_map(|node| request_id(node));
+    ids().next()?;
+    Some(format!("req_id={}", Ids::of(ids())))
 }
 
 /// Returns the id of the request that a node is.

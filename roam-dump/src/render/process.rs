@@ -8,6 +8,7 @@ use super::channel::{channels, registries};
 use super::connection::connections;
 use super::details::{finding, heading};
 use super::fold::Placed;
+use super::graph::RootGroup;
 use super::layout::{Indent, Options, RULE, no_connections, paragraph, section, time};
 use super::request::{pending, requests};
 use super::{summary, window};
@@ -27,13 +28,14 @@ pub(super) fn render(
     out: &mut impl io::Write,
     dump: &Dump,
     snapshot: &Snapshot,
+    roots: &[RootGroup<'_>],
     options: &Options,
 ) -> io::Result<()> {
     let bold = options.heading();
     let process = &snapshot.process;
     writeln!(out, "{RULE}")?;
     writeln!(out, "{bold}[{}] RPC DIAGNOSTIC DUMP{bold:#}", process.name)?;
-    summary::render(out, dump, options)?;
+    summary::render(out, dump, roots, options)?;
     let pid = format!("pid {} · {}", process.pid, time(dump.taken_at, options));
     heading(out, options, &pid, snapshot.details.as_ref())?;
     writeln!(out, "{RULE}")?;

@@ -7,13 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use roam_trace_common::event::Direction;
 
 use super::cell::level;
-use super::graph::{cycle_heading, root_groups};
+use super::graph::{RootGroup, cycle_heading};
 use super::layout::{Indent, Level, Options, paragraph, sources};
 use super::node::{RootLine, waiters};
 use super::order::callee;
 use crate::count::{Count, Counted};
 use crate::duration::Age;
-use crate::model::{Dump, Request, Severity, Snapshot};
+use crate::model::{Dump, Severity, Snapshot};
 
 const LINE: Indent<'_> = Indent {
     first: "",
@@ -26,23 +26,28 @@ const LINE: Indent<'_> = Indent {
 /// # Errors
 ///
 /// The error of the writer.
-pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -> io::Result<()> {
-    let stuck = stuck(dump);
-    let counts = in_flight(dump);
-    let in_flight = match requests(dump).map(|row| row.age_us).max() {
+pub(super) fn render(
+    out: &mut impl io::Write,
+    dump: &Dump,
+    roots: &[RootGroup<'_>],
+    options: &Options,
+) -> io::Result<()> {
+    let (stuck, oldest_stuck_us) = stuck(dump);
+    let (counts, oldest_us) = in_flight(dump);
+    let in_flight = match oldest_us {
         Some(oldest_us) => format!("{counts}, the oldest {}", Age(oldest_us)),
         None => counts.clone(),
     };
     let completeness = completeness(dump);
-    if stuck.is_empty() && is_healthy(dump) {
+    if stuck == 0 && is_healthy(dump) {
         let text = format!("healthy: nothing is stuck; {in_flight} · {completeness}");
         return paragraph(out, options, LINE, Level::Plain, &text);
     }
-    let (text, of_stuck) = match stuck.iter().map(|row| row.age_us).max() {
+    let (text, of_stuck) = match oldest_stuck_us {
         Some(oldest_us) => {
             let text = format!(
                 "{} stuck, the oldest for {} (since {}); {counts}",
-                Counted(stuck.len() as u64, "requests"),
+                Counted(stuck, "requests"),
                 Age(oldest_us),
                 since(dump.taken_at, oldest_us, options)
             );
@@ -53,9 +58,9 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
         None => (format!("no request is stuck; {in_flight}"), Level::Plain),
     };
     paragraph(out, options, LINE, of_stuck, &text)?;
-    if let Some(text) = root_blocker(dump) {
+    if let Some(text) = root_blocker(dump, roots) {
         paragraph(out, options, LINE, Level::Stuck, &text)?;
-    } else if dump.graph.is_some() && !stuck.is_empty() {
+    } else if dump.graph.is_some() && stuck > 0 {
         paragraph(out, options, LINE, Level::Stuck, "root blocker: not found")?;
     }
     for text in critical(dump) {
@@ -73,8 +78,9 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
     paragraph(out, options, LINE, of_gaps, &completeness)
 }
 
-/// The stuck requests, each once: not the callee's row of one whose caller's row is stuck as well.
-fn stuck(dump: &Dump) -> Vec<&Request> {
+/// How many requests are stuck, each once: not the callee's row of one whose caller's row is stuck as well. And the age of
+/// the oldest, in microseconds.
+fn stuck(dump: &Dump) -> (u64, Option<u64>) {
     let rows = || {
         dump.processes.iter().flat_map(|snapshot| {
             let rows = snapshot.requests.iter();
@@ -83,12 +89,12 @@ fn stuck(dump: &Dump) -> Vec<&Request> {
         })
     };
     let callees: HashSet<_> = rows().filter_map(|(_, row)| callee(row)).collect();
-    rows()
-        .filter(|(pid, row)| {
-            row.direction == Direction::Outgoing || !callees.contains(&(*pid, row.serial))
-        })
-        .map(|(_, row)| row)
-        .collect()
+    let once = rows().filter(|(pid, row)| {
+        row.direction == Direction::Outgoing || !callees.contains(&(*pid, row.serial))
+    });
+    once.fold((0, None), |(count, oldest_us), (_, row)| {
+        (count + 1, oldest_us.max(Some(row.age_us)))
+    })
 }
 
 fn is_healthy(dump: &Dump) -> bool {
@@ -105,20 +111,30 @@ fn is_healthy(dump: &Dump) -> bool {
     graph.is_some_and(|graph| graph.roots.is_empty()) && dump.processes.iter().all(is_healthy)
 }
 
-fn in_flight(dump: &Dump) -> String {
-    let count = |direction| {
-        let of_direction = requests(dump).filter(|row| row.direction == direction);
-        of_direction.count() as u64
-    };
-    match [Direction::Outgoing, Direction::Incoming].map(count) {
-        [0, 0] if younger_hidden(dump) > 0 => "no request shown".to_owned(),
-        [0, 0] => "no request in flight".to_owned(),
-        [outgoing, incoming] => format!(
+/// How many requests are in flight, in words, and the age of the oldest in microseconds.
+fn in_flight(dump: &Dump) -> (String, Option<u64>) {
+    let (mut outgoing, mut incoming, mut oldest_us) = (0, 0, None);
+    for row in dump
+        .processes
+        .iter()
+        .flat_map(|snapshot| &snapshot.requests)
+    {
+        match row.direction {
+            Direction::Outgoing => outgoing += 1,
+            Direction::Incoming => incoming += 1,
+        }
+        oldest_us = oldest_us.max(Some(row.age_us));
+    }
+    let text = match (outgoing, incoming) {
+        (0, 0) if younger_hidden(dump) > 0 => "no request shown".to_owned(),
+        (0, 0) => "no request in flight".to_owned(),
+        _ => format!(
             "{} outgoing, {} incoming in flight",
             Count(outgoing),
             Count(incoming)
         ),
-    }
+    };
+    (text, oldest_us)
 }
 
 fn younger_hidden(dump: &Dump) -> u64 {
@@ -129,14 +145,8 @@ fn younger_hidden(dump: &Dump) -> u64 {
     hidden.fold(0, u64::saturating_add)
 }
 
-fn requests(dump: &Dump) -> impl Iterator<Item = &Request> {
-    let processes = dump.processes.iter();
-    processes.flat_map(|snapshot| &snapshot.requests)
-}
-
-fn root_blocker(dump: &Dump) -> Option<String> {
+fn root_blocker(dump: &Dump, groups: &[RootGroup<'_>]) -> Option<String> {
     let graph = dump.graph.as_ref()?;
-    let groups = root_groups(graph, false);
     let roots = groups.first()?;
     let further = match groups.len() {
         1 => String::new(),

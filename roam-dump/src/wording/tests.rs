@@ -279,7 +279,7 @@ fn peers() -> Vec<PeerIdentity> {
         },
         PeerIdentity::NotFound,
         PeerIdentity::ConnectivityUnknown,
-        PeerIdentity::NotSought { pid: HOST_PID },
+        PeerIdentity::NotSought,
     ]
 }
 

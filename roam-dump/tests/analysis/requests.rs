@@ -566,7 +566,7 @@ fn a_driver_that_has_not_run_may_have_left_the_response_unread() {
         },
         Some((
             Code::NoResponse,
-            "the rows of this process do not show the peer: run roam-trace -p 4001",
+            "a response may be unread since; peer unknown",
         )),
         None,
     );

@@ -7,7 +7,7 @@ use std::thread::sleep;
 use std::time::Instant;
 
 use anyhow::Result;
-use humansize::{BINARY, format_size};
+use humansize::{DECIMAL, format_size};
 use jiff::Timestamp;
 use roam_dump::duration::Took;
 use roam_dump::model::{Gap, MethodStatistics, Process, SCHEMA_VERSION};
@@ -183,7 +183,8 @@ impl fmt::Display for Row {
             Direction::Outgoing => ("→", row.request_bytes, row.response_bytes),
             Direction::Incoming => ("←", row.response_bytes, row.request_bytes),
         };
-        let [sent, received] = [sent, received].map(|bytes| format_size(bytes, BINARY));
+        let [sent, received] =
+            [sent, received].map(|bytes| format_size(bytes, DECIMAL.decimal_places(1)));
         match self.rate_per_second {
             Some(rate) => write!(f, "{rate:.1}\t")?,
             None => f.write_str("-\t")?,
@@ -211,5 +212,69 @@ impl fmt::Display for Row {
             0 => Ok(()),
             registry => write!(f, " (registry {})", registry + 1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use roam_dump::model::{Latency, Outcomes};
+
+    use super::*;
+
+    fn row(method: Option<&str>, direction: Direction, ok: u64, registry: u32) -> Row {
+        let latency = Latency {
+            p50_us: 331,
+            p90_us: 9_200,
+            p99_us: 1_250_000,
+            max_us: 61_000_000,
+        };
+        Row {
+            statistics: MethodStatistics {
+                method_id: 0xbad,
+                method: method.map(Into::into),
+                direction,
+                registry,
+                outcomes: Outcomes {
+                    ok,
+                    dropped: 2,
+                    ..Outcomes::default()
+                },
+                request_bytes: ok * 120,
+                response_bytes: ok,
+                latency: (ok > 0).then_some(latency),
+                last_ended_us: None,
+            },
+            rate_per_second: (registry == 0).then_some(ok as f64 / 7.0),
+        }
+    }
+
+    #[test]
+    fn tables() {
+        let process = |pid, name: &str, gaps, methods| ProcessStats {
+            process: Process::new(pid, name),
+            gaps,
+            interval_us: 1_000_300,
+            methods,
+        };
+        let rows = vec![
+            row(Some("Http.get"), Direction::Outgoing, 123_456, 0),
+            row(Some("数据.读取"), Direction::Incoming, 7, 1),
+            row(None, Direction::Incoming, 0, 0),
+        ];
+        let lost = Gap::TableFull {
+            table: "statistics",
+            count: 5,
+        };
+        let stats = Stats {
+            schema_version: SCHEMA_VERSION,
+            taken_at: Timestamp::UNIX_EPOCH,
+            processes: vec![
+                process(4242, "demo-host", vec![lost], rows),
+                process(4243, "demo-cell", Vec::new(), Vec::new()),
+            ],
+        };
+        let mut out = Vec::new();
+        write(&stats, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap());
     }
 }

@@ -56,6 +56,27 @@ fn who_is_waited_for_is_read_too() {
 }
 
 #[test]
+fn a_process_that_is_read_again_keeps_its_user_uptime_and_command_line() {
+    let name = name("again");
+    let server = Fixture::start(&format!("serve {name}"));
+    let client = Fixture::start(&format!("call {name}")).until_stuck();
+    wait_until_accepted(&server);
+    let run = roam_trace(&["-p", &client.pid(), "--json", "-v"]);
+    // Its drivers do not run, which counts only if they still do not when it is read again.
+    let again = format!(
+        "verdicts on processes {{{}}} need confirmation",
+        server.pid()
+    );
+    assert!(run.stderr.contains(&again), "{}", run.stderr);
+    for process in processes(&run) {
+        let details = &process["details"];
+        assert!(details["uid"].is_u64(), "{process:#}");
+        assert!(details["uptime_us"].as_u64() > Some(0), "{process:#}");
+        assert!(details["command_line"].is_string(), "{process:#}");
+    }
+}
+
+#[test]
 fn why_one_is_not_followed_is_a_gap() {
     let name = name("bare");
     let address = SocketAddr::from_abstract_name(format!("roam-trace-{name}")).unwrap();

@@ -3,8 +3,8 @@
 use std::process::Command;
 
 use crate::fixture::Fixture;
-use crate::run::command;
-use crate::terminal::{SHORT, TALL, Terminal, on_terminal};
+use crate::run::{Run, command, run};
+use crate::terminal::{AS_WIDE_AS_A_FILE, SHORT, Size, TALL, Terminal, on_terminal};
 
 /// A pager that shows that it ran.
 const MARKING: &str = "sed s/^/paged/";
@@ -18,9 +18,9 @@ fn dump(target: &Fixture, arguments: &[&str], pager: Option<&str>) -> Command {
 }
 
 #[track_caller]
-fn check(arguments: &[&str], pager: &str, rows: u16, is_paged: bool) {
+fn check(arguments: &[&str], pager: &str, size: Size, is_paged: bool) {
     let target = Fixture::start("hang");
-    let shown = on_terminal(&dump(&target, arguments, Some(pager)), rows);
+    let shown = on_terminal(&dump(&target, arguments, Some(pager)), size);
     assert_eq!(shown.status, 0, "{shown:?}");
     let lines: Vec<_> = shown.text.lines().collect();
     assert!(
@@ -115,7 +115,7 @@ fn the_text_is_as_wide_as_the_terminal() {
             None => on_terminal(&tool, TALL).text,
             Some(columns) => {
                 tool.env("COLUMNS", columns);
-                crate::run::run(tool).stdout
+                run(tool).stdout
             }
         };
         text.lines().map(|line| line.chars().count()).max().unwrap()
@@ -123,4 +123,21 @@ fn the_text_is_as_wide_as_the_terminal() {
     assert!((80..=100).contains(&widest(None)));
     assert!(widest(Some("20")) <= 80);
     assert!(widest(Some("1000")) > 120);
+}
+
+#[test]
+fn a_file_gets_what_a_terminal_of_its_width_shows_without_colors() {
+    let target = Fixture::start("hang").until_stuck();
+    let of = |arguments| {
+        let mut tool = dump(&target, arguments, None);
+        tool.env_remove("COLUMNS");
+        tool
+    };
+    let shown = on_terminal(&of(&["--color", "never"]), AS_WIDE_AS_A_FILE);
+    let on_terminal = Run {
+        status: shown.status,
+        stdout: shown.text,
+        stderr: String::new(),
+    };
+    assert_eq!(run(of(&[])).redacted(&[]), on_terminal.redacted(&[]));
 }

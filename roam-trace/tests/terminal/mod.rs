@@ -12,13 +12,30 @@ use std::time::{Duration, Instant};
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-/// Lines of a terminal that no dump fits on.
-pub(crate) const SHORT: u16 = 10;
-/// Lines of a terminal that every dump fits on.
-pub(crate) const TALL: u16 = 500;
+/// A terminal that no dump fits on.
+pub(crate) const SHORT: Size = Size {
+    rows: 10,
+    columns: 100,
+};
+/// A terminal that every dump fits on.
+pub(crate) const TALL: Size = Size {
+    rows: 500,
+    columns: 100,
+};
+/// The same, as wide as the text in a file.
+pub(crate) const AS_WIDE_AS_A_FILE: Size = Size {
+    rows: 500,
+    columns: 120,
+};
 
-const COLUMNS: u16 = 100;
 const DEADLINE: Duration = Duration::from_secs(20);
+
+/// The size of a terminal.
+#[derive(Clone, Copy)]
+pub(crate) struct Size {
+    rows: u16,
+    columns: u16,
+}
 
 /// What a command showed, and how it ended.
 #[derive(Debug)]
@@ -35,21 +52,21 @@ pub(crate) struct Terminal {
     text: Vec<u8>,
 }
 
-/// Runs a command to its end on a terminal of so many lines.
-pub(crate) fn on_terminal(command: &Command, rows: u16) -> Shown {
-    Terminal::start(command, rows).finish()
+/// Runs a command to its end on a terminal of that size.
+pub(crate) fn on_terminal(command: &Command, size: Size) -> Shown {
+    Terminal::start(command, size).finish()
 }
 
 impl Terminal {
     /// Starts the command, with its environment, on a terminal that controls it.
-    pub(crate) fn start(command: &Command, rows: u16) -> Self {
+    pub(crate) fn start(command: &Command, Size { rows, columns }: Size) -> Self {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
         let controller = controller.unwrap();
         grantpt(&controller).unwrap();
         unlockpt(&controller).unwrap();
         let size = Winsize {
             ws_row: rows,
-            ws_col: COLUMNS,
+            ws_col: columns,
             ws_xpixel: 0,
             ws_ypixel: 0,
         };

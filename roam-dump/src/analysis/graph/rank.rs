@@ -49,6 +49,8 @@ pub(super) struct Ranking<'a> {
     confidence: Vec<Option<Confidence>>,
     seen: Vec<u32>,
     round: u32,
+    /// Empty between two roots.
+    open: Vec<u32>,
     steps: usize,
     is_incomplete: bool,
 }
@@ -83,6 +85,7 @@ impl<'a> Ranking<'a> {
             confidence,
             seen: vec![0; count],
             round: 0,
+            open: Vec::new(),
             steps: 0,
             is_incomplete: false,
         }
@@ -102,7 +105,8 @@ impl<'a> Ranking<'a> {
     pub(super) fn root(&mut self, nodes: Vec<u32>, deadlock: Option<Deadlock>) -> Root {
         self.round += 1;
         let (mut known, mut callers, mut callees, mut oldest_us) = (0_u32, 0_u32, 0_u32, 0);
-        let mut open = nodes.clone();
+        let mut open = std::mem::take(&mut self.open);
+        open.extend(&nodes);
         while let Some(node) = open.pop() {
             let at = node as usize;
             if std::mem::replace(&mut self.seen[at], self.round) == self.round {
@@ -124,6 +128,7 @@ impl<'a> Ranking<'a> {
                 self.is_incomplete |= !behind.is_empty();
             }
         }
+        self.open = open;
         let waiters = known + callers.max(callees);
         let of = |node: &u32| &self.graph.nodes[*node as usize];
         if waiters == 0 {
@@ -144,13 +149,17 @@ impl<'a> Ranking<'a> {
 
     /// Puts first what most calls wait for, then what they have waited for longest, then what is surest.
     pub(super) fn sort(&self, roots: &mut [Root]) {
-        roots.sort_by_cached_key(|root| {
+        let key = |root: &Root| {
             (
                 self.class(root),
                 Reverse((root.waiters, root.oldest_us, root.confidence)),
-                root.nodes.first().copied(),
+                root.nodes[0],
             )
-        });
+        };
+        // As roots are where nothing leads to them: a hundred thousand keys need memory.
+        if !roots.is_sorted_by_key(key) {
+            roots.sort_by_cached_key(key);
+        }
     }
 
     fn class(&self, root: &Root) -> Class {

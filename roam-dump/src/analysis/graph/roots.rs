@@ -75,7 +75,8 @@ fn certain_roots(
             cycles.entry(from_group).or_default().push((from, to));
         }
     }
-    let mut roots = Vec::new();
+    // Memory that is not touched costs nothing.
+    let mut roots = Vec::with_capacity(components.len());
     for group in (0..components.len()).filter(|&group| is_sink[group]) {
         let members = components.group(group);
         if let Some(steps) = cycles.get(&group) {

@@ -1,7 +1,6 @@
 //! Which links something stuck waits for, by the verdicts of the rows.
 
-use std::collections::HashMap;
-
+use foldhash::{HashMap, HashMapExt};
 use roam_dump::model::{Code, Connection, Request, Snapshot, Verdict};
 use roam_trace_common::event::{ChannelDirection, ConnectionState, Direction, Phase};
 

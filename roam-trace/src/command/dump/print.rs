@@ -1,6 +1,7 @@
 //! The last step.
 
 use std::io::{self, ErrorKind, Write};
+use std::mem;
 use std::time::Duration;
 
 use jiff::tz::TimeZone;
@@ -51,10 +52,13 @@ pub(super) fn print(
         Err(error) if error.kind() != ErrorKind::BrokenPipe => return Err(error),
         _ => {}
     }
-    Ok(match (&dump.graph, args.fail_if_stuck) {
+    let exit = match (&dump.graph, args.fail_if_stuck) {
         (Some(graph), Some(limit)) => check_stuck(graph, limit),
         _ => Exit::Success,
-    })
+    };
+    // The process ends now, and the kernel takes its memory back at once, not row by row.
+    mem::forget(dump);
+    Ok(exit)
 }
 
 /// Prints the text, through the pager if it is longer than the terminal.
