@@ -5,9 +5,11 @@
 //! pinned: when the tracer ends, in whatever way, the kernel detaches everything.
 //! Never writes to a target.
 
+mod armed;
 mod binary;
 mod detect;
 mod error;
+mod function_types;
 mod kernel_layout;
 mod links;
 mod log_lines;
@@ -18,15 +20,19 @@ mod options;
 mod order;
 mod perf_event;
 mod probed;
+mod relocated;
 mod rows;
 mod seed;
+mod sizes;
 mod tracer;
 mod uprobe_multi;
 
+pub use armed::ArmedPrograms;
+pub(crate) use armed::{ArmedFile, PROBE_PROGRAMS, armed_programs};
 pub use error::{AttachError, LoadError};
 pub use kernel_layout::LayoutError;
 pub use method::{Method, PidFilter};
-pub use options::Options;
+pub use options::{ArmedOptions, Options};
 pub use probed::{ProbedFile, ProbedProcess};
 pub use rows::Rows;
 pub use seed::Seeded;
