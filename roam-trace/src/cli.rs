@@ -81,9 +81,6 @@ impl Cli {
     fn checked(self) -> Result<Self, clap::Error> {
         let error = |text| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
         match (self.dump.source, self.dump.duration) {
-            (Source::Probes, None) => error(
-                "--source probes needs -d, for example -d 5s: probes report only what happens while they are attached",
-            ),
             (Source::Registry, Some(_)) => error(
                 "-d attaches the probes, and --source registry excludes them: leave out one of the two",
             ),
@@ -354,11 +351,11 @@ pub struct DoctorArgs {
 /// Where to read rows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// The registry, or the probes if there is no registry; with -d both
+    /// The registry, or the probes if there is no registry; with -d, or if they are armed, both
     Auto,
     /// The registry only
     Registry,
-    /// The probes only: requests that start after they are attached; needs -d
+    /// The probes only: requests that start after they are attached, with -d or by roam-trace arm
     Probes,
 }
 

@@ -3,9 +3,11 @@
 //! Each link is pinned before its descriptor is closed: closed last while a fatal signal is pending, it would leave its
 //! breakpoints in the processes for good, whereas the kernel takes its own time with one whose last pin goes.
 
-use aya::maps::{Array, Map};
 use std::os::fd::OwnedFd;
+use std::thread::sleep;
+use std::time::Duration;
 
+use aya::maps::{Array, Map};
 use roam_trace_common::armed::{ExecutableValue, FileKey, RECORD_SIZES, SetValue, VERSION};
 
 use super::directory::Directory;
@@ -21,6 +23,10 @@ use crate::signals::SignalsBlocked;
 
 /// The directory of the links that notice the end of processes.
 const PROCESSES: &str = "processes";
+
+/// The start time of a process is known to a clock tick. One that starts when this has passed is known to have started
+/// later.
+const TICK: Duration = Duration::from_millis(10);
 
 /// What came of arming a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +53,9 @@ pub struct Arming {
 /// [`ArmedError`]. What was armed before stays.
 pub fn arm(files: &[ToArm], options: &ArmedOptions) -> Result<Vec<Outcome>, ArmedError> {
     let mut arming = Arming::begin(options)?;
-    files.iter().map(|file| arming.add(file)).collect()
+    let outcomes = files.iter().map(|file| arming.add(file)).collect();
+    sleep(TICK);
+    outcomes
 }
 
 impl Arming {

@@ -18,7 +18,6 @@ use crate::armed::{ArmedError, ArmedSet, Executable, Version};
 use crate::cli::ArmedArgs;
 use crate::error::Exit;
 use crate::kernel::Maps;
-use crate::micros::micros;
 use crate::process::clock::Clock;
 use crate::process::proc;
 
@@ -161,7 +160,7 @@ fn read(set: Option<&ArmedSet>, args: &ArmedArgs) -> Result<ArmedReport, ArmedEr
             .map(|time| ProgramUse {
                 program: time.program,
                 runs: time.runs,
-                run_time_ns: micros(time.run_time).saturating_mul(1_000),
+                run_time_ns: time.run_time.as_nanos() as u64,
             })
             .collect();
     }

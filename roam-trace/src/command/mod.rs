@@ -2,6 +2,7 @@
 
 mod arm;
 mod armed;
+mod by_kernel;
 mod by_registry;
 mod disarm;
 mod doctor;
@@ -9,6 +10,7 @@ mod dump;
 mod errors;
 mod list;
 mod man;
+mod pins;
 mod report;
 mod schema;
 mod select;

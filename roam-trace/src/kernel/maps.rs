@@ -125,6 +125,17 @@ impl Maps {
         }
     }
 
+    /// Drops the rows of a process that began before a moment.
+    pub fn forget_older(&mut self, tgid: u32, since_ns: u64) {
+        let is_kept = |key: &RecordKey, began_ns| key.tgid != tgid || began_ns >= since_ns;
+        self.requests
+            .retain(|(key, value)| is_kept(key, value.started_ns));
+        self.channels
+            .retain(|(key, value)| is_kept(key, value.opened_ns));
+        self.connections
+            .retain(|(key, value)| is_kept(key, value.opened_ns));
+    }
+
     /// Returns how a process ended, if it did while it was traced.
     pub fn exited(&self, tgid: u32) -> Option<&Exited> {
         self.exited.iter().find(|exited| exited.tgid == tgid)
