@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use thiserror::Error;
 
+use super::executable::shown;
 use crate::attach::AttachError;
 use crate::error::Exit;
 use crate::kernel::MapAccessError;
@@ -17,20 +18,25 @@ pub enum ArmedError {
     /// There is no bpffs to pin in.
     #[error(
         "bpffs is not mounted at {}; run `mount -t bpf bpf {}`",
-        path.display(), path.display()
+        shown(path),
+        shown(path)
     )]
     NotMounted {
         /// Where it should be.
         path: PathBuf,
     },
     /// Nothing can be pinned.
-    #[error("bpffs is read-only at {}; run `mount -o remount,rw {}`", path.display(), path.display())]
+    #[error(
+        "bpffs is read-only at {}; run `mount -o remount,rw {}`",
+        shown(path),
+        shown(path)
+    )]
     ReadOnly {
         /// Where it is mounted.
         path: PathBuf,
     },
     /// Access was denied.
-    #[error("no permission to {action} {}; {}", path.display(), privilege::advice())]
+    #[error("no permission to {action} {}; {}", shown(path), privilege::advice())]
     Denied {
         /// What was denied, for example `open`.
         action: &'static str,
@@ -40,7 +46,7 @@ pub enum ArmedError {
     /// Another user made it, or can change it.
     #[error(
         "{} is not trusted, because {why}; see who made it, then remove it with `roam-trace disarm`",
-        path.display()
+        shown(path)
     )]
     Untrusted {
         /// The directory or pin.
@@ -50,8 +56,8 @@ pub enum ArmedError {
     },
     /// Another version of this program made the set.
     #[error(
-        "the probes in {} were armed by another version of roam-trace; run `roam-trace disarm` of any version, then arm them again",
-        path.display()
+        "the probes in {} were armed by another version of roam-trace; run `roam-trace disarm`, then arm them again",
+        shown(path)
     )]
     Version {
         /// The directory of the set.
@@ -60,7 +66,7 @@ pub enum ArmedError {
     /// The set was not finished, or parts of it were removed.
     #[error(
         "the set of pins in {} is incomplete (no {missing}); run `roam-trace disarm`, then arm the probes again",
-        path.display()
+        shown(path)
     )]
     Incomplete {
         /// The directory of the set.
@@ -71,26 +77,29 @@ pub enum ArmedError {
     /// The pids in the maps are those of other processes here.
     #[error(
         "the probes in {} were armed in another pid namespace; run roam-trace there",
-        path.display()
+        shown(path)
     )]
     Namespace {
         /// The directory of the set.
         path: PathBuf,
     },
     /// The directory is locked.
-    #[error("another roam-trace arms or disarms probes in {}; run this again", path.display())]
+    #[error(
+        "another roam-trace arms or disarms probes in {}; run this again",
+        shown(path)
+    )]
     Busy {
         /// The directory of the set.
         path: PathBuf,
     },
     /// Nothing is armed.
-    #[error("nothing is armed in {}; run `roam-trace arm`", path.display())]
+    #[error("nothing is armed in {}; run `roam-trace arm`", shown(path))]
     NotArmed {
         /// The directory that there is not.
         path: PathBuf,
     },
     /// No armed executable is at a path.
-    #[error("{} is not armed; `roam-trace armed` lists what is", path.display())]
+    #[error("{} is not armed; `roam-trace armed` lists what is", shown(path))]
     NoExecutable {
         /// The path.
         path: PathBuf,
@@ -101,7 +110,7 @@ pub enum ArmedError {
     )]
     Full,
     /// A system call failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What failed, for example `open`.
         action: &'static str,

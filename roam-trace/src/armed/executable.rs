@@ -7,6 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use roam_dump::decode::printable;
 use roam_trace_common::armed::{ExecutableValue, FileKey, PATH_BYTES};
 use zerocopy::FromZeros;
 
@@ -131,4 +132,9 @@ pub(super) fn directory_name(file: FileId) -> String {
         inode,
     } = file;
     format!("{major}-{minor}-{inode}")
+}
+
+/// A path as it is shown. Whoever runs a program chose the name of its file.
+pub fn shown(path: &Path) -> String {
+    printable(path.as_os_str().as_bytes())
 }

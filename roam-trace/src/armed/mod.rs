@@ -14,7 +14,7 @@ mod set;
 mod watch;
 
 pub use error::ArmedError;
-pub use executable::{Executable, ToArm, Version};
+pub use executable::{Executable, ToArm, Version, shown};
 pub use make::{Arming, Outcome, arm};
 pub use program_time::ProgramTime;
 pub use remove::{Removed, disarm, disarm_all};

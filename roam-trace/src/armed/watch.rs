@@ -3,19 +3,20 @@
 //! Whatever happens to a file or a directory on the way to it, all armed paths are looked at afresh, so that nothing has
 //! to be remembered: what is armed is in the set.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use roam_trace_common::event::TargetValue;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
 use rustix::io::Errno;
 
 use super::directory;
 use super::error::ArmedError;
-use super::executable::{Executable, ToArm, Version};
+use super::executable::{ToArm, Version, shown};
 use super::make::{Outcome, arm};
 use super::remove::disarm_files;
 use super::set::ArmedSet;
@@ -51,7 +52,7 @@ pub fn watch(
         paths.extend(armed.executables().iter().map(|armed| armed.path.clone()));
         let of_set = events.watch(&set, &paths)?;
         for path in &paths {
-            match renew(path, armed.executables(), options, to_arm) {
+            match renew(path, &armed, options, to_arm) {
                 Ok(Some(what)) => report(what),
                 Ok(None) => {}
                 Err(why) => {
@@ -68,17 +69,18 @@ pub fn watch(
 /// Arms the executable that is at a path now, if it is another than what was armed there. Returns what was done.
 fn renew(
     path: &Path,
-    armed: &[Executable],
+    set: &ArmedSet,
     options: &ArmedOptions,
     to_arm: fn(&Path) -> Result<ToArm, String>,
 ) -> Result<Option<String>, String> {
     let Ok(version) = Version::at(path) else {
         return Ok(None);
     };
+    let armed = set.executables();
     if armed.iter().any(|armed| armed.version() == version) {
         return Ok(None);
     }
-    let failed = |why: &dyn ToString| format!("cannot arm {}: {}", path.display(), why.to_string());
+    let failed = |why: &dyn ToString| format!("cannot arm {}: {}", shown(path), why.to_string());
     // Modified in place: its sites may be anywhere now, and breakpoints where there is none would end it.
     if armed.iter().any(|armed| armed.file == version.file) {
         disarm_files(&[version.file]).map_err(|error| failed(&error))?;
@@ -88,26 +90,29 @@ fn renew(
         [Outcome::Armed] => {}
         _ => return Ok(None),
     }
+    let reported = set.processes().map_err(|error| failed(&error))?;
     let replaced: Vec<FileId> = armed
         .iter()
         .filter(|armed| armed.path == path && armed.file != version.file)
         .map(|armed| armed.file)
-        .filter(|&file| !may_run(file))
+        .filter(|&file| !may_run(file, &reported))
         .collect();
     if !replaced.is_empty() {
         disarm_files(&replaced).map_err(|error| failed(&error))?;
     }
-    Ok(Some(format!("armed {} again", path.display())))
+    Ok(Some(format!("armed {} again", shown(path))))
 }
 
-/// Whether a process may run a file: one that cannot be looked at may.
-fn may_run(file: FileId) -> bool {
-    let runs = |pid| match Process::open(pid).and_then(Target::of) {
-        Ok(target) => match target.binaries() {
+/// Whether a process may run a file. One that cannot be looked at may, if it has reported something.
+fn may_run(file: FileId, reported: &HashMap<u32, TargetValue>) -> bool {
+    let runs = |pid| {
+        let binaries = Process::open(pid)
+            .and_then(Target::of)
+            .and_then(|target| target.binaries());
+        match binaries {
             Ok(binaries) => binaries.iter().any(|binary| binary.file == file),
-            Err(error) => !error.is_no_process(),
-        },
-        Err(error) => !error.is_no_process(),
+            Err(error) => !error.is_no_process() && reported.contains_key(&pid),
+        }
     };
     proc::pids().map_or(true, |pids| pids.into_iter().any(runs))
 }

@@ -3,21 +3,18 @@
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use anyhow::Result;
-use roam_dump::decode::printable;
-
 use super::report::{report, report_armed};
-use crate::armed::{Outcome, ToArm, arm, watch};
+use crate::armed::{Outcome, ToArm, arm, shown, watch};
 use crate::attach::{ArmedOptions, ProbedFile};
 use crate::cli::ArmArgs;
 use crate::elf;
 use crate::error::{Exit, TargetError};
 use crate::process::Target;
 use crate::process::program::ProbedBinary;
+use anyhow::Result;
 
 /// Arms files, and with `--watch` those that take their place.
 ///
@@ -32,7 +29,7 @@ pub(super) fn run(args: &ArmArgs, out: &mut impl Write) -> Result<Exit> {
         match executable(path) {
             Ok(file) => to_arm.push(file),
             Err((at, error)) => {
-                report(&format_args!("cannot arm {}: {error}", show(path)));
+                report(&format_args!("cannot arm {}: {error}", shown(path)));
                 exit = exit.max(at);
             }
         }
@@ -84,8 +81,8 @@ fn write(files: &[ToArm], outcomes: &[Outcome], out: &mut impl Write) -> io::Res
             continue;
         }
         match outcome {
-            Outcome::Armed => writeln!(out, "armed {}", show(&file.path))?,
-            Outcome::WasArmed => writeln!(out, "{} was armed", show(&file.path))?,
+            Outcome::Armed => writeln!(out, "armed {}", shown(&file.path))?,
+            Outcome::WasArmed => writeln!(out, "{} was armed", shown(&file.path))?,
         }
     }
     out.flush()
@@ -153,9 +150,4 @@ fn executable(path: &Path) -> Result<ToArm, (Exit, String)> {
 
 fn executable_to_arm(path: &Path) -> Result<ToArm, String> {
     executable(path).map_err(|(_, error)| error)
-}
-
-/// A path as it is shown.
-fn show(path: &Path) -> String {
-    printable(path.as_os_str().as_bytes())
 }

@@ -1,11 +1,10 @@
 //! `roam-trace armed`: what is armed, and what came of it.
 
 use std::io::Write;
-use std::os::unix::ffi::OsStrExt;
 
 use anyhow::Result;
 use jiff::{SignedDuration, Timestamp};
-use roam_dump::decode::{loss_gaps, printable};
+use roam_dump::decode::loss_gaps;
 use roam_dump::duration::{Age, Took};
 use roam_dump::model::{Gap, Process, SCHEMA_VERSION};
 use roam_dump::render::Counted;
@@ -14,7 +13,7 @@ use serde::Serialize;
 use tabwriter::{Alignment, TabWriter};
 
 use super::report::report_armed;
-use crate::armed::{ArmedError, ArmedSet, Executable, Version};
+use crate::armed::{ArmedError, ArmedSet, Executable, Version, shown};
 use crate::cli::ArmedArgs;
 use crate::error::Exit;
 use crate::kernel::Maps;
@@ -125,7 +124,7 @@ fn read(set: Option<&ArmedSet>, args: &ArmedArgs) -> Result<ArmedReport, ArmedEr
     for executable in set.executables() {
         let armed_us = age_us(executable.armed_boot_ns);
         report.executables.push(ArmedExecutable {
-            path: printable(executable.path.as_os_str().as_bytes()),
+            path: shown(&executable.path),
             device: executable.file.device,
             inode: executable.file.inode,
             armed_at: report.taken_at - SignedDuration::from_micros(armed_us as i64),
