@@ -466,7 +466,7 @@ mod tests {
         check_usage(&["-p", "2147483648"], false);
         check_usage(&["-p", "1", "list"], false);
         check_usage(&["--source", "both", "-p", "1"], false);
-        check_usage(&["--source", "probes", "-p", "1"], false);
+        check_usage(&["--source", "probes", "-p", "1"], true);
         check_usage(&["--source", "probes", "-p", "1", "-d", "1s"], true);
         check_usage(&["--source", "registry", "-p", "1", "-d", "1s"], false);
     }

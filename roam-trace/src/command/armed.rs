@@ -252,6 +252,73 @@ fn map_use(map: &MapUse) -> String {
         "TARGETS" => "processes".to_owned(),
         name => name.to_lowercase(),
     };
-    let of = Counted(map.capacity, &what).to_string();
-    format!("{} of {of}", map.rows)
+    let (rows, of) = (Counted(map.rows, ""), Counted(map.capacity, &what));
+    format!("{rows}of {of}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(report: &ArmedReport) -> String {
+        let mut out = Vec::new();
+        write(report, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn reports() {
+        let executable = |path: &str, armed_us, current| ArmedExecutable {
+            path: path.to_owned(),
+            device: (8, 1),
+            inode: 42,
+            armed_at: Timestamp::UNIX_EPOCH,
+            armed_us,
+            current,
+        };
+        let map = |map, rows, capacity| MapUse {
+            map,
+            rows,
+            capacity,
+        };
+        let mut report = ArmedReport {
+            schema_version: SCHEMA_VERSION,
+            taken_at: Timestamp::UNIX_EPOCH,
+            set_age_us: Some(7_000_000_000),
+            executables: vec![
+                executable("/usr/bin/demo-host", 7_000_000_000, false),
+                executable("/usr/bin/demo-host", 61_000_000, true),
+            ],
+            processes: vec![ArmedProcess {
+                process: Process::new(4242, "demo-host"),
+                requests: 90_000,
+                channels: 3,
+                connections: 2,
+            }],
+            maps: vec![
+                map("REQUESTS", 90_000, 131_072),
+                map("CHANNELS", 3, 65_536),
+                map("CONNECTIONS", 2, 16_384),
+                map("TARGETS", 1, 4_096),
+            ],
+            gaps: vec![Gap::Other {
+                text: "3 requests lost (kernel map full)".to_owned(),
+            }],
+            programs: vec![
+                ProgramUse {
+                    program: "request_start".to_owned(),
+                    runs: 28_088,
+                    run_time_ns: 16_291_040,
+                },
+                ProgramUse {
+                    program: "channel_open".to_owned(),
+                    runs: 0,
+                    run_time_ns: 0,
+                },
+            ],
+        };
+        insta::assert_snapshot!(text(&report));
+        report.set_age_us = None;
+        assert_eq!(text(&report), "nothing is armed\n");
+    }
 }

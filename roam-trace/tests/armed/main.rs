@@ -210,6 +210,30 @@ fn disarming_leaves_nothing_attached() {
     assert_eq!(run.status, 1, "{run:?}");
 }
 
+#[test]
+#[ignore = "needs root"]
+fn what_is_armed_follows_the_schema() {
+    let set = Set::new();
+    let program = set.program();
+    let schema = serde_json::from_str(&set.run(&["schema", "armed"]).stdout).unwrap();
+    let schema = jsonschema::validator_for(&schema).unwrap();
+    assert!(schema.is_valid(&set.armed()));
+    set.arm(&program);
+    let load = Load::start(&program, &["threads=1", "hold=3"]);
+    load.log.run();
+    let run = set.run(&["armed", "--json", "--measure", "200ms"]);
+    let mut armed: serde_json::Value = serde_json::from_str(&run.stdout).unwrap();
+    assert!(schema.is_valid(&armed));
+    let programs = armed["programs"].as_array().unwrap();
+    let ran = |name| {
+        let program = programs.iter().find(|program| program["program"] == name);
+        program.unwrap()["runs"].as_u64() > Some(0)
+    };
+    assert!(ran("request_start") && ran("request_end"));
+    armed["executables"][0]["inode"] = "1".into();
+    assert!(!schema.is_valid(&armed));
+}
+
 /// Each adds to the set of whoever was first.
 #[test]
 #[ignore = "needs root"]
