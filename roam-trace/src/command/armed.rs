@@ -88,7 +88,7 @@ struct ProgramUse {
 ///
 /// The output cannot be written.
 pub(super) fn run(args: &ArmedArgs, out: &mut impl Write) -> Result<Exit> {
-    let report = match ArmedSet::open().and_then(|set| Ok(read(set.as_ref(), args)?)) {
+    let report = match ArmedSet::open().and_then(|set| read(set.as_ref(), args)) {
         Ok(report) => report,
         Err(error) => return Ok(report_armed(error)),
     };
@@ -220,7 +220,7 @@ fn write(report: &ArmedReport, out: &mut impl Write) -> std::io::Result<()> {
         table.flush()?;
     }
     writeln!(out)?;
-    let maps: Vec<_> = report.maps.iter().map(|map| map_use(map)).collect();
+    let maps: Vec<_> = report.maps.iter().map(map_use).collect();
     writeln!(out, "in use: {}", maps.join(", "))?;
     for gap in &report.gaps {
         writeln!(out, "incomplete: {gap}")?;

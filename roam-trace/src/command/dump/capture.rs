@@ -46,7 +46,7 @@ pub(super) struct Captured {
 /// What the probes reported.
 pub(super) enum Watching {
     /// Without `-d`: those that are armed reported something.
-    Unasked(Pins),
+    Unasked(Box<Pins>),
     /// They were attached in every process that has probes.
     Done(Box<Watched>),
     /// They could not be attached, for a reason that was reported.
@@ -62,7 +62,7 @@ pub(super) fn capture(
     errors: &mut Errors,
 ) -> Captured {
     let budget = Budget::of_rows(args.max_rows);
-    let mut watching = Watching::Unasked(pins);
+    let mut watching = Watching::Unasked(Box::new(pins));
     if let Some(duration) = args.duration {
         let shares = Share::divide(budget, &selected.targets);
         watching = watch_probes(&shares, args.source, duration, verbose, errors);
