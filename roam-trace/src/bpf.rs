@@ -11,8 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use aya_obj::generated::{
-    BPF_F_RDONLY, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn, bpf_prog_info,
-    bpf_prog_type,
+    BPF_F_PATH_FD, BPF_F_RDONLY, bpf_attach_type, bpf_attr, bpf_cmd, bpf_func_info, bpf_insn,
+    bpf_prog_info, bpf_prog_type,
 };
 
 const UPROBE_MULTI: u32 = bpf_attach_type::BPF_TRACE_UPROBE_MULTI as u32;
@@ -125,6 +125,24 @@ pub(crate) fn pin(object: BorrowedFd<'_>, path: &Path) -> io::Result<()> {
     pin.pathname = path.as_ptr() as u64;
     pin.bpf_fd = object.as_raw_fd() as u32;
     // SAFETY: The path outlives the call.
+    unsafe { call(bpf_cmd::BPF_OBJ_PIN, &mut attr) }.map(|_| ())
+}
+
+/// Pins a link below a directory that is open, by a name without directories (Linux 6.5).
+pub(crate) fn pin_in(
+    directory: BorrowedFd<'_>,
+    link: BorrowedFd<'_>,
+    name: &str,
+) -> io::Result<()> {
+    let name = CString::new(name)?;
+    let mut attr = zeroed();
+    // SAFETY: The member that `BPF_OBJ_PIN` uses; all of it is initialised.
+    let pin = unsafe { &mut attr.__bindgen_anon_4 };
+    pin.pathname = name.as_ptr() as u64;
+    pin.bpf_fd = link.as_raw_fd() as u32;
+    pin.path_fd = directory.as_raw_fd();
+    pin.file_flags = BPF_F_PATH_FD;
+    // SAFETY: The name outlives the call.
     unsafe { call(bpf_cmd::BPF_OBJ_PIN, &mut attr) }.map(|_| ())
 }
 

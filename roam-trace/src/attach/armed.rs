@@ -11,7 +11,7 @@ use aya::Ebpf;
 use aya::maps::Map;
 
 use super::binary::OpenBinary;
-use super::error::AttachError;
+use super::error::{AttachError, is_permission};
 use super::method::{Method, PidFilter};
 use super::namespace::PidNamespace;
 use super::object::{self, Purpose};
@@ -30,7 +30,7 @@ const PROCESS_PROGRAMS: [(&str, &CStr); 2] = [
 ];
 
 /// The programs and maps of an armed set that is being made.
-pub struct ArmedPrograms {
+pub(crate) struct ArmedPrograms {
     bpf: Ebpf,
     /// By name: those of the probes, and those that notice the end of a process.
     pub(crate) programs: Vec<(&'static str, OwnedFd)>,
@@ -41,11 +41,7 @@ pub struct ArmedPrograms {
 impl ArmedPrograms {
     /// Makes the maps, loads the programs, and attaches those that notice the end of a process. From then on,
     /// probes can be attached.
-    ///
-    /// # Errors
-    ///
-    /// [`AttachError`].
-    pub fn load(options: &ArmedOptions) -> Result<Self, AttachError> {
+    pub(crate) fn load(options: &ArmedOptions) -> Result<Self, AttachError> {
         if Method::detect()? == Method::PerfEvent {
             return Err(AttachError::CannotArm);
         }
@@ -60,8 +56,13 @@ impl ArmedPrograms {
         let mut links = Vec::new();
         for (name, tracepoint) in PROCESS_PROGRAMS {
             let program = object.load(name, Kind::RawTracepoint)?;
-            let link = bpf::attach_to_tracepoint(program.as_fd(), tracepoint)
-                .map_err(AttachError::Tracepoint)?;
+            let link =
+                bpf::attach_to_tracepoint(program.as_fd(), tracepoint).map_err(|source| {
+                    match is_permission(&source) {
+                        true => AttachError::may_not_load(),
+                        false => AttachError::Tracepoint(source),
+                    }
+                })?;
             programs.push((name, program));
             links.push((name, link));
         }

@@ -21,27 +21,24 @@ const NAMES: &[u8] = b"\0long\0function\0";
 const NAME_LONG: u32 = 1;
 const NAME_FUNCTION: u32 = 6;
 
-/// The types by their ids: a signed integer of 64 bits, the type of functions that return one, and a static function
-/// of that type.
-const TYPES: [u32; 10] = [
-    NAME_LONG,
-    1 << 24,
-    8,
-    1 << 24 | 64,
-    0,
-    13 << 24,
-    1,
-    NAME_FUNCTION,
-    12 << 24,
-    2,
-];
-const FUNCTION: u32 = 3;
+/// Kinds of types, where they are in the second word of each.
+const INTEGER: u32 = 1 << 24;
+const FUNCTION: u32 = 12 << 24;
+const PROTOTYPE: u32 = 13 << 24;
+
+/// A signed integer of 8 bytes, 64 bits.
+const LONG: [u32; 4] = [NAME_LONG, INTEGER, 8, 1 << 24 | 64];
+/// Functions without parameters that return the first type.
+const RETURNS_LONG: [u32; 3] = [0, PROTOTYPE, 1];
+/// A static function of the second type.
+const STATIC_FUNCTION: [u32; 3] = [NAME_FUNCTION, FUNCTION, 2];
+const STATIC_FUNCTION_ID: u32 = 3;
 
 /// Loads them for the functions that begin at these instructions.
 pub(super) fn load(starts: &BTreeSet<u32>) -> io::Result<(OwnedFd, Vec<bpf_func_info>)> {
     let info = |&insn_off| bpf_func_info {
         insn_off,
-        type_id: FUNCTION,
+        type_id: STATIC_FUNCTION_ID,
     };
     Ok((
         bpf::load_types(&types())?,
@@ -50,7 +47,8 @@ pub(super) fn load(starts: &BTreeSet<u32>) -> io::Result<(OwnedFd, Vec<bpf_func_
 }
 
 fn types() -> Vec<u8> {
-    let types: Vec<u8> = TYPES.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let words = [&LONG[..], &RETURNS_LONG, &STATIC_FUNCTION].concat();
+    let types: Vec<u8> = words.into_iter().flat_map(u32::to_ne_bytes).collect();
     let mut bytes = Vec::new();
     bytes.extend(MAGIC.to_ne_bytes());
     bytes.extend([VERSION, 0]);

@@ -2,7 +2,8 @@
 //!
 //! Owns the eBPF programs while they are attached, the order in which they are attached and
 //! detached, and the seeding of the maps with what started before. Nothing is
-//! pinned: when the tracer ends, in whatever way, the kernel detaches everything.
+//! pinned where others could find it: when the tracer ends, in whatever way, the kernel detaches
+//! everything. The programs of armed sets are loaded here and pinned elsewhere.
 //! Never writes to a target.
 
 mod armed;
@@ -10,6 +11,7 @@ mod binary;
 mod detect;
 mod error;
 mod function_types;
+mod kept;
 mod kernel_layout;
 mod links;
 mod log_lines;
@@ -23,12 +25,12 @@ mod probed;
 mod relocated;
 mod rows;
 mod seed;
+mod site_memory;
 mod sizes;
 mod tracer;
 mod uprobe_multi;
 
-pub use armed::ArmedPrograms;
-pub(crate) use armed::{ArmedFile, PROBE_PROGRAMS, armed_programs};
+pub(crate) use armed::{ArmedFile, ArmedPrograms, PROBE_PROGRAMS, armed_programs};
 pub use error::{AttachError, LoadError};
 pub use kernel_layout::LayoutError;
 pub use method::{Method, PidFilter};

@@ -2,15 +2,16 @@
 
 use std::io;
 
+use aya::programs::{ProgramError, RawTracePoint};
+use aya::{Ebpf, EbpfLoader};
+use roam_trace_common::event::TargetValue;
+
 use super::error::{AttachError, is_permission};
 use super::kernel_layout::KernelLayout;
 use super::namespace::PidNamespace;
 use super::probed::ProbedProcess;
 use super::sizes::Sizes;
 use crate::kernel::TableMut;
-use aya::programs::{ProgramError, RawTracePoint};
-use aya::{Ebpf, EbpfLoader};
-use roam_trace_common::event::TargetValue;
 
 /// The kernel programs, built by `cargo xtask build-ebpf`.
 #[cfg(target_arch = "x86_64")]

@@ -77,7 +77,7 @@ impl Tracer {
 
         let method = Method::detect()?;
         let binaries = OpenBinary::open_all(targets, method.pid_filter())?;
-        let probes = AttachedProbes::attach(method, object, &mut bpf, &binaries)?;
+        let probes = AttachedProbes::attach(method, object, &mut bpf, &binaries, targets)?;
         let log = match options.verbose {
             true => Some(LogLines::open(&mut bpf).map_err(AttachError::Log)?),
             false => None,

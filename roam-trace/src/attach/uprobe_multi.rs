@@ -12,8 +12,10 @@ use aya::Ebpf;
 use aya_obj::generated::{BPF_ALU64, BPF_EXIT, BPF_JMP, BPF_K, BPF_MOV, bpf_insn};
 
 use super::error::AttachError;
+use super::kept::KeptLinks;
 use super::method::PidFilter;
 use super::relocated::Relocated;
+use super::site_memory::SiteMemory;
 use crate::bpf::{self, Kind, Program};
 use crate::signals::SignalsBlocked;
 
@@ -91,10 +93,26 @@ impl Programs {
 }
 
 /// What is attached.
-#[derive(Default)]
-pub(super) struct UprobeMultiLinks(Vec<OwnedFd>);
+pub(super) struct UprobeMultiLinks {
+    /// What the kernel detaches by itself.
+    kept: Option<KeptLinks>,
+    /// What could not be kept so.
+    links: Vec<OwnedFd>,
+}
 
 impl UprobeMultiLinks {
+    /// Nothing yet. `memory` is that of the targets.
+    pub(super) fn new(memory: SiteMemory) -> Self {
+        let kept = KeptLinks::new(memory);
+        if let Err(error) = &kept {
+            log::info!("cannot make a bpffs for the links: {error}");
+        }
+        Self {
+            kept: kept.ok(),
+            links: Vec::new(),
+        }
+    }
+
     /// Attaches a probe's program to all its sites in a binary; without a pid, in every process.
     pub(super) fn attach(
         &mut self,
@@ -105,7 +123,11 @@ impl UprobeMultiLinks {
         pid: Option<u32>,
     ) -> io::Result<()> {
         let link = attach(programs.get(probe)?, binary, offsets, pid)?;
-        self.0.push(link);
+        let left = match &mut self.kept {
+            Some(kept) => kept.keep(link),
+            None => Some(link),
+        };
+        self.links.extend(left);
         Ok(())
     }
 }
@@ -127,8 +149,9 @@ impl Drop for UprobeMultiLinks {
     /// maps after this.
     fn drop(&mut self) {
         let _signals = SignalsBlocked::begin();
+        self.kept = None;
         std::thread::scope(|scope| {
-            for link in self.0.drain(..) {
+            for link in self.links.drain(..) {
                 // Where there may be no thread, the link is closed here, with the closure.
                 let _ = Builder::new().spawn_scoped(scope, move || drop(link));
             }
