@@ -38,7 +38,7 @@ pub enum Outcome {
 }
 
 /// A set to which files are added. Nobody else changes it meanwhile.
-pub struct Arming {
+struct Arming {
     directory: Directory,
     executables: Map,
     known: Vec<Executable>,
@@ -60,11 +60,7 @@ pub fn arm(files: &[ToArm], options: &ArmedOptions) -> Result<Vec<Outcome>, Arme
 
 impl Arming {
     /// Opens the set; makes it if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`ArmedError`].
-    pub fn begin(options: &ArmedOptions) -> Result<Self, ArmedError> {
+    fn begin(options: &ArmedOptions) -> Result<Self, ArmedError> {
         let directory = Directory::find_or_make()?;
         let clock = Clock::own()
             .map_err(|error| ArmedError::io("read the clocks for", &directory.path, error))?;
@@ -92,12 +88,8 @@ impl Arming {
         })
     }
 
-    /// Arms a file.
-    ///
-    /// # Errors
-    ///
-    /// [`ArmedError`]; nothing of the file remains attached.
-    pub fn add(&mut self, to_arm: &ToArm) -> Result<Outcome, ArmedError> {
+    /// Arms a file. If that fails, nothing of it remains attached.
+    fn add(&mut self, to_arm: &ToArm) -> Result<Outcome, ArmedError> {
         let file = ArmedFile::open(&to_arm.file)?;
         let version = Version::of(file.file())
             .map_err(|error| ArmedError::io("read", &to_arm.path, error))?;

@@ -15,7 +15,7 @@ mod watch;
 
 pub use error::ArmedError;
 pub use executable::{Executable, ToArm, Version, shown};
-pub use make::{Arming, Outcome, arm};
+pub use make::{Outcome, arm};
 pub use program_time::ProgramTime;
 pub use remove::{Removed, disarm, disarm_all};
 pub use set::ArmedSet;

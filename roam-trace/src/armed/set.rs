@@ -14,7 +14,7 @@ use super::error::ArmedError;
 use super::executable::Executable;
 use super::program_time::{self, ProgramTime};
 use crate::bpf::Access;
-use crate::kernel::{self, AyaPod, Losses, MapAccessError, MapSource, Maps, Table};
+use crate::kernel::{self, AyaPod, MapAccessError, MapSource, Maps, Table};
 use crate::process::mapping::FileId;
 
 /// The map that says what the set is.
@@ -129,15 +129,6 @@ impl ArmedSet {
     /// As [`Self::snapshot`].
     pub fn processes(&self) -> Result<HashMap<u32, TargetValue>, MapAccessError> {
         kernel::read_targets(&self.maps)
-    }
-
-    /// Reads what could not be recorded since the set was made.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::snapshot`].
-    pub fn losses(&self) -> Result<Losses, MapAccessError> {
-        kernel::read_losses(&self.maps)
     }
 
     /// Returns for how many rows a map has room.

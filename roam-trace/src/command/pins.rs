@@ -14,6 +14,7 @@ use crate::kernel::{Losses, MapAccessError, Maps};
 use crate::process::Target;
 use crate::process::clock::Clock;
 use crate::process::mapping::FileId;
+use crate::process::program::Binary;
 
 /// What is armed.
 #[derive(Default)]
@@ -162,11 +163,7 @@ impl Pins {
         }))
     }
 
-    fn has_probes(
-        &self,
-        target: &Target,
-        binary: &crate::process::program::Binary,
-    ) -> Result<bool, TargetError> {
+    fn has_probes(&self, target: &Target, binary: &Binary) -> Result<bool, TargetError> {
         if let Some(&known) = self.has_probes.borrow().get(&binary.file) {
             return Ok(known);
         }

@@ -215,7 +215,7 @@ fn of_process<V>(rows: &[(RecordKey, V)], tgid: u32) -> &[(RecordKey, V)] {
     &rows[start..end]
 }
 
-pub(crate) fn read_losses(source: &impl MapSource) -> Result<Losses, MapAccessError> {
+fn read_losses(source: &impl MapSource) -> Result<Losses, MapAccessError> {
     const NAME: &str = "LOSSES";
     let failed = |source| MapAccessError { map: NAME, source };
     let map = table::find(source, NAME)?;
