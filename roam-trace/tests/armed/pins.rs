@@ -121,20 +121,31 @@ fn a_symbolic_link() {
     assert!(attached::links() > 0);
 }
 
-/// Whoever may not read the pins still reads a process of their own.
+/// Whoever may not read the pins is told so only with --verbose, unless it is the pins that are asked for.
 #[test]
 #[ignore = "needs root"]
-fn another_user_reads_registries_only() {
+fn another_user_dumps_without_the_pins() {
     let set = Set::new();
     let program = set.program();
     set.arm(&program);
-    let mut command = Command::new("setpriv");
-    command
-        .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
-        .arg(env!("CARGO_BIN_EXE_roam-trace"))
-        .env("ROAM_TRACE_PINS", &set.pins);
-    let armed = run(command.arg("armed"));
+    let by_user = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
+            .arg(env!("CARGO_BIN_EXE_roam-trace"))
+            .args(arguments)
+            .env("ROAM_TRACE_PINS", &set.pins);
+        run(&mut command)
+    };
+    let armed = by_user(&["armed"]);
     assert_eq!((armed.status, &*armed.stdout), (3, ""), "{armed:?}");
+    let denied = format!("no permission to open {}", set.pins.display());
+    assert!(armed.stderr.contains(&denied), "{armed:?}");
+    let all = ["--all", "--user", "65534"];
+    assert!(!by_user(&all).stderr.contains(&denied));
+    let verbose = by_user(&[&all[..], &["-v"]].concat());
+    assert_eq!(verbose.status, 0, "{verbose:?}");
+    assert!(verbose.stderr.contains(&denied), "{verbose:?}");
 }
 
 #[test]
