@@ -223,6 +223,9 @@ codes! {
         ChannelDelete = 8,
         /// A connection closed and its row could not be removed.
         ConnectionDelete = 9,
+        /// A process of an armed executable reported its first event, and there was no room for it. None of its rows
+        /// are in the maps.
+        TargetInsert = 10,
     }
 }
 
@@ -389,6 +392,15 @@ pub struct TargetValue {
     /// When tracing it ended, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace,
     /// 0 while it has not. Its rows mean nothing from then on.
     pub ended_ns: u64,
+    /// Of an armed set, when the process reported its first event, same clock; otherwise 0. Rows that
+    /// are older are not its own.
+    pub began_ns: u64,
+    /// Of an armed set, at least as many as it has rows in the map of requests.
+    pub requests: u64,
+    /// The same of channels.
+    pub channels: u64,
+    /// The same of connections.
+    pub connections: u64,
     /// [`TargetEnd`] code, or 0.
     pub end: u32,
     /// 1 once a probe fired in it.
@@ -400,7 +412,7 @@ const _: () = assert!(size_of::<RequestValue>() == 80);
 const _: () = assert!(size_of::<ChannelValue>() == 96);
 const _: () = assert!(size_of::<ConnectionValue>() == 32);
 const _: () = assert!(size_of::<TrafficValue>() == 16);
-const _: () = assert!(size_of::<TargetValue>() == 16);
+const _: () = assert!(size_of::<TargetValue>() == 48);
 
 #[cfg(test)]
 mod tests {

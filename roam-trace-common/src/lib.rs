@@ -5,6 +5,7 @@
 //! Never does I/O and never decides anything.
 #![no_std]
 
+pub mod armed;
 pub mod event;
 pub mod latency;
 pub mod limits;

@@ -33,6 +33,13 @@ pub const METHOD_NAME_BYTES: usize = 232;
 /// Bytes of an element type's name.
 pub const TYPE_NAME_BYTES: usize = 240;
 
+/// Processes in an armed set unless the user asks for more.
+pub const ARMED_PROCESSES: u32 = 4_096;
+/// Connections in an armed set, over all processes.
+pub const ARMED_CONNECTIONS: u32 = 16_384;
+/// Executables and libraries in an armed set.
+pub const ARMED_EXECUTABLES: u32 = 1_024;
+
 /// Rows and names that a dump has, over all its processes, unless the user asks for more. A row takes half a
 /// kilobyte of the tracer's memory: with this many it stays within 64 MB.
 pub const SHOWN_ROWS: u32 = 94_000;

@@ -4,13 +4,13 @@ use aya_ebpf::{bindings::BPF_ANY, macros::uprobe, programs::ProbeContext};
 use roam_trace_common::event::{ChannelDirection, ChannelValue, Loss, unpack_channel};
 
 use crate::{
-    maps::{CHANNELS, add, lost, now_ns, removed},
+    maps::{CHANNELS, add, inserted, now_ns, removed},
     process::record_key,
 };
 
 #[uprobe]
 fn channel_open(ctx: ProbeContext) -> Option<()> {
-    let key = record_key(&ctx)?;
+    let (key, target) = record_key(&ctx)?;
     let (direction, side, type_index) = unpack_channel(ctx.arg(4)?);
     let value = ChannelValue {
         connection: ctx.arg(1)?,
@@ -28,9 +28,12 @@ fn channel_open(ctx: ProbeContext) -> Option<()> {
         type_index,
         seen: 1,
     };
-    if CHANNELS.insert(key, value, BPF_ANY.into()).is_err() {
-        lost(Loss::ChannelInsert);
-    }
+    inserted(
+        CHANNELS.insert(key, value, BPF_ANY.into()),
+        // SAFETY: No more than the address.
+        unsafe { &raw mut (*target).channels },
+        Loss::ChannelInsert,
+    );
     Some(())
 }
 
@@ -39,7 +42,7 @@ fn channel_open(ctx: ProbeContext) -> Option<()> {
 /// another one.
 #[uprobe]
 fn channel_data(ctx: ProbeContext) -> Option<()> {
-    let key = record_key(&ctx)?;
+    let (key, _) = record_key(&ctx)?;
     let direction = ctx.arg::<u64>(1)? as u32;
     let bytes = ctx.arg::<u64>(2)?;
     let receive_budget_bytes = ctx.arg::<u64>(3)?;
@@ -62,9 +65,11 @@ fn channel_data(ctx: ProbeContext) -> Option<()> {
 
 #[uprobe]
 fn channel_close(ctx: ProbeContext) -> Option<()> {
-    let key = record_key(&ctx)?;
+    let (key, target) = record_key(&ctx)?;
     removed(
         CHANNELS.remove(key),
+        // SAFETY: No more than the address.
+        unsafe { &raw mut (*target).channels },
         Loss::ChannelUnmatched,
         Loss::ChannelDelete,
     );

@@ -1,5 +1,5 @@
-//! The kernel side of roam-trace: one program per probe, and two that notice
-//! when a traced process executes another program or ends.
+//! The kernel side of roam-trace: one program per probe, and for traced and for armed
+//! processes two each that notice when one executes another program or ends.
 //!
 //! Owns the maps and every write the kernel does to them. Never decides what is
 //! shown, and never touches the traced process.
@@ -7,6 +7,7 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod armed;
 mod channel;
 mod connection;
 mod maps;

@@ -6,13 +6,20 @@
 use core::arch::asm;
 
 use aya_ebpf::{
+    Global,
+    bindings::BPF_F_NO_PREALLOC,
     helpers::bpf_ktime_get_ns,
     macros::map,
     maps::{Array, HashMap, PerCpuArray},
 };
+use roam_trace_common::armed::{ExecutableValue, FileKey, SetValue};
 use roam_trace_common::event::{
     ChannelValue, ConnectionValue, Loss, RecordKey, RequestValue, TargetValue, TrafficValue,
 };
+
+/// 1 in an armed set, whose probes are attached in every process of an executable.
+#[unsafe(no_mangle)]
+static ARMED: Global<u32> = Global::new(0);
 
 /// Errno of a delete whose key is not in the map.
 const ENOENT: i32 = -2;
@@ -34,7 +41,8 @@ pub(crate) static CONNECTIONS: HashMap<RecordKey, ConnectionValue> =
 #[map]
 pub(crate) static TRAFFIC: HashMap<RecordKey, TrafficValue> = HashMap::with_max_entries(1, 0);
 
-/// The traced processes by tgid. The loader fills it before it attaches anything.
+/// The traced processes by tgid. The loader fills it before it attaches anything; in an armed set, the
+/// programs fill it.
 #[map]
 pub(crate) static TARGETS: HashMap<u32, TargetValue> = HashMap::with_max_entries(1, 0);
 
@@ -46,6 +54,21 @@ static LOSSES: PerCpuArray<u64> = PerCpuArray::with_max_entries(Loss::ALL.len() 
 /// from then on an end without a row means that a row is missing.
 #[map]
 static SEEDED: Array<u32> = Array::with_max_entries(1, 0);
+
+/// The armed executables. Only the loader reads and writes it.
+#[map]
+static EXECUTABLES: HashMap<FileKey, ExecutableValue> =
+    HashMap::with_max_entries(1, BPF_F_NO_PREALLOC);
+
+/// What the armed set is. Only the loader reads and writes it.
+#[map]
+static SET: Array<SetValue> = Array::with_max_entries(1, 0);
+
+/// Whether the set is armed. The kernel drops the branches that are not taken when it loads a program.
+#[inline(always)]
+pub(crate) fn is_armed() -> bool {
+    ARMED.load() != 0
+}
 
 /// The clock of every time in the maps: `CLOCK_MONOTONIC` of the initial time namespace.
 #[inline(always)]
@@ -83,10 +106,32 @@ pub(crate) fn lost(loss: Loss) {
     }
 }
 
-/// Counts the end of a row: `unmatched` if the map had none, `failed` if the kernel
-/// could not remove it. Says whether it was removed.
-pub(crate) fn removed(result: Result<(), i32>, unmatched: Loss, failed: Loss) -> bool {
+/// Counts the beginning of a row in `rows`, the counter of its process, or else as `lost`.
+#[inline(always)]
+pub(crate) fn inserted(result: Result<(), i32>, rows: *mut u64, lost: Loss) {
     match result {
+        // SAFETY: Part of the process's entry, which the caller looked up.
+        Ok(()) if is_armed() => unsafe { add(rows, 1) },
+        Ok(()) => {}
+        Err(_) => self::lost(lost),
+    }
+}
+
+/// Counts the end of a row in `rows`, the counter of its process, or else as `unmatched` if the map had none, or as
+/// `failed` if the kernel could not remove it. Says whether it was removed.
+#[inline(always)]
+pub(crate) fn removed(
+    result: Result<(), i32>,
+    rows: *mut u64,
+    unmatched: Loss,
+    failed: Loss,
+) -> bool {
+    match result {
+        // SAFETY: Part of the process's entry, which the caller looked up.
+        Ok(()) if is_armed() => {
+            unsafe { add(rows, 1_u64.wrapping_neg()) };
+            true
+        }
         Ok(()) => true,
         Err(ENOENT) => {
             if SEEDED.get(0).is_some_and(|seeded| *seeded != 0) {

@@ -2,19 +2,20 @@
 //! the exit of its last thread, or an exec.
 //!
 //! Rows of a process that ended stay in the maps; the reader drops them by what
-//! [`TARGETS`] says. Walking the maps here would hold up the exec.
+//! [`TARGETS`] says. Walking the maps here would hold up the exec. Armed processes are
+//! the exception, see [`armed`](crate::armed).
 
 use aya_ebpf::{
     Global,
-    bindings::bpf_pidns_info,
+    bindings::{BPF_NOEXIST, bpf_pidns_info},
     helpers::{bpf_get_current_pid_tgid, bpf_get_ns_current_pid_tgid, bpf_probe_read_kernel},
     macros::raw_tracepoint,
     programs::{ProbeContext, RawTracePointContext},
 };
 use aya_log_ebpf::info;
-use roam_trace_common::event::{RecordKey, TargetEnd, TargetValue};
+use roam_trace_common::event::{Loss, RecordKey, TargetEnd, TargetValue};
 
-use crate::maps::{TARGETS, now_ns};
+use crate::maps::{TARGETS, is_armed, lost, now_ns};
 
 /// Device of the tracer's pid namespace file.
 #[unsafe(no_mangle)]
@@ -34,7 +35,7 @@ static SIGNAL_LIVE_OFFSET: Global<u64> = Global::new(0);
 
 /// The current process as the tracer's pid namespace numbers it.
 #[inline(always)]
-fn current_tgid() -> Option<u32> {
+pub(crate) fn current_tgid() -> Option<u32> {
     let inode = PID_NAMESPACE_INO.load();
     if inode == 0 {
         return Some((bpf_get_current_pid_tgid() >> 32) as u32);
@@ -61,21 +62,46 @@ fn current_target() -> Option<(u32, *mut TargetValue)> {
     (unsafe { (*target).ended_ns } == 0).then_some((tgid, target))
 }
 
-/// The key of the record that a probe names in its first argument.
+/// The current process, and its entry: in an armed set, the first event of a process makes it.
 #[inline(always)]
-pub(crate) fn record_key(ctx: &ProbeContext) -> Option<RecordKey> {
-    let (tgid, target) = current_target()?;
-    // SAFETY: Just looked up, and entries are never removed.
+fn probed_target() -> Option<(u32, *mut TargetValue)> {
+    if !is_armed() {
+        return current_target();
+    }
+    let tgid = current_tgid()?;
+    if let Some(target) = TARGETS.get_ptr_mut(tgid) {
+        return Some((tgid, target));
+    }
+    let target = TargetValue {
+        began_ns: now_ns(),
+        ..TargetValue::default()
+    };
+    // Another thread of the process may have made it meanwhile.
+    let _ = TARGETS.insert(tgid, target, BPF_NOEXIST.into());
+    let target = TARGETS.get_ptr_mut(tgid);
+    if target.is_none() {
+        lost(Loss::TargetInsert);
+    }
+    Some((tgid, target?))
+}
+
+/// The key of the record that a probe names in its first argument, and the entry of its process, which stays as
+/// long as the process runs this program.
+#[inline(always)]
+pub(crate) fn record_key(ctx: &ProbeContext) -> Option<(RecordKey, *mut TargetValue)> {
+    let (tgid, target) = probed_target()?;
+    // SAFETY: Just looked up, and removed by nobody but the process itself at its end.
     if unsafe { (*target).seen } == 0 {
         // SAFETY: As above. Two threads may both get here; then the line is logged twice.
         unsafe { (*target).seen = 1 };
         log_first_event(ctx, tgid);
     }
-    Some(RecordKey {
+    let key = RecordKey {
         serial: ctx.arg(0)?,
         tgid,
         reserved: 0,
-    })
+    };
+    Some((key, target))
 }
 
 /// Out of line, so that the probes' programs stay short, and with a name of its own: the compiler's
@@ -122,7 +148,7 @@ fn process_exit(ctx: RawTracePointContext) -> Option<()> {
 /// Threads of a task's group that have not begun to exit. The kernel counts the
 /// exiting one down before it calls the tracepoint.
 #[inline(always)]
-fn live_threads(task: u64) -> Option<i32> {
+pub(crate) fn live_threads(task: u64) -> Option<i32> {
     let signal = task.wrapping_add(TASK_SIGNAL_OFFSET.load()) as *const u64;
     // SAFETY: The helper checks the address and fails where it cannot read.
     let signal = unsafe { bpf_probe_read_kernel(signal) }.ok()?;

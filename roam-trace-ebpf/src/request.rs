@@ -9,13 +9,13 @@ use aya_ebpf::{
 use roam_trace_common::event::{Loss, RecordKey, RequestValue, TrafficValue, unpack_request};
 
 use crate::{
-    maps::{REQUESTS, TRAFFIC, add, lost, now_ns, removed},
+    maps::{REQUESTS, TRAFFIC, add, inserted, is_armed, lost, now_ns, removed},
     process::record_key,
 };
 
 #[uprobe]
 fn request_start(ctx: ProbeContext) -> Option<()> {
-    let key = record_key(&ctx)?;
+    let (key, target) = record_key(&ctx)?;
     let now = now_ns();
     let (direction, phase, kind) = unpack_request(ctx.arg(4)?);
     let value = RequestValue {
@@ -35,8 +35,15 @@ fn request_start(ctx: ProbeContext) -> Option<()> {
     };
     // A row of this serial can only be one that was seeded from the registry a moment
     // ago; what the probe says is as good.
-    if REQUESTS.insert(key, value, BPF_ANY.into()).is_err() {
-        lost(Loss::RequestInsert);
+    inserted(
+        REQUESTS.insert(key, value, BPF_ANY.into()),
+        // SAFETY: No more than the address.
+        unsafe { &raw mut (*target).requests },
+        Loss::RequestInsert,
+    );
+    // An armed set has no window to count in, and its connections come and go for as long as it is armed.
+    if is_armed() {
+        return Some(());
     }
     match traffic(key.tgid, value.connection) {
         // SAFETY: `traffic` looked it up in this run.
@@ -52,7 +59,7 @@ fn request_start(ctx: ProbeContext) -> Option<()> {
 /// replacing the row instead would cost every event a copy and a lock.
 #[uprobe]
 fn request_phase(ctx: ProbeContext) -> Option<()> {
-    let key = record_key(&ctx)?;
+    let (key, _) = record_key(&ctx)?;
     let phase = ctx.arg::<u64>(1)? as u32;
     let mark = ctx.arg::<u64>(2)? as u32;
     let response_bytes = ctx.arg::<u64>(3)?;
@@ -77,15 +84,19 @@ fn request_phase(ctx: ProbeContext) -> Option<()> {
 
 #[uprobe]
 fn request_end(ctx: ProbeContext) -> Option<()> {
-    let key = record_key(&ctx)?;
+    let (key, target) = record_key(&ctx)?;
     // SAFETY: Only a word is copied, and it is not used unless the row was still there.
     let connection = unsafe { REQUESTS.get(key) }.map(|row| row.connection);
     let was_there = removed(
         REQUESTS.remove(key),
+        // SAFETY: No more than the address.
+        unsafe { &raw mut (*target).requests },
         Loss::RequestUnmatched,
         Loss::RequestDelete,
     );
-    if let (true, Some(connection)) = (was_there, connection) {
+    if !is_armed()
+        && let (true, Some(connection)) = (was_there, connection)
+    {
         match traffic(key.tgid, connection) {
             // SAFETY: `traffic` looked it up in this run.
             Some(traffic) => unsafe { add(&raw mut (*traffic).ended, 1) },

@@ -1,13 +1,16 @@
 //! The command line: types only.
 
 use std::io::{IsTerminal, stdout};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 use jiff::fmt::friendly::SpanParser;
-use roam_trace_common::limits::{READ_STATISTICS, SHOWN_ROWS};
+use roam_trace_common::limits::{
+    ARMED_PROCESSES, CHANNELS, MAX_CAPACITY, READ_STATISTICS, REQUESTS, SHOWN_ROWS,
+};
 
 use crate::completion;
 
@@ -78,9 +81,6 @@ impl Cli {
     fn checked(self) -> Result<Self, clap::Error> {
         let error = |text| Err(Self::command().error(ErrorKind::ArgumentConflict, text));
         match (self.dump.source, self.dump.duration) {
-            (Source::Probes, None) => error(
-                "--source probes needs -d, for example -d 5s: probes report only what happens while they are attached",
-            ),
             (Source::Registry, Some(_)) => error(
                 "-d attaches the probes, and --source registry excludes them: leave out one of the two",
             ),
@@ -226,6 +226,27 @@ the oldest request. A + after a number means that the process has more rows than
 
 Exit status: 0, also if no process is found; 1 on failure.")]
     List,
+    /// Attach the probes of executables for good: every process that starts later is traced from its beginning
+    #[command(after_help = "\
+The probes stay attached until `roam-trace disarm`, whatever becomes of roam-trace. A dump of a process that started \
+later needs neither -d nor a registry. A dump of one that was running before compares what began since with its registry.
+
+Do not write into an armed file: replace it with a new one, as install and package managers do. Breakpoints are put where \
+the probes were.
+
+Exit status: 0 if everything is armed, 1 on failure, 3 if a permission is missing, 4 if a file has no probes.")]
+    Arm(ArmArgs),
+    /// List what is armed: executables, processes, rows and losses
+    #[command(
+        after_help = "Exit status: 0, also if nothing is armed; 1 on failure; 3 if a permission is missing."
+    )]
+    Armed(ArmedArgs),
+    /// Detach the probes of armed executables
+    #[command(after_help = "\
+Without --exe, it removes everything that is armed, also by another version of roam-trace.
+
+Exit status: 0 if it was armed and no longer is, 1 on failure, 3 if a permission is missing.")]
+    Disarm(DisarmArgs),
     /// Check what this machine, this user and a process allow, and say how to fix the rest
     #[command(after_help = "\
 A line starts with \"todo\" if your own processes cannot be read without it, and with \"no\" if it is missing and needed \
@@ -237,6 +258,49 @@ Exit status: 0 if no line starts with \"todo\", 1 if one does; 3 and 4 as for a 
     Man,
     /// Print the JSON Schema of what --json prints
     Schema(SchemaArgs),
+}
+
+/// Options of `arm`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("files").args(["exes", "pids"]).required(true).multiple(true)))]
+pub struct ArmArgs {
+    /// Executable or library to arm; repeatable
+    #[arg(long = "exe", value_name = "PATH", num_args = 1..)]
+    pub exes: Vec<PathBuf>,
+    /// Process whose executable and libraries to arm; repeatable
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)), add = ArgValueCandidates::new(completion::pids))]
+    pub pids: Vec<u32>,
+    /// Stay in the foreground and arm each executable again when it is replaced
+    #[arg(long)]
+    pub watch: bool,
+    /// If nothing is armed yet, room for this many requests in flight, over all processes
+    #[arg(long, value_name = "N", default_value_t = REQUESTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
+    pub max_requests: u32,
+    /// If nothing is armed yet, room for this many open channels
+    #[arg(long, value_name = "N", default_value_t = CHANNELS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
+    pub max_channels: u32,
+    /// If nothing is armed yet, room for this many processes
+    #[arg(long, value_name = "N", default_value_t = ARMED_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
+    pub max_processes: u32,
+}
+
+/// Options of `armed`.
+#[derive(Debug, Args)]
+pub struct ArmedArgs {
+    /// Have the kernel measure the programs for this long, for example 1s
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub measure: Option<Duration>,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// Options of `disarm`.
+#[derive(Debug, Args)]
+pub struct DisarmArgs {
+    /// Disarm only this executable or library; repeatable
+    #[arg(long = "exe", value_name = "PATH", num_args = 1..)]
+    pub exes: Vec<PathBuf>,
 }
 
 /// Options of `schema`.
@@ -254,6 +318,8 @@ pub enum Subject {
     Dump,
     /// The subcommand stats
     Stats,
+    /// The subcommand armed
+    Armed,
 }
 
 /// Options of `stats`.
@@ -285,11 +351,11 @@ pub struct DoctorArgs {
 /// Where to read rows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Source {
-    /// The registry, or the probes if there is no registry; with -d both
+    /// The registry, or the probes if there is no registry; with -d, or if they are armed, both
     Auto,
     /// The registry only
     Registry,
-    /// The probes only: requests that start after they are attached; needs -d
+    /// The probes only: requests that start after they are attached, with -d or by roam-trace arm
     Probes,
 }
 
@@ -400,7 +466,7 @@ mod tests {
         check_usage(&["-p", "2147483648"], false);
         check_usage(&["-p", "1", "list"], false);
         check_usage(&["--source", "both", "-p", "1"], false);
-        check_usage(&["--source", "probes", "-p", "1"], false);
+        check_usage(&["--source", "probes", "-p", "1"], true);
         check_usage(&["--source", "probes", "-p", "1", "-d", "1s"], true);
         check_usage(&["--source", "registry", "-p", "1", "-d", "1s"], false);
     }

@@ -129,6 +129,16 @@ pub enum TargetError {
         /// The file, and what is wrong with its notes.
         refused: String,
     },
+    /// Only what probes reported was asked for, and they are not attached.
+    #[error(
+        "cannot read process {pid} ({name}) by its probes: its executable is not armed, or that cannot be seen without root; attach them with -d 5s, or for later processes with roam-trace arm"
+    )]
+    NotArmed {
+        /// The process.
+        pid: u32,
+        /// Its name.
+        name: String,
+    },
     /// The process is built with the published roam-session.
     #[error(
         "process {pid} ({name}) has neither registry nor probes: it is built with the published roam-session; select the drop-in roam-session in [patch.crates-io] and rebuild it"
@@ -243,6 +253,7 @@ impl TargetError {
             | Self::NoProc { .. }
             | Self::Ended { .. }
             | Self::EndedWhileWatched { .. }
+            | Self::NotArmed { .. }
             | Self::Zombie { .. }
             | Self::SwitchedOff { .. }
             | Self::FileSizeLimit { .. }

@@ -17,7 +17,16 @@ use crate::{install, paths};
 const NAME: &str = "roam-trace";
 const BINARY: &str = "usr/bin/roam-trace";
 const MAN_PAGE: &str = "usr/share/man/man1/roam-trace.1";
-const UNIT: &str = "usr/lib/systemd/system/roam-trace.service";
+const UNITS: [(&str, &str); 2] = [
+    (
+        "dist/roam-trace.service",
+        "usr/lib/systemd/system/roam-trace.service",
+    ),
+    (
+        "dist/roam-trace-arm.service",
+        "usr/lib/systemd/system/roam-trace-arm.service",
+    ),
+];
 const DOCUMENTATION: &str = "usr/share/doc/roam-trace";
 /// Each shell, and where Debian's looks for completions of packages.
 const COMPLETIONS: [(&str, &str); 3] = [
@@ -49,7 +58,7 @@ pub(crate) fn check() -> Result<Tally> {
     for (_, path) in COMPLETIONS {
         ensure!(root.join(path).is_file(), "the package has no /{path}");
     }
-    for path in [UNIT, &format!("{MAN_PAGE}.gz")] {
+    for path in [UNITS[0].1, UNITS[1].1, &format!("{MAN_PAGE}.gz")] {
         ensure!(root.join(path).is_file(), "the package has no /{path}");
     }
     let demo = Demo::start(&programs, &["--hang", "handler"])?;
@@ -101,7 +110,9 @@ fn build(programs: &Programs) -> Result<PathBuf> {
         place(path, process::read(registration)?.as_bytes())?;
     }
     let repository = paths::root();
-    place(UNIT, &fs::read(repository.join("dist/roam-trace.service"))?)?;
+    for (unit, path) in UNITS {
+        place(path, &fs::read(repository.join(unit))?)?;
+    }
     for page in fs::read_dir(repository.join("docs"))? {
         let page = page?;
         let name = page.file_name().to_string_lossy().into_owned();

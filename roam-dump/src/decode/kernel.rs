@@ -124,6 +124,7 @@ pub fn loss_gaps(
                 Loss::RequestDelete => ("ended requests", "still in the kernel map"),
                 Loss::ChannelDelete => ("closed channels", "still in the kernel map"),
                 Loss::ConnectionDelete => ("closed connections", "still in the kernel map"),
+                Loss::TargetInsert => ("events", "lost with their process (kernel map full)"),
             };
             Gap::Other {
                 text: format!("{} {how}", Counted(count, what)),

@@ -21,6 +21,9 @@ pub struct Snapshot {
     pub followed: bool,
     /// Where the rows come from.
     pub source: Source,
+    /// Microseconds since its probes were armed, if they are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub armed_us: Option<u64>,
     /// The moment that ages count back from: `CLOCK_MONOTONIC` nanoseconds of the reader's time
     /// namespace, so that times of several processes compare.
     pub taken_ns: u64,
@@ -67,6 +70,7 @@ impl Snapshot {
             details: None,
             followed: false,
             source,
+            armed_us: None,
             taken_ns,
             gaps: Vec::new(),
             younger_hidden: 0,

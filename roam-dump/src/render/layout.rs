@@ -9,6 +9,7 @@ use textwrap::core::display_width;
 use textwrap::{WordSeparator, WordSplitter, WrapAlgorithm};
 
 use crate::count::Counted;
+use crate::duration::Ago;
 use crate::model::{Snapshot, Source};
 
 pub(super) const RULE: &str = "============================================================";
@@ -129,7 +130,11 @@ pub(super) fn wrapped(text: &str, columns: usize) -> Vec<std::borrow::Cow<'_, st
 
 /// Where the rows of a process come from, and what is missing.
 pub(super) fn sources(snapshot: &Snapshot) -> String {
-    let mut text = format!("source: {} · ", snapshot.source);
+    let mut text = format!("source: {}", snapshot.source);
+    if let Some(armed_us) = snapshot.armed_us {
+        text.push_str(&format!(", armed {}", Ago(armed_us)));
+    }
+    text.push_str(" · ");
     match snapshot.gaps.as_slice() {
         [] => text.push_str("complete"),
         gaps => {

@@ -35,33 +35,46 @@ impl<'a> OpenBinary<'a> {
         for target in targets {
             let tgid = target.tgid;
             for binary in &target.files {
-                let failed = |source| AttachError::binary(tgid, &binary.path, source);
-                // Whoever runs the target may have put a pipe there: opening it must not wait.
-                let file = File::options()
-                    .read(true)
-                    .custom_flags(libc::O_NONBLOCK)
-                    .open(&binary.path)
-                    .map_err(failed)?;
-                for site in &binary.sites {
-                    check_site(&file, tgid, binary, site)?;
-                }
+                let opened = Self::open(binary, Some(tgid))?;
                 let pid = match filter {
                     PidFilter::Kernel => Some(tgid),
                     PidFilter::Program => None,
                 };
                 // Attached twice, every event would be counted twice.
-                let metadata = file.metadata().map_err(failed)?;
+                let metadata = opened.file.metadata();
+                let metadata = metadata
+                    .map_err(|source| AttachError::binary(Some(tgid), &binary.path, source))?;
                 if known.insert((pid, metadata.dev(), metadata.ino())) {
-                    binaries.push(Self {
-                        path: &binary.path,
-                        file,
-                        sites: &binary.sites,
-                        pid,
-                    });
+                    binaries.push(Self { pid, ..opened });
                 }
             }
         }
         Ok(binaries)
+    }
+
+    /// Opens a binary, of `tgid` or of no particular process, to attach to it in every process.
+    pub(super) fn open(binary: &'a ProbedFile, tgid: Option<u32>) -> Result<Self, AttachError> {
+        let failed = |source| AttachError::binary(tgid, &binary.path, source);
+        // Whoever runs the target may have put a pipe there: opening it must not wait.
+        let file = File::options()
+            .read(true)
+            .custom_flags(libc::O_NONBLOCK)
+            .open(&binary.path)
+            .map_err(failed)?;
+        for site in &binary.sites {
+            if !is_site(&file, site).map_err(failed)? {
+                return Err(AttachError::Changed {
+                    path: binary.path.clone(),
+                    file_offset: site.file_offset,
+                });
+            }
+        }
+        Ok(Self {
+            path: &binary.path,
+            file,
+            sites: &binary.sites,
+            pid: None,
+        })
     }
 
     pub(super) fn link_error(
@@ -89,22 +102,10 @@ impl<'a> OpenBinary<'a> {
     }
 }
 
-/// Makes sure, on the very file that is attached to, that a site is one: a breakpoint in the middle
-/// of another instruction would end the target.
-fn check_site(
-    file: &File,
-    tgid: u32,
-    binary: &ProbedFile,
-    site: &ProbeSite,
-) -> Result<(), AttachError> {
+/// Whether a site is one, on the very file that is attached to: a breakpoint in the middle of another instruction
+/// would end the target.
+fn is_site(file: &File, site: &ProbeSite) -> io::Result<bool> {
     let mut bytes = [0; elf::MAX_SITE_BYTES];
-    let read = file.read_at(&mut bytes, site.file_offset);
-    match read {
-        Ok(count) if elf::is_site(&bytes[..count]) => Ok(()),
-        Ok(_) => Err(AttachError::Changed {
-            path: binary.path.clone(),
-            file_offset: site.file_offset,
-        }),
-        Err(source) => Err(AttachError::binary(tgid, &binary.path, source)),
-    }
+    let count = file.read_at(&mut bytes, site.file_offset)?;
+    Ok(elf::is_site(&bytes[..count]))
 }

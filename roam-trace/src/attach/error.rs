@@ -23,6 +23,15 @@ pub enum AttachError {
         /// As `uname -r` has it.
         release: String,
     },
+    /// The kernel cannot attach so that it lasts.
+    #[error(
+        "arming needs uprobe_multi (Linux 6.6), which this kernel does not have; attach the probes of running \
+        processes with -d 5s, which uses perf events here"
+    )]
+    CannotArm,
+    /// A program that notices the end of processes could not be attached.
+    #[error("cannot attach the eBPF programs that notice the end of processes")]
+    Tracepoint(#[source] io::Error),
     /// A capability is missing.
     #[error(
         "no permission to {action}, which needs {capabilities}; {}",
@@ -137,18 +146,23 @@ impl AttachError {
     }
 
     /// A file of a target could not be read.
-    pub(super) fn binary(tgid: u32, path: &Path, source: io::Error) -> Self {
+    pub(super) fn binary(tgid: Option<u32>, path: &Path, source: io::Error) -> Self {
         match source.kind() {
             io::ErrorKind::PermissionDenied => Self::Permission {
                 action: "read the files of the process",
                 capabilities: "CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH",
             },
-            io::ErrorKind::NotFound if !Path::new(&format!("/proc/{tgid}")).exists() => {
-                Self::NoProcess { tgid }
-            }
-            _ => Self::Binary {
-                path: path.to_owned(),
-                source,
+            kind => match tgid {
+                Some(tgid)
+                    if kind == io::ErrorKind::NotFound
+                        && !Path::new(&format!("/proc/{tgid}")).exists() =>
+                {
+                    Self::NoProcess { tgid }
+                }
+                _ => Self::Binary {
+                    path: path.to_owned(),
+                    source,
+                },
             },
         }
     }

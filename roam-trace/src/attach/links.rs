@@ -7,6 +7,8 @@ use super::error::AttachError;
 use super::method::Method;
 use super::order::ATTACH_ORDER;
 use super::perf_event::{self, PerfEventLinks};
+use super::probed::ProbedProcess;
+use super::site_memory::SiteMemory;
 use super::uprobe_multi::{self, UprobeMultiLinks};
 
 /// What is attached to probes, until it is dropped.
@@ -23,6 +25,7 @@ impl AttachedProbes {
         object: &[u8],
         bpf: &mut Ebpf,
         binaries: &[OpenBinary<'_>],
+        targets: &[ProbedProcess],
     ) -> Result<Self, AttachError> {
         let in_order = ATTACH_ORDER.into_iter().flat_map(|probe| {
             binaries
@@ -33,7 +36,7 @@ impl AttachedProbes {
         match method {
             Method::UprobeMulti(_) => {
                 let programs = uprobe_multi::Programs::load(object, bpf, &ATTACH_ORDER)?;
-                let mut links = UprobeMultiLinks::default();
+                let mut links = UprobeMultiLinks::new(SiteMemory::open(targets));
                 for (probe, binary, offsets) in in_order {
                     links
                         .attach(&programs, probe, &binary.file, &offsets, binary.pid)

@@ -2,12 +2,16 @@
 //!
 //! Owns the eBPF programs while they are attached, the order in which they are attached and
 //! detached, and the seeding of the maps with what started before. Nothing is
-//! pinned: when the tracer ends, in whatever way, the kernel detaches everything.
+//! pinned where others could find it: when the tracer ends, in whatever way, the kernel detaches
+//! everything. The programs of armed sets are loaded here and pinned elsewhere.
 //! Never writes to a target.
 
+mod armed;
 mod binary;
 mod detect;
 mod error;
+mod function_types;
+mod kept;
 mod kernel_layout;
 mod links;
 mod log_lines;
@@ -18,15 +22,19 @@ mod options;
 mod order;
 mod perf_event;
 mod probed;
+mod relocated;
 mod rows;
 mod seed;
+mod site_memory;
+mod sizes;
 mod tracer;
 mod uprobe_multi;
 
+pub(crate) use armed::{ArmedFile, ArmedPrograms, PROBE_PROGRAMS, armed_programs};
 pub use error::{AttachError, LoadError};
 pub use kernel_layout::LayoutError;
 pub use method::{Method, PidFilter};
-pub use options::Options;
+pub use options::{ArmedOptions, Options};
 pub use probed::{ProbedFile, ProbedProcess};
 pub use rows::Rows;
 pub use seed::Seeded;

@@ -5,13 +5,12 @@ use std::io;
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
 use roam_trace_common::event::TargetValue;
-use roam_trace_common::limits;
 
 use super::error::{AttachError, is_permission};
 use super::kernel_layout::KernelLayout;
 use super::namespace::PidNamespace;
-use super::options::Options;
 use super::probed::ProbedProcess;
+use super::sizes::Sizes;
 use crate::kernel::TableMut;
 
 /// The kernel programs, built by `cargo xtask build-ebpf`.
@@ -31,28 +30,45 @@ pub(super) fn bytes() -> Result<&'static [u8], AttachError> {
     OBJECT.ok_or(AttachError::Architecture)
 }
 
+/// What the programs are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Some processes.
+    Trace {
+        /// Whether the programs write log lines.
+        verbose: bool,
+    },
+    /// Every process of some executables.
+    Arm,
+}
+
 /// Makes the maps, by aya, and loads what aya can load.
 pub(super) fn load(
     object: &[u8],
-    targets: &[ProbedProcess],
-    options: Options,
+    purpose: Purpose,
+    sizes: &Sizes,
     namespace: &PidNamespace,
 ) -> Result<Ebpf, AttachError> {
     const LOG_NOTHING: u8 = 0;
     let layout = KernelLayout::read()?;
-    let log_level = match options.verbose {
-        true => aya_log::Level::Info as u8,
-        false => LOG_NOTHING,
+    let log_level = match purpose {
+        Purpose::Trace { verbose: true } => aya_log::Level::Info as u8,
+        Purpose::Trace { verbose: false } | Purpose::Arm => LOG_NOTHING,
     };
-    // A map without room cannot be made.
-    let targets_count = targets.len().max(1) as u32;
-    let connections = limits::CONNECTIONS.saturating_mul(targets_count);
-    EbpfLoader::new()
-        .map_max_entries("REQUESTS", options.max_requests.max(1))
-        .map_max_entries("CHANNELS", options.max_channels.max(1))
-        .map_max_entries("CONNECTIONS", connections)
-        .map_max_entries("TRAFFIC", connections)
-        .map_max_entries("TARGETS", targets_count)
+    let mut loader = EbpfLoader::new();
+    for (map, entries) in [
+        ("REQUESTS", sizes.requests),
+        ("CHANNELS", sizes.channels),
+        ("CONNECTIONS", sizes.connections),
+        ("TRAFFIC", sizes.traffic),
+        ("TARGETS", sizes.targets),
+        ("EXECUTABLES", sizes.executables),
+    ] {
+        // A map without room cannot be made.
+        loader.map_max_entries(map, entries.max(1));
+    }
+    loader
+        .override_global("ARMED", &u32::from(purpose == Purpose::Arm), true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("PID_NAMESPACE_DEV", &namespace.device, true)
         .override_global("PID_NAMESPACE_INO", &namespace.inode, true)

@@ -12,12 +12,13 @@ use super::links::AttachedProbes;
 use super::log_lines::LogLines;
 use super::method::Method;
 use super::namespace::PidNamespace;
-use super::object;
+use super::object::{self, Purpose};
 use super::options::Options;
 use super::order::ATTACH_ORDER;
 use super::probed::ProbedProcess;
 use super::rows::Rows;
 use super::seed::{Seeded, Seeds};
+use super::sizes::Sizes;
 use super::{perf_event, uprobe_multi};
 use crate::kernel::{self, MapAccessError, Maps};
 use crate::signals::SignalsBlocked;
@@ -60,7 +61,11 @@ impl Tracer {
         let namespace = PidNamespace::of_tracer(targets)?;
         // Until probes are attached, or detached again where one of them cannot be.
         let _signals = SignalsBlocked::begin();
-        let mut bpf = object::load(object, targets, options, &namespace)?;
+        let purpose = Purpose::Trace {
+            verbose: options.verbose,
+        };
+        let sizes = Sizes::traced(targets.len(), &options);
+        let mut bpf = object::load(object, purpose, &sizes, &namespace)?;
         object::register_targets(&mut bpf, targets)?;
         object::attach_process_programs(&mut bpf)?;
         // From here on their end is noticed.
@@ -72,7 +77,7 @@ impl Tracer {
 
         let method = Method::detect()?;
         let binaries = OpenBinary::open_all(targets, method.pid_filter())?;
-        let probes = AttachedProbes::attach(method, object, &mut bpf, &binaries)?;
+        let probes = AttachedProbes::attach(method, object, &mut bpf, &binaries, targets)?;
         let log = match options.verbose {
             true => Some(LogLines::open(&mut bpf).map_err(AttachError::Log)?),
             false => None,
@@ -116,7 +121,8 @@ impl Tracer {
     ///
     /// [`MapAccessError`] if a map cannot be read or written.
     pub fn snapshot(&self) -> Result<Maps, MapAccessError> {
-        let mut maps = kernel::read(&self.bpf)?;
+        let traffic = kernel::read_traffic(&self.bpf)?;
+        let mut maps = kernel::read(&self.bpf, traffic)?;
         self.seeds.complete(&mut maps);
         Ok(maps)
     }
@@ -149,7 +155,9 @@ pub fn check_kernel() -> Result<Method, AttachError> {
         verbose: false,
     };
     let object = object::bytes()?;
-    let mut bpf = object::load(object, &[], options, &PidNamespace::of_tracer(&[])?)?;
+    let purpose = Purpose::Trace { verbose: false };
+    let sizes = Sizes::traced(0, &options);
+    let mut bpf = object::load(object, purpose, &sizes, &PidNamespace::of_tracer(&[])?)?;
     let method = Method::detect()?;
     match method {
         Method::UprobeMulti(_) => {

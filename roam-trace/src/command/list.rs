@@ -14,8 +14,10 @@ use roam_dump::render::Age;
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
+use super::by_kernel::by_kernel;
 use super::by_registry::by_registry;
 use super::errors::Errors;
+use super::pins::{PinnedRows, Pins};
 use super::report::report;
 use super::select;
 use crate::error::{Exit, TargetError};
@@ -45,7 +47,18 @@ pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
     if found.is_empty() {
         report(&"no process has a registry or probes");
     } else {
-        write(&rows(&found, &mut errors), out)?;
+        let pins = Pins::open();
+        let pinned = match pins.rows(found.iter().map(|(target, _)| target)) {
+            Ok(pinned) => pinned,
+            Err(error) => {
+                report(&error);
+                None
+            }
+        };
+        if let Some(gap) = pins.gap() {
+            report(&gap);
+        }
+        write(&rows(&found, pinned.as_ref(), &mut errors), out)?;
     }
     errors.report_denied();
     Ok(errors.exit())
@@ -101,11 +114,13 @@ enum How {
 }
 
 impl How {
-    fn words(self) -> &'static str {
+    fn words(self, is_armed: bool) -> &'static str {
         match self {
+            Self::Both | Self::ProbesUnknown if is_armed => "registry; its probes are armed",
             Self::Both => "registry; probes with -d",
             Self::Registry => "registry; it has no probes for -d",
             Self::ProbesUnknown => "registry; its probes could not be read",
+            Self::Probes if is_armed => "its probes are armed; it has no registry yet",
             Self::Probes => "probes with -d; it has no registry yet",
         }
     }
@@ -117,7 +132,8 @@ struct Row {
     pid: u32,
     name: String,
     how: How,
-    /// Unknown without a registry.
+    is_armed: bool,
+    /// Unknown without a registry, unless its probes are armed.
     counts: Option<Counts>,
     parent: String,
     command: String,
@@ -137,11 +153,14 @@ struct Counts {
 }
 
 /// Reads the processes, and sorts them by trouble: first those with stuck requests, the longest wait first.
-fn rows(found: &[(Target, How)], errors: &mut Errors) -> Vec<Row> {
+fn rows(found: &[(Target, How)], pinned: Option<&PinnedRows>, errors: &mut Errors) -> Vec<Row> {
+    let armed = |pid| pinned.filter(|pinned| pinned.processes.contains_key(&pid));
     let shares = Share::divide(Budget::default(), found.iter().map(|(target, _)| target));
     let mut snapshots = Vec::new();
     for (share, (target, how)) in shares.iter().zip(found) {
         if *how == How::Probes {
+            let pinned = armed(target.pid()).map(|pinned| &pinned.maps);
+            snapshots.extend(pinned.map(|maps| by_kernel(target, &mut [], maps, &share.budget)));
             continue;
         }
         match target
@@ -162,6 +181,7 @@ fn rows(found: &[(Target, How)], errors: &mut Errors) -> Vec<Row> {
                 pid: target.pid(),
                 name: target.process.name().to_owned(),
                 how: *how,
+                is_armed: armed(target.pid()).is_some(),
                 counts: own.map(count),
                 parent: parent(&target.process),
                 command: command(&target.process.read_file("cmdline").unwrap_or_default()),
@@ -259,7 +279,7 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
             table,
             "\t{}\t{}\t{}",
             row.parent,
-            row.how.words(),
+            row.how.words(row.is_armed),
             row.command
         )?;
     }
@@ -275,6 +295,7 @@ mod tests {
             pid,
             name: name.to_owned(),
             how,
+            is_armed: name == "busy",
             counts,
             parent: "init[1]".to_owned(),
             command: format!("/usr/bin/{name}"),

@@ -20,7 +20,7 @@ const OVERHEAD: [&str; 2] = [
 ];
 
 /// What the tracer may do, and what it shows. docs/privileges.md has the table.
-const SECURITY: [&str; 5] = [
+const SECURITY: [&str; 6] = [
     "To read your own processes, roam-trace needs no privilege. To read processes of other users, it needs \
     CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; to attach the probes, CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before Linux \
     6.6); for processes that closed the descriptor of their registry, CAP_CHECKPOINT_RESTORE. After attaching, it drops \
@@ -28,6 +28,8 @@ const SECURITY: [&str; 5] = [
     "If the file of roam-trace has these capabilities, everyone who may run it can read every process.",
     "roam-trace writes nothing to the program, except for the breakpoints that the kernel puts at the probes with -d. \
     It treats everything that it reads as hostile: sizes are bounded, and control characters are escaped.",
+    "What is armed is pinned below /sys/fs/bpf/roam-trace, for root alone. roam-trace believes no pin that does not belong \
+    to root or that others may change.",
     "A dump contains command lines, names of processes, methods and connections, and addresses of sockets. It contains \
     arguments of requests if the program was started with ROAM_DEBUG=1.",
     "Text that is longer than the terminal goes through $PAGER, which is started without capabilities, and not at all \

@@ -1,11 +1,16 @@
 //! What the commands have in common: where their output goes and how they end.
 
+mod arm;
+mod armed;
+mod by_kernel;
 mod by_registry;
+mod disarm;
 mod doctor;
 mod dump;
 mod errors;
 mod list;
 mod man;
+mod pins;
 mod report;
 mod schema;
 mod select;
@@ -38,6 +43,9 @@ pub fn run(cli: &Cli) -> Exit {
         None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
         Some(Command::Stats(args)) => stats::run(args, &mut out),
         Some(Command::List) => list::run(&mut out),
+        Some(Command::Arm(args)) => arm::run(args, &mut out),
+        Some(Command::Armed(args)) => armed::run(args, &mut out),
+        Some(Command::Disarm(args)) => disarm::run(args, &mut out),
         Some(Command::Doctor(args)) => doctor::run(args, color, &mut out),
         Some(Command::Man) => man::run(&mut out),
         Some(Command::Schema(args)) => schema::run(args, &mut out),

@@ -3,10 +3,20 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 
+use crate::armed::ArmedError;
+use crate::error::Exit;
+
 /// Prints a message to stderr, in one line.
 pub(super) fn report(what: &dyn Display) {
     // Nobody is left to report to where stderr is closed.
     let _ = writeln!(io::stderr(), "roam-trace: {what}");
+}
+
+/// Prints why something about armed probes failed, with the causes. Returns the exit status.
+pub(super) fn report_armed(error: ArmedError) -> Exit {
+    let exit = error.exit();
+    report(&format_args!("{:#}", anyhow::Error::new(error)));
+    exit
 }
 
 /// Names processes in a message.

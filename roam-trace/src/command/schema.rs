@@ -6,6 +6,7 @@ use anyhow::Result;
 use roam_dump::model::Dump;
 use schemars::generate::SchemaSettings;
 
+use super::armed::ArmedReport;
 use super::stats::Stats;
 use crate::cli::{SchemaArgs, Subject};
 use crate::error::Exit;
@@ -21,6 +22,7 @@ pub(super) fn run(args: &SchemaArgs, out: &mut impl Write) -> Result<Exit> {
         .into_generator();
     let schema = match args.subject {
         Subject::Dump => generator.into_root_schema_for::<Dump>(),
+        Subject::Armed => generator.into_root_schema_for::<ArmedReport>(),
         Subject::Stats => generator.into_root_schema_for::<Stats>(),
     };
     serde_json::to_writer_pretty(&mut *out, &schema)?;

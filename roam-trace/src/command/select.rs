@@ -42,12 +42,16 @@ impl Selected {
     }
 }
 
-/// Finds the processes that were asked for.
+/// Finds the processes that were asked for. `armed` are processes that can be read without a registry.
 ///
 /// # Errors
 ///
 /// Where processes cannot be listed.
-pub(super) fn select(args: &TargetArgs, errors: &mut Errors) -> Result<Selected> {
+pub(super) fn select(
+    args: &TargetArgs,
+    armed: &HashSet<u32>,
+    errors: &mut Errors,
+) -> Result<Selected> {
     let mut selected = Selected {
         targets: Vec::new(),
         found: Vec::new(),
@@ -73,7 +77,7 @@ pub(super) fn select(args: &TargetArgs, errors: &mut Errors) -> Result<Selected>
     if !args.users.is_empty() {
         processes.retain(|process| args.users.contains(&process.user()));
     }
-    selected.find(processes, errors);
+    selected.find(processes, armed, errors);
     if selected.targets.is_empty() && args.all {
         report(&"no process has a registry");
     }
@@ -94,12 +98,16 @@ pub(super) fn open(pids: Vec<u32>, errors: &mut Errors) -> Vec<Process> {
 }
 
 impl Selected {
-    /// Adds those of some processes that have a registry. Most have nothing to do with roam, or end meanwhile.
-    fn find(&mut self, processes: Vec<Process>, errors: &mut Errors) {
+    /// Adds those of some processes that have a registry or are armed. Most have nothing to do with roam, or end meanwhile.
+    fn find(&mut self, processes: Vec<Process>, armed: &HashSet<u32>, errors: &mut Errors) {
         for process in processes {
             let pid = process.pid();
             let target = Target::of(process);
-            match target.and_then(|target| Ok((target.has_registry()?, target))) {
+            let can_be_read = |target: Target| {
+                let can_be_read = armed.contains(&pid) || target.has_registry()?;
+                Ok((can_be_read, target))
+            };
+            match target.and_then(can_be_read) {
                 Ok((true, target)) if !self.contains(pid) => {
                     self.found.push(pid);
                     self.targets.push(target);

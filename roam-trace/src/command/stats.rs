@@ -1,6 +1,6 @@
 //! `roam-trace stats`: how many calls of each method ended, and how long they took.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::Write;
 use std::thread::sleep;
@@ -63,7 +63,7 @@ struct Row {
 /// `/proc` cannot be listed, or the output cannot be written.
 pub(super) fn run(args: &StatsArgs, out: &mut impl Write) -> Result<Exit> {
     let mut errors = Errors::default();
-    let selected = select(&args.targets, &mut errors)?;
+    let selected = select(&args.targets, &HashSet::new(), &mut errors)?;
     let shares = Share::divide(Budget::of_statistics(args.max_rows), &selected.targets);
     let before: Vec<_> = shares.iter().map(Sample::of).collect();
     sleep(args.interval);

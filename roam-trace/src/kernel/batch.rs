@@ -10,8 +10,8 @@ use aya_obj::generated::{bpf_attr, bpf_cmd};
 
 use super::plain::Plain;
 
-/// Rows asked for at once, to begin with.
-const CHUNK: usize = 8_192;
+/// Bytes asked for at once, to begin with.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// The kernel refuses a chunk that one of its hash buckets does not fit into; no bucket of
 /// a map whose hash is seeded gets near this.
@@ -20,7 +20,7 @@ const MAX_CHUNK: usize = 1 << 20;
 /// Every entry of a hash map.
 pub(super) fn entries<K: Plain, V: Plain>(map: BorrowedFd<'_>) -> Result<Vec<(K, V)>, MapError> {
     let mut entries = Vec::new();
-    let mut chunk = Chunk::new(CHUNK);
+    let mut chunk = Chunk::new(CHUNK_BYTES / (size_of::<K>() + size_of::<V>()));
     let mut position = None;
     loop {
         match chunk.lookup(map, position) {

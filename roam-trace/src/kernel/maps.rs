@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use aya::Ebpf;
 use aya::maps::PerCpuArray;
 use roam_trace_common::event::{
     ChannelValue, ConnectionValue, Loss, RecordKey, RequestValue, TargetEnd, TargetValue,
@@ -10,7 +9,7 @@ use roam_trace_common::event::{
 };
 
 use super::error::MapAccessError;
-use super::table::{self, Table};
+use super::table::{self, MapSource, Table};
 
 /// Everything the kernel maps hold, for the processes that have not ended. Rows are in the order of process and
 /// serial.
@@ -79,25 +78,41 @@ impl Losses {
     }
 }
 
-/// Reads every map.
-pub(crate) fn read(bpf: &Ebpf) -> Result<Maps, MapAccessError> {
+/// Reads every map but that of the traffic, which was read before.
+pub(crate) fn read(
+    source: &impl MapSource,
+    traffic: Vec<(RecordKey, TrafficValue)>,
+) -> Result<Maps, MapAccessError> {
     let mut maps = Maps {
-        requests: Table::open(bpf, "REQUESTS")?.entries()?,
-        channels: Table::open(bpf, "CHANNELS")?.entries()?,
-        connections: Table::open(bpf, "CONNECTIONS")?.entries()?,
-        traffic: read_traffic(bpf)?,
-        losses: read_losses(bpf)?,
-        // Read last: whatever was read of a process before it ended is dropped below.
-        exited: read_exited(bpf)?,
+        requests: Table::open(source, "REQUESTS")?.entries()?,
+        channels: Table::open(source, "CHANNELS")?.entries()?,
+        connections: Table::open(source, "CONNECTIONS")?.entries()?,
+        traffic,
+        losses: read_losses(source)?,
+        exited: Vec::new(),
     };
+    // Read last: whatever was read of a process before it ended is dropped.
+    let targets = read_targets(source)?;
+    maps.drop_strangers(&targets);
+    maps.exited = exited(targets);
     maps.drop_exited();
     maps.sort();
     Ok(maps)
 }
 
+/// Reads the entries of the processes.
+pub(crate) fn read_targets(
+    source: &impl MapSource,
+) -> Result<HashMap<u32, TargetValue>, MapAccessError> {
+    let targets = Table::open(source, "TARGETS")?.entries()?;
+    Ok(targets.into_iter().collect())
+}
+
 /// Reads what moved over every connection since the probes were attached.
-pub(crate) fn read_traffic(bpf: &Ebpf) -> Result<Vec<(RecordKey, TrafficValue)>, MapAccessError> {
-    Table::open(bpf, "TRAFFIC")?.entries()
+pub(crate) fn read_traffic(
+    source: &impl MapSource,
+) -> Result<Vec<(RecordKey, TrafficValue)>, MapAccessError> {
+    Table::open(source, "TRAFFIC")?.entries()
 }
 
 impl Maps {
@@ -108,6 +123,17 @@ impl Maps {
             channels: of_process(&self.channels, tgid),
             connections: of_process(&self.connections, tgid),
         }
+    }
+
+    /// Drops the rows of a process that began before a moment.
+    pub fn forget_older(&mut self, tgid: u32, since_ns: u64) {
+        let is_kept = |key: &RecordKey, began_ns| key.tgid != tgid || began_ns >= since_ns;
+        self.requests
+            .retain(|(key, value)| is_kept(key, value.started_ns));
+        self.channels
+            .retain(|(key, value)| is_kept(key, value.opened_ns));
+        self.connections
+            .retain(|(key, value)| is_kept(key, value.opened_ns));
     }
 
     /// Returns how a process ended, if it did while it was traced.
@@ -136,6 +162,21 @@ impl Maps {
         self.requests.sort_unstable_by_key(|(key, _)| order(key));
         self.channels.sort_unstable_by_key(|(key, _)| order(key));
         self.connections.sort_unstable_by_key(|(key, _)| order(key));
+    }
+
+    /// Drops the rows of processes without an entry, which have ended, and those that are older than the entry of
+    /// their process: they were another one's, which had its pid.
+    fn drop_strangers(&mut self, targets: &HashMap<u32, TargetValue>) {
+        let is_own = |key: &RecordKey, began_ns: u64| {
+            let target = targets.get(&key.tgid);
+            target.is_some_and(|target| target.began_ns <= began_ns)
+        };
+        self.requests
+            .retain(|(key, value)| is_own(key, value.started_ns));
+        self.channels
+            .retain(|(key, value)| is_own(key, value.opened_ns));
+        self.connections
+            .retain(|(key, value)| is_own(key, value.opened_ns));
     }
 
     /// Drops the rows of processes that ended, which the programs leave in the maps. Of their traffic the sum
@@ -174,10 +215,10 @@ fn of_process<V>(rows: &[(RecordKey, V)], tgid: u32) -> &[(RecordKey, V)] {
     &rows[start..end]
 }
 
-fn read_losses(bpf: &Ebpf) -> Result<Losses, MapAccessError> {
+fn read_losses(source: &impl MapSource) -> Result<Losses, MapAccessError> {
     const NAME: &str = "LOSSES";
     let failed = |source| MapAccessError { map: NAME, source };
-    let map = table::find(bpf, NAME)?;
+    let map = table::find(source, NAME)?;
     let counters = PerCpuArray::<_, u64>::try_from(map).map_err(failed)?;
     let mut losses = Losses::default();
     for (index, sum) in losses.0.iter_mut().enumerate() {
@@ -187,9 +228,8 @@ fn read_losses(bpf: &Ebpf) -> Result<Losses, MapAccessError> {
     Ok(losses)
 }
 
-fn read_exited(bpf: &Ebpf) -> Result<Vec<Exited>, MapAccessError> {
-    let targets = Table::<u32, TargetValue>::open(bpf, "TARGETS")?.entries()?;
-    Ok(targets
+fn exited(targets: HashMap<u32, TargetValue>) -> Vec<Exited> {
+    targets
         .into_iter()
         .filter(|(_, target)| target.ended_ns != 0)
         .map(|(tgid, target)| Exited {
@@ -198,7 +238,7 @@ fn read_exited(bpf: &Ebpf) -> Result<Vec<Exited>, MapAccessError> {
             ended_ns: target.ended_ns,
             traffic: TrafficValue::default(),
         })
-        .collect())
+        .collect()
 }
 
 #[cfg(test)]

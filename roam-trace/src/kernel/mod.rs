@@ -12,6 +12,6 @@ mod table;
 
 pub use error::MapAccessError;
 pub use maps::{Exited, Losses, Maps, ProcessRows};
-pub(crate) use maps::{read, read_traffic};
+pub(crate) use maps::{read, read_targets, read_traffic};
 pub(crate) use plain::Plain;
-pub(crate) use table::{Inserted, TableMut};
+pub(crate) use table::{AyaPod, Inserted, MapSource, Table, TableMut};

@@ -14,13 +14,27 @@ use super::plain::Plain;
 /// Shows aya that a type is plain data.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct AyaPod<T>(T);
+pub(crate) struct AyaPod<T>(pub(crate) T);
 
 // SAFETY: `IntoBytes` rules out padding and `FromBytes` allows every byte pattern.
 unsafe impl<T: Plain> Pod for AyaPod<T> {}
 
-pub(super) fn find<'a>(bpf: &'a Ebpf, name: &'static str) -> Result<&'a Map, MapAccessError> {
-    bpf.map(name).ok_or_else(|| missing(name))
+/// Where maps are found by their names.
+pub(crate) trait MapSource {
+    fn find(&self, name: &str) -> Option<&Map>;
+}
+
+impl MapSource for Ebpf {
+    fn find(&self, name: &str) -> Option<&Map> {
+        self.map(name)
+    }
+}
+
+pub(super) fn find<'a>(
+    maps: &'a impl MapSource,
+    name: &'static str,
+) -> Result<&'a Map, MapAccessError> {
+    maps.find(name).ok_or_else(|| missing(name))
 }
 
 fn missing(name: &'static str) -> MapAccessError {
@@ -38,8 +52,11 @@ pub(crate) struct Table<'a, K, V> {
 }
 
 impl<'a, K: Plain, V: Plain> Table<'a, K, V> {
-    pub(crate) fn open(bpf: &'a Ebpf, name: &'static str) -> Result<Self, MapAccessError> {
-        let map = find(bpf, name)?;
+    pub(crate) fn open(
+        maps: &'a impl MapSource,
+        name: &'static str,
+    ) -> Result<Self, MapAccessError> {
+        let map = find(maps, name)?;
         let Map::HashMap(data) = map else {
             return Err(missing(name));
         };
@@ -95,6 +112,11 @@ pub(crate) struct TableMut<'a, K, V> {
 impl<'a, K: Plain, V: Plain> TableMut<'a, K, V> {
     pub(crate) fn open(bpf: &'a mut Ebpf, name: &'static str) -> Result<Self, MapAccessError> {
         let map = bpf.map_mut(name).ok_or_else(|| missing(name))?;
+        Self::of(map, name)
+    }
+
+    /// A map that was opened.
+    pub(crate) fn of(map: &'a mut Map, name: &'static str) -> Result<Self, MapAccessError> {
         let map = HashMap::try_from(map).map_err(|source| MapAccessError { map: name, source })?;
         Ok(Self { name, map })
     }

@@ -52,6 +52,34 @@ impl Clock {
         Ok(Self { theirs, ours })
     }
 
+    /// Reads the clock of this process itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::of`].
+    pub fn own() -> io::Result<Self> {
+        let ours = match std::fs::read("/proc/self/timens_offsets") {
+            Ok(offsets) => Offsets::parse(&offsets),
+            // Linux before 5.6 has one time for all.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Offsets::default(),
+            Err(error) => return Err(error),
+        };
+        Ok(Self { theirs: ours, ours })
+    }
+
+    /// Returns this moment on the `CLOCK_BOOTTIME` of the initial time namespace.
+    pub fn initial_boot_now_ns(&self) -> u64 {
+        let now = clock_gettime(ClockId::Boottime);
+        let now_ns = i128::from(now.tv_sec) * NANOS + i128::from(now.tv_nsec);
+        clamp(now_ns - self.ours.boottime_ns)
+    }
+
+    /// Converts a start time that this process read, in clock ticks since boot, to the `CLOCK_BOOTTIME` of the initial
+    /// time namespace, rounded down to a tick.
+    pub fn initial_boot_ns(&self, our_ticks: u64) -> u64 {
+        clamp(i128::from(our_ticks) * NANOS / TICKS - self.ours.boottime_ns)
+    }
+
     /// Returns this moment on the process's `CLOCK_MONOTONIC`.
     pub fn now_ns(&self) -> u64 {
         self.at_ns(self.initial_now_ns())

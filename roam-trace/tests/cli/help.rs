@@ -8,6 +8,9 @@ fn help() {
     insta::assert_snapshot!("long", roam_trace(&["--help"]).stdout);
     insta::assert_snapshot!("list", roam_trace(&["list", "--help"]).stdout);
     insta::assert_snapshot!("stats", roam_trace(&["stats", "--help"]).stdout);
+    insta::assert_snapshot!("arm", roam_trace(&["arm", "--help"]).stdout);
+    insta::assert_snapshot!("armed", roam_trace(&["armed", "--help"]).stdout);
+    insta::assert_snapshot!("disarm", roam_trace(&["disarm", "--help"]).stdout);
     insta::assert_snapshot!("man", roam_trace(&["man"]).stdout);
     insta::assert_snapshot!("schema", roam_trace(&["schema", "--help"]).stdout);
     insta::assert_snapshot!("doctor", roam_trace(&["doctor", "--help"]).stdout);
@@ -19,7 +22,7 @@ fn usage_errors() {
         &[][..],
         &["-p", "0"],
         &["-p", "4242", "-d", "5"],
-        &["-p", "4242", "--source", "probes"],
+        &["arm"],
         &["-p", "4242", "--source", "registry", "-d", "5s"],
         &["-p", "4242", "list"],
     ];

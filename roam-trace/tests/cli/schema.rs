@@ -60,6 +60,12 @@ fn dumps_follow_the_schema() {
     assert!(!schema.is_valid(&odd));
 }
 
+/// What it says when something is armed is checked where that can be.
+#[test]
+fn nothing_armed_follows_the_schema() {
+    check(&schema("armed"), &roam_trace(&["armed", "--json"]).stdout);
+}
+
 #[test]
 fn statistics_follow_the_schema() {
     let schema = schema("stats");

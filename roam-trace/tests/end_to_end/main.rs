@@ -3,6 +3,7 @@
 //! The demo says what a truthful dump must show; every source must show that
 //! and nothing else that is older than a second.
 
+mod armed;
 mod demo;
 mod dump;
 mod follow;
@@ -68,6 +69,26 @@ fn probes_attached_before_the_hang_show_it() {
             let demo = demo.ready();
             tracer.finish().check(&demo.ready, "probes");
         });
+    }
+}
+
+#[test]
+#[ignore = "needs root and a kernel with uprobe_multi"]
+fn armed_probes_show_every_hang() {
+    let armed = armed::Armed::arm(&demo::binary("roam-demo"));
+    for hang in hangs() {
+        let demo = Demo::start(&["--hang", hang]).ready();
+        demo.wait_until_background_is_young();
+        for source in ["probes", "both"] {
+            in_the_end(|| {
+                let rows = armed.trace(&demo, source);
+                assert!(
+                    rows.processes()
+                        .all(|process| process.get("armed_us").is_some())
+                );
+                rows.check(&demo.ready, source);
+            });
+        }
     }
 }
 

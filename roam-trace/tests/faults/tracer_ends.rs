@@ -102,6 +102,30 @@ fn tracer_is_interrupted_twice() {
     target.end();
 }
 
+/// Tracers that are killed after an interrupt, and the time within which.
+const KILLS_AT_THE_END: u32 = 60;
+const END_MS: u32 = 90;
+
+/// The kernel does not touch the memory of the target for a process that is about to end, so that another one must
+/// take the probes out.
+#[test]
+#[ignore = "needs root and a kernel with uprobe_multi"]
+fn tracer_is_killed_while_it_detaches() {
+    let target = Target::start(&["threads=4", "hold=3000"]);
+    target.log.run();
+    for number in 0..KILLS_AT_THE_END {
+        let tracer = target.trace();
+        tracer.interrupt();
+        let delay_ms = number * END_MS / KILLS_AT_THE_END;
+        thread::sleep(Duration::from_millis(delay_ms.into()));
+        tracer.kill();
+        target.check_sites();
+    }
+    target.run();
+    target.pause();
+    target.end();
+}
+
 /// A tracer does not see what begins before it has attached and after it has left, so its counts lie
 /// between two of the log's.
 #[test]

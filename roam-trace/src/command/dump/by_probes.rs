@@ -1,16 +1,16 @@
 //! The snapshot of a process whose probes were attached.
 
-use roam_dump::decode::{KernelRows, from_kernel, loss_gaps};
+use roam_dump::decode::loss_gaps;
 use roam_dump::model::{Gap, Snapshot};
-use roam_dump::read::{Budget, Image};
+use roam_dump::read::Budget;
 use roam_dump::render::Counted;
 use roam_trace_common::event::TrafficValue;
 use roam_trace_common::limits;
 
 use crate::cli::Source;
+use crate::command::by_kernel::by_kernel;
 use crate::command::by_registry::{self, without_registry};
 use crate::error::TargetError;
-use crate::kernel::ProcessRows;
 use crate::merge::{Comparison, Coverage, Registries, join_registries, window};
 use crate::process::{Reading, Share};
 use crate::watch::Watched;
@@ -63,7 +63,7 @@ pub(super) fn by_probes(
             Snapped::Compared(Box::new(compare(share, snapshot, reading, watched)))
         }
         None => {
-            let mut snapshot = by_kernel(share, source, &mut reading, watched);
+            let mut snapshot = from_maps(share, source, &mut reading, watched);
             snapshot.gaps.splice(0..0, losses);
             snapshot.gaps.append(&mut other_gaps);
             Snapped::Done(snapshot)
@@ -72,25 +72,13 @@ pub(super) fn by_probes(
 }
 
 /// The snapshot of a process by the kernel maps alone. Of its registry only names are of use.
-fn by_kernel(
+fn from_maps(
     share: &Share<'_>,
     source: Source,
     reading: &mut Reading,
     watched: &Watched,
 ) -> Snapshot {
     let images = &mut reading.images;
-    images.iter_mut().for_each(Image::forget_rows);
-    let clock = &share.target.clock;
-    let ProcessRows {
-        requests,
-        channels,
-        connections,
-    } = watched.maps.rows_of(share.target.pid());
-    let rows = KernelRows {
-        requests: requests.iter().collect(),
-        channels: channels.iter().collect(),
-        connections: connections.iter().collect(),
-    };
     let room = match source {
         Source::Auto => share.budget,
         // The maps are limited themselves.
@@ -100,9 +88,7 @@ fn by_kernel(
             ..share.budget
         },
     };
-    let now_ns = clock.initial_now_ns();
-    let mut snapshot = from_kernel(share.target.label(), rows, images, now_ns, &room);
-    snapshot.taken_ns = clock.own_ns(now_ns);
+    let mut snapshot = by_kernel(share.target, images, &watched.maps, &room);
     snapshot.gaps.push(gap(
         "requests and channels that started before the probes were attached are missing",
     ));

@@ -1,6 +1,8 @@
 //! The second step: reads what the processes have in flight.
 
+use std::collections::HashSet;
 use std::mem;
+use std::slice;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -10,17 +12,19 @@ use roam_dump::model::{Gap, Process, Snapshot};
 use roam_dump::read::Budget;
 use roam_trace_common::event::TargetEnd;
 
+use super::by_pins::by_pins;
 use super::by_probes::{Snapped, by_probes};
 use super::sample::sample;
 use crate::cli::{DumpArgs, Source};
 use crate::command::by_registry::by_registry;
 use crate::command::errors::Errors;
+use crate::command::pins::{PinnedRows, Pins};
 use crate::command::report::{processes, report};
 use crate::command::select::Selected;
 use crate::error::{Exit, TargetError};
-use crate::kernel::Maps;
+use crate::kernel::{MapAccessError, Maps};
 use crate::merge::Comparison;
-use crate::process::{Share, Target};
+use crate::process::{Reading, Share, Target};
 use crate::watch::{Watched, watch};
 
 /// Pauses before the kernel maps are read once more, as long as they differ from a registry: a thread of the
@@ -41,8 +45,8 @@ pub(super) struct Captured {
 
 /// What the probes reported.
 pub(super) enum Watching {
-    /// Without `-d`.
-    Unasked,
+    /// Without `-d`: those that are armed reported something.
+    Unasked(Box<Pins>),
     /// They were attached in every process that has probes.
     Done(Box<Watched>),
     /// They could not be attached, for a reason that was reported.
@@ -53,11 +57,12 @@ pub(super) enum Watching {
 pub(super) fn capture(
     selected: &Selected,
     args: &DumpArgs,
+    pins: Pins,
     verbose: bool,
     errors: &mut Errors,
 ) -> Captured {
     let budget = Budget::of_rows(args.max_rows);
-    let mut watching = Watching::Unasked;
+    let mut watching = Watching::Unasked(Box::new(pins));
     if let Some(duration) = args.duration {
         let shares = Share::divide(budget, &selected.targets);
         watching = watch_probes(&shares, args.source, duration, verbose, errors);
@@ -83,7 +88,7 @@ pub(super) fn capture_again(
         ..
     } = captured;
     let mut budget = Budget::of_rows(args.max_rows);
-    if matches!(watching, Watching::Unasked) {
+    if matches!(watching, Watching::Unasked(_)) {
         // There is no room for them twice.
         drop(snapshots);
         let shares = Share::divide(budget, &selected.targets);
@@ -113,9 +118,11 @@ fn read(
     errors: &mut Errors,
 ) -> Captured {
     let before = sample(shares).into_counters(selected.targets.len());
+    // Before the registries.
+    let mut pinned = watching.pinned(shares, errors);
     let mut snapped = Vec::new();
     for share in shares {
-        match snap(share, source, &watching, errors) {
+        match snap(share, source, &watching, pinned.as_ref(), errors) {
             Ok(done) => snapped.extend(done),
             Err(error @ TargetError::Ended { .. }) if selected.is_found(share.target) => {
                 log::debug!("{error}");
@@ -126,7 +133,10 @@ fn read(
         }
     }
     let taken_at = Timestamp::now();
-    let snapshots = finish(snapped, &mut watching, errors);
+    let snapshots = match &mut pinned {
+        Some(rows) => settle_pinned(snapped, &watching, rows, errors),
+        None => finish(snapped, &mut watching, errors),
+    };
     Captured {
         snapshots,
         taken_at,
@@ -166,6 +176,7 @@ fn snap(
     share: &Share<'_>,
     source: Source,
     watching: &Watching,
+    pinned: Option<&PinnedRows>,
     errors: &mut Errors,
 ) -> Result<Option<Snapped>, TargetError> {
     let target = share.target;
@@ -187,8 +198,10 @@ fn snap(
         Ok(Some(Snapped::Done(snapshot)))
     };
     match watching {
+        Watching::Unasked(pins) => {
+            by_registry_or_pins(share, source, reading, pins, pinned).map(Some)
+        }
         _ if target.is_followed => Ok(Some(Snapped::Done(by_registry(target, reading)?))),
-        Watching::Unasked => Ok(Some(Snapped::Done(by_registry(target, reading)?))),
         _ if target.probed()?.is_empty() => {
             let snapshot = by_registry(target, reading)?;
             let error = no_probes(target)?;
@@ -201,6 +214,72 @@ fn snap(
         Watching::Done(watched) => by_probes(share, source, reading, watched).map(Some),
         Watching::Failed(_) if source == Source::Probes => Ok(None),
         Watching::Failed(error) => not_attached(by_registry(target, reading)?, error),
+    }
+}
+
+/// The snapshot of a process to which this program attaches nothing.
+fn by_registry_or_pins(
+    share: &Share<'_>,
+    source: Source,
+    reading: Reading,
+    pins: &Pins,
+    pinned: Option<&PinnedRows>,
+) -> Result<Snapped, TargetError> {
+    let target = share.target;
+    if let Some(rows) = pinned
+        && let Some(covered) = rows.processes.get(&target.pid())
+    {
+        return by_pins(share, source, reading, rows, covered);
+    }
+    if source == Source::Probes {
+        let Process { pid, name, .. } = target.label();
+        return Err(TargetError::NotArmed { pid, name });
+    }
+    let mut snapshot = by_registry(target, reading)?;
+    snapshot.gaps.extend(pins.gap());
+    Ok(Snapped::Done(snapshot))
+}
+
+/// A newer snapshot of a process; none if what was reported of it is as old as it was, or it cannot be read.
+pub(super) fn read_once_more(share: &Share<'_>, watching: &Watching) -> Option<Snapshot> {
+    if !matches!(watching, Watching::Unasked(_)) && !share.target.is_followed {
+        return None;
+    }
+    // What could not be read was reported before.
+    let mut errors = Errors::default();
+    let shares = slice::from_ref(share);
+    let mut pinned = watching.pinned(shares, &mut errors);
+    let reading = share.target.read(share.budget).ok()?;
+    let (Watching::Unasked(pins), Some(rows)) = (watching, &mut pinned) else {
+        return by_registry(share.target, reading).ok();
+    };
+    let snapped = by_registry_or_pins(share, Source::Auto, reading, pins, Some(rows)).ok()?;
+    settle_pinned(vec![snapped], watching, rows, &mut errors).pop()
+}
+
+impl Watching {
+    /// What is armed has of some processes, if it covers any.
+    fn pinned(&self, shares: &[Share<'_>], errors: &mut Errors) -> Option<PinnedRows> {
+        let Self::Unasked(pins) = self else {
+            return None;
+        };
+        match pins.rows(shares.iter().map(|share| share.target)) {
+            Ok(rows) => rows,
+            Err(error) => {
+                errors.report_as(Exit::Failure, &error);
+                None
+            }
+        }
+    }
+
+    /// The serials of the rows that the pinned maps have of a process now, of requests and of channels.
+    pub(super) fn serials(&self, share: &Share<'_>) -> Option<[HashSet<u64>; 2]> {
+        let rows = self.pinned(slice::from_ref(share), &mut Errors::default())?;
+        let rows = rows.maps.rows_of(share.target.pid());
+        Some([
+            rows.requests.iter().map(|(key, _)| key.serial).collect(),
+            rows.channels.iter().map(|(key, _)| key.serial).collect(),
+        ])
     }
 }
 
@@ -218,42 +297,73 @@ fn no_probes(target: &Target) -> Result<TargetError, TargetError> {
 }
 
 /// Reads the kernel maps again until they differ no more from the registries.
-fn finish(
-    mut snapped: Vec<Snapped>,
-    watching: &mut Watching,
-    errors: &mut Errors,
-) -> Vec<Snapshot> {
+fn finish(snapped: Vec<Snapped>, watching: &mut Watching, errors: &mut Errors) -> Vec<Snapshot> {
     let mut maps = Maps::default();
     if let Watching::Done(watched) = watching {
         maps = mem::take(&mut watched.maps);
-        for pause_ms in SETTLE_PAUSES_MS {
-            let mut open: Vec<_> = snapped.iter_mut().filter_map(unsettled).collect();
-            if open.is_empty() {
-                break;
-            }
-            sleep(Duration::from_millis(pause_ms));
+        let read_again = |maps: &mut Maps| {
             // There may be a hundred thousand rows: no room for them twice.
-            drop(mem::take(&mut maps));
-            match watched.read_again() {
-                Ok(now) => maps = now,
-                Err(error) => {
-                    errors.report_as(Exit::Failure, &error);
-                    open.iter_mut()
-                        .for_each(|comparison| comparison.forget_differences());
-                    break;
-                }
-            }
-            open.iter_mut()
-                .for_each(|comparison| comparison.settle(&maps));
-        }
+            drop(mem::take(maps));
+            *maps = watched.read_again()?;
+            Ok(())
+        };
+        return settle(snapped, &mut maps, |maps| maps, read_again, errors);
     }
     snapped
         .into_iter()
-        .map(|snapped| match snapped {
-            Snapped::Done(snapshot) => snapshot,
-            Snapped::Compared(comparison) => comparison.finish(&maps),
-        })
+        .map(|snapped| snapped.finish(&maps))
         .collect()
+}
+
+/// The same with the pinned maps.
+fn settle_pinned(
+    snapped: Vec<Snapped>,
+    watching: &Watching,
+    rows: &mut PinnedRows,
+    errors: &mut Errors,
+) -> Vec<Snapshot> {
+    let read_again = |rows: &mut PinnedRows| match watching {
+        Watching::Unasked(pins) => pins.read_again(rows),
+        Watching::Done(_) | Watching::Failed(_) => Ok(()),
+    };
+    settle(snapped, rows, |rows| &rows.maps, read_again, errors)
+}
+
+fn settle<S>(
+    mut snapped: Vec<Snapped>,
+    source: &mut S,
+    maps_of: fn(&S) -> &Maps,
+    mut read_again: impl FnMut(&mut S) -> Result<(), MapAccessError>,
+    errors: &mut Errors,
+) -> Vec<Snapshot> {
+    for pause_ms in SETTLE_PAUSES_MS {
+        let mut open: Vec<_> = snapped.iter_mut().filter_map(unsettled).collect();
+        if open.is_empty() {
+            break;
+        }
+        sleep(Duration::from_millis(pause_ms));
+        if let Err(error) = read_again(source) {
+            errors.report_as(Exit::Failure, &error);
+            open.iter_mut()
+                .for_each(|comparison| comparison.forget_differences());
+            break;
+        }
+        open.iter_mut()
+            .for_each(|comparison| comparison.settle(maps_of(source)));
+    }
+    snapped
+        .into_iter()
+        .map(|snapped| snapped.finish(maps_of(source)))
+        .collect()
+}
+
+impl Snapped {
+    fn finish(self, maps: &Maps) -> Snapshot {
+        match self {
+            Self::Done(snapshot) => snapshot,
+            Self::Compared(comparison) => comparison.finish(maps),
+        }
+    }
 }
 
 fn unsettled(snapped: &mut Snapped) -> Option<&mut Comparison> {

@@ -3,18 +3,18 @@
 //! Brings together what verdicts need: counters before and after the snapshots, the neighbours, and snapshots
 //! taken anew of processes that contradict others.
 
+use std::collections::HashMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use roam_dump::Explanation;
-use roam_dump::analysis::{EndedCalls, Facts, Thresholds};
-use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot};
+use roam_dump::analysis::{EndedCalls, Facts, StillThere, Thresholds};
+use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot, Source};
 
-use super::capture::{Captured, Watching};
+use super::capture::{Captured, Watching, read_once_more};
 use super::sample::{ended, sample, still_there};
 use super::sockets;
 use crate::cli::{DumpArgs, StuckAfter};
-use crate::command::by_registry::by_registry;
 use crate::micros::micros;
 use crate::process::{Share, UserNames};
 
@@ -108,12 +108,15 @@ fn confirm(
         for snapshot in snapshots.iter_mut() {
             if explained.unconfirmed.contains(&snapshot.process.pid)
                 && let Some(share) = share_of(snapshot, shares)
-                && let Some(newer) = again(share, watching)
+                && let Some(newer) = read_once_more(share, watching)
             {
                 *snapshot = newer;
             }
         }
         facts.still_there = still_there(shares, snapshots);
+        for share in shares {
+            add_pinned(share, snapshots, watching, &mut facts.still_there);
+        }
         facts.after = vec![sample(shares).counters];
         explained = roam_dump::explain(snapshots, facts, thresholds);
     }
@@ -144,6 +147,25 @@ fn share_of<'a>(snapshot: &Snapshot, shares: &'a [Share<'a>]) -> Option<&'a Shar
     shares.iter().find(|share| share.target.pid() == pid)
 }
 
+/// Adds which rows of a process are still in flight that only the pinned maps have.
+fn add_pinned(
+    share: &Share<'_>,
+    snapshots: &[Snapshot],
+    watching: &Watching,
+    still_there: &mut HashMap<u32, StillThere>,
+) {
+    let pid = share.target.pid();
+    let snapshot = snapshots
+        .iter()
+        .find(|snapshot| snapshot.process.pid == pid);
+    if snapshot.is_some_and(|snapshot| snapshot.source == Source::Probes)
+        && let Some([requests, channels]) = watching.serials(share)
+    {
+        let found = StillThere { requests, channels };
+        still_there.insert(pid, found);
+    }
+}
+
 fn is_pile(node: &Node) -> bool {
     matches!(node.kind, NodeKind::Handlers(_))
 }
@@ -161,12 +183,4 @@ fn thresholds(args: &DumpArgs) -> Thresholds {
     let ignored = args.ignore.iter().map(|method| method.as_str().into());
     thresholds.ignored.extend(ignored);
     thresholds
-}
-
-/// A newer snapshot of a process, without reporting again what could not be read.
-fn again(share: &Share<'_>, watching: &Watching) -> Option<Snapshot> {
-    // What the kernel maps held is as old as it was.
-    let is_by_registry = matches!(watching, Watching::Unasked) || share.target.is_followed;
-    let reading = is_by_registry.then(|| share.target.read(share.budget).ok())??;
-    by_registry(share.target, reading).ok()
 }

@@ -38,6 +38,7 @@ const NAMED: usize = 3;
 pub(super) struct Following {
     steps: u32,
     began: Duration,
+    armed: HashSet<u32>,
     /// The processes that were found, followed or not.
     found: HashSet<u32>,
     /// What is not followed, by the process that waits for it.
@@ -83,8 +84,10 @@ struct Found {
 }
 
 impl Following {
-    pub(super) fn begin() -> Self {
+    /// `armed` are the processes that have reported something to what is armed.
+    pub(super) fn begin(armed: HashSet<u32>) -> Self {
         Self {
+            armed,
             steps: 0,
             began: cpu_time(),
             found: HashSet::new(),
@@ -170,7 +173,10 @@ impl Following {
                 Ok(target)
                     if !candidate.is_by_socket
                         && users.get(&candidate.waiting) != Some(&target.process.user()) => {}
-                Ok(target) if target.has_registry().is_ok_and(|has_registry| has_registry) => {
+                Ok(target)
+                    if target.has_registry().is_ok_and(|has_registry| has_registry)
+                        || self.armed.contains(&target.pid()) =>
+                {
                     opened.push((candidate, target));
                 }
                 Err(error) if error.is_no_process() => {}

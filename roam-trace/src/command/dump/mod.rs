@@ -5,6 +5,7 @@
 //! read, these are selected too.
 
 mod awaited;
+mod by_pins;
 mod by_probes;
 mod capture;
 mod explain;
@@ -23,6 +24,7 @@ use self::capture::capture_again;
 use self::explain::Explained;
 use self::follow::{Following, Step};
 use super::errors::Errors;
+use super::pins::Pins;
 use super::select::select;
 use crate::cli::{DumpArgs, Source};
 use crate::error::Exit;
@@ -47,11 +49,17 @@ pub(super) fn run(
         false => None,
     };
     let mut errors = Errors::default();
-    let mut selected = select(&args.targets, &mut errors)?;
-    let mut captured = capture::capture(&selected, args, verbose, &mut errors);
+    // What -d attaches reports the same, and more.
+    let pins = match (args.source, args.duration) {
+        (Source::Auto | Source::Probes, None) => Pins::open(),
+        _ => Pins::default(),
+    };
+    let armed = pins.pids();
+    let mut selected = select(&args.targets, &armed, &mut errors)?;
+    let mut captured = capture::capture(&selected, args, pins, verbose, &mut errors);
     // Who follows reads registries, which --source probes excludes.
     let follows = !args.no_follow && args.source != Source::Probes;
-    let mut following = follows.then(Following::begin);
+    let mut following = follows.then(|| Following::begin(armed));
     let mut dump = loop {
         let shares = Share::divide(Budget::of_rows(args.max_rows), &selected.targets);
         let explained = Explained::at_first(captured, &shares, args);
