@@ -3,6 +3,7 @@
 //! pointer of the crate; knows nothing of what the tables mean.
 #![allow(unsafe_code)]
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr::NonNull;
@@ -178,6 +179,24 @@ impl Region {
         assert!(offset.is_multiple_of(8) && offset + 8 <= HEADER_BYTES);
         // SAFETY: aligned and inside the header page.
         unsafe { AtomicU64::from_ptr(self.base.add(offset).cast().as_ptr()) }
+    }
+}
+
+/// Words of private memory, all 0, in groups of three. Memory that is not touched takes no room.
+pub(crate) fn zeroed_cells(count: usize) -> Box<[[AtomicU64; 3]]> {
+    let Ok(layout) = Layout::array::<[AtomicU64; 3]>(count) else {
+        return Box::default();
+    };
+    if layout.size() == 0 {
+        return Box::default();
+    }
+    // SAFETY: the layout is not empty, and is the slice's; all bits 0 is a valid value of an atomic.
+    unsafe {
+        let Some(first) = NonNull::new(alloc_zeroed(layout)) else {
+            return Box::default();
+        };
+        let cells = std::ptr::slice_from_raw_parts_mut(first.cast().as_ptr(), count);
+        Box::from_raw(cells)
     }
 }
 

@@ -35,6 +35,10 @@ pub const FLAG_ARGUMENTS: u32 = 1;
 /// tick (1 to 10 ms ago).
 pub const FLAG_COARSE_CLOCK: u32 = 2;
 
+/// Header flag: only the probes report requests (`ROAM_DIAGNOSTIC=probes`). The tables of requests, arguments and
+/// statistics have no slots.
+pub const FLAG_PROBES_ONLY: u32 = 4;
+
 /// Connection flag: the driver reports when a request was written to the transport.
 pub const FLAG_OBSERVES_WRITES: u32 = 1;
 

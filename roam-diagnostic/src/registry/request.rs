@@ -3,6 +3,8 @@
 //! Caller, driver and dispatcher may all hold a copy of one [`Request`] and
 //! report what they see. Whoever is late does nothing: the row's phase is one
 //! word that names the generation it belongs to.
+//!
+//! With `ROAM_DIAGNOSTIC=probes` a request has a cell instead of a row.
 
 use std::borrow::Cow;
 use std::mem::offset_of;
@@ -12,6 +14,7 @@ use roam_trace_common::event::{Direction, Mark, Outcome, Phase, RequestKind, pac
 use roam_trace_common::limits::{ARGUMENTS_BYTES, ARGUMENTS_CHARS};
 use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, ResponseWord, Table};
 
+use super::cells::RequestCell;
 use super::{Connection, Registry, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
@@ -25,7 +28,7 @@ record!(RequestRecord, Requests, requests);
 const DIRECTION_AND_KIND: usize = offset_of!(RequestRecord, direction);
 const _: () = assert!(offset_of!(RequestRecord, kind) == DIRECTION_AND_KIND + 4);
 
-/// A request that was reported. Copies refer to the same row.
+/// A request that was reported. Copies refer to the same row or cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request(Serial);
 
@@ -62,37 +65,13 @@ impl Request {
         let Some(registry) = registry() else {
             return Self::NONE;
         };
-        let started_ns = clock::now_ns();
-        let claimed = registry.claim::<RequestRecord>(|slot, serial| {
-            let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
-            store(
-                offset_of!(RequestRecord, connection),
-                start.connection.serial().0,
-            );
-            store(offset_of!(RequestRecord, request_id), start.request_id);
-            store(offset_of!(RequestRecord, method_id), start.method_id);
-            store(offset_of!(RequestRecord, started_ns), started_ns);
-            overwrite(
-                slot.u64(offset_of!(RequestRecord, phase)),
-                PhaseWord::new(serial.generation(), 0, start.phase.code(), 0).0,
-            );
-            store(
-                offset_of!(RequestRecord, request_bytes),
-                start.payload_bytes,
-            );
-            store(offset_of!(RequestRecord, parent), start.parent.0.0);
-            store(
-                DIRECTION_AND_KIND,
-                pair(start.direction.code(), start.kind.code()),
-            );
-            let arguments_bytes = start
-                .arguments
-                .map_or(0, |arguments| store_arguments(registry, serial, arguments));
-            store(
-                offset_of!(RequestRecord, arguments_bytes),
-                pair(arguments_bytes, 0),
-            );
-        });
+        let claimed = match &registry.cells {
+            Some(cells) => cells.claim(start.phase).or_else(|| {
+                registry.region.count_lost(Table::Requests);
+                None
+            }),
+            None => claim_row(registry, start),
+        };
         let Some(serial) = claimed else {
             return Self::NONE;
         };
@@ -107,28 +86,34 @@ impl Request {
         Self(serial)
     }
 
-    /// Returns the serial of the row, [`Serial::NONE`] if nothing is recorded.
+    /// Returns its serial, [`Serial::NONE`] if nothing is recorded.
     pub fn serial(self) -> Serial {
         self.0
     }
 
     /// Returns whether the request has not ended.
     pub fn is_live(self) -> bool {
-        self.with_row(|_, slot| {
-            slot.u64(offset_of!(RequestRecord, sequence))
-                .load(Ordering::Acquire)
-        }) == Some(live_sequence(self.0))
+        self.kept().is_some_and(|kept| match kept {
+            Kept::Row(_, slot) => {
+                slot.u64(offset_of!(RequestRecord, sequence))
+                    .load(Ordering::Acquire)
+                    == live_sequence(self.0)
+            }
+            Kept::Cell(cell) => cell.is_live(),
+        })
     }
 
     /// Returns its phase, unless it has ended.
     pub fn phase(self) -> Option<Phase> {
-        let word = self.with_row(|_, slot| {
-            PhaseWord(
-                slot.u64(offset_of!(RequestRecord, phase))
-                    .load(Ordering::Acquire),
-            )
-        })?;
-        self.is_live().then(|| Phase::from_code(word.phase()))?
+        let word = match self.kept()? {
+            Kept::Row(_, slot) => {
+                let phase = slot.u64(offset_of!(RequestRecord, phase));
+                let word = PhaseWord(phase.load(Ordering::Acquire));
+                self.is_live().then_some(word)?
+            }
+            Kept::Cell(cell) => cell.phase()?,
+        };
+        Phase::from_code(word.phase())
     }
 
     /// Reports that the request reached `phase`. Phases only go forward: a caller that reports late that its call
@@ -146,14 +131,18 @@ impl Request {
 
     #[inline]
     fn advance_with(self, phase: Phase, now_ns: impl Fn() -> u64) {
-        let changed = self.with_row(|_, slot| {
-            self.update_phase(slot, |word| {
-                (word.phase() < phase.code())
-                    .then(|| word.with_phase(phase.code(), elapsed_ns(slot, now_ns()) / 1_000))
-            })
+        let phase = phase.code();
+        let changed = self.kept().and_then(|kept| match kept {
+            Kept::Row(_, slot) => self.update_phase(slot, |word| {
+                (word.phase() < phase)
+                    .then(|| word.with_phase(phase, elapsed_ns(slot, now_ns()) / 1_000))
+            }),
+            Kept::Cell(cell) => {
+                cell.update(|word| (word.phase() < phase).then(|| word.with_phase(phase, 0)))
+            }
         });
-        if let Some(Some(word)) = changed {
-            probe::request_phase(self.0.0, phase.code().into(), word.mark().into(), 0);
+        if let Some(word) = changed {
+            probe::request_phase(self.0.0, phase.into(), word.mark().into(), 0);
         }
     }
 
@@ -161,27 +150,45 @@ impl Request {
     /// reached `phase`.
     #[inline]
     pub fn respond(self, phase: Phase, outcome: Outcome, payload_bytes: u64) {
-        self.respond_at(phase, outcome, payload_bytes, clock::now_ns());
+        self.respond_with(phase, outcome, payload_bytes, clock::now_ns);
     }
 
     /// Reports the response as [`Self::respond`] does, as of `now_ns`.
     #[inline]
     pub fn respond_at(self, phase: Phase, outcome: Outcome, payload_bytes: u64, now_ns: u64) {
-        let changed = self.with_row(|_, slot| {
-            let elapsed_ns = elapsed_ns(slot, now_ns);
-            let word = self.update_phase(slot, |word| {
-                let phase = phase.code().max(word.phase());
-                let word = word.with_outcome(outcome.code());
-                Some(word.with_phase(phase, elapsed_ns / 1_000))
-            })?;
-            // The slot may have been reused in between: nobody takes the word for the next request's.
-            let response =
-                ResponseWord::new(self.0.generation(), elapsed_ns % 1_000, payload_bytes);
-            slot.u64(offset_of!(RequestRecord, response))
-                .store(response.0, Ordering::Relaxed);
-            Some(word)
+        self.respond_with(phase, outcome, payload_bytes, || now_ns);
+    }
+
+    #[inline]
+    fn respond_with(
+        self,
+        phase: Phase,
+        outcome: Outcome,
+        payload_bytes: u64,
+        now_ns: impl FnOnce() -> u64,
+    ) {
+        let phase = phase.code();
+        let changed = self.kept().and_then(|kept| match kept {
+            Kept::Row(_, slot) => {
+                let elapsed_ns = elapsed_ns(slot, now_ns());
+                let word = self.update_phase(slot, |word| {
+                    let word = word.with_outcome(outcome.code());
+                    Some(word.with_phase(phase.max(word.phase()), elapsed_ns / 1_000))
+                })?;
+                // The slot may have been reused in between: nobody takes the word for the next request's.
+                let response =
+                    ResponseWord::new(self.0.generation(), elapsed_ns % 1_000, payload_bytes);
+                slot.u64(offset_of!(RequestRecord, response))
+                    .store(response.0, Ordering::Relaxed);
+                Some(word)
+            }
+            Kept::Cell(cell) => {
+                let word = cell.update(|word| Some(word.with_phase(phase.max(word.phase()), 0)))?;
+                cell.answer(outcome, payload_bytes);
+                Some(word)
+            }
         });
-        if let Some(Some(word)) = changed {
+        if let Some(word) = changed {
             probe::request_phase(
                 self.0.0,
                 word.phase().into(),
@@ -191,14 +198,15 @@ impl Request {
         }
     }
 
-    /// Reports why the row stays although the request can no longer end as usual.
+    /// Reports why the request stays in flight although it can no longer end as usual.
     pub fn mark(self, mark: Mark) {
-        let changed = self.with_row(|_, slot| {
-            self.update_phase(slot, |word| {
-                (word.mark() != mark.code()).then(|| word.with_mark(mark.code()))
-            })
+        let marked =
+            |word: PhaseWord| (word.mark() != mark.code()).then(|| word.with_mark(mark.code()));
+        let changed = self.kept().and_then(|kept| match kept {
+            Kept::Row(_, slot) => self.update_phase(slot, marked),
+            Kept::Cell(cell) => cell.update(marked),
         });
-        if let Some(Some(word)) = changed {
+        if let Some(word) = changed {
             probe::request_phase(self.0.0, word.phase().into(), mark.code().into(), 0);
         }
     }
@@ -241,40 +249,57 @@ impl Request {
 
     #[inline]
     fn end_with(self, outcome: impl FnOnce(Option<Outcome>) -> Outcome) -> bool {
-        if self.0.is_none() {
-            return false;
+        let ended = self.kept().and_then(|kept| match kept {
+            Kept::Row(registry, _) => self.end_row(registry, outcome),
+            Kept::Cell(cell) => {
+                let (responded, response_bytes) = cell.end()?;
+                Some((outcome(responded), response_bytes))
+            }
+        });
+        if let Some((outcome, response_bytes)) = ended {
+            probe::request_end(self.0.0, outcome.code().into(), response_bytes);
         }
-        let Some(registry) = registry() else {
-            return false;
-        };
+        ended.is_some()
+    }
+
+    /// Releases the row and counts the call. Returns the outcome and the bytes of the response.
+    #[inline]
+    fn end_row(
+        self,
+        registry: &'static Registry,
+        outcome: impl FnOnce(Option<Outcome>) -> Outcome,
+    ) -> Option<(Outcome, u64)> {
         let row = registry.release::<RequestRecord, _>(self.0, live_sequence(self.0), |slot| {
             LastRow::take(slot, self.0.generation())
-        });
-        let Some(row) = row else {
-            return false;
-        };
+        })?;
         let outcome = outcome(Outcome::from_code(row.phase.outcome()));
         if row.kind == RequestKind::Call.code() {
             let call = row.ended_call(outcome);
             registry.statistics.count(&registry.region, &call);
         }
-        probe::request_end(self.0.0, outcome.code().into(), row.response.bytes());
-        true
+        Some((outcome, row.response.bytes()))
     }
 
     #[inline]
-    fn with_row<T>(
-        self,
-        act: impl FnOnce(&'static Registry, Slot<'static, RequestRecord>) -> T,
-    ) -> Option<T> {
+    fn with_row(self, act: impl FnOnce(&'static Registry, Slot<'static, RequestRecord>)) {
+        if let Some(Kept::Row(registry, slot)) = self.kept() {
+            act(registry, slot);
+        }
+    }
+
+    #[inline]
+    fn kept(self) -> Option<Kept> {
         if self.0.is_none() {
             return None;
         }
         let registry = registry()?;
-        registry
-            .slots()
-            .get(self.0.slot())
-            .map(|slot| act(registry, slot))
+        match &registry.cells {
+            Some(cells) => cells.get(self.0).map(Kept::Cell),
+            None => {
+                let slot = registry.slots().get(self.0.slot())?;
+                Some(Kept::Row(registry, slot))
+            }
+        }
     }
 
     /// Replaces the phase word of this very request; `None` where it ended or `change` wants no change.
@@ -307,6 +332,48 @@ impl Request {
             }
         }
     }
+}
+
+/// Where it is kept how far a request got.
+enum Kept {
+    Row(&'static Registry, Slot<'static, RequestRecord>),
+    Cell(RequestCell),
+}
+
+/// Claims a row and fills it.
+#[inline]
+fn claim_row(registry: &'static Registry, start: &RequestStart<'_>) -> Option<Serial> {
+    let started_ns = clock::now_ns();
+    registry.claim::<RequestRecord>(|slot, serial| {
+        let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
+        store(
+            offset_of!(RequestRecord, connection),
+            start.connection.serial().0,
+        );
+        store(offset_of!(RequestRecord, request_id), start.request_id);
+        store(offset_of!(RequestRecord, method_id), start.method_id);
+        store(offset_of!(RequestRecord, started_ns), started_ns);
+        overwrite(
+            slot.u64(offset_of!(RequestRecord, phase)),
+            PhaseWord::new(serial.generation(), 0, start.phase.code(), 0).0,
+        );
+        store(
+            offset_of!(RequestRecord, request_bytes),
+            start.payload_bytes,
+        );
+        store(offset_of!(RequestRecord, parent), start.parent.0.0);
+        store(
+            DIRECTION_AND_KIND,
+            pair(start.direction.code(), start.kind.code()),
+        );
+        let arguments_bytes = start
+            .arguments
+            .map_or(0, |arguments| store_arguments(registry, serial, arguments));
+        store(
+            offset_of!(RequestRecord, arguments_bytes),
+            pair(arguments_bytes, 0),
+        );
+    })
 }
 
 /// What a row holds when its request ends.
