@@ -3,7 +3,6 @@
 //! pointer of the crate; knows nothing of what the tables mean.
 #![allow(unsafe_code)]
 
-use std::alloc::{Layout, alloc_zeroed};
 use std::marker::PhantomData;
 use std::mem::{MaybeUninit, offset_of};
 use std::ptr::NonNull;
@@ -182,22 +181,16 @@ impl Region {
     }
 }
 
-/// Words of private memory, all 0, in groups of three. Memory that is not touched takes no room.
-pub(crate) fn zeroed_cells(count: usize) -> Box<[[AtomicU64; 3]]> {
-    let Ok(layout) = Layout::array::<[AtomicU64; 3]>(count) else {
-        return Box::default();
-    };
-    if layout.size() == 0 {
-        return Box::default();
-    }
-    // SAFETY: the layout is not empty, and is the slice's; all bits 0 is a valid value of an atomic.
-    unsafe {
-        let Some(first) = NonNull::new(alloc_zeroed(layout)) else {
-            return Box::default();
-        };
-        let cells = std::ptr::slice_from_raw_parts_mut(first.cast().as_ptr(), count);
-        Box::from_raw(cells)
-    }
+/// A few words of private memory.
+pub(crate) type Cell = [AtomicU64; 4];
+
+/// Private memory for this many cells, all of whose words are 0, and 0 again in a forked child. What is not touched takes
+/// no room. `None` where the system refuses it.
+pub(crate) fn private_cells(count: u32) -> Option<&'static [Cell]> {
+    let bytes = count as usize * size_of::<Cell>();
+    let first = system::map_wiped_on_fork(bytes).ok()?;
+    // SAFETY: the memory is as long, is aligned to a page, stays mapped, and is only accessed atomically.
+    Some(unsafe { std::slice::from_raw_parts(first.cast().as_ptr(), count as usize) })
 }
 
 /// Fields that share a word.
@@ -357,14 +350,18 @@ mod system {
 
     /// A page that holds 1 here and 0 in every forked child.
     pub(super) fn owner_page() -> io::Result<NonNull<u32>> {
-        let bytes = super::HEADER_BYTES;
-        let page = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1)?;
+        let page = map_wiped_on_fork(super::HEADER_BYTES)?.cast();
         // SAFETY: the page was just mapped, is aligned, and not shared yet.
-        unsafe {
-            advise(page, bytes, MADV_WIPEONFORK)?;
-            page.cast::<u32>().write(1);
-        }
-        Ok(page.cast())
+        unsafe { page.write(1) };
+        Ok(page)
+    }
+
+    /// Maps private memory, which is 0 again in a forked child.
+    pub(super) fn map_wiped_on_fork(bytes: usize) -> io::Result<NonNull<u8>> {
+        let memory = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)?;
+        // SAFETY: the memory was just mapped, and holds nothing yet.
+        unsafe { advise(memory, bytes, MADV_WIPEONFORK)? };
+        Ok(memory)
     }
 
     /// The unused rest of a fresh mapping. A core dump that is larger than needed is no reason to go
@@ -461,6 +458,10 @@ mod system {
         NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(())
     }
 
+    pub(super) fn map_wiped_on_fork(bytes: usize) -> Result<NonNull<u8>, ()> {
+        map_private(bytes)
+    }
+
     pub(super) unsafe fn include_in_core(_base: NonNull<u8>, _range: Range<usize>) {}
 
     pub(super) fn owner_page() -> Result<NonNull<u32>, ()> {
@@ -480,6 +481,10 @@ mod system {
     }
 
     pub(super) fn map_private(_bytes: usize) -> Result<NonNull<u8>, ()> {
+        Err(())
+    }
+
+    pub(super) fn map_wiped_on_fork(_bytes: usize) -> Result<NonNull<u8>, ()> {
         Err(())
     }
 

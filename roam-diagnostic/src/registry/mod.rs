@@ -32,7 +32,6 @@ pub use roam_trace_common::event::{
 use crate::clock;
 use crate::names::Names;
 use crate::region::{Identity, Region, Slot, Slots};
-use crate::registry::cells::Cells;
 use crate::slab::{Slab, caches};
 use crate::statistics::Statistics;
 use crate::sync::{Ordering, fence};
@@ -62,8 +61,6 @@ pub(crate) struct Registry {
     channels: Slab,
     names: Names,
     statistics: Statistics,
-    /// The requests, where they have no rows.
-    cells: Option<Cells>,
 }
 
 #[cfg(not(loom))]
@@ -143,6 +140,7 @@ impl Registry {
             .clamp(1, limits::MAX_CAPACITY);
         // Rows of requests, and of statistics.
         let [rows, statistics] = if is_probes_only {
+            cells::create(requests)?;
             [0; 2]
         } else {
             [requests, STATISTICS]
@@ -182,7 +180,6 @@ impl Registry {
             ),
             names: Names::default(),
             statistics: Statistics::new(statistics),
-            cells: is_probes_only.then(|| Cells::new(requests)),
         })
     }
 }

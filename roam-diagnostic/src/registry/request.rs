@@ -14,7 +14,7 @@ use roam_trace_common::event::{Direction, Mark, Outcome, Phase, RequestKind, pac
 use roam_trace_common::limits::{ARGUMENTS_BYTES, ARGUMENTS_CHARS};
 use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, ResponseWord, Table};
 
-use super::cells::RequestCell;
+use super::cells::{RequestCell, cells};
 use super::{Connection, Registry, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
@@ -65,13 +65,40 @@ impl Request {
         let Some(registry) = registry() else {
             return Self::NONE;
         };
-        let claimed = match &registry.cells {
-            Some(cells) => cells.claim(start.phase).or_else(|| {
-                registry.region.count_lost(Table::Requests);
-                None
-            }),
-            None => claim_row(registry, start),
-        };
+        if cells().is_some() {
+            return Self::start_cell(registry, start);
+        }
+        let started_ns = clock::now_ns();
+        let claimed = registry.claim::<RequestRecord>(|slot, serial| {
+            let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
+            store(
+                offset_of!(RequestRecord, connection),
+                start.connection.serial().0,
+            );
+            store(offset_of!(RequestRecord, request_id), start.request_id);
+            store(offset_of!(RequestRecord, method_id), start.method_id);
+            store(offset_of!(RequestRecord, started_ns), started_ns);
+            overwrite(
+                slot.u64(offset_of!(RequestRecord, phase)),
+                PhaseWord::new(serial.generation(), 0, start.phase.code(), 0).0,
+            );
+            store(
+                offset_of!(RequestRecord, request_bytes),
+                start.payload_bytes,
+            );
+            store(offset_of!(RequestRecord, parent), start.parent.0.0);
+            store(
+                DIRECTION_AND_KIND,
+                pair(start.direction.code(), start.kind.code()),
+            );
+            let arguments_bytes = start
+                .arguments
+                .map_or(0, |arguments| store_arguments(registry, serial, arguments));
+            store(
+                offset_of!(RequestRecord, arguments_bytes),
+                pair(arguments_bytes, 0),
+            );
+        });
         let Some(serial) = claimed else {
             return Self::NONE;
         };
@@ -93,27 +120,27 @@ impl Request {
 
     /// Returns whether the request has not ended.
     pub fn is_live(self) -> bool {
-        self.kept().is_some_and(|kept| match kept {
-            Kept::Row(_, slot) => {
-                slot.u64(offset_of!(RequestRecord, sequence))
-                    .load(Ordering::Acquire)
-                    == live_sequence(self.0)
-            }
-            Kept::Cell(cell) => cell.is_live(),
-        })
+        if let Some(cell) = self.cell() {
+            return cell.is_live();
+        }
+        self.with_row(|_, slot| {
+            slot.u64(offset_of!(RequestRecord, sequence))
+                .load(Ordering::Acquire)
+        }) == Some(live_sequence(self.0))
     }
 
     /// Returns its phase, unless it has ended.
     pub fn phase(self) -> Option<Phase> {
-        let word = match self.kept()? {
-            Kept::Row(_, slot) => {
-                let phase = slot.u64(offset_of!(RequestRecord, phase));
-                let word = PhaseWord(phase.load(Ordering::Acquire));
-                self.is_live().then_some(word)?
-            }
-            Kept::Cell(cell) => cell.phase()?,
-        };
-        Phase::from_code(word.phase())
+        if let Some(cell) = self.cell() {
+            return Phase::from_code(cell.phase()?);
+        }
+        let word = self.with_row(|_, slot| {
+            PhaseWord(
+                slot.u64(offset_of!(RequestRecord, phase))
+                    .load(Ordering::Acquire),
+            )
+        })?;
+        self.is_live().then(|| Phase::from_code(word.phase()))?
     }
 
     /// Reports that the request reached `phase`. Phases only go forward: a caller that reports late that its call
@@ -131,18 +158,17 @@ impl Request {
 
     #[inline]
     fn advance_with(self, phase: Phase, now_ns: impl Fn() -> u64) {
-        let phase = phase.code();
-        let changed = self.kept().and_then(|kept| match kept {
-            Kept::Row(_, slot) => self.update_phase(slot, |word| {
-                (word.phase() < phase)
-                    .then(|| word.with_phase(phase, elapsed_ns(slot, now_ns()) / 1_000))
-            }),
-            Kept::Cell(cell) => {
-                cell.update(|word| (word.phase() < phase).then(|| word.with_phase(phase, 0)))
-            }
+        if cells().is_some() {
+            return self.advance_cell(phase);
+        }
+        let changed = self.with_row(|_, slot| {
+            self.update_phase(slot, |word| {
+                (word.phase() < phase.code())
+                    .then(|| word.with_phase(phase.code(), elapsed_ns(slot, now_ns()) / 1_000))
+            })
         });
-        if let Some(word) = changed {
-            probe::request_phase(self.0.0, phase.into(), word.mark().into(), 0);
+        if let Some(Some(word)) = changed {
+            probe::request_phase(self.0.0, phase.code().into(), word.mark().into(), 0);
         }
     }
 
@@ -165,30 +191,26 @@ impl Request {
         phase: Phase,
         outcome: Outcome,
         payload_bytes: u64,
-        now_ns: impl FnOnce() -> u64,
+        now_ns: impl Fn() -> u64,
     ) {
-        let phase = phase.code();
-        let changed = self.kept().and_then(|kept| match kept {
-            Kept::Row(_, slot) => {
-                let elapsed_ns = elapsed_ns(slot, now_ns());
-                let word = self.update_phase(slot, |word| {
-                    let word = word.with_outcome(outcome.code());
-                    Some(word.with_phase(phase.max(word.phase()), elapsed_ns / 1_000))
-                })?;
-                // The slot may have been reused in between: nobody takes the word for the next request's.
-                let response =
-                    ResponseWord::new(self.0.generation(), elapsed_ns % 1_000, payload_bytes);
-                slot.u64(offset_of!(RequestRecord, response))
-                    .store(response.0, Ordering::Relaxed);
-                Some(word)
-            }
-            Kept::Cell(cell) => {
-                let word = cell.update(|word| Some(word.with_phase(phase.max(word.phase()), 0)))?;
-                cell.answer(outcome, payload_bytes);
-                Some(word)
-            }
+        if cells().is_some() {
+            return self.respond_cell(phase, outcome, payload_bytes);
+        }
+        let changed = self.with_row(|_, slot| {
+            let elapsed_ns = elapsed_ns(slot, now_ns());
+            let word = self.update_phase(slot, |word| {
+                let phase = phase.code().max(word.phase());
+                let word = word.with_outcome(outcome.code());
+                Some(word.with_phase(phase, elapsed_ns / 1_000))
+            })?;
+            // The slot may have been reused in between: nobody takes the word for the next request's.
+            let response =
+                ResponseWord::new(self.0.generation(), elapsed_ns % 1_000, payload_bytes);
+            slot.u64(offset_of!(RequestRecord, response))
+                .store(response.0, Ordering::Relaxed);
+            Some(word)
         });
-        if let Some(word) = changed {
+        if let Some(Some(word)) = changed {
             probe::request_phase(
                 self.0.0,
                 word.phase().into(),
@@ -200,13 +222,18 @@ impl Request {
 
     /// Reports why the request stays in flight although it can no longer end as usual.
     pub fn mark(self, mark: Mark) {
-        let marked =
-            |word: PhaseWord| (word.mark() != mark.code()).then(|| word.with_mark(mark.code()));
-        let changed = self.kept().and_then(|kept| match kept {
-            Kept::Row(_, slot) => self.update_phase(slot, marked),
-            Kept::Cell(cell) => cell.update(marked),
+        if let Some(cell) = self.cell() {
+            if let Some(phase) = cell.set_mark(mark) {
+                probe::request_phase(self.0.0, phase.into(), mark.code().into(), 0);
+            }
+            return;
+        }
+        let changed = self.with_row(|_, slot| {
+            self.update_phase(slot, |word| {
+                (word.mark() != mark.code()).then(|| word.with_mark(mark.code()))
+            })
         });
-        if let Some(word) = changed {
+        if let Some(Some(word)) = changed {
             probe::request_phase(self.0.0, word.phase().into(), mark.code().into(), 0);
         }
     }
@@ -249,57 +276,95 @@ impl Request {
 
     #[inline]
     fn end_with(self, outcome: impl FnOnce(Option<Outcome>) -> Outcome) -> bool {
-        let ended = self.kept().and_then(|kept| match kept {
-            Kept::Row(registry, _) => self.end_row(registry, outcome),
-            Kept::Cell(cell) => {
-                let (responded, response_bytes) = cell.end()?;
-                Some((outcome(responded), response_bytes))
-            }
-        });
-        if let Some((outcome, response_bytes)) = ended {
-            probe::request_end(self.0.0, outcome.code().into(), response_bytes);
+        if self.0.is_none() {
+            return false;
         }
-        ended.is_some()
-    }
-
-    /// Releases the row and counts the call. Returns the outcome and the bytes of the response.
-    #[inline]
-    fn end_row(
-        self,
-        registry: &'static Registry,
-        outcome: impl FnOnce(Option<Outcome>) -> Outcome,
-    ) -> Option<(Outcome, u64)> {
+        if cells().is_some() {
+            return self.end_cell(outcome);
+        }
+        let Some(registry) = registry() else {
+            return false;
+        };
         let row = registry.release::<RequestRecord, _>(self.0, live_sequence(self.0), |slot| {
             LastRow::take(slot, self.0.generation())
-        })?;
+        });
+        let Some(row) = row else {
+            return false;
+        };
         let outcome = outcome(Outcome::from_code(row.phase.outcome()));
         if row.kind == RequestKind::Call.code() {
             let call = row.ended_call(outcome);
             registry.statistics.count(&registry.region, &call);
         }
-        Some((outcome, row.response.bytes()))
+        probe::request_end(self.0.0, outcome.code().into(), row.response.bytes());
+        true
     }
 
     #[inline]
-    fn with_row(self, act: impl FnOnce(&'static Registry, Slot<'static, RequestRecord>)) {
-        if let Some(Kept::Row(registry, slot)) = self.kept() {
-            act(registry, slot);
-        }
-    }
-
-    #[inline]
-    fn kept(self) -> Option<Kept> {
+    fn with_row<T>(
+        self,
+        act: impl FnOnce(&'static Registry, Slot<'static, RequestRecord>) -> T,
+    ) -> Option<T> {
         if self.0.is_none() {
             return None;
         }
         let registry = registry()?;
-        match &registry.cells {
-            Some(cells) => cells.get(self.0).map(Kept::Cell),
-            None => {
-                let slot = registry.slots().get(self.0.slot())?;
-                Some(Kept::Row(registry, slot))
-            }
+        registry
+            .slots()
+            .get(self.0.slot())
+            .map(|slot| act(registry, slot))
+    }
+
+    #[inline]
+    fn start_cell(registry: &'static Registry, start: &RequestStart<'_>) -> Self {
+        let Some(serial) = cells().and_then(|cells| cells.claim(start.phase)) else {
+            registry.region.count_lost(Table::Requests);
+            return Self::NONE;
+        };
+        probe::request_start(
+            serial.0,
+            start.connection.serial().0,
+            start.request_id,
+            start.method_id,
+            pack_request(start.direction, start.phase, start.kind),
+            start.payload_bytes,
+        );
+        Self(serial)
+    }
+
+    #[inline]
+    fn advance_cell(self, phase: Phase) {
+        if let Some(cell) = self.cell()
+            && let Some((_, true)) = cell.advance(phase)
+        {
+            probe::request_phase(self.0.0, phase.code().into(), cell.mark().into(), 0);
         }
+    }
+
+    #[inline]
+    fn respond_cell(self, phase: Phase, outcome: Outcome, payload_bytes: u64) {
+        if let Some(cell) = self.cell()
+            && let Some((phase, _)) = cell.advance(phase)
+        {
+            cell.answer(outcome, payload_bytes);
+            probe::request_phase(self.0.0, phase.into(), cell.mark().into(), payload_bytes);
+        }
+    }
+
+    #[inline]
+    fn end_cell(self, outcome: impl FnOnce(Option<Outcome>) -> Outcome) -> bool {
+        let ended = self.cell().and_then(RequestCell::end);
+        if let Some((responded, response_bytes)) = ended {
+            let outcome = outcome(responded).code();
+            probe::request_end(self.0.0, outcome.into(), response_bytes);
+        }
+        ended.is_some()
+    }
+
+    /// Its cell, if requests are kept in cells.
+    #[inline]
+    fn cell(self) -> Option<RequestCell> {
+        cells()?.get(self.0)
     }
 
     /// Replaces the phase word of this very request; `None` where it ended or `change` wants no change.
@@ -332,48 +397,6 @@ impl Request {
             }
         }
     }
-}
-
-/// Where it is kept how far a request got.
-enum Kept {
-    Row(&'static Registry, Slot<'static, RequestRecord>),
-    Cell(RequestCell),
-}
-
-/// Claims a row and fills it.
-#[inline]
-fn claim_row(registry: &'static Registry, start: &RequestStart<'_>) -> Option<Serial> {
-    let started_ns = clock::now_ns();
-    registry.claim::<RequestRecord>(|slot, serial| {
-        let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
-        store(
-            offset_of!(RequestRecord, connection),
-            start.connection.serial().0,
-        );
-        store(offset_of!(RequestRecord, request_id), start.request_id);
-        store(offset_of!(RequestRecord, method_id), start.method_id);
-        store(offset_of!(RequestRecord, started_ns), started_ns);
-        overwrite(
-            slot.u64(offset_of!(RequestRecord, phase)),
-            PhaseWord::new(serial.generation(), 0, start.phase.code(), 0).0,
-        );
-        store(
-            offset_of!(RequestRecord, request_bytes),
-            start.payload_bytes,
-        );
-        store(offset_of!(RequestRecord, parent), start.parent.0.0);
-        store(
-            DIRECTION_AND_KIND,
-            pair(start.direction.code(), start.kind.code()),
-        );
-        let arguments_bytes = start
-            .arguments
-            .map_or(0, |arguments| store_arguments(registry, serial, arguments));
-        store(
-            offset_of!(RequestRecord, arguments_bytes),
-            pair(arguments_bytes, 0),
-        );
-    })
 }
 
 /// What a row holds when its request ends.
