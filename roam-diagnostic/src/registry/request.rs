@@ -109,6 +109,7 @@ impl Request {
             start.method_id,
             pack_request(start.direction, start.phase, start.kind),
             start.payload_bytes,
+            start.parent.0.0,
         );
         Self(serial)
     }
@@ -328,6 +329,7 @@ impl Request {
             start.method_id,
             pack_request(start.direction, start.phase, start.kind),
             start.payload_bytes,
+            start.parent.0.0,
         );
         Self(serial)
     }

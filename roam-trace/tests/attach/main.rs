@@ -80,7 +80,7 @@ fn every_event_arrives_with_its_arguments() {
     );
     process.fire(
         "request_start",
-        [101, 7, 94, 0xef01, outgoing(Phase::Queued), 0],
+        [101, 7, 94, 0xef01, outgoing(Phase::Queued), 0, 100],
     );
     process.fire(
         "request_start",

@@ -181,7 +181,7 @@ pub(crate) fn run_role() {
         let number = |index: usize| words[index].parse::<u64>().unwrap();
         match words[0] {
             "fire" => {
-                let mut arguments = [0; 6];
+                let mut arguments = [0; 7];
                 for (argument, word) in arguments.iter_mut().zip(&words[2..]) {
                     *argument = word.parse().unwrap();
                 }
@@ -190,7 +190,7 @@ pub(crate) fn run_role() {
             }
             "start" => {
                 for serial in 1..=number(1) {
-                    probe::request_start(serial, 7, serial, 1, 0, 0);
+                    probe::request_start(serial, 7, serial, 1, 0, 0, 0);
                 }
                 answer("started");
             }
@@ -233,9 +233,9 @@ fn answer(answer: &str) {
     output.flush().unwrap();
 }
 
-fn fire(probe: &str, [a, b, c, d, e, f]: [u64; 6]) {
+fn fire(probe: &str, [a, b, c, d, e, f, g]: [u64; 7]) {
     match probe {
-        "request_start" => probe::request_start(a, b, c, d, e, f),
+        "request_start" => probe::request_start(a, b, c, d, e, f, g),
         "request_phase" => probe::request_phase(a, b, c, d),
         "request_end" => probe::request_end(a, b, c),
         "channel_open" => probe::channel_open(a, b, c, d, e, f),
@@ -255,7 +255,7 @@ fn burst(threads: u64, pairs: u64) -> Duration {
             scope.spawn(move || {
                 for pair in 0..pairs {
                     let serial = thread << 32 | pair;
-                    probe::request_start(serial, 7, pair, 1, 0, 0);
+                    probe::request_start(serial, 7, pair, 1, 0, 0, 0);
                     probe::request_end(serial, 1, 0);
                 }
             });
