@@ -115,6 +115,7 @@ fn arguments_are_where_the_c_library_has_this_architectures_registers() {
             offset_of!(user_regs_struct, rcx),
             offset_of!(user_regs_struct, r8),
             offset_of!(user_regs_struct, r9),
+            offset_of!(user_regs_struct, rax),
         ],
     );
     #[cfg(target_arch = "aarch64")]

@@ -42,6 +42,11 @@ pub(super) fn of_everything(is_registered: &dyn Fn(u64) -> bool) -> String {
         }
     }
     let mut output = String::new();
+    if own::is_probes_only() {
+        output.push_str(
+            "requests are unknown: the process was started with ROAM_DIAGNOSTIC=probes\n",
+        );
+    }
     for (name, serials) in serials_by_name {
         let text = summary(&rows, &|connection| serials.contains(&connection));
         let _ = writeln!(output, "[{name}] {text}");

@@ -98,6 +98,7 @@ enum How {
     Registry,
     ProbesUnknown,
     Probes,
+    ProbesOnly,
 }
 
 impl How {
@@ -107,6 +108,7 @@ impl How {
             Self::Registry => "registry; it has no probes for -d",
             Self::ProbesUnknown => "registry; its probes could not be read",
             Self::Probes => "probes with -d; it has no registry yet",
+            Self::ProbesOnly => "requests with -d or armed (ROAM_DIAGNOSTIC=probes)",
         }
     }
 }
@@ -158,10 +160,14 @@ fn rows(found: &[(Target, How)], errors: &mut Errors) -> Vec<Row> {
         .map(|(target, how)| {
             let mut snapshots = snapshots.iter();
             let own = snapshots.find(|snapshot| snapshot.process.pid == target.pid());
+            let how = match own.is_some_and(Snapshot::is_probes_only) {
+                true => How::ProbesOnly,
+                false => *how,
+            };
             Row {
                 pid: target.pid(),
                 name: target.process.name().to_owned(),
-                how: *how,
+                how,
                 counts: own.map(count),
                 parent: parent(&target.process),
                 command: command(&target.process.read_file("cmdline").unwrap_or_default()),
@@ -237,6 +243,7 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
             Some(counts) => {
                 let plus = if counts.are_least { "+" } else { "" };
                 match counts.stuck {
+                    _ if row.how == How::ProbesOnly => write!(table, "\t-")?,
                     0 => write!(table, "\tno")?,
                     stuck => write!(table, "\t{stuck}{plus}")?,
                 }
@@ -244,12 +251,13 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
                     Some(oldest_us) => write!(table, "\t{}", Age(oldest_us))?,
                     None => write!(table, "\t-")?,
                 }
-                for count in [
-                    counts.outgoing,
-                    counts.incoming,
-                    counts.channels,
-                    counts.connections,
-                ] {
+                for count in [counts.outgoing, counts.incoming] {
+                    match row.how {
+                        How::ProbesOnly => write!(table, "\t-")?,
+                        _ => write!(table, "\t{count}{plus}")?,
+                    }
+                }
+                for count in [counts.channels, counts.connections] {
                     write!(table, "\t{count}{plus}")?;
                 }
             }
@@ -305,6 +313,7 @@ mod tests {
         let mut rows = [
             row(7, "日本 host", How::Registry, Some(Counts::default())),
             row(17, "new", How::Probes, None),
+            row(19, "light", How::ProbesOnly, Some(Counts::default())),
             row(18, "busy", How::Both, Some(busy)),
             row(4242, "demo-host", How::Both, Some(host)),
             row(4243, "demo-cell", How::Both, Some(cell)),

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use roam_dump::decode::{KernelRows, from_kernel};
-use roam_dump::model::{Channel, Connection, Request, Snapshot, Source};
+use roam_dump::model::{Channel, Connection, Gap, Request, Snapshot, Source};
 use roam_dump::read::{Budget, Image};
 use roam_trace_common::event::Loss;
 
@@ -45,6 +45,8 @@ pub struct Comparison {
     requests: Differences,
     channels: Differences,
     connections: Differences,
+    /// Whether the kernel maps alone have requests.
+    is_probes_only: bool,
 }
 
 impl Comparison {
@@ -56,9 +58,20 @@ impl Comparison {
         coverage: &Coverage<'_>,
     ) -> Self {
         snapshot.source = Source::Both;
+        let is_probes_only = registries.images.iter().any(Image::is_probes_only);
+        if is_probes_only {
+            for gap in &mut snapshot.gaps {
+                if let Gap::ProbesOnly { attached } = gap {
+                    *attached = true;
+                }
+            }
+        }
         let [requests, channels, connections] = ranges(&snapshot, &registries, coverage);
         let mut comparison = Self {
-            requests: Differences::find(&mut snapshot.requests, maps.requests, requests),
+            requests: match is_probes_only {
+                true => Differences::default(),
+                false => Differences::find(&mut snapshot.requests, maps.requests, requests),
+            },
             channels: Differences::find(&mut snapshot.channels, maps.channels, channels),
             connections: Differences::find(
                 &mut snapshot.connections,
@@ -70,12 +83,13 @@ impl Comparison {
                 images: Vec::new(),
                 ..registries
             },
+            is_probes_only,
         };
         // In the kernel maps, rows of several registries replace one another.
         if registries.images.len() > 1 {
             comparison.forget_differences();
         }
-        if !comparison.is_settled() {
+        if is_probes_only || !comparison.is_settled() {
             comparison.registries.images = std::mem::take(&mut registries.images);
         }
         comparison
@@ -122,11 +136,15 @@ impl Comparison {
             requests,
             channels,
             connections,
+            is_probes_only,
         } = self;
         let rows = maps.rows_of(snapshot.process.pid);
         let is_whole = registries.is_whole;
-        let (requests, gaps) = requests.finish::<Request>(rows.requests, is_whole);
+        let (mut requests, gaps) = requests.finish::<Request>(rows.requests, is_whole);
         snapshot.gaps.extend(gaps);
+        if is_probes_only {
+            requests = rows.requests.iter().collect();
+        }
         let (channels, gaps) = channels.finish::<Channel>(rows.channels, is_whole);
         snapshot.gaps.extend(gaps);
         let (connections, gaps) = connections.finish::<Connection>(rows.connections, is_whole);

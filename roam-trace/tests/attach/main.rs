@@ -219,6 +219,42 @@ fn more_rows_than_one_batch_are_read() {
     assert_eq!(serials(&maps.requests), (1..=ROWS).collect::<Vec<_>>());
 }
 
+/// Serials and times differ; parents are given by their ids.
+fn reported(process: &mut Process) -> (Vec<RequestValue>, Vec<TrafficValue>, Vec<(Loss, u64)>) {
+    let tracer = attach_to(&[process], Options::default());
+    process.command("report");
+    let maps = tracer.snapshot().unwrap();
+    let id_of = |serial| {
+        let row = maps.requests.iter().find(|(key, _)| key.serial == serial);
+        row.map_or(0, |(_, value)| value.request_id)
+    };
+    let mut requests: Vec<_> = (maps.requests.iter())
+        .map(|(_, value)| RequestValue {
+            started_ns: 0,
+            phase_ns: 0,
+            parent: id_of(value.parent),
+            ..*value
+        })
+        .collect();
+    requests.sort_by_key(|value| value.request_id);
+    let traffic = maps.traffic.iter().map(|(_, value)| *value).collect();
+    (requests, traffic, maps.losses.iter().collect())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn probes_say_the_same_with_and_without_rows() {
+    let with_rows = reported(&mut Process::start_with("on"));
+    assert_eq!(reported(&mut Process::start_with("probes")), with_rows);
+    let (requests, traffic, _) = with_rows;
+    let parents = requests
+        .iter()
+        .map(|value| (value.request_id, value.parent));
+    assert_eq!(parents.collect::<Vec<_>>(), [(1, 0), (2, 1), (3, 1)]);
+    assert_eq!((traffic[0].started, traffic[0].ended), (4, 1));
+    assert!(reported(&mut Process::start_with("off")).0.is_empty());
+}
+
 #[test]
 #[ignore = "needs root"]
 fn only_the_processes_that_were_named_are_traced() {

@@ -14,6 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use roam_diagnostic::probe;
+use roam_diagnostic::registry::{
+    Connection, Direction, Mark, Outcome, Phase, Request, RequestKind, RequestStart,
+};
 use roam_trace::attach::{Options, ProbedFile, ProbedProcess, Tracer};
 use roam_trace::elf;
 
@@ -42,7 +45,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a process and waits until it takes commands.
     pub(crate) fn start(role: Role) -> Self {
-        let mut child = own_command(role)
+        Self::start_by(own_command(role))
+    }
+
+    /// Starts a target with this value of `ROAM_DIAGNOSTIC`.
+    pub(crate) fn start_with(value: &str) -> Self {
+        let mut command = own_command(Role::Target);
+        command.env("ROAM_DIAGNOSTIC", value);
+        Self::start_by(command)
+    }
+
+    fn start_by(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -194,6 +208,10 @@ pub(crate) fn run_role() {
                 }
                 answer("started");
             }
+            "report" => {
+                report();
+                answer("reported");
+            }
             "burst" => answer(&burst(number(1), number(2)).as_nanos().to_string()),
             "thread" => {
                 thread::spawn(|| {}).join().unwrap();
@@ -245,6 +263,41 @@ fn fire(probe: &str, [a, b, c, d, e, f, g]: [u64; 7]) {
         "connection_close" => probe::connection_close(a),
         other => panic!("{other}"),
     }
+}
+
+/// Reports requests that get as far as they can, each in another way; the last ones end.
+fn report() {
+    let start = |request_id, direction, parent| {
+        Request::start(&RequestStart {
+            connection: Connection::NONE,
+            request_id,
+            method_id: 0xabcd,
+            direction,
+            phase: match direction {
+                Direction::Outgoing => Phase::Queued,
+                Direction::Incoming => Phase::Received,
+            },
+            kind: RequestKind::Call,
+            payload_bytes: request_id + 100,
+            arguments: None,
+            parent,
+        })
+    };
+    let handler = start(1, Direction::Incoming, Request::NONE);
+    handler.advance(Phase::Running);
+    handler.mark(Mark::Orphaned);
+    let call = start(2, Direction::Outgoing, handler);
+    call.advance(Phase::Sent);
+    call.advance(Phase::HandedOver);
+    let responded = start(3, Direction::Outgoing, handler);
+    responded.mark(Mark::EndedWithoutAnswer);
+    responded.respond(Phase::Responded, Outcome::UserError, 5_000_000_000);
+    responded.advance(Phase::Sent);
+    let ended = start(4, Direction::Outgoing, Request::NONE);
+    ended.respond(Phase::Responded, Outcome::Ok, 7);
+    assert!(ended.end_as_responded(Outcome::Dropped));
+    assert!(!ended.end(Outcome::Ok));
+    ended.advance(Phase::Responded);
 }
 
 /// Starts and ends requests on several threads at once.

@@ -4,7 +4,7 @@ use roam_dump::decode::{KernelRows, from_kernel, loss_gaps};
 use roam_dump::model::{Gap, Snapshot};
 use roam_dump::read::{Budget, Image};
 use roam_dump::render::Counted;
-use roam_trace_common::event::TrafficValue;
+use roam_trace_common::event::{Loss, TrafficValue};
 use roam_trace_common::limits;
 
 use crate::cli::Source;
@@ -49,7 +49,13 @@ pub(super) fn by_probes(
         }
         Source::Registry | Source::Probes => None,
     };
-    let losses = loss_gaps(watched.maps.losses.iter(), watched.is_seeded);
+    // The kernel counts for all processes together.
+    let losses = watched
+        .maps
+        .losses
+        .iter()
+        .filter(|&(loss, _)| loss != Loss::RequestUnmatched || !watched.has_probes_only);
+    let losses = loss_gaps(losses, watched.is_seeded);
     Ok(match by_registry {
         Some(mut snapshot) => {
             snapshot.gaps.extend(losses);
