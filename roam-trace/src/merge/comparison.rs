@@ -212,24 +212,22 @@ fn add(snapshot: &mut Snapshot, rows: KernelRows<'_>, registries: &Registries) {
     for gap in added.gaps {
         gap.join(&mut snapshot.gaps);
     }
-    let owners: Vec<u64> = added
-        .channels
-        .iter()
-        .filter_map(|row| row.request)
+    snapshot.requests.append(&mut added.requests);
+    snapshot.channels.append(&mut added.channels);
+    snapshot.connections.append(&mut added.connections);
+    let mut owned: Vec<_> = (snapshot.channels.iter_mut())
+        .filter(|channel| channel.request_id.is_none())
+        .filter_map(|channel| Some((channel.request?, channel)))
         .collect();
-    if !owners.is_empty() {
+    if !owned.is_empty() {
         let ids: HashMap<u64, u64> = snapshot
             .requests
             .iter()
             .map(|row| (row.serial, row.request_id))
             .collect();
-        for channel in &mut added.channels {
-            let id = channel.request.and_then(|request| ids.get(&request));
-            channel.request_id = channel.request_id.or(id.copied());
+        for (request, channel) in &mut owned {
+            channel.request_id = ids.get(request).copied();
         }
     }
-    snapshot.requests.append(&mut added.requests);
-    snapshot.channels.append(&mut added.channels);
-    snapshot.connections.append(&mut added.connections);
     snapshot.sort();
 }
