@@ -103,6 +103,10 @@ impl Cells {
     /// Returns the cell of a request.
     #[inline]
     pub(super) fn get(&'static self, serial: Serial) -> Option<RequestCell> {
+        // A cell that was never used has the same word.
+        if serial.is_none() {
+            return None;
+        }
         let words = self.cells.get(serial.slot() as usize)?;
         Some(RequestCell { words, serial })
     }
