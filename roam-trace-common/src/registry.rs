@@ -23,7 +23,7 @@ pub const REGION_NAME: &str = "roam-diagnostic";
 pub const MAGIC: u64 = u64::from_le_bytes(*b"roamdiag");
 
 /// Version of everything in this file.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Bytes in front of the first table.
 pub const HEADER_BYTES: usize = 4_096;

@@ -106,7 +106,7 @@ impl fmt::Display for Gap {
                 write!(f, "{rows} left out (limit reached; see --max-rows)")
             }
             Self::ProbesOnly { attached: false } => f.write_str(
-                "requests and statistics are unknown: the process was started with ROAM_DIAGNOSTIC=probes, and its requests can only be seen with -d, or once it is armed (roam-trace arm)",
+                "requests and statistics are unknown: the process was started with ROAM_DIAGNOSTIC=probes, and its requests can only be seen with roam-trace -d, or once it is armed (roam-trace arm)",
             ),
             Self::ProbesOnly { attached: true } => f.write_str(
                 "requests that started before the probes were attached are missing (ROAM_DIAGNOSTIC=probes)",

@@ -60,6 +60,11 @@ pub struct TableUse {
 }
 
 impl Snapshot {
+    /// Returns whether the process reports its requests by probes only, and none is attached.
+    pub fn has_unknown_requests(&self) -> bool {
+        self.gaps.contains(&Gap::ProbesOnly { attached: false })
+    }
+
     /// Returns whether the process reports its requests by probes only.
     pub fn is_probes_only(&self) -> bool {
         let mut gaps = self.gaps.iter();

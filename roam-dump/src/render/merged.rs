@@ -8,7 +8,7 @@ use super::channel::{channels, registries};
 use super::connection::connections;
 use super::details::finding;
 use super::layout::{
-    Indent, Level, Options, RULE, no_connections, paragraph, section, sources, time,
+    Indent, Level, Options, RULE, no_connections, no_requests, paragraph, section, sources, time,
 };
 use super::order::{callers_first, oldest_first};
 use super::request::{pending, requests};
@@ -62,8 +62,9 @@ pub(super) fn render(out: &mut impl io::Write, dump: &Dump, options: &Options) -
         "IN-FLIGHT REQUESTS, OLDEST FIRST (→ outgoing, ← incoming)",
         &rows,
         true,
+        no_requests(processes),
     )?;
-    pending(out, options, &rows, true)?;
+    pending(out, options, &rows, true, no_requests(processes))?;
     let rows = oldest_first(processes, |snapshot| &snapshot.channels, |row| row.age_us);
     channels(out, options, &rows, true)?;
     registries(out, options, processes)?;
@@ -114,8 +115,12 @@ fn processes(
                     line.cell("");
                 }
             }
-            line.cell(count(Direction::Outgoing));
-            line.cell(count(Direction::Incoming));
+            for direction in [Direction::Outgoing, Direction::Incoming] {
+                match snapshot.has_unknown_requests() {
+                    true => line.cell("-"),
+                    false => line.cell(count(direction)),
+                }
+            }
             line.cell(snapshot.channels.len());
             line.cell(snapshot.connections.len());
             let details = snapshot.details.as_ref();

@@ -44,6 +44,7 @@ pub(super) fn requests(
     title: &str,
     rows: &[Placed<'_, Request>],
     names_process: bool,
+    none: &str,
 ) -> io::Result<()> {
     section(out, options, title)?;
     let mut shapes = Shapes::default();
@@ -73,7 +74,7 @@ pub(super) fn requests(
         options,
         &REQUESTS,
         &lines,
-        "(none)",
+        none,
         |(fold, is_above), line| {
             let row = fold.first();
             match names_process {
@@ -116,6 +117,7 @@ pub(super) fn pending(
     options: &Options,
     rows: &[Placed<'_, Request>],
     names_process: bool,
+    none: &str,
 ) -> io::Result<()> {
     section(out, options, "PENDING RESPONSES (waiting for remote)")?;
     let is_pending = |(_, row): &&Placed<'_, Request>| {
@@ -128,7 +130,7 @@ pub(super) fn pending(
             (snapshot.process.pid, row.connection)
         }),
     };
-    table(out, options, &PENDING, &folds, "(none)", |fold, line| {
+    table(out, options, &PENDING, &folds, none, |fold, line| {
         let row = fold.first();
         match names_process {
             true => line.cell(&fold.snapshot.process),

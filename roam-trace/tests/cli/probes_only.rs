@@ -25,6 +25,10 @@ fn a_dump_is_incomplete() {
     let text = text.join(" ");
     assert!(text.contains(&format!("incomplete: {UNKNOWN}")), "{text}");
     assert!(text.contains("roam-trace arm"), "{text}");
+    assert!(text.contains("requests unknown"), "{text}");
+    for claim in ["no request", "nothing is stuck", "healthy"] {
+        assert!(!text.contains(claim), "{claim}: {text}");
+    }
     let run = roam_trace(&["-p", &target.pid(), "--json"]);
     let dump: Value = serde_json::from_str(&run.stdout).expect(&run.stderr);
     let process = &dump["processes"][0];
