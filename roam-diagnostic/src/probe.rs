@@ -4,7 +4,8 @@
 //! A site is a one-byte nop and a ten-byte nop; the note points at the first.
 //! Linux 6.18 replaces a bare five-byte nop by a call that overwrites the red
 //! zone, hence the two nops and no `nostack`. The arguments stay in the
-//! registers of the C calling convention, where every tracer finds them.
+//! registers of the C calling convention, where every tracer finds them; the
+//! seventh, for which x86-64 has none, in `rax`.
 #![allow(unsafe_code)]
 
 /// Bytes at every x86-64 probe site.
@@ -91,7 +92,7 @@ macro_rules! note {
 
 probes! {
     /// Fires when a request starts, in the caller and in the callee.
-    request_start(serial: "rdi" "x0", connection: "rsi" "x1", request_id: "rdx" "x2", method_id: "rcx" "x3", packed: "r8" "x4", request_bytes: "r9" "x5");
+    request_start(serial: "rdi" "x0", connection: "rsi" "x1", request_id: "rdx" "x2", method_id: "rcx" "x3", packed: "r8" "x4", request_bytes: "r9" "x5", parent: "rax" "x6");
     /// Fires when a request reaches a phase or gets a mark.
     request_phase(serial: "rdi" "x0", phase: "rsi" "x1", mark: "rdx" "x2", response_bytes: "rcx" "x3");
     /// Fires when a request ends.

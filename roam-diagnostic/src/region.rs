@@ -181,6 +181,18 @@ impl Region {
     }
 }
 
+/// A few words of private memory.
+pub(crate) type Cell = [AtomicU64; 4];
+
+/// Private memory for this many cells, all of whose words are 0, and 0 again in a forked child. What is not touched takes
+/// no room. `None` where the system refuses it.
+pub(crate) fn private_cells(count: u32) -> Option<&'static [Cell]> {
+    let bytes = count as usize * size_of::<Cell>();
+    let first = system::map_wiped_on_fork(bytes).ok()?;
+    // SAFETY: the memory is as long, is aligned to a page, stays mapped, and is only accessed atomically.
+    Some(unsafe { std::slice::from_raw_parts(first.cast().as_ptr(), count as usize) })
+}
+
 /// Fields that share a word.
 const PROCESS_AND_FLAGS: usize = offset_of!(HeaderRecord, process_id);
 const _: () = assert!(offset_of!(HeaderRecord, flags) == PROCESS_AND_FLAGS + 4);
@@ -338,14 +350,18 @@ mod system {
 
     /// A page that holds 1 here and 0 in every forked child.
     pub(super) fn owner_page() -> io::Result<NonNull<u32>> {
-        let bytes = super::HEADER_BYTES;
-        let page = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS, -1)?;
+        let page = map_wiped_on_fork(super::HEADER_BYTES)?.cast();
         // SAFETY: the page was just mapped, is aligned, and not shared yet.
-        unsafe {
-            advise(page, bytes, MADV_WIPEONFORK)?;
-            page.cast::<u32>().write(1);
-        }
-        Ok(page.cast())
+        unsafe { page.write(1) };
+        Ok(page)
+    }
+
+    /// Maps private memory, which is 0 again in a forked child.
+    pub(super) fn map_wiped_on_fork(bytes: usize) -> io::Result<NonNull<u8>> {
+        let memory = map(bytes, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1)?;
+        // SAFETY: the memory was just mapped, and holds nothing yet.
+        unsafe { advise(memory, bytes, MADV_WIPEONFORK)? };
+        Ok(memory)
     }
 
     /// The unused rest of a fresh mapping. A core dump that is larger than needed is no reason to go
@@ -442,6 +458,10 @@ mod system {
         NonNull::new(unsafe { alloc_zeroed(layout) }).ok_or(())
     }
 
+    pub(super) fn map_wiped_on_fork(bytes: usize) -> Result<NonNull<u8>, ()> {
+        map_private(bytes)
+    }
+
     pub(super) unsafe fn include_in_core(_base: NonNull<u8>, _range: Range<usize>) {}
 
     pub(super) fn owner_page() -> Result<NonNull<u32>, ()> {
@@ -461,6 +481,10 @@ mod system {
     }
 
     pub(super) fn map_private(_bytes: usize) -> Result<NonNull<u8>, ()> {
+        Err(())
+    }
+
+    pub(super) fn map_wiped_on_fork(_bytes: usize) -> Result<NonNull<u8>, ()> {
         Err(())
     }
 

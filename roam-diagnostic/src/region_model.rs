@@ -57,6 +57,13 @@ impl Region {
     pub(crate) fn publish_high_water(&self, _: Table, _: u32, _: &AtomicUsize) {}
 }
 
+pub(crate) type Cell = [AtomicU64; 4];
+
+pub(crate) fn private_cells(count: u32) -> Option<Box<[Cell]>> {
+    let cell = |_| std::array::from_fn(|_| AtomicU64::new(0));
+    Some((0..count).map(cell).collect())
+}
+
 /// Words of a slot. The buckets of statistics share their first one: loom takes its time for every word.
 fn words(table: Table) -> usize {
     match table {

@@ -409,6 +409,15 @@ fn off_means_no_rows_and_no_region() {
 }
 
 #[test]
+fn probes_only_means_no_rows_of_requests() {
+    let output = output_of(command("report").env("ROAM_DIAGNOSTIC", "probes"));
+    assert!(
+        output.contains("recorded=true rows=Some(0) region=true"),
+        "{output}"
+    );
+}
+
+#[test]
 fn a_file_size_limit_leaves_a_private_registry() {
     let mut command = command("report");
     // SAFETY: only a system call between fork and exec.
@@ -431,8 +440,10 @@ fn a_file_size_limit_leaves_a_private_registry() {
 
 #[test]
 fn a_forked_child_reports_nothing() {
-    let output = output_of(&mut command("fork"));
-    assert!(output.contains("child=7 live=true"), "{output}");
+    for mode in ["on", "probes"] {
+        let output = output_of(command("fork").env("ROAM_DIAGNOSTIC", mode));
+        assert!(output.contains("child=7 live=true"), "{mode}: {output}");
+    }
 }
 
 #[test]

@@ -3,16 +3,18 @@
 //! Every probe has the provider [`PROVIDER`] and the name of its event. All
 //! arguments are `u64`; argument 0 is the record's serial.
 //!
-//! | probe | 1 | 2 | 3 | 4 | 5 |
-//! | --- | --- | --- | --- | --- | --- |
-//! | `request_start` | connection serial | request id | method id | [`pack_request`] | request payload bytes |
-//! | `request_phase` | [`Phase`] | [`Mark`]s | response payload bytes | | |
-//! | `request_end` | [`Outcome`] | response payload bytes | | | |
-//! | `channel_open` | connection serial | channel id | request serial or 0 | [`pack_channel`] | receive budget, bytes |
-//! | `channel_data` | [`ChannelDirection`] | payload bytes | receive budget, bytes | | |
-//! | `channel_close` | | | | | |
-//! | `connection_open` | link's serial | wire connection id | [`Role`] | | |
-//! | `connection_close` | | | | | |
+//! | probe | 1 | 2 | 3 | 4 | 5 | 6 |
+//! | --- | --- | --- | --- | --- | --- | --- |
+//! | `request_start` | connection serial | request id | method id | [`pack_request`] | request payload bytes | parent's serial or 0 |
+//! | `request_phase` | [`Phase`] | [`Mark`]s | response payload bytes | | | |
+//! | `request_end` | [`Outcome`] | response payload bytes | | | | |
+//! | `channel_open` | connection serial | channel id | request serial or 0 | [`pack_channel`] | receive budget, bytes | |
+//! | `channel_data` | [`ChannelDirection`] | payload bytes | receive budget, bytes | | | |
+//! | `channel_close` | | | | | | |
+//! | `connection_open` | link's serial | wire connection id | [`Role`] | | | |
+//! | `connection_close` | | | | | | |
+//!
+//! The parent of a request is the incoming request whose handler makes the call.
 
 #[cfg(feature = "zerocopy")]
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -295,6 +297,8 @@ pub struct RequestValue {
     pub request_bytes: u64,
     /// Payload bytes of the response, 0 until it is known.
     pub response_bytes: u64,
+    /// Serial of the incoming request whose handler made this call, 0 where that is not known.
+    pub parent: u64,
     /// [`Direction`] code.
     pub direction: u32,
     /// [`Phase`] code.
@@ -408,7 +412,7 @@ pub struct TargetValue {
 }
 
 const _: () = assert!(size_of::<RecordKey>() == 16);
-const _: () = assert!(size_of::<RequestValue>() == 80);
+const _: () = assert!(size_of::<RequestValue>() == 88);
 const _: () = assert!(size_of::<ChannelValue>() == 96);
 const _: () = assert!(size_of::<ConnectionValue>() == 32);
 const _: () = assert!(size_of::<TrafficValue>() == 16);

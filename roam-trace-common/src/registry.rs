@@ -23,7 +23,7 @@ pub const REGION_NAME: &str = "roam-diagnostic";
 pub const MAGIC: u64 = u64::from_le_bytes(*b"roamdiag");
 
 /// Version of everything in this file.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Bytes in front of the first table.
 pub const HEADER_BYTES: usize = 4_096;
@@ -34,6 +34,10 @@ pub const FLAG_ARGUMENTS: u32 = 1;
 /// Header flag: the process has no clock that is both cheap and precise, and its times are those of the last timer
 /// tick (1 to 10 ms ago).
 pub const FLAG_COARSE_CLOCK: u32 = 2;
+
+/// Header flag: only the probes report requests (`ROAM_DIAGNOSTIC=probes`). The tables of requests, arguments and
+/// statistics have no slots.
+pub const FLAG_PROBES_ONLY: u32 = 4;
 
 /// Connection flag: the driver reports when a request was written to the transport.
 pub const FLAG_OBSERVES_WRITES: u32 = 1;

@@ -26,6 +26,7 @@ fn request_start(ctx: ProbeContext) -> Option<()> {
         phase_ns: now,
         request_bytes: ctx.arg(5)?,
         response_bytes: 0,
+        parent: seventh_argument(&ctx)?,
         direction,
         phase,
         kind,
@@ -51,6 +52,18 @@ fn request_start(ctx: ProbeContext) -> Option<()> {
         None => lost(Loss::TrafficInsert),
     }
     Some(())
+}
+
+/// The C calling convention of x86-64 passes six arguments in registers. Ours has one more, in `rax`.
+#[cfg(bpf_target_arch = "x86_64")]
+fn seventh_argument(ctx: &ProbeContext) -> Option<u64> {
+    // SAFETY: The kernel passes the registers of the probed thread.
+    Some(unsafe { (*ctx.regs).rax })
+}
+
+#[cfg(not(bpf_target_arch = "x86_64"))]
+fn seventh_argument(ctx: &ProbeContext) -> Option<u64> {
+    ctx.arg(6)
 }
 
 /// Changes the row in place. The map is preallocated, so if the request ends on another

@@ -339,7 +339,7 @@ mod tests {
 
     /// This test binary, with the probes linked in.
     fn own_image() -> Vec<u8> {
-        roam_diagnostic::probe::request_start(0, 0, 0, 0, 0, 0);
+        roam_diagnostic::probe::request_start(0, 0, 0, 0, 0, 0, 0);
         roam_diagnostic::probe::request_phase(0, 0, 0, 0);
         roam_diagnostic::probe::request_end(0, 0, 0);
         roam_diagnostic::probe::channel_open(0, 0, 0, 0, 0, 0);
@@ -382,7 +382,7 @@ mod tests {
         if cfg!(target_arch = "x86_64") {
             assert_eq!(
                 start.unwrap().arguments.trim(),
-                "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9"
+                "8@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%rax"
             );
         }
         let file = fs::File::open("/proc/self/exe").unwrap();

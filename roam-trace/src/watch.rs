@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use roam_dump::read::Image;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 use thiserror::Error;
@@ -34,6 +35,8 @@ pub struct Watched {
     pub duration: Duration,
     /// Whether the maps were seeded with everything that started before.
     pub is_seeded: bool,
+    /// Whether a process reports its requests by probes only. Those that started before are in no registry.
+    pub has_probes_only: bool,
     tracer: Tracer,
 }
 
@@ -134,7 +137,10 @@ pub fn watch(
     let mut tracer = Tracer::attach(&processes, options)?;
     log::info!("attached");
     give_up_privileges(shares).map_err(WatchError::Privileges)?;
-    let is_seeded = seed && self::seed(&mut tracer, shares)?;
+    let extent = match seed {
+        true => self::seed(&mut tracer, shares)?,
+        false => Extent::default(),
+    };
     // An end is counted for the connection of its row, and until now rows were missing.
     let before = tracer.traffic()?;
     let started = Instant::now();
@@ -156,7 +162,8 @@ pub fn watch(
         maps,
         read_at,
         duration,
-        is_seeded,
+        is_seeded: extent.is_everything,
+        has_probes_only: extent.has_probes_only,
         tracer,
     })
 }
@@ -192,8 +199,8 @@ fn give_up_privileges(shares: &[&Share<'_>]) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Puts in what began before the probes were attached. Says whether that was everything.
-fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<bool, WatchError> {
+/// Puts in what began before the probes were attached. Says how much of that this was.
+fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<Extent, WatchError> {
     let (before, first) = seeds(shares);
     let seeded = tracer.seed(&before)?;
     log::info!(
@@ -208,13 +215,19 @@ fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<bool, WatchError> 
         after.extend(before, |tgid| second.torn.contains(&tgid));
     }
     tracer.reconcile(&after)?;
-    Ok(first.is_everything && seeded.full == 0)
+    Ok(Extent {
+        is_everything: first.is_everything && seeded.full == 0,
+        ..first
+    })
 }
 
 /// How much of what the targets have in flight was read.
+#[derive(Default)]
 struct Extent {
-    /// All of every target's.
+    /// All that the registries of every target have room for.
     is_everything: bool,
+    /// There is a target whose registries have no room for requests.
+    has_probes_only: bool,
     /// The targets that have rows which could not be read.
     torn: HashSet<u32>,
 }
@@ -225,6 +238,7 @@ fn seeds(shares: &[&Share<'_>]) -> (Rows, Extent) {
     let mut rows = Rows::default();
     let mut extent = Extent {
         is_everything: true,
+        has_probes_only: false,
         torn: HashSet::new(),
     };
     for Share { target, budget } in shares {
@@ -237,6 +251,7 @@ fn seeds(shares: &[&Share<'_>]) -> (Rows, Extent) {
         };
         extent.is_everything &=
             !images.is_empty() && images.iter().all(|image| image.truncated.is_nothing());
+        extent.has_probes_only |= images.iter().any(Image::is_probes_only);
         if images.iter().any(|image| image.torn > 0) {
             extent.torn.insert(target.pid());
         }

@@ -15,16 +15,24 @@ const X86_64: &[u8] = include_bytes!("../ebpf/roam-trace.x86_64.o");
 const AARCH64: &[u8] = include_bytes!("../ebpf/roam-trace.aarch64.o");
 
 /// Where the kernel keeps the registers that the C calling conventions pass arguments in: `rdi`, `rsi`,
-/// `rdx`, `rcx`, `r8`, `r9` of x86-64's `struct pt_regs`, `x0` to `x5` of AArch64's `struct user_pt_regs`
+/// `rdx`, `rcx`, `r8`, `r9` of x86-64's `struct pt_regs`, and `rax` for the seventh argument; `x0` to `x6` of AArch64's `struct user_pt_regs`
 /// (`asm/ptrace.h` of each). The C library's `struct user_regs_struct` begins as both do.
-const ARGUMENTS: [(i16, i16); 6] = [(112, 0), (104, 8), (96, 16), (88, 24), (72, 32), (64, 40)];
+const ARGUMENTS: [(i16, i16); 7] = [
+    (112, 0),
+    (104, 8),
+    (96, 16),
+    (88, 24),
+    (72, 32),
+    (64, 40),
+    (80, 48),
+];
 
 /// `BPF_LDX | BPF_MEM | BPF_DW`.
 const LOAD_WORD: u8 = 0x79;
 
 /// The arguments that the program of each probe reads.
 const READ: [(&str, &[usize]); 8] = [
-    ("request_start", &[0, 1, 2, 3, 4, 5]),
+    ("request_start", &[0, 1, 2, 3, 4, 5, 6]),
     ("request_phase", &[0, 1, 2, 3]),
     ("request_end", &[0]),
     ("channel_open", &[0, 1, 2, 3, 4, 5]),
@@ -107,6 +115,7 @@ fn arguments_are_where_the_c_library_has_this_architectures_registers() {
             offset_of!(user_regs_struct, rcx),
             offset_of!(user_regs_struct, r8),
             offset_of!(user_regs_struct, r9),
+            offset_of!(user_regs_struct, rax),
         ],
     );
     #[cfg(target_arch = "aarch64")]

@@ -2,9 +2,11 @@
 //! methods change its row and fire its probe. Nothing here blocks or fails: an event that
 //! finds its table full is counted as lost, and the value that it returns does nothing.
 //!
-//! `ROAM_DIAGNOSTIC=off` in the environment switches rows and probes off. A
-//! forked child that does not exec reports nothing.
+//! `ROAM_DIAGNOSTIC=off` in the environment switches rows and probes off. With
+//! `ROAM_DIAGNOSTIC=probes`, requests have no rows, and their calls are not counted in
+//! statistics: only the probes report them. A forked child that does not exec reports nothing.
 
+mod cells;
 mod channel;
 mod connection;
 #[cfg(all(test, loom))]
@@ -17,7 +19,7 @@ use std::sync::OnceLock;
 
 use roam_trace_common::Serial;
 use roam_trace_common::limits;
-use roam_trace_common::registry::{FLAG_ARGUMENTS, FLAG_COARSE_CLOCK, Table};
+use roam_trace_common::registry::{FLAG_ARGUMENTS, FLAG_COARSE_CLOCK, FLAG_PROBES_ONLY, Table};
 
 pub use channel::{Channel, ChannelOpen};
 pub use connection::{Connection, ConnectionOpen};
@@ -94,10 +96,16 @@ pub fn now_ns() -> u64 {
     registry().map_or(0, |_| clock::now_ns())
 }
 
-/// Returns whether `ROAM_DEBUG` asks for the arguments of calls. The variable is read once.
+/// Returns whether `ROAM_DEBUG` asks for the arguments of calls, and calls have rows to keep them. The variables are
+/// read once.
 pub fn arguments_enabled() -> bool {
     static ENABLED: OnceLock<bool> = OnceLock::new();
-    *ENABLED.get_or_init(|| std::env::var_os("ROAM_DEBUG").is_some())
+    *ENABLED.get_or_init(|| std::env::var_os("ROAM_DEBUG").is_some() && !asks_for("probes"))
+}
+
+/// Whether `ROAM_DIAGNOSTIC` has this value.
+fn asks_for(value: &str) -> bool {
+    std::env::var_os("ROAM_DIAGNOSTIC").is_some_and(|asked| asked == value)
 }
 
 /// Registers the name of a method, `Service.method`.
@@ -121,33 +129,38 @@ pub fn register_type(key: usize, name: impl FnOnce() -> String) -> u32 {
 
 impl Registry {
     fn create() -> Option<Self> {
-        if std::env::var_os("ROAM_DIAGNOSTIC").is_some_and(|value| value == "off") {
+        if asks_for("off") {
             return None;
         }
+        let is_probes_only = asks_for("probes");
         let requests = std::env::var("ROAM_DIAGNOSTIC_REQUESTS")
             .ok()
             .and_then(|value| value.parse().ok())
             .unwrap_or(REQUESTS)
             .clamp(1, limits::MAX_CAPACITY);
+        // Rows of requests, and of statistics.
+        let [rows, statistics] = if is_probes_only {
+            cells::create(requests)?;
+            [0; 2]
+        } else {
+            [requests, STATISTICS]
+        };
         let region = Region::create(
             [
                 CONNECTIONS,
-                requests,
-                requests,
+                rows,
+                rows,
                 CHANNELS,
                 limits::METHODS,
                 limits::TYPES,
-                STATISTICS,
+                statistics,
             ],
             &Identity {
                 process_id: std::process::id(),
                 process_start_ticks: own_start_ticks(),
                 created_ns: clock::now_ns(),
-                flags: if arguments_enabled() {
-                    FLAG_ARGUMENTS
-                } else {
-                    0
-                },
+                flags: flag_if(arguments_enabled(), FLAG_ARGUMENTS)
+                    | flag_if(is_probes_only, FLAG_PROBES_ONLY),
             },
         )?;
         clock::on_coarse(|| {
@@ -159,16 +172,20 @@ impl Registry {
             region,
             // Connections come and go rarely. In loom the channels show what a slab does without caches.
             connections: Slab::new(Table::Connections, CONNECTIONS, 0),
-            requests: Slab::new(Table::Requests, requests, caches(requests)),
+            requests: Slab::new(Table::Requests, rows, caches(rows)),
             channels: Slab::new(
                 Table::Channels,
                 CHANNELS,
                 if cfg!(loom) { 0 } else { caches(CHANNELS) },
             ),
             names: Names::default(),
-            statistics: Statistics::new(STATISTICS),
+            statistics: Statistics::new(statistics),
         })
     }
+}
+
+fn flag_if(is_set: bool, flag: u32) -> u32 {
+    if is_set { flag } else { 0 }
 }
 
 /// Field 22 of the process's `stat`, or 0 where there is no `/proc`. By a way around `/proc/self/stat`

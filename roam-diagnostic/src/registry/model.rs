@@ -15,6 +15,7 @@ use roam_dump::read::{RegionMemory, Row};
 use roam_trace_common::registry::{PhaseWord, RequestRecord, ResponseWord, StatisticsRecord};
 use zerocopy::FromBytes;
 
+use super::cells::{Cells, RequestCell};
 use super::*;
 use crate::statistics::EndedCall;
 use crate::{slab, statistics};
@@ -34,6 +35,7 @@ fn spawn<T: 'static>(act: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T>
     thread::spawn(|| {
         let result = act();
         slab::end_thread();
+        cells::end_thread();
         statistics::end_thread();
         result
     })
@@ -343,5 +345,55 @@ fn a_thread_that_takes_rows_over_loses_no_count() {
         }
         count();
         assert_eq!(counted(0) + counted(1), 3);
+    });
+}
+
+loom::lazy_static! {
+    static ref CELLS: Cells = Cells::new(4).unwrap();
+}
+
+fn start_cell() -> RequestCell {
+    CELLS.get(CELLS.claim(Phase::Queued).unwrap()).unwrap()
+}
+
+#[test]
+fn a_request_in_a_cell_ends_once() {
+    check(SWITCHES, || {
+        let request = start_cell();
+        let other = spawn(move || request.end().is_some());
+        let is_ended_here = request.end().is_some();
+        assert_ne!(is_ended_here, other.join().unwrap());
+    });
+}
+
+#[test]
+fn a_late_report_does_no_more_to_a_cell_than_to_lose_a_phase() {
+    check(SWITCHES, || {
+        let first = start_cell();
+        let late = spawn(move || {
+            first.advance(Phase::Sent);
+            first.set_mark(Mark::Orphaned);
+            first.end().is_some()
+        });
+        let is_ended_here = first.end().is_some();
+        // Its cell's turn is the one after the next, unless it is still in flight.
+        let (other, second) = (start_cell(), start_cell());
+        assert_ne!(is_ended_here, late.join().unwrap());
+        for request in [other, second] {
+            assert!(matches!(request.phase(), Some(0 | 1)));
+            assert_eq!(request.mark(), 0);
+            assert_eq!(request.end(), Some((None, 0)));
+        }
+    });
+}
+
+#[test]
+fn threads_never_have_the_same_cell() {
+    check(SWITCHES, || {
+        let requests = || [start_cell(), start_cell()].map(RequestCell::serial);
+        let other = spawn(requests);
+        let serials = [requests(), other.join().unwrap()];
+        let serials: HashSet<_> = serials.as_flattened().iter().collect();
+        assert_eq!(serials.len(), 4);
     });
 }

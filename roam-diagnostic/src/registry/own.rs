@@ -8,6 +8,7 @@ use roam_trace_common::registry::{
     ArgumentsRecord, ChannelRecord, ConnectionRecord, RequestRecord, Table,
 };
 
+use super::cells::cells;
 use super::{Record, Registry, existing_registry, live_sequence};
 use crate::region::{Region, Slot};
 use crate::sync::{Ordering, fence};
@@ -46,6 +47,11 @@ pub struct Rows {
     pub requests: Vec<RequestRecord>,
     /// Open channels.
     pub channels: Vec<ChannelRecord>,
+}
+
+/// Returns whether requests have no rows because only the probes report them.
+pub fn is_probes_only() -> bool {
+    existing_registry().is_some() && cells().is_some()
 }
 
 /// Returns the rows in use now; none if nothing was reported yet or reporting is off.

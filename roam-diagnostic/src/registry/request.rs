@@ -3,6 +3,8 @@
 //! Caller, driver and dispatcher may all hold a copy of one [`Request`] and
 //! report what they see. Whoever is late does nothing: the row's phase is one
 //! word that names the generation it belongs to.
+//!
+//! With `ROAM_DIAGNOSTIC=probes` a request has a cell instead of a row.
 
 use std::borrow::Cow;
 use std::mem::offset_of;
@@ -12,6 +14,7 @@ use roam_trace_common::event::{Direction, Mark, Outcome, Phase, RequestKind, pac
 use roam_trace_common::limits::{ARGUMENTS_BYTES, ARGUMENTS_CHARS};
 use roam_trace_common::registry::{ArgumentsRecord, PhaseWord, RequestRecord, ResponseWord, Table};
 
+use super::cells::{RequestCell, cells};
 use super::{Connection, Registry, live_sequence, record, registry};
 use crate::region::Slot;
 use crate::slab::Slab;
@@ -25,7 +28,7 @@ record!(RequestRecord, Requests, requests);
 const DIRECTION_AND_KIND: usize = offset_of!(RequestRecord, direction);
 const _: () = assert!(offset_of!(RequestRecord, kind) == DIRECTION_AND_KIND + 4);
 
-/// A request that was reported. Copies refer to the same row.
+/// A request that was reported. Copies refer to the same row or cell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Request(Serial);
 
@@ -62,6 +65,9 @@ impl Request {
         let Some(registry) = registry() else {
             return Self::NONE;
         };
+        if cells().is_some() {
+            return Self::start_cell(registry, start);
+        }
         let started_ns = clock::now_ns();
         let claimed = registry.claim::<RequestRecord>(|slot, serial| {
             let store = |offset, value| slot.u64(offset).store(value, Ordering::Relaxed);
@@ -103,17 +109,21 @@ impl Request {
             start.method_id,
             pack_request(start.direction, start.phase, start.kind),
             start.payload_bytes,
+            start.parent.0.0,
         );
         Self(serial)
     }
 
-    /// Returns the serial of the row, [`Serial::NONE`] if nothing is recorded.
+    /// Returns its serial, [`Serial::NONE`] if nothing is recorded.
     pub fn serial(self) -> Serial {
         self.0
     }
 
     /// Returns whether the request has not ended.
     pub fn is_live(self) -> bool {
+        if let Some(cell) = self.cell() {
+            return cell.is_live();
+        }
         self.with_row(|_, slot| {
             slot.u64(offset_of!(RequestRecord, sequence))
                 .load(Ordering::Acquire)
@@ -122,6 +132,9 @@ impl Request {
 
     /// Returns its phase, unless it has ended.
     pub fn phase(self) -> Option<Phase> {
+        if let Some(cell) = self.cell() {
+            return Phase::from_code(cell.phase()?);
+        }
         let word = self.with_row(|_, slot| {
             PhaseWord(
                 slot.u64(offset_of!(RequestRecord, phase))
@@ -146,6 +159,9 @@ impl Request {
 
     #[inline]
     fn advance_with(self, phase: Phase, now_ns: impl Fn() -> u64) {
+        if cells().is_some() {
+            return self.advance_cell(phase);
+        }
         let changed = self.with_row(|_, slot| {
             self.update_phase(slot, |word| {
                 (word.phase() < phase.code())
@@ -161,14 +177,28 @@ impl Request {
     /// reached `phase`.
     #[inline]
     pub fn respond(self, phase: Phase, outcome: Outcome, payload_bytes: u64) {
-        self.respond_at(phase, outcome, payload_bytes, clock::now_ns());
+        self.respond_with(phase, outcome, payload_bytes, clock::now_ns);
     }
 
     /// Reports the response as [`Self::respond`] does, as of `now_ns`.
     #[inline]
     pub fn respond_at(self, phase: Phase, outcome: Outcome, payload_bytes: u64, now_ns: u64) {
+        self.respond_with(phase, outcome, payload_bytes, || now_ns);
+    }
+
+    #[inline]
+    fn respond_with(
+        self,
+        phase: Phase,
+        outcome: Outcome,
+        payload_bytes: u64,
+        now_ns: impl Fn() -> u64,
+    ) {
+        if cells().is_some() {
+            return self.respond_cell(phase, outcome, payload_bytes);
+        }
         let changed = self.with_row(|_, slot| {
-            let elapsed_ns = elapsed_ns(slot, now_ns);
+            let elapsed_ns = elapsed_ns(slot, now_ns());
             let word = self.update_phase(slot, |word| {
                 let phase = phase.code().max(word.phase());
                 let word = word.with_outcome(outcome.code());
@@ -191,8 +221,14 @@ impl Request {
         }
     }
 
-    /// Reports why the row stays although the request can no longer end as usual.
+    /// Reports why the request stays in flight although it can no longer end as usual.
     pub fn mark(self, mark: Mark) {
+        if let Some(cell) = self.cell() {
+            if let Some(phase) = cell.set_mark(mark) {
+                probe::request_phase(self.0.0, phase.into(), mark.code().into(), 0);
+            }
+            return;
+        }
         let changed = self.with_row(|_, slot| {
             self.update_phase(slot, |word| {
                 (word.mark() != mark.code()).then(|| word.with_mark(mark.code()))
@@ -244,6 +280,9 @@ impl Request {
         if self.0.is_none() {
             return false;
         }
+        if cells().is_some() {
+            return self.end_cell(outcome);
+        }
         let Some(registry) = registry() else {
             return false;
         };
@@ -275,6 +314,59 @@ impl Request {
             .slots()
             .get(self.0.slot())
             .map(|slot| act(registry, slot))
+    }
+
+    #[inline]
+    fn start_cell(registry: &'static Registry, start: &RequestStart<'_>) -> Self {
+        let Some(serial) = cells().and_then(|cells| cells.claim(start.phase)) else {
+            registry.region.count_lost(Table::Requests);
+            return Self::NONE;
+        };
+        probe::request_start(
+            serial.0,
+            start.connection.serial().0,
+            start.request_id,
+            start.method_id,
+            pack_request(start.direction, start.phase, start.kind),
+            start.payload_bytes,
+            start.parent.0.0,
+        );
+        Self(serial)
+    }
+
+    #[inline]
+    fn advance_cell(self, phase: Phase) {
+        if let Some(cell) = self.cell()
+            && let Some((_, true)) = cell.advance(phase)
+        {
+            probe::request_phase(self.0.0, phase.code().into(), cell.mark().into(), 0);
+        }
+    }
+
+    #[inline]
+    fn respond_cell(self, phase: Phase, outcome: Outcome, payload_bytes: u64) {
+        if let Some(cell) = self.cell()
+            && let Some((phase, _)) = cell.advance(phase)
+        {
+            cell.answer(outcome, payload_bytes);
+            probe::request_phase(self.0.0, phase.into(), cell.mark().into(), payload_bytes);
+        }
+    }
+
+    #[inline]
+    fn end_cell(self, outcome: impl FnOnce(Option<Outcome>) -> Outcome) -> bool {
+        let ended = self.cell().and_then(RequestCell::end);
+        if let Some((responded, response_bytes)) = ended {
+            let outcome = outcome(responded).code();
+            probe::request_end(self.0.0, outcome.into(), response_bytes);
+        }
+        ended.is_some()
+    }
+
+    /// Its cell, if requests are kept in cells.
+    #[inline]
+    fn cell(self) -> Option<RequestCell> {
+        cells()?.get(self.0)
     }
 
     /// Replaces the phase word of this very request; `None` where it ended or `change` wants no change.

@@ -189,6 +189,7 @@ impl KernelDecoder<'_> {
         let is_answered = matches!(request.phase, Phase::Responded | Phase::Responding);
         Some(Request {
             source: source(value.seen),
+            parent: (value.parent != 0).then_some(value.parent),
             writes_observable: self.observing.contains(&value.connection),
             response_bytes: (is_answered || value.response_bytes > 0)
                 .then_some(value.response_bytes),

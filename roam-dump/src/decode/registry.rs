@@ -123,6 +123,9 @@ fn gaps(image: &Image, invalid: u64) -> Vec<Gap> {
         .filter(|&(_, count)| count > 0)
         .map(|(table, count)| Gap::TableFull { table, count })
         .collect();
+    if image.is_probes_only() {
+        gaps.push(Gap::ProbesOnly { attached: false });
+    }
     gaps.extend(image.truncated.gaps());
     if image.torn > 0 {
         gaps.push(Gap::Torn { count: image.torn });
@@ -145,6 +148,7 @@ fn tables(image: &Image) -> Vec<TableUse> {
         (Table::Connections, "connections", connections),
     ]
     .into_iter()
+    .filter(|&(table, ..)| table != Table::Requests || !image.is_probes_only())
     .map(|(table, name, used)| {
         let record = image.header.tables[table as usize];
         TableUse {

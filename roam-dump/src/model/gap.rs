@@ -36,6 +36,11 @@ pub enum Gap {
         /// How many.
         count: u64,
     },
+    /// The process was started with `ROAM_DIAGNOSTIC=probes`: its registry has no requests and no statistics.
+    ProbesOnly {
+        /// Whether its probes were attached, so that only requests that started before are missing.
+        attached: bool,
+    },
     /// A process that rows of this one wait for, and that is not read.
     NotFollowed {
         /// The process that is waited for.
@@ -100,6 +105,12 @@ impl fmt::Display for Gap {
                 let rows = Counted(*count, what);
                 write!(f, "{rows} left out (limit reached; see --max-rows)")
             }
+            Self::ProbesOnly { attached: false } => f.write_str(
+                "requests and statistics are unknown: the process was started with ROAM_DIAGNOSTIC=probes, and its requests can only be seen with roam-trace -d, or once it is armed (roam-trace arm)",
+            ),
+            Self::ProbesOnly { attached: true } => f.write_str(
+                "requests that started before the probes were attached are missing (ROAM_DIAGNOSTIC=probes)",
+            ),
             Self::NotFollowed { process, reason } => {
                 write!(f, "not followed: {process}: {reason}")
             }

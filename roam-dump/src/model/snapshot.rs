@@ -63,6 +63,17 @@ pub struct TableUse {
 }
 
 impl Snapshot {
+    /// Returns whether the process reports its requests by probes only, and none is attached.
+    pub fn has_unknown_requests(&self) -> bool {
+        self.gaps.contains(&Gap::ProbesOnly { attached: false })
+    }
+
+    /// Returns whether the process reports its requests by probes only.
+    pub fn is_probes_only(&self) -> bool {
+        let mut gaps = self.gaps.iter();
+        gaps.any(|gap| matches!(gap, Gap::ProbesOnly { .. }))
+    }
+
     /// Returns a snapshot without rows.
     pub fn new(process: Process, source: Source, taken_ns: u64) -> Self {
         Self {

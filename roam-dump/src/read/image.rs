@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use foldhash::HashMap;
 use roam_trace_common::registry::{
-    ChannelRecord, ConnectionRecord, HeaderRecord, RequestRecord, Table,
+    ChannelRecord, ConnectionRecord, FLAG_PROBES_ONLY, HeaderRecord, RequestRecord, Table,
 };
 
 use super::totals::MethodTotals;
@@ -37,6 +37,11 @@ pub struct Image {
 }
 
 impl Image {
+    /// Returns whether the process reports its requests by probes only.
+    pub fn is_probes_only(&self) -> bool {
+        self.header.flags & FLAG_PROBES_ONLY != 0
+    }
+
     /// Drops all rows except connections; names stay.
     pub fn forget_rows(&mut self) {
         self.requests = Vec::new();

@@ -168,6 +168,17 @@ pub(super) fn no_connections(processes: &[Snapshot]) -> &'static str {
     }
 }
 
+/// What stands in place of the requests if there is none that anybody could see.
+pub(super) fn no_requests(processes: &[Snapshot]) -> &'static str {
+    if processes.iter().any(Snapshot::has_unknown_requests) {
+        "(unknown)"
+    } else if processes.iter().any(Snapshot::is_probes_only) {
+        "(none started while the probes were attached)"
+    } else {
+        "(none)"
+    }
+}
+
 /// Writes the heading of a section.
 ///
 /// # Errors

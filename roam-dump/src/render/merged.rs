@@ -9,7 +9,7 @@ use super::connection::connections;
 use super::details::finding;
 use super::graph::RootGroup;
 use super::layout::{
-    Indent, Level, Options, RULE, no_connections, paragraph, section, sources, time,
+    Indent, Level, Options, RULE, no_connections, no_requests, paragraph, section, sources, time,
 };
 use super::order::{callers_first, oldest_first};
 use super::request::{pending, requests};
@@ -68,8 +68,9 @@ pub(super) fn render(
         "IN-FLIGHT REQUESTS, OLDEST FIRST (→ outgoing, ← incoming)",
         &rows,
         true,
+        no_requests(processes),
     )?;
-    pending(out, options, &rows, true)?;
+    pending(out, options, &rows, true, no_requests(processes))?;
     let rows = oldest_first(processes, |snapshot| &snapshot.channels, |row| row.age_us);
     channels(out, options, &rows, true)?;
     registries(out, options, processes)?;
@@ -120,8 +121,12 @@ fn processes(
                     line.cell("");
                 }
             }
-            line.cell(count(Direction::Outgoing));
-            line.cell(count(Direction::Incoming));
+            for direction in [Direction::Outgoing, Direction::Incoming] {
+                match snapshot.has_unknown_requests() {
+                    true => line.cell("-"),
+                    false => line.cell(count(direction)),
+                }
+            }
             line.cell(snapshot.channels.len());
             line.cell(snapshot.connections.len());
             let details = snapshot.details.as_ref();

@@ -9,7 +9,7 @@ use super::connection::connections;
 use super::details::{finding, heading};
 use super::fold::Placed;
 use super::graph::RootGroup;
-use super::layout::{Indent, Options, RULE, no_connections, paragraph, section, time};
+use super::layout::{Indent, Options, RULE, no_connections, no_requests, paragraph, section, time};
 use super::request::{pending, requests};
 use super::{summary, window};
 use crate::model::{Dump, Request, Snapshot};
@@ -46,6 +46,7 @@ pub(super) fn render(
             paragraph(out, options, LINE, level, &text)?;
         }
     }
+    let no_requests = no_requests(&dump.processes);
     let placed: Vec<Placed<'_, Request>> = placed(snapshot, &snapshot.requests);
     for (direction, title) in [
         (
@@ -59,9 +60,9 @@ pub(super) fn render(
     ] {
         let rows = placed.iter().filter(|(_, row)| row.direction == direction);
         let rows: Vec<_> = rows.copied().collect();
-        requests(out, options, title, &rows, false)?;
+        requests(out, options, title, &rows, false, no_requests)?;
     }
-    pending(out, options, &placed, false)?;
+    pending(out, options, &placed, false, no_requests)?;
     channels(
         out,
         options,

@@ -44,6 +44,7 @@ pub(super) fn requests(
     title: &str,
     rows: &[Placed<'_, Request>],
     names_process: bool,
+    none: &str,
 ) -> io::Result<()> {
     section(out, options, title)?;
     let mut shapes = Shapes::default();
@@ -70,7 +71,7 @@ pub(super) fn requests(
         options,
         &REQUESTS,
         &lines,
-        "(none)",
+        none,
         |(fold, is_above), line| {
             let row = fold.first();
             match names_process {
@@ -113,6 +114,7 @@ pub(super) fn pending(
     options: &Options,
     rows: &[Placed<'_, Request>],
     names_process: bool,
+    none: &str,
 ) -> io::Result<()> {
     section(out, options, "PENDING RESPONSES (waiting for remote)")?;
     let is_pending = |(_, row): &&Placed<'_, Request>| {
@@ -122,7 +124,7 @@ pub(super) fn pending(
     let folds = fold(&rows, options.fold_from(2), |snapshot, row| {
         (snapshot.process.pid, row.connection)
     });
-    table(out, options, &PENDING, &folds, "(none)", |fold, line| {
+    table(out, options, &PENDING, &folds, none, |fold, line| {
         let row = fold.first();
         match names_process {
             true => line.cell(&fold.snapshot.process),

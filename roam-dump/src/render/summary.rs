@@ -54,7 +54,12 @@ pub(super) fn render(
             (text, Level::Stuck)
         }
         // Without verdicts it is not known what is stuck, nor of rows that are hidden.
-        None if dump.graph.is_none() || younger_hidden(dump) > 0 => (in_flight, Level::Plain),
+        None if dump.graph.is_none()
+            || younger_hidden(dump) > 0
+            || dump.processes.iter().any(Snapshot::is_probes_only) =>
+        {
+            (in_flight, Level::Plain)
+        }
         None => (format!("no request is stuck; {in_flight}"), Level::Plain),
     };
     paragraph(out, options, LINE, of_stuck, &text)?;
@@ -127,6 +132,12 @@ fn in_flight(dump: &Dump) -> (String, Option<u64>) {
     }
     let text = match (outgoing, incoming) {
         (0, 0) if younger_hidden(dump) > 0 => "no request shown".to_owned(),
+        (0, 0) if dump.processes.iter().any(Snapshot::has_unknown_requests) => {
+            "requests unknown".to_owned()
+        }
+        (0, 0) if dump.processes.iter().any(Snapshot::is_probes_only) => {
+            "no request started while the probes were attached is in flight".to_owned()
+        }
         (0, 0) => "no request in flight".to_owned(),
         _ => format!(
             "{} outgoing, {} incoming in flight",

@@ -11,14 +11,21 @@ use roam_trace_common::registry::{ConnectionRecord, PhaseWord, RequestRecord};
 
 use super::name::get_method_name;
 
+/// Stands for the requests that only probes report.
+const UNKNOWN: &str = "requests are unknown: the process was started with ROAM_DIAGNOSTIC=probes";
+
 /// The requests and channels of a group of connections. Empty where there are none.
 pub(super) fn of_group(group: u64) -> String {
     let rows = own::rows();
     let connections = by_serial(&rows);
-    summary(&rows, &|serial| {
+    let text = summary(&rows, &|serial| {
         let connection = connections.get(&serial);
         serial == group || connection.is_some_and(|row| row.group == group)
-    })
+    });
+    match own::is_probes_only() {
+        true => format!("{UNKNOWN} {text}").trim_end().to_owned(),
+        false => text,
+    }
 }
 
 /// All requests and channels, by the names of their connections, but for those of groups that are not
@@ -42,6 +49,9 @@ pub(super) fn of_everything(is_registered: &dyn Fn(u64) -> bool) -> String {
         }
     }
     let mut output = String::new();
+    if own::is_probes_only() {
+        let _ = writeln!(output, "{UNKNOWN}");
+    }
     for (name, serials) in serials_by_name {
         let text = summary(&rows, &|connection| serials.contains(&connection));
         let _ = writeln!(output, "[{name}] {text}");

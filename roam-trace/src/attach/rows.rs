@@ -44,6 +44,7 @@ impl Rows {
                     phase_ns: started_ns.saturating_add(phase.elapsed_us() * 1_000),
                     request_bytes: row.request_bytes,
                     response_bytes: if is_response { response.bytes() } else { 0 },
+                    parent: row.parent,
                     direction: row.direction,
                     phase: phase.phase(),
                     kind: row.kind,

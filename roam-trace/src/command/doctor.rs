@@ -8,7 +8,7 @@ use std::io::Write;
 
 use anstyle::{AnsiColor, Style};
 use anyhow::Result;
-use roam_dump::model::Process;
+use roam_dump::model::{Gap, Process};
 use roam_dump::read::{Budget, Image};
 use roam_dump::render::Counted;
 use roam_dump::sigusr1;
@@ -301,7 +301,24 @@ fn registries(
     Ok(checks)
 }
 
+fn probes_only(image: &Image) -> Check {
+    let gap = Gap::ProbesOnly { attached: false };
+    Check::todo(
+        "registry",
+        match image.lost(Table::Requests) {
+            0 => gap.to_string(),
+            lost => format!(
+                "{gap}; {} lost (too many in flight): restart the program with a higher ROAM_DIAGNOSTIC_REQUESTS",
+                Counted(lost, "requests")
+            ),
+        },
+    )
+}
+
 fn registry(image: &Image) -> Check {
+    if image.is_probes_only() {
+        return probes_only(image);
+    }
     let room = image.header.tables[Table::Requests as usize].capacity;
     let lost = image.lost(Table::Requests);
     if lost > 0 {

@@ -14,12 +14,13 @@ use roam_dump::render::Age;
 use roam_trace_common::event::{ConnectionState, Direction};
 use tabwriter::TabWriter;
 
-use super::by_kernel::by_kernel;
+use super::by_pins::by_pins;
 use super::by_registry::by_registry;
 use super::errors::Errors;
 use super::pins::{PinnedRows, Pins};
 use super::report::report;
 use super::select;
+use crate::cli::Source;
 use crate::error::{Exit, TargetError};
 use crate::process::mapping::FileId;
 use crate::process::proc::{self, Process};
@@ -111,6 +112,7 @@ enum How {
     Registry,
     ProbesUnknown,
     Probes,
+    ProbesOnly,
 }
 
 impl How {
@@ -122,6 +124,7 @@ impl How {
             Self::ProbesUnknown => "registry; its probes could not be read",
             Self::Probes if is_armed => "its probes are armed; it has no registry yet",
             Self::Probes => "probes with -d; it has no registry yet",
+            Self::ProbesOnly => "requests with -d or armed (ROAM_DIAGNOSTIC=probes)",
         }
     }
 }
@@ -158,15 +161,11 @@ fn rows(found: &[(Target, How)], pinned: Option<&PinnedRows>, errors: &mut Error
     let shares = Share::divide(Budget::default(), found.iter().map(|(target, _)| target));
     let mut snapshots = Vec::new();
     for (share, (target, how)) in shares.iter().zip(found) {
-        if *how == How::Probes {
-            let pinned = armed(target.pid()).map(|pinned| &pinned.maps);
-            snapshots.extend(pinned.map(|maps| by_kernel(target, &mut [], maps, &share.budget)));
+        let pinned = armed(target.pid());
+        if *how == How::Probes && pinned.is_none() {
             continue;
         }
-        match target
-            .read(share.budget)
-            .and_then(|reading| by_registry(target, reading))
-        {
+        match read(share, pinned) {
             Ok(snapshot) => snapshots.push(snapshot),
             Err(error) => errors.report_found(error),
         }
@@ -177,10 +176,14 @@ fn rows(found: &[(Target, How)], pinned: Option<&PinnedRows>, errors: &mut Error
         .map(|(target, how)| {
             let mut snapshots = snapshots.iter();
             let own = snapshots.find(|snapshot| snapshot.process.pid == target.pid());
+            let how = match own.is_some_and(Snapshot::has_unknown_requests) {
+                true => How::ProbesOnly,
+                false => *how,
+            };
             Row {
                 pid: target.pid(),
                 name: target.process.name().to_owned(),
-                how: *how,
+                how,
                 is_armed: armed(target.pid()).is_some(),
                 counts: own.map(count),
                 parent: parent(&target.process),
@@ -190,6 +193,22 @@ fn rows(found: &[(Target, How)], pinned: Option<&PinnedRows>, errors: &mut Error
         .collect();
     rows.sort_by_key(Row::trouble);
     rows
+}
+
+/// Reads a process by its registry, and by the pinned maps what is not in there.
+fn read(share: &Share<'_>, pinned: Option<&PinnedRows>) -> Result<Snapshot, TargetError> {
+    let reading = share.target.read(share.budget)?;
+    let Some((rows, covered)) =
+        pinned.and_then(|rows| Some((rows, rows.processes.get(&share.target.pid())?)))
+    else {
+        return by_registry(share.target, reading);
+    };
+    let mut snapped = by_pins(share, Source::Auto, reading, rows, covered)?;
+    // What differs may just have begun or ended.
+    if let Some(comparison) = snapped.unsettled() {
+        comparison.forget_differences();
+    }
+    Ok(snapped.finish(&rows.maps))
 }
 
 impl Row {
@@ -257,6 +276,7 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
             Some(counts) => {
                 let plus = if counts.are_least { "+" } else { "" };
                 match counts.stuck {
+                    _ if row.how == How::ProbesOnly => write!(table, "\t-")?,
                     0 => write!(table, "\tno")?,
                     stuck => write!(table, "\t{stuck}{plus}")?,
                 }
@@ -264,12 +284,13 @@ fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
                     Some(oldest_us) => write!(table, "\t{}", Age(oldest_us))?,
                     None => write!(table, "\t-")?,
                 }
-                for count in [
-                    counts.outgoing,
-                    counts.incoming,
-                    counts.channels,
-                    counts.connections,
-                ] {
+                for count in [counts.outgoing, counts.incoming] {
+                    match row.how {
+                        How::ProbesOnly => write!(table, "\t-")?,
+                        _ => write!(table, "\t{count}{plus}")?,
+                    }
+                }
+                for count in [counts.channels, counts.connections] {
                     write!(table, "\t{count}{plus}")?;
                 }
             }
@@ -326,6 +347,7 @@ mod tests {
         let mut rows = [
             row(7, "日本 host", How::Registry, Some(Counts::default())),
             row(17, "new", How::Probes, None),
+            row(19, "light", How::ProbesOnly, Some(Counts::default())),
             row(18, "busy", How::Both, Some(busy)),
             row(4242, "demo-host", How::Both, Some(host)),
             row(4243, "demo-cell", How::Both, Some(cell)),

@@ -3,6 +3,7 @@
 mod arm;
 mod armed;
 mod by_kernel;
+mod by_pins;
 mod by_registry;
 mod disarm;
 mod doctor;

@@ -155,7 +155,10 @@ fn write(stats: &Stats, out: &mut impl Write) -> std::io::Result<()> {
             writeln!(out, "incomplete: {gap}")?;
         }
         if process.methods.is_empty() {
-            writeln!(out, "no call has ended")?;
+            // Which of them ended is unknown where only probes report them.
+            if !process.gaps.contains(&Gap::ProbesOnly { attached: false }) {
+                writeln!(out, "no call has ended")?;
+            }
             continue;
         }
         // Numbers are read from the right, names from the left: they come last.

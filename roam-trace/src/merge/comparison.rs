@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use roam_dump::decode::{KernelRows, from_kernel};
-use roam_dump::model::{Channel, Connection, Request, Snapshot, Source};
+use roam_dump::model::{Channel, Connection, Gap, Request, Snapshot, Source};
 use roam_dump::read::{Budget, Image};
 use roam_trace_common::event::Loss;
 
@@ -36,6 +36,8 @@ pub struct Coverage<'a> {
     pub age: Option<Duration>,
     /// What the maps lost.
     pub losses: &'a Losses,
+    /// Whether the probes were attached before the process started.
+    pub since_start: bool,
 }
 
 /// A snapshot, and its differences from the kernel maps.
@@ -45,6 +47,8 @@ pub struct Comparison {
     requests: Differences,
     channels: Differences,
     connections: Differences,
+    /// Whether the kernel maps alone have requests.
+    is_probes_only: bool,
 }
 
 impl Comparison {
@@ -56,9 +60,24 @@ impl Comparison {
         coverage: &Coverage<'_>,
     ) -> Self {
         snapshot.source = Source::Both;
+        let is_probes_only = registries.images.iter().any(Image::is_probes_only);
+        if is_probes_only {
+            // Then the maps have all its requests.
+            snapshot
+                .gaps
+                .retain(|gap| !(coverage.since_start && matches!(gap, Gap::ProbesOnly { .. })));
+            for gap in &mut snapshot.gaps {
+                if let Gap::ProbesOnly { attached } = gap {
+                    *attached = true;
+                }
+            }
+        }
         let [requests, channels, connections] = ranges(&snapshot, &registries, coverage);
         let mut comparison = Self {
-            requests: Differences::find(&mut snapshot.requests, maps.requests, requests),
+            requests: match is_probes_only {
+                true => Differences::default(),
+                false => Differences::find(&mut snapshot.requests, maps.requests, requests),
+            },
             channels: Differences::find(&mut snapshot.channels, maps.channels, channels),
             connections: Differences::find(
                 &mut snapshot.connections,
@@ -70,12 +89,13 @@ impl Comparison {
                 images: Vec::new(),
                 ..registries
             },
+            is_probes_only,
         };
         // In the kernel maps, rows of several registries replace one another.
         if registries.images.len() > 1 {
             comparison.forget_differences();
         }
-        if !comparison.is_settled() {
+        if is_probes_only || !comparison.is_settled() {
             comparison.registries.images = std::mem::take(&mut registries.images);
         }
         comparison
@@ -122,11 +142,15 @@ impl Comparison {
             requests,
             channels,
             connections,
+            is_probes_only,
         } = self;
         let rows = maps.rows_of(snapshot.process.pid);
         let is_whole = registries.is_whole;
-        let (requests, gaps) = requests.finish::<Request>(rows.requests, is_whole);
+        let (mut requests, gaps) = requests.finish::<Request>(rows.requests, is_whole);
         snapshot.gaps.extend(gaps);
+        if is_probes_only {
+            requests = rows.requests.iter().collect();
+        }
         let (channels, gaps) = channels.finish::<Channel>(rows.channels, is_whole);
         snapshot.gaps.extend(gaps);
         let (connections, gaps) = connections.finish::<Connection>(rows.connections, is_whole);
@@ -140,6 +164,33 @@ impl Comparison {
             add(&mut snapshot, rows, &registries);
         }
         snapshot
+    }
+}
+
+/// The snapshot of one process, as far as it is known.
+#[expect(clippy::large_enum_variant, reason = "there is one for each process")]
+pub enum Snapped {
+    /// It is complete.
+    Done(Snapshot),
+    /// Rows that the kernel maps alone have are missing, unless the maps agree when they are read again.
+    Compared(Box<Comparison>),
+}
+
+impl Snapped {
+    /// The comparison, if reading the kernel maps once more could settle something.
+    pub fn unsettled(&mut self) -> Option<&mut Comparison> {
+        match self {
+            Self::Compared(comparison) if !comparison.is_settled() => Some(comparison),
+            Self::Compared(_) | Self::Done(_) => None,
+        }
+    }
+
+    /// The snapshot. `maps` must be those that were last settled with.
+    pub fn finish(self, maps: &Maps) -> Snapshot {
+        match self {
+            Self::Done(snapshot) => snapshot,
+            Self::Compared(comparison) => comparison.finish(maps),
+        }
     }
 }
 
@@ -194,24 +245,22 @@ fn add(snapshot: &mut Snapshot, rows: KernelRows<'_>, registries: &Registries) {
     for gap in added.gaps {
         gap.join(&mut snapshot.gaps);
     }
-    let owners: Vec<u64> = added
-        .channels
-        .iter()
-        .filter_map(|row| row.request)
+    snapshot.requests.append(&mut added.requests);
+    snapshot.channels.append(&mut added.channels);
+    snapshot.connections.append(&mut added.connections);
+    let mut owned: Vec<_> = (snapshot.channels.iter_mut())
+        .filter(|channel| channel.request_id.is_none())
+        .filter_map(|channel| Some((channel.request?, channel)))
         .collect();
-    if !owners.is_empty() {
+    if !owned.is_empty() {
         let ids: HashMap<u64, u64> = snapshot
             .requests
             .iter()
             .map(|row| (row.serial, row.request_id))
             .collect();
-        for channel in &mut added.channels {
-            let id = channel.request.and_then(|request| ids.get(&request));
-            channel.request_id = channel.request_id.or(id.copied());
+        for (request, channel) in &mut owned {
+            channel.request_id = ids.get(request).copied();
         }
     }
-    snapshot.requests.append(&mut added.requests);
-    snapshot.channels.append(&mut added.channels);
-    snapshot.connections.append(&mut added.connections);
     snapshot.sort();
 }

@@ -9,6 +9,6 @@ mod registries;
 mod tests;
 mod window;
 
-pub use comparison::{Comparison, Coverage, Registries};
+pub use comparison::{Comparison, Coverage, Registries, Snapped};
 pub use registries::{join_registries, serial_of};
 pub use window::window;

@@ -91,6 +91,7 @@ fn compare(registry: &[Row], before: &[Row], is_whole: bool, room: usize) -> Com
     };
     let coverage = Coverage {
         age: Some(Duration::from_millis(5)),
+        since_start: false,
         losses: &Losses::default(),
     };
     let before = maps(before);

@@ -49,11 +49,14 @@ fn is_switched_off(environment: &[u8]) -> bool {
     variable(environment, b"ROAM_DIAGNOSTIC=") == Some(b"off")
 }
 
-/// Request slots that a program with this environment makes.
-fn requests(environment: &[u8]) -> u32 {
-    variable(environment, b"ROAM_DIAGNOSTIC_REQUESTS=")
-        .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok())
-        .unwrap_or(REQUESTS)
+/// Request slots that a program with this environment makes; `None` if only its probes report requests.
+fn requests(environment: &[u8]) -> Option<u32> {
+    if variable(environment, b"ROAM_DIAGNOSTIC=") == Some(b"probes") {
+        return None;
+    }
+    let requests = variable(environment, b"ROAM_DIAGNOSTIC_REQUESTS=")
+        .and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    requests.or(Some(REQUESTS))
 }
 
 fn variable<'a>(environment: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
@@ -62,18 +65,18 @@ fn variable<'a>(environment: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
         .find_map(|entry| entry.strip_prefix(prefix))
 }
 
-/// Bytes of a registry with that many request slots.
-fn region_bytes(requests: u32) -> u64 {
+/// Bytes of a registry with that many request slots; `None` if it has no statistics either.
+fn region_bytes(requests: Option<u32>) -> u64 {
     Table::ALL
         .into_iter()
         .map(|table| {
             let slots = match table {
                 Table::Connections => CONNECTIONS,
-                Table::Requests | Table::Arguments => requests,
+                Table::Requests | Table::Arguments => requests.unwrap_or(0),
                 Table::Channels => CHANNELS,
                 Table::Methods => METHODS,
                 Table::Types => TYPES,
-                Table::Statistics => STATISTICS,
+                Table::Statistics => requests.map_or(0, |_| STATISTICS),
             };
             u64::from(slots) * table.slot_bytes() as u64
         })
@@ -84,9 +87,9 @@ fn region_bytes(requests: u32) -> u64 {
 mod tests {
     use super::*;
 
-    fn check(environment: &[u8], off: bool, expected_requests: u32) {
+    fn check(environment: &[u8], off: bool, expected_requests: impl Into<Option<u32>>) {
         assert_eq!(is_switched_off(environment), off);
-        assert_eq!(requests(environment), expected_requests);
+        assert_eq!(requests(environment), expected_requests.into());
     }
 
     #[test]
@@ -94,6 +97,7 @@ mod tests {
         check(b"", false, REQUESTS);
         check(b"A=1\0ROAM_DIAGNOSTIC=off\0", true, REQUESTS);
         check(b"ROAM_DIAGNOSTIC=on\0B=\0", false, REQUESTS);
+        check(b"ROAM_DIAGNOSTIC=probes\0", false, None);
         check(b"XROAM_DIAGNOSTIC=off\0", false, REQUESTS);
         check(b"ROAM_DIAGNOSTIC_REQUESTS=512\0", false, 512);
         check(b"ROAM_DIAGNOSTIC_REQUESTS=\xff\0", false, REQUESTS);

@@ -80,7 +80,7 @@ fn every_event_arrives_with_its_arguments() {
     );
     process.fire(
         "request_start",
-        [101, 7, 94, 0xef01, outgoing(Phase::Queued), 0],
+        [101, 7, 94, 0xef01, outgoing(Phase::Queued), 0, 100],
     );
     process.fire(
         "request_start",
@@ -217,6 +217,41 @@ fn more_rows_than_one_batch_are_read() {
     process.command(&format!("start {ROWS}"));
     let maps = tracer.snapshot().unwrap();
     assert_eq!(serials(&maps.requests), (1..=ROWS).collect::<Vec<_>>());
+}
+
+/// Serials and times differ; parents are given by their ids.
+fn reported(process: &mut Process) -> (Vec<RequestValue>, Vec<TrafficValue>, Vec<(Loss, u64)>) {
+    let tracer = attach_to(&[process], Options::default());
+    process.command("report");
+    let maps = tracer.snapshot().unwrap();
+    let id_of = |serial| {
+        let row = maps.requests.iter().find(|(key, _)| key.serial == serial);
+        row.map_or(0, |(_, value)| value.request_id)
+    };
+    let mut requests: Vec<_> = (maps.requests.iter())
+        .map(|(_, value)| RequestValue {
+            started_ns: 0,
+            phase_ns: 0,
+            parent: id_of(value.parent),
+            ..*value
+        })
+        .collect();
+    requests.sort_by_key(|value| value.request_id);
+    let traffic = maps.traffic.iter().map(|(_, value)| *value).collect();
+    (requests, traffic, maps.losses.iter().collect())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn probes_say_the_same_with_and_without_rows() {
+    let with_rows = reported(&mut Process::start_with("on"));
+    assert_eq!(reported(&mut Process::start_with("probes")), with_rows);
+    let (requests, traffic, _) = with_rows;
+    let parents = requests
+        .iter()
+        .map(|value| (value.request_id, value.parent));
+    assert_eq!(parents.collect::<Vec<_>>(), [(1, 0), (2, 1), (3, 1)]);
+    assert_eq!((traffic[0].started, traffic[0].ended), (4, 1));
 }
 
 #[test]

@@ -14,6 +14,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use roam_diagnostic::probe;
+use roam_diagnostic::registry::{
+    Connection, Direction, Mark, Outcome, Phase, Request, RequestKind, RequestStart,
+};
 use roam_trace::attach::{Options, ProbedFile, ProbedProcess, Tracer};
 use roam_trace::elf;
 
@@ -42,7 +45,18 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a process and waits until it takes commands.
     pub(crate) fn start(role: Role) -> Self {
-        let mut child = own_command(role)
+        Self::start_by(own_command(role))
+    }
+
+    /// Starts a target with this value of `ROAM_DIAGNOSTIC`.
+    pub(crate) fn start_with(value: &str) -> Self {
+        let mut command = own_command(Role::Target);
+        command.env("ROAM_DIAGNOSTIC", value);
+        Self::start_by(command)
+    }
+
+    fn start_by(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -181,7 +195,7 @@ pub(crate) fn run_role() {
         let number = |index: usize| words[index].parse::<u64>().unwrap();
         match words[0] {
             "fire" => {
-                let mut arguments = [0; 6];
+                let mut arguments = [0; 7];
                 for (argument, word) in arguments.iter_mut().zip(&words[2..]) {
                     *argument = word.parse().unwrap();
                 }
@@ -190,9 +204,13 @@ pub(crate) fn run_role() {
             }
             "start" => {
                 for serial in 1..=number(1) {
-                    probe::request_start(serial, 7, serial, 1, 0, 0);
+                    probe::request_start(serial, 7, serial, 1, 0, 0, 0);
                 }
                 answer("started");
+            }
+            "report" => {
+                report();
+                answer("reported");
             }
             "burst" => answer(&burst(number(1), number(2)).as_nanos().to_string()),
             "thread" => {
@@ -233,9 +251,9 @@ fn answer(answer: &str) {
     output.flush().unwrap();
 }
 
-fn fire(probe: &str, [a, b, c, d, e, f]: [u64; 6]) {
+fn fire(probe: &str, [a, b, c, d, e, f, g]: [u64; 7]) {
     match probe {
-        "request_start" => probe::request_start(a, b, c, d, e, f),
+        "request_start" => probe::request_start(a, b, c, d, e, f, g),
         "request_phase" => probe::request_phase(a, b, c, d),
         "request_end" => probe::request_end(a, b, c),
         "channel_open" => probe::channel_open(a, b, c, d, e, f),
@@ -247,6 +265,41 @@ fn fire(probe: &str, [a, b, c, d, e, f]: [u64; 6]) {
     }
 }
 
+/// Reports requests that get as far as they can, each in another way; the last ones end.
+fn report() {
+    let start = |request_id, direction, parent| {
+        Request::start(&RequestStart {
+            connection: Connection::NONE,
+            request_id,
+            method_id: 0xabcd,
+            direction,
+            phase: match direction {
+                Direction::Outgoing => Phase::Queued,
+                Direction::Incoming => Phase::Received,
+            },
+            kind: RequestKind::Call,
+            payload_bytes: request_id + 100,
+            arguments: None,
+            parent,
+        })
+    };
+    let handler = start(1, Direction::Incoming, Request::NONE);
+    handler.advance(Phase::Running);
+    handler.mark(Mark::Orphaned);
+    let call = start(2, Direction::Outgoing, handler);
+    call.advance(Phase::Sent);
+    call.advance(Phase::HandedOver);
+    let responded = start(3, Direction::Outgoing, handler);
+    responded.mark(Mark::EndedWithoutAnswer);
+    responded.respond(Phase::Responded, Outcome::UserError, 5_000_000_000);
+    responded.advance(Phase::Sent);
+    let ended = start(4, Direction::Outgoing, Request::NONE);
+    ended.respond(Phase::Responded, Outcome::Ok, 7);
+    assert!(ended.end_as_responded(Outcome::Dropped));
+    assert!(!ended.end(Outcome::Ok));
+    ended.advance(Phase::Responded);
+}
+
 /// Starts and ends requests on several threads at once.
 fn burst(threads: u64, pairs: u64) -> Duration {
     let before = Instant::now();
@@ -255,7 +308,7 @@ fn burst(threads: u64, pairs: u64) -> Duration {
             scope.spawn(move || {
                 for pair in 0..pairs {
                     let serial = thread << 32 | pair;
-                    probe::request_start(serial, 7, pair, 1, 0, 0);
+                    probe::request_start(serial, 7, pair, 1, 0, 0, 0);
                     probe::request_end(serial, 1, 0);
                 }
             });

@@ -209,7 +209,7 @@ fn file_size_limit() {
 fn registries_that_are_none() {
     check_region(
         "version",
-        "1 roam-trace: cannot read the registry of process [pid] (fixture): it has ABI version 99, and this reader has version 2; use the roam-trace that belongs to the program's roam-diagnostic",
+        "1 roam-trace: cannot read the registry of process [pid] (fixture): it has ABI version 99, and this reader has version 3; use the roam-trace that belongs to the program's roam-diagnostic",
     );
     let none = "1 roam-trace: cannot read the registry of process [pid] (fixture): it does not start with \"roamdiag\"";
     for content in ["nothing", "zeros", "noise", "short"] {

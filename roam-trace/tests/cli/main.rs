@@ -9,6 +9,7 @@ mod follow;
 mod help;
 mod machine;
 mod pager;
+mod probes_only;
 #[path = "../run/mod.rs"]
 mod run;
 mod schema;

@@ -94,6 +94,31 @@ fn armed_probes_show_every_hang() {
 
 #[test]
 #[ignore = "needs root"]
+fn a_hang_that_only_probes_report_is_found_if_they_were_attached_before() {
+    for hang in hangs() {
+        let (hang_after, watch) = (seconds(HANG_AFTER), seconds(WATCH_A_HANG));
+        in_the_end(|| {
+            let demo = Demo::with(
+                |command| {
+                    command.env("ROAM_DIAGNOSTIC", "probes");
+                },
+                &["--cells", "2", "--hang", hang, "--hang-after", &hang_after],
+            );
+            let tracer = dump::Tracer::start(&demo.pids(), &["-d", &watch]);
+            let demo = demo.ready();
+            let rows = tracer.finish();
+            rows.check_probes_only(&demo.ready);
+            assert_eq!(
+                rows.has_parents(),
+                ["chain", "forward"].contains(hang),
+                "{hang}"
+            );
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
 fn probes_attached_after_the_hang_show_it_by_the_registry() {
     for hang in hangs() {
         let demo = Demo::start(&["--hang", hang]).ready();

@@ -170,8 +170,9 @@ fn note(site: usize, base: usize) -> Vec<u8> {
         .iter()
         .flat_map(|word| word.to_le_bytes())
         .collect();
-    description
-        .extend_from_slice(b"roam\0request_start\x008@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9\0");
+    description.extend_from_slice(
+        b"roam\0request_start\x008@%rdi 8@%rsi 8@%rdx 8@%rcx 8@%r8 8@%r9 8@%rax\0",
+    );
     let mut note = Vec::new();
     for word in [8, description.len() as u32, 3] {
         note.extend_from_slice(&word.to_le_bytes());

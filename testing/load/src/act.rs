@@ -105,7 +105,7 @@ fn pass_all_sites(connection: Connection) -> bool {
     let mut passed = serial;
     probe::connection_open(serial, serial, passed, 1);
     passed = mix(passed);
-    probe::request_start(serial, connection.serial().0, passed, passed, 1, 1);
+    probe::request_start(serial, connection.serial().0, passed, passed, 1, 1, serial);
     probe::request_phase(serial, 3, 0, 0);
     passed = mix(passed);
     probe::channel_open(serial, serial, passed, serial, 1, 1);

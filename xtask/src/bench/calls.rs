@@ -8,16 +8,22 @@ use crate::interop::Build;
 const WAYS: [&str; 2] = ["sequential", "64 at once"];
 
 /// What the drop-in is held against.
-const AGAINST: [&str; 2] = [
+const AGAINST: [&str; 3] = [
     "the published roam-session",
     "the drop-in with ROAM_DIAGNOSTIC=off",
+    "the drop-in with ROAM_DIAGNOSTIC=probes",
 ];
 
 pub(super) fn run() -> Result<()> {
     println!("calls per second over a unix socket, drop-in (registry on, probes dormant):");
     let published = Build::of("published", "calls", "--release")?;
     let ours = Build::of("drop-in", "calls", "--release")?;
-    let contestants = [(&ours, "on"), (&published, "on"), (&ours, "off")];
+    let contestants = [
+        (&ours, "on"),
+        (&published, "on"),
+        (&ours, "off"),
+        (&ours, "probes"),
+    ];
     let mut ratios = AGAINST.map(|_| WAYS.map(|_| Vec::new()));
     for run in 0..RUNS {
         let mut rates = contestants.map(|_| Vec::new());

@@ -9,7 +9,7 @@ pub(super) fn run() -> Result<()> {
     println!("one call's bookkeeping, registry against published DiagnosticState:");
     let program = Build::of("published", "sequence", "--release --features registry")?;
     for threads in ["1", "2"] {
-        let mut columns = [const { Vec::new() }; 4];
+        let mut columns = [const { Vec::new() }; 5];
         for _ in 0..RUNS {
             let numbers = program.numbers(|command| {
                 command.arg(threads);
@@ -17,15 +17,23 @@ pub(super) fn run() -> Result<()> {
             let [registry, uncounted, state] = numbers[..] else {
                 bail!("the bench printed {numbers:?}");
             };
-            let run = [registry, registry - uncounted, state, state / registry];
+            let numbers = program.numbers(|command| {
+                command.arg(threads).env("ROAM_DIAGNOSTIC", "probes");
+            })?;
+            let [probes, ..] = numbers[..] else {
+                bail!("the bench printed {numbers:?}");
+            };
+            let statistics = registry - uncounted;
+            let run = [registry, statistics, probes, state, state / registry];
             for (column, number) in columns.iter_mut().zip(run) {
                 column.push(number);
             }
         }
-        let [registry, statistics, state, ratio] = columns.map(Spread::of);
+        let [registry, statistics, probes, state, ratio] = columns.map(Spread::of);
         println!(
             "{threads} thread(s): registry {registry:.0} ns, of these statistics {statistics:.1} ns, \
-             DiagnosticState {state:.0} ns, {ratio:.2} times as fast"
+             ROAM_DIAGNOSTIC=probes {probes:.1} ns, DiagnosticState {state:.0} ns, the registry {ratio:.2} times as \
+             fast as that"
         );
     }
     Ok(())

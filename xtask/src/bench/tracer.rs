@@ -25,7 +25,7 @@ const TRACED: f64 = 20.0;
 const SETTLED: Duration = Duration::from_millis(500);
 /// The script for bpftrace: it records of every request in flight what ours records.
 const SCRIPT: &str = "\
-    usdt:PROGRAM:roam:request_start { @inflight[arg0] = (nsecs, arg1, arg2, arg3, arg4, arg5); } \
+    usdt:PROGRAM:roam:request_start { @inflight[arg0] = (nsecs, arg1, arg2, arg3, arg4, arg5, arg6); } \
     usdt:PROGRAM:roam:request_end { delete(@inflight[arg0]); }";
 
 /// What the benches of this folder start.

@@ -4,25 +4,16 @@ use roam_dump::decode::loss_gaps;
 use roam_dump::model::{Gap, Snapshot};
 use roam_dump::read::Budget;
 use roam_dump::render::Counted;
-use roam_trace_common::event::TrafficValue;
+use roam_trace_common::event::{Loss, TrafficValue};
 use roam_trace_common::limits;
 
 use crate::cli::Source;
 use crate::command::by_kernel::by_kernel;
 use crate::command::by_registry::{self, without_registry};
 use crate::error::TargetError;
-use crate::merge::{Comparison, Coverage, Registries, join_registries, window};
+use crate::merge::{Comparison, Coverage, Registries, Snapped, join_registries, window};
 use crate::process::{Reading, Share};
 use crate::watch::Watched;
-
-/// A snapshot on its way.
-#[expect(clippy::large_enum_variant, reason = "there is one for each process")]
-pub(super) enum Snapped {
-    /// It is complete.
-    Done(Snapshot),
-    /// Rows that the kernel maps alone have are missing, unless the maps agree when they are read again.
-    Compared(Box<Comparison>),
-}
 
 /// The snapshot of a process by the kernel maps, together with its registry where that is asked for.
 ///
@@ -49,7 +40,13 @@ pub(super) fn by_probes(
         }
         Source::Registry | Source::Probes => None,
     };
-    let losses = loss_gaps(watched.maps.losses.iter(), watched.is_seeded);
+    // The kernel counts for all processes together.
+    let losses = watched
+        .maps
+        .losses
+        .iter()
+        .filter(|&(loss, _)| loss != Loss::RequestUnmatched || !watched.has_probes_only);
+    let losses = loss_gaps(losses, watched.is_seeded);
     Ok(match by_registry {
         Some(mut snapshot) => {
             snapshot.gaps.extend(losses);
@@ -118,6 +115,7 @@ fn compare(
     let coverage = Coverage {
         age: is_seeded.then(|| watched.read_at.elapsed()),
         losses: &watched.maps.losses,
+        since_start: false,
     };
     let registries = Registries {
         read_ns: share.target.clock.initial_ns(reading.now_ns),

@@ -12,10 +12,10 @@ use roam_dump::model::{Gap, Process, Snapshot};
 use roam_dump::read::Budget;
 use roam_trace_common::event::TargetEnd;
 
-use super::by_pins::by_pins;
-use super::by_probes::{Snapped, by_probes};
+use super::by_probes::by_probes;
 use super::sample::sample;
 use crate::cli::{DumpArgs, Source};
+use crate::command::by_pins::by_pins;
 use crate::command::by_registry::by_registry;
 use crate::command::errors::Errors;
 use crate::command::pins::{PinnedRows, Pins};
@@ -23,7 +23,7 @@ use crate::command::report::{processes, report};
 use crate::command::select::Selected;
 use crate::error::{Exit, TargetError};
 use crate::kernel::{MapAccessError, Maps};
-use crate::merge::Comparison;
+use crate::merge::Snapped;
 use crate::process::{Reading, Share, Target};
 use crate::watch::{Watched, watch};
 
@@ -337,7 +337,7 @@ fn settle<S>(
     errors: &mut Errors,
 ) -> Vec<Snapshot> {
     for pause_ms in SETTLE_PAUSES_MS {
-        let mut open: Vec<_> = snapped.iter_mut().filter_map(unsettled).collect();
+        let mut open: Vec<_> = snapped.iter_mut().filter_map(Snapped::unsettled).collect();
         if open.is_empty() {
             break;
         }
@@ -355,20 +355,4 @@ fn settle<S>(
         .into_iter()
         .map(|snapped| snapped.finish(maps_of(source)))
         .collect()
-}
-
-impl Snapped {
-    fn finish(self, maps: &Maps) -> Snapshot {
-        match self {
-            Self::Done(snapshot) => snapshot,
-            Self::Compared(comparison) => comparison.finish(maps),
-        }
-    }
-}
-
-fn unsettled(snapped: &mut Snapped) -> Option<&mut Comparison> {
-    match snapped {
-        Snapped::Compared(comparison) if !comparison.is_settled() => Some(comparison),
-        Snapped::Compared(_) | Snapped::Done(_) => None,
-    }
 }

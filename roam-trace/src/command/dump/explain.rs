@@ -3,7 +3,7 @@
 //! Brings together what verdicts need: counters before and after the snapshots, the neighbours, and snapshots
 //! taken anew of processes that contradict others.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -155,15 +155,26 @@ fn add_pinned(
     still_there: &mut HashMap<u32, StillThere>,
 ) {
     let pid = share.target.pid();
-    let snapshot = snapshots
+    let armed = snapshots
         .iter()
-        .find(|snapshot| snapshot.process.pid == pid);
-    if snapshot.is_some_and(|snapshot| snapshot.source == Source::Probes)
-        && let Some([requests, channels]) = watching.serials(share)
-    {
-        let found = StillThere { requests, channels };
-        still_there.insert(pid, found);
-    }
+        .find(|snapshot| snapshot.process.pid == pid && snapshot.armed_us.is_some());
+    let Some(snapshot) = armed else { return };
+    let Some([requests, channels]) = watching.serials(share) else {
+        return;
+    };
+    let still_there = still_there.entry(pid).or_default();
+    let rows = snapshot.requests.iter().map(|row| (row.source, row.serial));
+    still_there.requests.extend(in_maps_alone(rows, &requests));
+    let rows = snapshot.channels.iter().map(|row| (row.source, row.serial));
+    still_there.channels.extend(in_maps_alone(rows, &channels));
+}
+
+fn in_maps_alone(
+    rows: impl Iterator<Item = (Source, u64)>,
+    mapped: &HashSet<u64>,
+) -> impl Iterator<Item = u64> {
+    rows.filter(|(source, serial)| *source == Source::Probes && mapped.contains(serial))
+        .map(|(_, serial)| serial)
 }
 
 fn is_pile(node: &Node) -> bool {

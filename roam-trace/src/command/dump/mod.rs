@@ -5,7 +5,6 @@
 //! read, these are selected too.
 
 mod awaited;
-mod by_pins;
 mod by_probes;
 mod capture;
 mod explain;

@@ -74,6 +74,10 @@ pub(super) fn still_there(
             let registries = share.and_then(|share| share.target.read_serials(share.budget).ok());
             let mut still_there = StillThere::default();
             let requests: HashSet<_> = snapshot.requests.iter().map(|row| row.serial).collect();
+            // Of requests that only probes report, no registry shows whether they ended.
+            if snapshot.is_probes_only() {
+                still_there.requests.extend(&requests);
+            }
             let channels: HashSet<_> = snapshot.channels.iter().map(|row| row.serial).collect();
             for (registry, serials) in (0..).zip(registries.unwrap_or_default()) {
                 let [read_requests, read_channels] = serials.map(|serials| {

@@ -3,13 +3,12 @@
 use roam_dump::model::{Gap, Snapshot};
 use roam_dump::read::Image;
 
-use super::by_probes::Snapped;
+use super::by_kernel::by_kernel;
+use super::by_registry::{self, without_registry};
+use super::pins::{Covered, PinnedRows};
 use crate::cli::Source;
-use crate::command::by_kernel::by_kernel;
-use crate::command::by_registry::{self, without_registry};
-use crate::command::pins::{Covered, PinnedRows};
 use crate::error::TargetError;
-use crate::merge::{Comparison, Coverage, Registries, join_registries};
+use crate::merge::{Comparison, Coverage, Registries, Snapped, join_registries};
 use crate::process::{Reading, Share};
 
 /// The snapshot of a process by the rows that its probes put into the pinned maps, compared with its registry if it has
@@ -47,6 +46,7 @@ pub(super) fn by_pins(
     let coverage = Coverage {
         age: covered.is_complete.then(|| rows.read_at.elapsed()),
         losses: rows.lost(),
+        since_start: covered.is_complete,
     };
     let registries = Registries {
         read_ns: target.clock.initial_ns(now_ns),
