@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// A number with a comma before every three digits.
-pub(crate) struct Count(pub(crate) u64);
+pub struct Count(pub u64);
 
 impl fmt::Display for Count {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -13,7 +13,7 @@ use loom::thread;
 use roam_dump::read::model::rows;
 use roam_dump::read::{RegionMemory, Row};
 use roam_trace_common::registry::{PhaseWord, RequestRecord, ResponseWord, StatisticsRecord};
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 use super::cells::{Cells, RequestCell};
 use super::*;
@@ -42,7 +42,7 @@ fn spawn<T: 'static>(act: impl FnOnce() -> T + 'static) -> thread::JoinHandle<T>
 }
 
 /// A row that is small enough for every value of every word to be tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, FromBytes, IntoBytes)]
 #[repr(C)]
 struct ModelRecord {
     sequence: u64,

@@ -75,7 +75,7 @@ impl Options {
 
 /// How bad a line is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Level {
+pub enum Level {
     #[default]
     Plain,
     /// It is slow, or may soon be stuck.

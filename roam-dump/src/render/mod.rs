@@ -17,9 +17,9 @@ mod order;
 mod process;
 mod request;
 mod summary;
-mod table;
+pub mod table;
 pub mod text;
 mod window;
 
-pub use crate::count::Counted;
+pub use crate::count::{Count, Counted};
 pub use crate::duration::Age;

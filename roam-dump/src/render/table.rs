@@ -8,7 +8,8 @@ use std::io;
 
 use textwrap::core::display_width;
 
-use super::layout::{Indent, Level, Options, paragraph, wrapped};
+pub use super::layout::Level;
+use super::layout::{Indent, Options, paragraph, wrapped};
 
 /// Columns between two cells.
 const GAP: usize = 2;
@@ -26,7 +27,7 @@ const NOTE: Indent<'_> = Indent {
 
 /// A column: its title, and where its cells stand.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Column {
+pub struct Column {
     title: &'static str,
     is_right: bool,
     is_wrapped: bool,
@@ -34,7 +35,7 @@ pub(super) struct Column {
 
 impl Column {
     /// A column of text.
-    pub(super) const fn left(title: &'static str) -> Self {
+    pub const fn left(title: &'static str) -> Self {
         Self {
             title,
             is_right: false,
@@ -43,7 +44,7 @@ impl Column {
     }
 
     /// A column of names, which are not wrapped.
-    pub(super) const fn names(title: &'static str) -> Self {
+    pub const fn names(title: &'static str) -> Self {
         Self {
             title,
             is_right: false,
@@ -52,7 +53,7 @@ impl Column {
     }
 
     /// A column of numbers.
-    pub(super) const fn right(title: &'static str) -> Self {
+    pub const fn right(title: &'static str) -> Self {
         Self {
             title,
             is_right: true,
@@ -63,17 +64,17 @@ impl Column {
 
 /// A row as it is written: a cell for each column, in their order.
 #[derive(Debug, Default)]
-pub(super) struct Line {
+pub struct Line {
     cells: Vec<String>,
     used: usize,
     notes: Vec<String>,
     /// How bad the row is.
-    pub(super) level: Level,
+    pub level: Level,
 }
 
 impl Line {
     /// Adds the next cell.
-    pub(super) fn cell(&mut self, text: impl fmt::Display) {
+    pub fn cell(&mut self, text: impl fmt::Display) {
         if self.used == self.cells.len() {
             self.cells.push(String::new());
         }
@@ -84,7 +85,7 @@ impl Line {
     }
 
     /// Adds a text below the row.
-    pub(super) fn note(&mut self, text: impl fmt::Display) {
+    pub fn note(&mut self, text: impl fmt::Display) {
         self.notes.push(text.to_string());
     }
 
@@ -101,7 +102,7 @@ impl Line {
 /// # Errors
 ///
 /// The error of the writer.
-pub(super) fn table<R>(
+pub fn table<R>(
     out: &mut impl io::Write,
     options: &Options,
     columns: &[Column],

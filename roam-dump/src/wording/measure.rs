@@ -13,11 +13,12 @@ pub(super) fn text(measure: &Measure, snapshots: &[Snapshot]) -> String {
         }
         Measure::TooFew { answered, .. } => {
             let calls = match answered {
-                None => "no statistics".to_owned(),
-                Some(1) => "1 answered call".to_owned(),
-                Some(calls) => format!("{calls} answered calls"),
+                None => "there are no statistics".to_owned(),
+                Some(0) => "no call was answered before".to_owned(),
+                Some(1) => "only 1 call was answered before".to_owned(),
+                Some(calls) => format!("only {calls} calls were answered before"),
             };
-            format!("judged by time alone ({calls})")
+            format!("judged by its age alone: {calls}")
         }
         Measure::Latency {
             p50_us,

@@ -53,7 +53,7 @@ fn the_first_root_in_one_line() {
     let graph = chain().explain().graph;
     assert_eq!(
         graph::root_line(&graph, graph.alarms(0)[0]),
-        "cell-markdown[4003] Markdown.render running (req_id=1): it has no call out; it computes, or waits inside its process or for I/O outside roam; judged by time alone (0 answered calls)"
+        "cell-markdown[4003] Markdown.render running (req_id=1): it has no call out; it computes, or waits inside its process or for I/O outside roam; judged by its age alone: no call was answered before"
     );
 }
 

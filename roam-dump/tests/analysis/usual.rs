@@ -100,9 +100,9 @@ fn a_call_past_ten_times_its_p99_is_stuck() {
 #[test]
 fn below_twenty_answered_calls_the_time_alone_decides() {
     for (count, words) in [
-        (0, "judged by time alone (0 answered calls)"),
-        (1, "judged by time alone (1 answered call)"),
-        (19, "judged by time alone (19 answered calls)"),
+        (0, "judged by its age alone: no call was answered before"),
+        (1, "judged by its age alone: only 1 call was answered before"),
+        (19, "judged by its age alone: only 19 calls were answered before"),
     ] {
         check(
             |polling| answered(polling, count, [60 * SECOND; 2]),
@@ -207,7 +207,7 @@ fn thresholds_of_the_user_hold() {
         [set; 2],
         1,
     );
-    let other = Some((Code::HandlerRunning, "judged by time alone"));
+    let other = Some((Code::HandlerRunning, "judged by its age alone"));
     check(|_| {}, &of_method("Orders.*", 46 * SECOND), [other; 2], 1);
 }
 

@@ -10,7 +10,7 @@ use anstyle::{AnsiColor, Style};
 use anyhow::Result;
 use roam_dump::model::{Gap, Process};
 use roam_dump::read::{Budget, Image};
-use roam_dump::render::Counted;
+use roam_dump::render::{Count, Counted};
 use roam_dump::sigusr1;
 use roam_trace_common::event::PROBES;
 use roam_trace_common::registry::Table;
@@ -129,7 +129,7 @@ fn machine() -> Vec<Check> {
     checks.extend([
         user_namespace(&read("/proc/self/uid_map").unwrap_or_default()),
         lockdown(read("/sys/kernel/security/lockdown").as_deref()),
-        types(fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false)),
+        btf(fs::exists("/sys/kernel/btf/vmlinux").unwrap_or(false)),
     ]);
     // Without the capabilities it fails, which their line says.
     if may_attach {
@@ -168,11 +168,11 @@ fn lockdown(modes: Option<&str>) -> Check {
     }
 }
 
-fn types(exist: bool) -> Check {
-    match exist {
-        true => Check::ok("types", "/sys/kernel/btf/vmlinux"),
+fn btf(exists: bool) -> Check {
+    match exists {
+        true => Check::ok("BTF", "/sys/kernel/btf/vmlinux"),
         false => Check::no(
-            "types",
+            "BTF",
             "/sys/kernel/btf/vmlinux does not exist, so -d does not work; the kernel needs CONFIG_DEBUG_INFO_BTF",
         ),
     }
@@ -319,7 +319,8 @@ fn registry(image: &Image) -> Check {
     if image.is_probes_only() {
         return probes_only(image);
     }
-    let room = image.header.tables[Table::Requests as usize].capacity;
+    let capacity = image.header.tables[Table::Requests as usize].capacity;
+    let room = Count(u64::from(capacity));
     let lost = image.lost(Table::Requests);
     if lost > 0 {
         return Check::todo(
@@ -327,7 +328,7 @@ fn registry(image: &Image) -> Check {
             format!(
                 "{} lost (table full, room for {room}); restart the program with ROAM_DIAGNOSTIC_REQUESTS={}",
                 Counted(lost, "requests"),
-                room.saturating_mul(2)
+                capacity.saturating_mul(2)
             ),
         );
     }
@@ -435,8 +436,8 @@ mod tests {
             Mark::No,
             "on the host",
         );
-        check(types(true), Mark::Ok, "vmlinux");
-        check(types(false), Mark::No, "CONFIG_DEBUG_INFO_BTF");
+        check(btf(true), Mark::Ok, "vmlinux");
+        check(btf(false), Mark::No, "CONFIG_DEBUG_INFO_BTF");
         let missing = Missing::AllOf(vec![Capability::BPF]);
         check(
             capabilities("-d", &missing),

@@ -3,16 +3,17 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::io::Write;
+use std::io::{IsTerminal, Write, stdout};
 
 use anyhow::{Context, Result};
 use roam_dump::analysis::{Facts, Thresholds};
 use roam_dump::decode::printable;
 use roam_dump::model::{Code, Gap, Request, Snapshot};
 use roam_dump::read::Budget;
-use roam_dump::render::Age;
+use roam_dump::render::table::{Column, Level, Line, table};
+use roam_dump::render::text::Options;
+use roam_dump::render::{Age, Count};
 use roam_trace_common::event::{ConnectionState, Direction};
-use tabwriter::TabWriter;
 
 use super::by_pins::by_pins;
 use super::by_registry::by_registry;
@@ -22,6 +23,7 @@ use super::report::report;
 use super::select;
 use crate::cli::Source;
 use crate::error::{Exit, TargetError};
+use crate::pager::text_width;
 use crate::process::mapping::FileId;
 use crate::process::proc::{self, Process};
 use crate::process::{Share, Target};
@@ -34,7 +36,7 @@ const COMMAND: usize = 64;
 /// # Errors
 ///
 /// `/proc` cannot be listed, or the output cannot be written.
-pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
+pub(super) fn run(color: bool, out: &mut impl Write) -> Result<Exit> {
     let pids = proc::pids().context("cannot list the processes in /proc")?;
     let mut known = HashMap::new();
     let mut found = Vec::new();
@@ -59,7 +61,17 @@ pub(super) fn run(out: &mut impl Write) -> Result<Exit> {
         if let Some(gap) = pins.gap() {
             report(&gap);
         }
-        write(&rows(&found, pinned.as_ref(), &mut errors), out)?;
+        let rows = rows(&found, pinned.as_ref(), &mut errors);
+        let options = Options {
+            color,
+            width: match stdout().is_terminal() {
+                true => text_width(),
+                // Programs that read it expect a line for each process.
+                false => usize::from(u16::MAX),
+            },
+            ..Options::plain()
+        };
+        write(&rows, &options, out)?;
     }
     errors.report_denied();
     Ok(errors.exit())
@@ -264,47 +276,57 @@ fn command(arguments: &[u8]) -> String {
     }
 }
 
-fn write(rows: &[Row], out: &mut impl Write) -> std::io::Result<()> {
-    let mut table = TabWriter::new(out).padding(2);
-    writeln!(
-        table,
-        "PID\tNAME\tSTUCK\tOLDEST WAIT\tOUTGOING\tINCOMING\tCHANNELS\tCONNECTIONS\tPARENT\tHOW\tCOMMAND"
-    )?;
-    for row in rows {
-        write!(table, "{}\t{}", row.pid, row.name)?;
-        match &row.counts {
-            Some(counts) => {
-                let plus = if counts.are_least { "+" } else { "" };
-                match counts.stuck {
-                    _ if row.how == How::ProbesOnly => write!(table, "\t-")?,
-                    0 => write!(table, "\tno")?,
-                    stuck => write!(table, "\t{stuck}{plus}")?,
-                }
-                match counts.oldest_us {
-                    Some(oldest_us) => write!(table, "\t{}", Age(oldest_us))?,
-                    None => write!(table, "\t-")?,
-                }
-                for count in [counts.outgoing, counts.incoming] {
-                    match row.how {
-                        How::ProbesOnly => write!(table, "\t-")?,
-                        _ => write!(table, "\t{count}{plus}")?,
-                    }
-                }
-                for count in [counts.channels, counts.connections] {
-                    write!(table, "\t{count}{plus}")?;
-                }
-            }
-            None => write!(table, "\t-\t-\t-\t-\t-\t-")?,
+const COLUMNS: [Column; 11] = [
+    Column::right("PID"),
+    Column::names("NAME"),
+    Column::right("STUCK"),
+    Column::right("OLDEST WAIT"),
+    Column::right("OUTGOING"),
+    Column::right("INCOMING"),
+    Column::right("CHANNELS"),
+    Column::right("CONNECTIONS"),
+    Column::names("PARENT"),
+    Column::left("HOW"),
+    Column::left("COMMAND"),
+];
+
+fn write(rows: &[Row], options: &Options, out: &mut impl Write) -> std::io::Result<()> {
+    table(out, options, &COLUMNS, rows, "(none)", |row, line| {
+        if row.counts.as_ref().is_some_and(|counts| counts.stuck > 0) {
+            line.level = Level::Stuck;
         }
-        writeln!(
-            table,
-            "\t{}\t{}\t{}",
-            row.parent,
-            row.how.words(row.is_armed),
-            row.command
-        )?;
+        line.cell(row.pid);
+        line.cell(&row.name);
+        row.counts(line);
+        line.cell(&row.parent);
+        line.cell(row.how.words(row.is_armed));
+        line.cell(&row.command);
+    })
+}
+
+impl Row {
+    /// Fills the six columns of numbers.
+    fn counts(&self, line: &mut Line) {
+        let Some(counts) = &self.counts else {
+            return (0..6).for_each(|_| line.cell("-"));
+        };
+        let plus = if counts.are_least { "+" } else { "" };
+        let count = |count: usize| format!("{}{plus}", Count(count as u64));
+        let has_requests = self.how != How::ProbesOnly;
+        let of_requests = |text: String| if has_requests { text } else { "-".to_owned() };
+        line.cell(of_requests(match counts.stuck {
+            0 => "no".to_owned(),
+            stuck => count(stuck),
+        }));
+        match counts.oldest_us {
+            Some(oldest_us) => line.cell(Age(oldest_us)),
+            None => line.cell("-"),
+        }
+        line.cell(of_requests(count(counts.outgoing)));
+        line.cell(of_requests(count(counts.incoming)));
+        line.cell(count(counts.channels));
+        line.cell(count(counts.connections));
     }
-    table.flush()
 }
 
 #[cfg(test)]
@@ -353,9 +375,15 @@ mod tests {
             row(4243, "demo-cell", How::Both, Some(cell)),
         ];
         rows.sort_by_key(Row::trouble);
-        let mut out = Vec::new();
-        write(&rows, &mut out).unwrap();
-        insta::assert_snapshot!(String::from_utf8(out).unwrap());
+        for width in [80, 120, 200] {
+            let options = Options {
+                width,
+                ..Options::plain()
+            };
+            let mut out = Vec::new();
+            write(&rows, &options, &mut out).unwrap();
+            insta::assert_snapshot!(format!("tables_at_{width}"), String::from_utf8(out).unwrap());
+        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub fn run(cli: &Cli) -> Exit {
     let done = match &cli.command {
         None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
         Some(Command::Stats(args)) => stats::run(args, &mut out),
-        Some(Command::List) => list::run(&mut out),
+        Some(Command::List) => list::run(color, &mut out),
         Some(Command::Arm(args)) => arm::run(args, &mut out),
         Some(Command::Armed(args)) => armed::run(args, &mut out),
         Some(Command::Disarm(args)) => disarm::run(args, &mut out),

@@ -283,7 +283,7 @@ fn comm_with_terminal_escapes() {
     let line = list
         .stdout
         .lines()
-        .find(|line| line.starts_with(&pid))
+        .find(|line| line.trim_start().starts_with(&pid))
         .unwrap();
     assert!(line.contains("a) \\n\\u{1b}[31m ("), "{line}");
 }

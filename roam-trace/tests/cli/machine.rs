@@ -13,7 +13,7 @@ fn list() {
     // Without the pid, and without the program and its arguments.
     let line = |pid: &str| {
         let mut lines = run.stdout.lines();
-        let line = lines.find(|line| line.split(' ').next() == Some(pid))?;
+        let line = lines.find(|line| line.split_whitespace().next() == Some(pid))?;
         let words = line.split_ascii_whitespace().skip(1);
         let words: Vec<_> = words.take_while(|word| !word.starts_with('/')).collect();
         Some(words.join(" "))
@@ -34,7 +34,7 @@ fn list() {
     );
     assert!(line(&forked.pid()).is_some());
     assert_eq!(line(&forked.answer), None);
-    let place = |pid: String| run.stdout.find(&format!("\n{pid} "));
+    let place = |pid: String| run.stdout.find(&format!(" {pid} "));
     assert!(place(hung.pid()) < place(idle.pid()), "{}", run.stdout);
 }
 

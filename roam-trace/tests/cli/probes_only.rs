@@ -55,7 +55,7 @@ fn the_other_commands_say_so_too() {
     let list = roam_trace(&["list"]).stdout;
     let line = list
         .lines()
-        .find(|line| line.split(' ').next() == Some(&pid));
+        .find(|line| line.split_whitespace().next() == Some(&pid));
     let words: Vec<_> = line.unwrap().split_ascii_whitespace().collect();
     let words = words.join(" ");
     assert!(words.contains("fixture - - - - 1 1 "), "{words}");

@@ -6,17 +6,25 @@ use std::process::Command;
 use crate::demo::ReadyDemo;
 use crate::dump::{Rows, Tracer};
 
-const PINS: (&str, &str) = ("ROAM_TRACE_PINS", "/sys/fs/bpf/roam-trace-test-demo");
-
 /// An executable that is armed, until this is dropped.
-pub(crate) struct Armed;
+pub(crate) struct Armed {
+    pins: &'static str,
+}
 
 impl Armed {
-    pub(crate) fn arm(program: &Path) -> Self {
-        let armed = Self;
-        let status = tool().args(["arm", "--exe"]).arg(program).status();
+    /// Arms it with pins of their own, so that tests do not disturb each other.
+    pub(crate) fn arm(program: &Path, pins: &'static str) -> Self {
+        let armed = Self { pins };
+        let status = armed.tool().args(["arm", "--exe"]).arg(program).status();
         assert!(status.unwrap().success());
         armed
+    }
+
+    /// A command that uses what is armed.
+    pub(crate) fn tool(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
+        command.env("ROAM_TRACE_PINS", Path::new("/sys/fs/bpf").join(self.pins));
+        command
     }
 
     /// Dumps host and cells by the probes alone, or by `both` sources.
@@ -25,18 +33,12 @@ impl Armed {
             "probes" => &["--source", "probes"][..],
             _ => &[],
         };
-        Tracer::start_by(tool(), &demo.pids(), arguments).finish()
+        Tracer::start_by(self.tool(), &demo.pids(), arguments).finish()
     }
 }
 
 impl Drop for Armed {
     fn drop(&mut self) {
-        let _ = tool().arg("disarm").status();
+        let _ = self.tool().arg("disarm").status();
     }
-}
-
-fn tool() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
-    command.env(PINS.0, PINS.1);
-    command
 }

@@ -12,19 +12,19 @@ const DAC_READ_SEARCH: u64 = 1 << 2;
 const SYS_PTRACE: u64 = 1 << 19;
 const CHECKPOINT_RESTORE: u64 = 1 << 40;
 
-/// A number of each thread, as in `/proc/PID/status`; the main thread's first.
+/// A number of each thread, as in `/proc/PID/status`; the main thread's first. A thread may end while this looks at it.
 fn of_threads(tool: &Child, name: &str) -> Vec<u64> {
     let number = |directory: &Path| {
-        let status = std::fs::read_to_string(directory.join("status")).unwrap();
+        let status = std::fs::read_to_string(directory.join("status")).ok()?;
         let value = (status.lines())
             .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
             .unwrap();
-        u64::from_str_radix(value.trim(), 16).unwrap()
+        Some(u64::from_str_radix(value.trim(), 16).unwrap())
     };
     let directory = PathBuf::from(format!("/proc/{}", tool.id()));
     let threads = std::fs::read_dir(directory.join("task")).unwrap();
-    let mut numbers = vec![number(&directory)];
-    numbers.extend(threads.map(|thread| number(&thread.unwrap().path())));
+    let mut numbers = vec![number(&directory).unwrap()];
+    numbers.extend(threads.filter_map(|thread| number(&thread.unwrap().path())));
     numbers
 }
 
