@@ -76,6 +76,7 @@ impl Options {
 /// How bad a line is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
+    /// Neither.
     #[default]
     Plain,
     /// It is slow, or may soon be stuck.
