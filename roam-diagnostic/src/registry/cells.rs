@@ -28,11 +28,11 @@ const NOWHERE: u32 = u32::MAX;
 /// - its life: the serial of its last request, with [`ENDED`] once that has ended; 0 before the first one. The owner of the block stores it
 ///   when a request starts, and whoever ends the request exchanges it. Nobody else writes it, so a generation is never
 ///   used twice, and a request ends once.
-/// - phase and mark, each a [`Tagged`] code, and an [`Answer`]. Whoever reports stores them, having seen that the request
-///   is in flight. Between the two the request may end and the cell be claimed again: then the late word replaces that of
-///   the next request. It is of an earlier generation and therefore ignored. What it replaced is lost: a phase or a mark
-///   may be reported again, and an answer is reported as none. Threads that report phases of one request at the same
-///   time may replace a later phase by an earlier one.
+/// - phase and mark, each a [`Tagged`] code, and an [`Answer`]. Whoever reports stores them, having seen that the cell was
+///   not claimed again. If that happens in between, the late word replaces that of the next request. It is of an earlier
+///   generation and therefore ignored. What it replaced is lost: a phase or a mark may be reported again, and an answer
+///   is reported as none. Threads that report phases of one request at the same time may replace a later phase by an
+///   earlier one. A probe may fire for a request that has just ended; the kernel programs have no row of it any more.
 type Words = region::Cell;
 
 /// The request has ended. Generations do not get that high.
@@ -246,18 +246,15 @@ impl RequestCell {
     }
 
     /// Sets the phase unless it is further. Returns the phase that there is then and whether that changed it, or `None`
-    /// if the request has ended.
+    /// if the cell has been claimed again.
     #[inline]
     pub(super) fn advance(self, phase: Phase) -> Option<(u32, bool)> {
         let [_, phase_word, ..] = self.words;
         let reached = Tagged::new(self.serial, phase.code());
-        // In this order: a word of the next request shows that this one has ended.
         let before = Tagged(phase_word.load(Ordering::Acquire));
-        if !self.is_live() {
-            return None;
-        }
         if before >= reached {
-            return Some((before.code_of(self.serial), false));
+            let phase = before.code_of(self.serial);
+            return (phase != 0).then_some((phase, false));
         }
         phase_word.store(reached.0, Ordering::Release);
         Some((phase.code(), true))
@@ -455,7 +452,6 @@ mod tests {
         });
         assert_eq!(ends, [(Some(Outcome::UserError), u32::MAX.into())]);
         assert!(!request.is_live());
-        assert_eq!(request.advance(Phase::Responded), None);
         assert_eq!(request.phase(), None);
     }
 

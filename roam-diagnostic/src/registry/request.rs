@@ -339,7 +339,7 @@ impl Request {
         if let Some(cell) = self.cell()
             && let Some((_, true)) = cell.advance(phase)
         {
-            probe::request_phase(self.0.0, phase.code().into(), cell.mark().into(), 0);
+            probe::request_phase(self.0.0, phase.code().into(), 0, 0);
         }
     }
 
@@ -349,7 +349,7 @@ impl Request {
             && let Some((phase, _)) = cell.advance(phase)
         {
             cell.answer(outcome, payload_bytes);
-            probe::request_phase(self.0.0, phase.into(), cell.mark().into(), payload_bytes);
+            probe::request_phase(self.0.0, phase.into(), 0, payload_bytes);
         }
     }
 
