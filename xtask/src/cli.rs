@@ -46,6 +46,9 @@ pub(crate) enum Task {
         /// Minutes to run
         #[arg(long, default_value_t = 10)]
         minutes: u64,
+        /// Arm the demo, replace its executable, have other processes execute themselves, and check the kernel maps
+        #[arg(long)]
+        armed: bool,
     },
     /// Try everything that docs/reliability.md says roam-trace survives, and print its table
     Reliability(reliability::Args),

@@ -1,7 +1,7 @@
 //! Shows the product at work: a demo program that hangs, and what `roam-trace` says of it. Also the place
 //! that knows how to start the demo.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -66,7 +66,12 @@ impl Programs {
 
     /// A host with that many cells.
     pub(crate) fn demo(&self, cells: u32, arguments: &[&str]) -> Command {
-        let mut command = Command::new(self.directory.join("roam-demo"));
+        Self::demo_at(&self.directory.join("roam-demo"), cells, arguments)
+    }
+
+    /// The same by another copy of the program.
+    pub(crate) fn demo_at(program: &Path, cells: u32, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(["host", "--cells", &cells.to_string()])
             .args(arguments);

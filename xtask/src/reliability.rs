@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Result<Tally> {
     let faults = parts::faults()?;
     let hostile = parts::hostile()?;
     let fuzzed = fuzz::fuzz_all(&fuzz::Args::all(args.seconds))?;
-    let log = soak::soak(args.minutes)?;
+    let log = soak::soak(args.minutes, false)?;
     // Says itself whether a dump was wrong.
     let mut sum = log.report(args.minutes);
     for tally in [faults, hostile] {

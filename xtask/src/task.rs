@@ -31,7 +31,7 @@ impl Task {
             Self::MethodIds(peers) => method_ids::run(peers.published).map(Some),
             Self::Aarch64 => aarch64::run().map(Some),
             Self::Vm { kernels } => vm::run(&kernels).map(Some),
-            Self::Soak { minutes } => soak::run(minutes).map(Some),
+            Self::Soak { minutes, armed } => soak::run(minutes, armed).map(Some),
             Self::Cycles => cycles::run().map(Some),
         }
     }

@@ -101,8 +101,14 @@ fn a_call_past_ten_times_its_p99_is_stuck() {
 fn below_twenty_answered_calls_the_time_alone_decides() {
     for (count, words) in [
         (0, "judged by its age alone: no call was answered before"),
-        (1, "judged by its age alone: only 1 call was answered before"),
-        (19, "judged by its age alone: only 19 calls were answered before"),
+        (
+            1,
+            "judged by its age alone: only 1 call was answered before",
+        ),
+        (
+            19,
+            "judged by its age alone: only 19 calls were answered before",
+        ),
     ] {
         check(
             |polling| answered(polling, count, [60 * SECOND; 2]),

@@ -135,6 +135,7 @@ fn read(set: Option<&ArmedSet>, args: &ArmedArgs) -> Result<ArmedReport, ArmedEr
     let maps = set.snapshot()?;
     let mut pids: Vec<u32> = set.processes()?.into_keys().collect();
     pids.sort_unstable();
+    let targets = pids.len();
     report.processes = pids
         .into_iter()
         .filter_map(|pid| process(pid, &maps))
@@ -143,7 +144,7 @@ fn read(set: Option<&ArmedSet>, args: &ArmedArgs) -> Result<ArmedReport, ArmedEr
         ("REQUESTS", maps.requests.len()),
         ("CHANNELS", maps.channels.len()),
         ("CONNECTIONS", maps.connections.len()),
-        ("TARGETS", report.processes.len()),
+        ("TARGETS", targets),
     ]
     .into_iter()
     .map(|(map, rows)| MapUse {

@@ -382,7 +382,10 @@ mod tests {
             };
             let mut out = Vec::new();
             write(&rows, &options, &mut out).unwrap();
-            insta::assert_snapshot!(format!("tables_at_{width}"), String::from_utf8(out).unwrap());
+            insta::assert_snapshot!(
+                format!("tables_at_{width}"),
+                String::from_utf8(out).unwrap()
+            );
         }
     }
 

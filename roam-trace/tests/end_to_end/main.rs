@@ -75,7 +75,7 @@ fn probes_attached_before_the_hang_show_it() {
 #[test]
 #[ignore = "needs root and a kernel with uprobe_multi"]
 fn armed_probes_show_every_hang() {
-    let armed = armed::Armed::arm(&demo::binary("roam-demo"), "roam-trace-test-hangs");
+    let armed = armed::Armed::arm(&demo::binary("roam-demo"), "roam-trace-test-hangs").unwrap();
     for hang in hangs() {
         let demo = Demo::start(&["--hang", hang]).ready();
         demo.wait_until_background_is_young();

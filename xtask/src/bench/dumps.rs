@@ -21,7 +21,9 @@ pub(super) fn flood() -> Result<()> {
     sleep(STUCK);
     println!("roam-trace -p --no-follow with 100,000 requests in flight:");
     measure(&programs, &demos, &["--no-follow"])?;
-    println!("roam-trace -p with 100,000 requests in flight, and the two processes that they wait for:");
+    println!(
+        "roam-trace -p with 100,000 requests in flight, and the two processes that they wait for:"
+    );
     measure(&programs, &demos, &[])?;
     demos.into_iter().try_for_each(Demo::stop)
 }

@@ -1,6 +1,7 @@
 //! Hours in minutes: a demo under traffic whose cells are killed, dumped over and over in every way there is.
 //! Checks every dump, and whether the memory of target and tracer stays as it is.
 
+mod armed;
 mod statistics;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use armed::Armed;
 use statistics::Comparison;
 
 use crate::demo::{Demo, Programs};
@@ -22,6 +24,9 @@ use crate::{machine, paths, process};
 const WINDOW_EACH: u64 = 5;
 const SIGNAL_EACH: u64 = 7;
 const KILL_EACH: u64 = 11;
+/// The same with armed probes.
+const EXECUTE_EACH: u64 = 13;
+const REPLACE_EACH: u64 = 101;
 /// How long the probes are attached in a round that attaches them.
 const WINDOW: &str = "500ms";
 /// No call of the ordinary traffic takes longer, on a busy machine either.
@@ -39,12 +44,18 @@ pub(crate) struct Log {
     windows: u64,
     signals: u64,
     kills: u64,
+    replaced: u64,
+    executed: u64,
+    /// Snapshots compared with the armed maps.
+    armed: u64,
     rows: u64,
     watched: u64,
     pub(crate) wrong: Vec<String>,
-    statistics: Comparison,
+    statistics: Option<Comparison>,
     /// Resident kilobytes of the host, after each round.
     target: Vec<u64>,
+    /// The same of `arm --watch`.
+    watcher: Vec<u64>,
     /// Open descriptors of the host, after each round.
     descriptors: Vec<u64>,
     /// The most that each tracer used, in kilobytes, by what the report calls that.
@@ -52,41 +63,73 @@ pub(crate) struct Log {
 }
 
 /// Runs for that long, prints the results and checks them.
-pub(crate) fn run(minutes: u64) -> Result<Tally> {
-    soak(minutes).map(|log| log.report(minutes))
+pub(crate) fn run(minutes: u64, is_armed: bool) -> Result<Tally> {
+    soak(minutes, is_armed).map(|log| log.report(minutes))
 }
 
-/// Runs for that long.
-pub(crate) fn soak(minutes: u64) -> Result<Log> {
+/// Runs for that long; with armed probes if they are asked for.
+pub(crate) fn soak(minutes: u64, is_armed: bool) -> Result<Log> {
     machine::prepare_to_attach()?;
     let programs = Programs::build()?;
     let stderr = paths::scratch().join("soak-stderr");
     fs::create_dir_all(paths::scratch())?;
     let calls = paths::scratch().join("soak-calls");
-    let mut command = programs.demo(2, &["--rate", "200", "--restart", "--log"]);
-    command.arg(&calls);
-    command.stderr(fs::File::create(&stderr)?);
-    let mut demo = Demo::start_by(command)?;
+    let armed = match is_armed {
+        true => Some(Armed::start(&programs)?),
+        false => None,
+    };
+    let start = || -> Result<Demo> {
+        let arguments = ["--rate", "200", "--restart", "--log"];
+        let mut command = match &armed {
+            Some(armed) => Programs::demo_at(&armed.demo(), 2, &arguments),
+            None => programs.demo(2, &arguments),
+        };
+        command.arg(&calls);
+        command.stderr(fs::File::create(&stderr)?);
+        Demo::start_by(command)
+    };
+    let mut demo = start()?;
     let deadline = Instant::now() + Duration::from_secs(60 * minutes);
     let mut log = Log::default();
     while Instant::now() < deadline {
         log.rounds += 1;
-        log.round(&programs, &mut demo, &stderr)
+        if let Some(armed) = &armed
+            && log.rounds.is_multiple_of(REPLACE_EACH)
+        {
+            armed.replace(&programs)?;
+            demo.stop()?;
+            demo = start()?;
+            log.replaced += 1;
+        }
+        log.round(&programs, &mut demo, &stderr, armed.as_ref())
             .with_context(|| format!("round {}", log.rounds))?;
         if log.rounds.is_multiple_of(50) {
             println!("{} rounds, {} wrong", log.rounds, log.wrong.len());
         }
     }
-    let mut stats = programs.trace();
-    stats.args(["stats", "-p", &demo.host.to_string()]);
-    let calls = format!("{}.{}", calls.display(), demo.host);
-    log.statistics = statistics::compare(stats, calls.as_ref())?;
+    // Armed probes take time, of which the program's own log has more than its statistics.
+    if armed.is_none() {
+        let mut stats = programs.trace();
+        stats.args(["stats", "-p", &demo.host.to_string()]);
+        let calls = format!("{}.{}", calls.display(), demo.host);
+        log.statistics = Some(statistics::compare(stats, calls.as_ref())?);
+    }
     demo.stop()?;
+    if let Some(armed) = armed {
+        log.wrong.extend(armed.check(&programs)?);
+        armed.stop(&programs)?;
+    }
     Ok(log)
 }
 
 impl Log {
-    fn round(&mut self, programs: &Programs, demo: &mut Demo, stderr: &PathBuf) -> Result<()> {
+    fn round(
+        &mut self,
+        programs: &Programs,
+        demo: &mut Demo,
+        stderr: &PathBuf,
+        armed: Option<&Armed>,
+    ) -> Result<()> {
         if self.rounds.is_multiple_of(KILL_EACH) {
             let cell = demo.cells[self.kills as usize % demo.cells.len()];
             process::signal(cell, Signal::KILL)?;
@@ -120,6 +163,14 @@ impl Log {
                 &[],
             )?;
         }
+        if let Some(armed) = armed {
+            if self.rounds.is_multiple_of(EXECUTE_EACH) {
+                armed.execute()?;
+                self.executed += 1;
+            }
+            self.wrong.extend(armed.check(programs)?);
+            self.watcher.push(resident_kilobytes(armed.watcher())?);
+        }
         self.target.push(resident_kilobytes(demo.host)?);
         let descriptors = fs::read_dir(format!("/proc/{}/fd", demo.host))?.count();
         self.descriptors.push(descriptors as u64);
@@ -133,7 +184,7 @@ impl Log {
         kind: &'static str,
         arguments: &[&str],
     ) -> Result<()> {
-        let mut command = programs.trace();
+        let mut command = armed::with_pins(programs.trace());
         command
             .args(["--json", "--children", "-p", &demo.host.to_string()])
             .args(arguments);
@@ -152,6 +203,7 @@ impl Log {
                 .push(format!("{} processes in a dump", processes.len()));
         }
         for process in processes {
+            self.armed += u64::from(process.get("armed_us").is_some());
             for gap in process["gaps"].as_array().into_iter().flatten() {
                 self.wrong.push(format!("incomplete: {gap}"));
             }
@@ -184,6 +236,17 @@ impl Log {
         );
         line("SIGUSR1", self.signals.to_string());
         line("cells killed and restarted", self.kills.to_string());
+        if self.armed > 0 {
+            line(
+                "snapshots compared with the armed maps",
+                self.armed.to_string(),
+            );
+            line("executables replaced", self.replaced.to_string());
+            line(
+                "processes that executed themselves",
+                self.executed.to_string(),
+            );
+        }
         line("rows shown", self.rows.to_string());
         line(
             "dumps incomplete, rows of calls that ended long before",
@@ -193,25 +256,28 @@ impl Log {
         for wrong in self.wrong.iter().take(10) {
             println!("wrong: {wrong}");
         }
-        let statistics = &self.statistics;
-        line(
-            "calls in the host's statistics, and percentiles, compared with its own log",
-            format!("{} and {}", statistics.calls, statistics.percentiles),
-        );
-        line(
-            "of those wrong, or a percentile off by more than a bucket",
-            statistics.wrong.len().to_string(),
-        );
-        for wrong in &statistics.wrong {
-            println!("wrong: {wrong}");
+        if let Some(statistics) = &self.statistics {
+            line(
+                "calls in the host's statistics, and percentiles, compared with its own log",
+                format!("{} and {}", statistics.calls, statistics.percentiles),
+            );
+            line(
+                "of those wrong, or a percentile off by more than a bucket",
+                statistics.wrong.len().to_string(),
+            );
+            for wrong in &statistics.wrong {
+                println!("wrong: {wrong}");
+            }
+            tally += Tally::one(statistics.wrong.is_empty());
         }
-        tally += Tally::one(statistics.wrong.is_empty());
         let host = [
             ("memory of the host, kB", &self.target),
             ("descriptors of the host", &self.descriptors),
+            ("memory of arm --watch, kB", &self.watcher),
         ];
+        let host = host.into_iter().filter(|(_, values)| !values.is_empty());
         let tracer = self.tracer.iter().map(|(&kind, peaks)| (kind, peaks));
-        for (what, values) in host.into_iter().chain(tracer) {
+        for (what, values) in host.chain(tracer) {
             let (early, late) = halves(values);
             line(
                 what,
