@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use super::checks::{Checks, MARK, Results};
-use super::packages;
+use super::packages::{self, Kernel};
 use crate::process::{self, Process};
 
 /// Until the first program runs. An emulated processor takes 3 to 6 s.
@@ -38,10 +38,10 @@ pub(super) struct Guest {
 
 impl Guest {
     /// A machine for the newest kernel of a series.
-    pub(super) fn new(series: &str, initramfs: &Path) -> Result<Self> {
+    pub(super) fn new(series: &str, kernel: &Kernel, initramfs: &Path) -> Result<Self> {
         Ok(Self {
             name: series.to_owned(),
-            kernel: packages::kernel(series)?,
+            kernel: kernel.image(),
             initramfs: initramfs.to_owned(),
             console: packages::directory()?.join(format!("console-{series}.log")),
         })

@@ -10,7 +10,7 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 use super::checks::{Checks, MARK};
-use super::packages;
+use super::packages::{self, Kernel};
 use crate::{paths, process};
 
 /// The system's directories, which the first program mounts on or puts files into.
@@ -28,8 +28,8 @@ const LIFETIME_SECONDS: u32 = 1_800;
 const USERS: &str = "root:x:0:0:root:/:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
 const GROUPS: &str = "root:x:0:\nnogroup:x:65534:\n";
 
-/// Writes the archive and returns where it is.
-pub(super) fn write(checks: &Checks) -> Result<PathBuf> {
+/// Writes the archive for any of the kernels and returns where it is.
+pub(super) fn write(checks: &Checks, kernels: &[Kernel]) -> Result<PathBuf> {
     let directory = packages::directory()?.join("files");
     if directory.exists() {
         fs::remove_dir_all(&directory)?;
@@ -56,6 +56,12 @@ pub(super) fn write(checks: &Checks) -> Result<PathBuf> {
             let path = entry?.path();
             files.copy(&path, &path)?;
         }
+    }
+    for kernel in kernels {
+        let module = kernel.unix_diag()?;
+        let name = module.file_name().context("not a path of a file")?;
+        let modules = Path::new("/lib/modules").join(&kernel.version);
+        files.copy(modules.join(name), &module)?;
     }
     let archive = packages::directory()?.join("initramfs.cpio");
     let mut cpio = process::command("sh -c");
@@ -137,6 +143,10 @@ mount -t bpf bpf /sys/fs/bpf
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t debugfs debugfs /sys/kernel/debug
 ip link set lo up
+for module in /lib/modules/$(uname -r)/*; do
+    case $module in *.xz) unxz $module; module=${{module%.xz}} ;; esac
+    insmod $module
+done
 exec > /dev/ttyS1 2>&1 < /dev/null
 (sleep {LIFETIME_SECONDS}; poweroff -f) &
 check() {{

@@ -83,10 +83,11 @@ fn guests(series: &[&String], checks: &Checks) -> Result<Vec<Guest>> {
         return Ok(Vec::new());
     }
     install::packages(&install::MACHINES)?;
-    let initramfs = initramfs::write(checks)?;
-    series
-        .iter()
-        .map(|series| Guest::new(series, &initramfs))
+    let kernels = series.iter().map(|series| packages::kernel(series));
+    let kernels: Vec<_> = kernels.collect::<Result<_>>()?;
+    let initramfs = initramfs::write(checks, &kernels)?;
+    (series.iter().zip(&kernels))
+        .map(|(series, kernel)| Guest::new(series, kernel, &initramfs))
         .collect()
 }
 

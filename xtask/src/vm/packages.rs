@@ -16,8 +16,28 @@ pub(super) fn directory() -> Result<PathBuf> {
     Ok(directory)
 }
 
-/// The image of the newest kernel of a series, such as `6.1`, for virtual machines.
-pub(super) fn kernel(series: &str) -> Result<PathBuf> {
+/// The newest kernel of a series, such as `6.1`, for virtual machines.
+pub(super) struct Kernel {
+    files: PathBuf,
+    pub(super) version: String,
+}
+
+impl Kernel {
+    pub(super) fn image(&self) -> PathBuf {
+        self.files.join(format!("boot/vmlinuz-{}", self.version))
+    }
+
+    /// The module that lists unix sockets, compressed or not.
+    pub(super) fn unix_diag(&self) -> Result<PathBuf> {
+        let modules = format!("lib/modules/{}/kernel/net/unix", self.version);
+        let mut files = fs::read_dir(self.files.join(modules))?.filter_map(Result::ok);
+        let module = files.find(|file| file.file_name().to_string_lossy().starts_with("unix_diag"));
+        Ok(module.context("the kernel has no module unix_diag")?.path())
+    }
+}
+
+/// Downloads a kernel where it is not there yet.
+pub(super) fn kernel(series: &str) -> Result<Kernel> {
     let offered = || process::read(process::command("apt-cache pkgnames linux-image-"));
     let mut packages = offered()?;
     if packages.is_empty() {
@@ -34,7 +54,10 @@ pub(super) fn kernel(series: &str) -> Result<PathBuf> {
         )
     })?;
     let version = package.trim_start_matches("linux-image-");
-    Ok(unpacked(package)?.join(format!("boot/vmlinuz-{version}")))
+    Ok(Kernel {
+        files: unpacked(package)?,
+        version: version.to_owned(),
+    })
 }
 
 /// One program that is a shell and all the commands that the tests use, statically linked.
