@@ -21,6 +21,7 @@ mod pager;
 pub mod privilege;
 pub mod process;
 mod signals;
+mod top;
 pub mod watch;
 
 use cli::Cli;

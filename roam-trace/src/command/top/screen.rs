@@ -1,0 +1,100 @@
+//! The terminal while it is drawn on. However the program leaves it, the terminal is as it was before.
+
+use std::io::{self, Stdout, stdout};
+use std::panic;
+use std::sync::Once;
+
+use crossterm::cursor::{Hide, Show};
+use crossterm::execute;
+use crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
+use nix::sys::signal::{Signal, raise};
+use ratatui::Terminal;
+use ratatui::backend::CrosstermBackend;
+
+use crate::top::{State, Theme, body_rows, draw};
+
+/// The terminal, drawn on until this is dropped.
+pub(super) struct Screen {
+    terminal: Terminal<CrosstermBackend<Stdout>>,
+    theme: Theme,
+}
+
+impl Screen {
+    /// Takes the terminal.
+    ///
+    /// # Errors
+    ///
+    /// That of the system; the terminal is as it was.
+    pub(super) fn enter(theme: Theme) -> io::Result<Self> {
+        restore_on_panic();
+        // Whoever asked for colors gets them, whatever the environment says.
+        crossterm::style::force_color_output(theme.color);
+        let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        // From here on, dropping it restores the terminal.
+        let screen = Self { terminal, theme };
+        take()?;
+        Ok(screen)
+    }
+
+    /// Draws the state.
+    ///
+    /// # Errors
+    ///
+    /// That of the terminal.
+    pub(super) fn draw(&mut self, state: &mut State) -> io::Result<()> {
+        let theme = self.theme;
+        self.terminal.draw(|frame| {
+            let area = frame.area();
+            state.set_page(body_rows(area, state));
+            draw(state, theme, area, frame.buffer_mut());
+        })?;
+        Ok(())
+    }
+
+    /// Gives the terminal back and stops the program, as a shell expects it; draws again once it goes on.
+    ///
+    /// # Errors
+    ///
+    /// That of the terminal.
+    pub(super) fn suspend(&mut self) -> io::Result<()> {
+        restore()?;
+        // The handler of SIGTSTP is for asking; this one cannot be caught.
+        raise(Signal::SIGSTOP)?;
+        take()?;
+        // One that takes the screen for empty, as it is.
+        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        Ok(())
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        // A terminal that is gone needs nothing.
+        let _ = restore();
+    }
+}
+
+fn take() -> io::Result<()> {
+    enable_raw_mode()?;
+    execute!(stdout(), EnterAlternateScreen, Hide)
+}
+
+fn restore() -> io::Result<()> {
+    let shown = execute!(stdout(), LeaveAlternateScreen, Show);
+    disable_raw_mode()?;
+    shown
+}
+
+/// A panic prints its message before the screen is dropped, and nobody would see it.
+fn restore_on_panic() {
+    static HOOKED: Once = Once::new();
+    HOOKED.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            let _ = restore();
+            report(panic);
+        }));
+    });
+}
