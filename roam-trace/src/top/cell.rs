@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use humansize::{DECIMAL, format_size};
 use roam_dump::duration::Took;
+use roam_dump::model::Verdict;
 use roam_dump::render::Age;
+use roam_trace_common::event::Direction;
 
 /// A cell of a table.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +35,20 @@ impl Cell {
     /// `of` a value, if there is one.
     pub(super) fn some<T>(value: Option<T>, of: fn(T) -> Self) -> Self {
         value.map_or(Self::None, of)
+    }
+
+    /// The code of a verdict.
+    pub(super) fn verdict(verdict: Option<&Verdict>) -> Self {
+        Self::some(verdict, |verdict| Self::text(verdict.code.name()))
+    }
+
+    /// A method with the direction of its calls.
+    pub(super) fn method(direction: Direction, method: &str) -> Self {
+        let arrow = match direction {
+            Direction::Outgoing => "→",
+            Direction::Incoming => "←",
+        };
+        Self::text(format!("{arrow} {method}"))
     }
 
     /// What two cells of one column are sorted by. What is not known comes before everything that is.

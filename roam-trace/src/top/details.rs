@@ -8,8 +8,8 @@ use roam_dump::render::{Age, Counted, phase};
 use roam_trace_common::event::Direction;
 
 use super::reading::{MethodKey, ProcessReading};
+use super::readings::Readings;
 use super::row::{Item, RowId};
-use super::view::Readings;
 
 /// Calls in flight that the details of a method name, the oldest.
 const NAMED_CALLS: usize = 5;

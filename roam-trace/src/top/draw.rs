@@ -9,10 +9,11 @@ use unicode_width::UnicodeWidthStr;
 
 use super::cell::Cell;
 use super::layout::{Column, Placed, Side, cut, place};
+use super::readings::Since;
 use super::row::{Level, Row};
 use super::state::{Overlay, State};
 use super::summary::Totals;
-use super::view::{Since, View};
+use super::view::View;
 
 /// Whether there are colors. What is stuck or selected differs without them, too.
 #[derive(Debug, Clone, Copy)]

@@ -8,6 +8,7 @@ mod details;
 mod draw;
 mod layout;
 mod reading;
+mod readings;
 mod row;
 mod state;
 mod summary;

@@ -4,9 +4,10 @@ use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::details::details;
 use super::reading::{ProcessStatus, Reading};
+use super::readings::{Readings, Since};
 use super::row::{Row, RowId};
 use super::summary::{Totals, problems};
-use super::view::{Readings, Since, View};
+use super::view::View;
 
 /// What a key leads to outside of the state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use roam_dump::model::Code;
 use roam_trace_common::event::Direction;
 
 use super::reading::ProcessStatus;
-use super::view::{Processes, Readings};
+use super::readings::{ProcessPair, Readings};
 
 /// How much happens.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -51,7 +51,7 @@ impl Totals {
     }
 }
 
-fn ended_per_second(process: Processes<'_>, direction: Direction) -> f64 {
+fn ended_per_second(process: ProcessPair<'_>, direction: Direction) -> f64 {
     let Some(before) = process.before else {
         return 0.0;
     };

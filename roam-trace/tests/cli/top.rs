@@ -9,7 +9,7 @@ use roam_load::Log;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::fixture::Fixture;
-use crate::run::{command, roam_trace, wait_until};
+use crate::run::{PublicCopy, command, roam_trace, wait_until};
 use crate::terminal::{Shown, Size, Terminal};
 
 const NARROW: Size = Size {
@@ -308,6 +308,33 @@ fn percentiles_are_within_a_bucket_of_what_was_measured() {
     );
     terminal.press("q");
     check_left(&terminal.finish());
+}
+
+/// Without a thread, it can take no keys.
+#[test]
+#[ignore = "needs root: changes its user"]
+fn a_panic_gives_the_terminal_back_and_shows_its_message() {
+    const USER: u32 = 54_321;
+    let target = Fixture::start_as(USER, "busy");
+    let tool = PublicCopy::of_tool();
+    let threads = fs::read_dir(format!("/proc/{}/task", target.pid())).unwrap();
+    let limit = format!("--nproc={}", threads.count() + 1);
+    let ids = ["--reuid", "--regid"].map(|id| format!("{id}={USER}"));
+    let mut command = Command::new("prlimit");
+    command
+        .args([&limit, "setpriv"])
+        .args(ids)
+        .arg("--clear-groups");
+    command
+        .arg(&tool.program)
+        .args(["top", "-p", &target.pid()]);
+    let shown = Terminal::start(&command, USUAL).finish();
+    assert_eq!(shown.status, 101, "{shown:?}");
+    assert!(shown.is_restored, "{shown:?}");
+    // Once, or the cursor would go back to where it was before the message.
+    let parts: Vec<_> = shown.text.split("\u{1b}[?1049l").collect();
+    assert_eq!(parts.len(), 2, "{shown:?}");
+    assert!(parts[1].contains("failed to spawn thread"), "{shown:?}");
 }
 
 /// A load, ended when it is dropped.

@@ -35,7 +35,7 @@ impl Drop for Armed {
     }
 }
 
-fn tool() -> Command {
+pub(crate) fn tool() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
     command.env(PINS.0, PINS.1);
     command

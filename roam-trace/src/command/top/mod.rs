@@ -55,11 +55,11 @@ async fn show(args: &TopArgs, theme: Theme, verbose: bool) -> Result<Exit> {
     }
     let mut state = State::default();
     state.apply(collector.read());
+    let mut screen = Screen::enter(theme).context("cannot draw on the terminal")?;
     // Its thread takes no signals, as no other but this one does.
     let blocked = SignalsBlocked::begin();
     let mut events = EventStream::new();
     drop(blocked);
-    let mut screen = Screen::enter(theme).context("cannot draw on the terminal")?;
     let end = sleep_until(Instant::now() + args.duration.unwrap_or(FOR_EVER));
     tokio::pin!(end);
     let mut ticks = interval(args.interval);

@@ -3,6 +3,7 @@
 use std::io::{self, Stdout, stdout};
 use std::panic;
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crossterm::cursor::{Hide, Show};
 use crossterm::execute;
@@ -76,12 +77,19 @@ impl Drop for Screen {
     }
 }
 
+/// Whether the terminal is drawn on: restored twice, it would have the cursor where it was before the message of a panic.
+static IS_TAKEN: AtomicBool = AtomicBool::new(false);
+
 fn take() -> io::Result<()> {
+    IS_TAKEN.store(true, Ordering::Relaxed);
     enable_raw_mode()?;
     execute!(stdout(), EnterAlternateScreen, Hide)
 }
 
 fn restore() -> io::Result<()> {
+    if !IS_TAKEN.swap(false, Ordering::Relaxed) {
+        return Ok(());
+    }
     let shown = execute!(stdout(), LeaveAlternateScreen, Show);
     disable_raw_mode()?;
     shown

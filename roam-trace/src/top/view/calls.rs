@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use roam_dump::render::phase;
 
-use super::{Processes, arrow, verdict};
 use crate::top::cell::Cell;
 use crate::top::layout::Column;
+use crate::top::readings::ProcessPair;
 use crate::top::row::{Item, Level, Row, RowId};
 
 pub(super) const COLUMNS: [Column; 7] = [
@@ -19,11 +19,10 @@ pub(super) const COLUMNS: [Column; 7] = [
     Column::left("METHOD", 0),
 ];
 
-pub(super) fn add(process: Processes<'_>, rows: &mut Vec<Row>) {
+pub(super) fn add(process: ProcessPair<'_>, rows: &mut Vec<Row>) {
     let name = process.name();
     for request in &process.now.snapshot.requests {
         let verdict_of = request.verdict.as_deref();
-        let method = request.method_name();
         rows.push(Row {
             id: RowId {
                 process: process.now.key,
@@ -32,12 +31,12 @@ pub(super) fn add(process: Processes<'_>, rows: &mut Vec<Row>) {
             level: Level::of(verdict_of),
             cells: vec![
                 Cell::Age(request.age_us),
-                verdict(verdict_of),
+                Cell::verdict(verdict_of),
                 Cell::text(phase(request)),
                 Cell::some(request.connection_name.clone(), Cell::Text),
                 Cell::Count(request.request_id),
                 Cell::Text(Arc::clone(&name)),
-                Cell::text(format!("{} {method}", arrow(request.direction))),
+                Cell::method(request.direction, &request.method_name()),
             ],
         });
     }

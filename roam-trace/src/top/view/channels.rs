@@ -6,9 +6,9 @@ use std::sync::Arc;
 use roam_dump::model::Channel;
 use roam_trace_common::event::ChannelDirection;
 
-use super::{Processes, verdict};
 use crate::top::cell::Cell;
 use crate::top::layout::Column;
+use crate::top::readings::ProcessPair;
 use crate::top::row::{Item, Level, Row, RowId};
 
 pub(super) const COLUMNS: [Column; 10] = [
@@ -24,7 +24,7 @@ pub(super) const COLUMNS: [Column; 10] = [
     Column::left("CHANNEL", 0),
 ];
 
-pub(super) fn add(process: Processes<'_>, rows: &mut Vec<Row>) {
+pub(super) fn add(process: ProcessPair<'_>, rows: &mut Vec<Row>) {
     let channels_before = process.before.map(|before| &before.snapshot.channels);
     let before: HashMap<u64, &Channel> = (channels_before.into_iter().flatten())
         .map(|channel| (channel.serial, channel))
@@ -45,7 +45,7 @@ pub(super) fn add(process: Processes<'_>, rows: &mut Vec<Row>) {
                 Cell::some(unread(now), Cell::Count),
                 Cell::some(now.idle_us, Cell::Age),
                 Cell::Age(now.age_us),
-                verdict(verdict_of),
+                Cell::verdict(verdict_of),
                 Cell::some(now.element_type.clone(), Cell::Text),
                 Cell::Text(Arc::clone(&name)),
                 Cell::some(now.connection_name.clone(), Cell::Text),

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use roam_dump::model::{Connection, Traffic};
 use roam_trace_common::event::ConnectionState;
 
-use super::{Processes, verdict};
 use crate::top::cell::Cell;
 use crate::top::layout::Column;
+use crate::top::readings::ProcessPair;
 use crate::top::row::{Item, Level, Row, RowId};
 
 pub(super) const COLUMNS: [Column; 11] = [
@@ -25,7 +25,7 @@ pub(super) const COLUMNS: [Column; 11] = [
     Column::left("CONNECTION", 0),
 ];
 
-pub(super) fn add(process: Processes<'_>, rows: &mut Vec<Row>) {
+pub(super) fn add(process: ProcessPair<'_>, rows: &mut Vec<Row>) {
     let connections_before = process.before.map(|before| &before.snapshot.connections);
     let before: HashMap<u64, &Connection> = (connections_before.into_iter().flatten())
         .map(|connection| (connection.serial, connection))
@@ -64,7 +64,7 @@ pub(super) fn add(process: Processes<'_>, rows: &mut Vec<Row>) {
                 Cell::some(stall_us(now), Cell::Age),
                 Cell::some(idle_us.into_iter().flatten().min(), Cell::Age),
                 Cell::text(state(now.state)),
-                verdict(verdict_of),
+                Cell::verdict(verdict_of),
                 Cell::Text(Arc::clone(&name)),
                 Cell::Text(Arc::clone(&now.name)),
             ],

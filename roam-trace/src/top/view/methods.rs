@@ -7,10 +7,10 @@ use roam_dump::decode::latency;
 use roam_dump::model::{Latency, MethodStatistics, Request};
 use roam_trace_common::event::{Direction, RequestKind};
 
-use super::{Processes, Since, arrow};
 use crate::top::cell::Cell;
 use crate::top::layout::Column;
 use crate::top::reading::MethodKey;
+use crate::top::readings::{ProcessPair, Since};
 use crate::top::row::{Item, Level, Row, RowId};
 
 pub(super) const COLUMNS: [Column; 9] = [
@@ -33,7 +33,7 @@ struct InFlight<'a> {
     first: Option<&'a Request>,
 }
 
-pub(super) fn add(process: Processes<'_>, since: Since, rows: &mut Vec<Row>) {
+pub(super) fn add(process: ProcessPair<'_>, since: Since, rows: &mut Vec<Row>) {
     let mut in_flight: HashMap<(Direction, u64), InFlight<'_>> = HashMap::new();
     for request in &process.now.snapshot.requests {
         if request.kind == RequestKind::Call {
@@ -61,7 +61,7 @@ pub(super) fn add(process: Processes<'_>, since: Since, rows: &mut Vec<Row>) {
             None => format!("method_id={:#018x}", now.method_id).into(),
         };
         cells.push(Cell::Text(Arc::clone(&name)));
-        cells.push(Cell::text(format!("{} {method}", arrow(now.direction))));
+        cells.push(Cell::method(now.direction, &method));
         rows.push(row(process, key, in_flight.worst, cells));
     }
     // Of these, no call has ended, or none is counted.
@@ -77,16 +77,12 @@ pub(super) fn add(process: Processes<'_>, since: Since, rows: &mut Vec<Row>) {
         let mut cells = vec![Cell::None; 7];
         cells[1] = Cell::Count(in_flight.count);
         cells.push(Cell::Text(Arc::clone(&name)));
-        cells.push(Cell::text(format!(
-            "{} {}",
-            arrow(direction),
-            first.method_name()
-        )));
+        cells.push(Cell::method(direction, &first.method_name()));
         rows.push(row(process, key, in_flight.worst, cells));
     }
 }
 
-fn row(process: Processes<'_>, key: MethodKey, level: Level, cells: Vec<Cell>) -> Row {
+fn row(process: ProcessPair<'_>, key: MethodKey, level: Level, cells: Vec<Cell>) -> Row {
     let id = RowId {
         process: process.now.key,
         item: Item::Method(key),
@@ -104,7 +100,7 @@ fn key(statistics: &MethodStatistics) -> MethodKey {
 
 /// The cells up to the count; of those in flight none.
 fn numbers(
-    process: Processes<'_>,
+    process: ProcessPair<'_>,
     now: &MethodStatistics,
     before: Option<&MethodStatistics>,
     since: Since,
@@ -133,7 +129,7 @@ fn numbers(
 }
 
 /// How long the calls took that ended between the two readings.
-fn recent(process: Processes<'_>, key: MethodKey) -> Option<Latency> {
+fn recent(process: ProcessPair<'_>, key: MethodKey) -> Option<Latency> {
     let now = process.now.latencies.get(&key)?;
     match process.before?.latencies.get(&key) {
         Some(before) => latency(&now.since(before)),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use roam_dump::model::{Gap, TableUse};
 
-use super::Processes;
 use crate::top::cell::Cell;
 use crate::top::layout::Column;
+use crate::top::readings::ProcessPair;
 use crate::top::row::{Item, Level, Row, RowId};
 
 /// Parts of 100 from which on a table counts as nearly full, and as full for any burst of calls.
@@ -24,7 +24,7 @@ pub(super) const COLUMNS: [Column; 8] = [
     Column::left("TABLE", 0),
 ];
 
-pub(super) fn add(process: Processes<'_>, rows: &mut Vec<Row>) {
+pub(super) fn add(process: ProcessPair<'_>, rows: &mut Vec<Row>) {
     let name = process.name();
     let snapshot = &process.now.snapshot;
     for (index, table) in snapshot.tables.iter().enumerate() {
