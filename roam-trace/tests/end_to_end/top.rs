@@ -45,6 +45,9 @@ fn check_chain(demo: &ReadyDemo, mut terminal: Terminal) {
     demo.wait_until_background_is_young();
     terminal.press("2");
     wait_for_text(&mut terminal, "handler_running");
+    // All of the chain is as old.
+    terminal.press("/demo-host\r");
+    wait_for_text(&mut terminal, "/demo-host (");
     terminal.press("\r");
     wait_for_text(&mut terminal, "wait chain, root blocker last:");
     wait_for_text(&mut terminal, LAST);
