@@ -13,7 +13,7 @@ use crate::terminal::{Size, Terminal};
 
 const SIZE: Size = Size {
     rows: 16,
-    columns: 100,
+    columns: 116,
 };
 /// Until the hung calls stand out, and rates are steady.
 const SETTLED: Duration = Duration::from_secs(5);

@@ -29,10 +29,7 @@ const HELP: [(&str, &str); 10] = [
     ("s, S", "sort by the next or the previous column"),
     ("r", "reverse the order"),
     ("/", "show only rows that contain a text"),
-    (
-        "t",
-        "methods: calls since the last reading, or since the start",
-    ),
+    ("t", "methods: since the last reading, or the start"),
     ("Space", "pause: nothing is read meanwhile"),
     ("?", "this help"),
     ("q, Esc, Ctrl-C", "quit; Ctrl-Z suspends"),
@@ -98,7 +95,7 @@ pub(crate) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
     let problems = state.problems();
     let parts = Parts::of(area, !problems.is_empty());
     write(buffer, parts.title, &title(state, theme));
-    write(buffer, parts.tabs, &tabs(state));
+    write(buffer, parts.tabs, &tabs(state, area.width));
     match state.overlay {
         Overlay::None => table(state, theme, &parts, buffer),
         Overlay::Help => {
@@ -177,23 +174,23 @@ fn title(state: &State, theme: Theme) -> Line<'static> {
     ])
 }
 
-fn tabs(state: &State) -> Line<'static> {
-    let mut spans = Vec::new();
-    for (number, view) in (1..).zip(View::ALL) {
-        let mut title = format!(" {number} {} ", view.title());
-        if view == View::Methods && state.view == view {
-            title += match state.since {
-                Since::LastReading => "(last reading) ",
-                Since::Start => "(since start) ",
-            };
-        }
-        let style = match view == state.view {
-            true => REVERSED,
-            false => Style::new(),
+/// The views, or only the one that is shown if there is no room for all.
+fn tabs(state: &State, width: u16) -> Line<'static> {
+    let tab = |(number, view): (usize, View)| {
+        let is_shown = view == state.view;
+        let since = match (view, state.since) {
+            (View::Methods, Since::LastReading) if is_shown => "(last reading) ",
+            (View::Methods, Since::Start) if is_shown => "(since start) ",
+            _ => "",
         };
-        spans.push(Span::styled(title, style));
+        let style = if is_shown { REVERSED } else { Style::new() };
+        Span::styled(format!(" {number} {} {since}", view.title()), style)
+    };
+    let all = Line::from_iter((1..).zip(View::ALL).map(tab));
+    match all.width() > width.into() {
+        true => Line::from(tab((state.view as usize + 1, state.view))),
+        false => all,
     }
-    Line::from(spans)
 }
 
 fn footer(state: &State) -> Line<'static> {

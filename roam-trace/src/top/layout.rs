@@ -4,10 +4,9 @@ use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Columns of the terminal between two columns of a table.
 const GAP: usize = 2;
-/// What text has at the least, unless it is shorter: in the last column, which names the row, in the others, and if there
-/// are only two.
-const NAME: usize = 20;
-const TEXT: usize = 12;
+/// What text has at the least, unless it is shorter.
+const TEXT: usize = 20;
+/// The same if there are only two columns.
 const LEAST: usize = 6;
 
 /// A column of a table.
@@ -60,7 +59,6 @@ pub(super) struct Placed {
 pub(super) fn place(columns: &[Column], widths: &[usize], width: usize) -> Vec<Placed> {
     let least = |column: usize, count: usize| match columns[column].side {
         Side::Left if count <= 2 => widths[column].min(LEAST),
-        Side::Left if column + 1 == columns.len() => widths[column].min(NAME),
         Side::Left => widths[column].min(TEXT),
         Side::Right => widths[column],
     };
@@ -143,14 +141,14 @@ mod tests {
         check(65, &all);
         check(
             62,
-            &[("RATE/S", 8), ("P50", 6), ("PROCESS", 12), ("METHOD", 30)],
+            &[("RATE/S", 8), ("P50", 6), ("PROCESS", 15), ("METHOD", 27)],
         );
         check(
-            52,
-            &[("RATE/S", 8), ("P50", 6), ("PROCESS", 12), ("METHOD", 20)],
+            55,
+            &[("RATE/S", 8), ("P50", 6), ("PROCESS", 15), ("METHOD", 20)],
         );
-        check(51, &[("RATE/S", 8), ("PROCESS", 12), ("METHOD", 27)]);
-        check(43, &[("RATE/S", 8), ("METHOD", 30)]);
+        check(54, &[("RATE/S", 8), ("PROCESS", 15), ("METHOD", 27)]);
+        check(46, &[("RATE/S", 8), ("METHOD", 30)]);
         check(20, &[("RATE/S", 8), ("METHOD", 10)]);
         check(15, &[("METHOD", 15)]);
         check(3, &[("METHOD", 3)]);

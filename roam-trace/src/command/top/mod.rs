@@ -20,8 +20,6 @@ use self::screen::Screen;
 use super::errors::Errors;
 use crate::cli::TopArgs;
 use crate::error::Exit;
-use crate::privilege;
-use crate::process::retire_worker;
 use crate::signals::SignalsBlocked;
 use crate::top::{State, Step, Theme};
 
@@ -92,8 +90,6 @@ async fn show(args: &TopArgs, theme: Theme, verbose: bool) -> Result<Exit> {
     // Probes are detached while the terminal still shows the last reading: that takes a moment.
     drop(collector);
     drop(screen);
-    privilege::drop_all()?;
-    retire_worker();
     Ok(errors.exit())
 }
 
