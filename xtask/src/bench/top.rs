@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::param::clock_ticks_per_second;
+use rustix::process::Signal;
 
 use super::spread::{RUNS, Spread};
 use super::tracer::Loads;
 use crate::demo::Programs;
 use crate::interop::Build;
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::terminal::{Size, Terminal};
 
 /// A usual terminal.
@@ -19,8 +20,10 @@ const SIZE: Size = Size {
     rows: 50,
     columns: 160,
 };
-/// About a second of calls in one thread.
-const CALLS: u64 = 10_000_000;
+/// A quarter of a second of calls in one thread.
+const CALLS: u64 = 8_000_000;
+/// Whether a slice is watched: what drifts meets both halves.
+const SLICES: [bool; 8] = [false, true, true, false, true, false, false, true];
 const REQUESTS: u64 = 131_072;
 const WAYS: [&str; 2] = ["sequential", "64 at once"];
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -34,28 +37,43 @@ pub(super) fn run() -> Result<()> {
     two_processes(&programs)
 }
 
-/// One thread that does nothing but start and end calls, with a processor left for the tracer.
+/// One thread that does nothing but start and end calls, with a processor left for the tracer, which is stopped in half of
+/// the slices.
 fn one_thread(programs: &Programs) -> Result<()> {
     let mut load = Loads::build()?.start(REQUESTS)?;
     load.calls(CALLS)?;
-    let (mut kept, mut used, mut rates) = (Vec::new(), Vec::new(), Vec::new());
-    for run in 0..RUNS {
+    let top = Top::start(programs, &[load.pid()])?;
+    let (mut kept, mut rates) = (Vec::new(), Vec::new());
+    let mut watched = Duration::ZERO;
+    for _ in 0..RUNS {
         let mut took = [0.0; 2];
-        for is_watched in order(run) {
-            let top = is_watched
-                .then(|| Top::start(programs, &[load.pid()]))
-                .transpose()?;
-            took[usize::from(is_watched)] = load.calls(CALLS)?;
-            used.extend(top.map(Top::end).transpose()?);
+        for is_watched in SLICES {
+            let began = Instant::now();
+            process::signal(
+                top.terminal.pid(),
+                if is_watched {
+                    Signal::CONT
+                } else {
+                    Signal::STOP
+                },
+            )?;
+            took[usize::from(is_watched)] += load.calls(CALLS)?;
+            watched += if is_watched {
+                began.elapsed()
+            } else {
+                Duration::ZERO
+            };
         }
-        rates.push(1e9 / took[0]);
+        let slices = (SLICES.len() / 2) as f64;
+        rates.push(1e9 / (took[0] / slices));
         kept.push(took[0] / took[1]);
     }
+    process::signal(top.terminal.pid(), Signal::CONT)?;
+    let used = top.end()?.as_secs_f64() / watched.as_secs_f64();
     println!(
-        "one thread, {:.0} calls/s, one processor left: {:.4}; top took {:.3} of a processor",
+        "one thread, {:.0} calls/s, one processor left: {:.4}; top took {used:.3} of a processor",
         Spread::of(rates),
         Spread::of(kept),
-        Spread::of(used)
     );
     Ok(())
 }
@@ -68,7 +86,9 @@ fn two_processes(programs: &Programs) -> Result<()> {
     let mut used = Vec::new();
     for run in 0..RUNS {
         let mut numbers = [Vec::new(), Vec::new()];
-        for is_watched in order(run) {
+        // Each of the two goes first in turn.
+        let first = run % 2 == 1;
+        for is_watched in [first, !first] {
             let process = Process::start(calls.command())?;
             let top = match is_watched {
                 true => Some(Top::start(
@@ -81,7 +101,10 @@ fn two_processes(programs: &Programs) -> Result<()> {
             while let Some(line) = process.next_line(Instant::now() + DEADLINE)? {
                 lines.push(line.parse::<f64>()?);
             }
-            used.extend(top.map(Top::end).transpose()?);
+            if let Some(top) = top {
+                let took = top.began.elapsed();
+                used.push(top.end()?.as_secs_f64() / took.as_secs_f64());
+            }
             process.finish(DEADLINE)?;
             ensure!(lines.len() == WAYS.len(), "calls printed {lines:?}");
             numbers[usize::from(is_watched)] = lines;
@@ -100,12 +123,6 @@ fn two_processes(programs: &Programs) -> Result<()> {
     }
     println!("top took {:.3} of a processor", Spread::of(used));
     Ok(())
-}
-
-/// Whether a run is watched: each of the two goes first in turn.
-fn order(run: usize) -> [bool; 2] {
-    let first = run % 2 == 1;
-    [first, !first]
 }
 
 /// The server that a program starts.
@@ -137,7 +154,7 @@ impl Top {
             command.args(["-p", &pid.to_string()]);
         }
         let mut terminal = Terminal::start(&command, SIZE);
-        terminal.wait_for("q quit");
+        terminal.wait_for_screen("rows", |screen| screen.contents().contains("q quit"));
         Ok(Self {
             cpu: cpu_time(terminal.pid())?,
             terminal,
@@ -145,13 +162,12 @@ impl Top {
         })
     }
 
-    /// Quits. Returns how much of a processor it took.
-    fn end(mut self) -> Result<f64> {
+    /// Quits. Returns the time of processors that it took since it had read the processes.
+    fn end(mut self) -> Result<Duration> {
         let used = cpu_time(self.terminal.pid())? - self.cpu;
-        let part = used.as_secs_f64() / self.began.elapsed().as_secs_f64();
         self.terminal.press("q");
         ensure!(self.terminal.finish().status == 0, "top failed");
-        Ok(part)
+        Ok(used)
     }
 }
 
