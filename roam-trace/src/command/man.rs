@@ -25,7 +25,8 @@ const SECURITY: [&str; 6] = [
     "To read your own processes, roam-trace needs no privilege. To read processes of other users, it needs \
     CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; to attach the probes, CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before Linux \
     6.6); for processes that closed the descriptor of their registry, CAP_CHECKPOINT_RESTORE. After attaching, it drops \
-    the capabilities that only attaching needs, and before it prints, all others; top, which reads on, when it ends.",
+    the capabilities that only attaching needs, and before it prints, all others. top \
+    keeps what reading needs until it ends.",
     "If the file of roam-trace has these capabilities, everyone who may run it can read every process.",
     "roam-trace writes nothing to the program, except for the breakpoints that the kernel puts at the probes with -d. \
     It treats everything that it reads as hostile: sizes are bounded, and control characters are escaped.",

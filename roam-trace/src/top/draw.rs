@@ -131,6 +131,9 @@ impl Theme {
     }
 }
 
+/// What a column of numbers has at the least: numbers that grow by a digit do not move the columns.
+const NUMBER: usize = 6;
+
 const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const REVERSED: Style = Style::new().add_modifier(Modifier::REVERSED);
 
@@ -261,7 +264,12 @@ fn table(state: &State, theme: Theme, parts: &Parts, buffer: &mut Buffer) {
                 return 0;
             }
             let of_cells = cells.iter().map(|cells| cells[column].width());
-            of_cells.max().unwrap_or(0).max(titles[column].width())
+            let least = match columns[column].is_number() {
+                true => NUMBER,
+                false => 0,
+            };
+            let of_title = titles[column].width().max(least);
+            of_cells.max().unwrap_or(0).max(of_title)
         })
         .collect();
     let placed = place(columns, &widths, parts.body.width.into());

@@ -274,7 +274,7 @@ impl State {
                 self.filter.clear();
                 self.update();
             }
-            KeyCode::Char('?' | 'h') => self.overlay = Overlay::Help,
+            KeyCode::Char('?') => self.overlay = Overlay::Help,
             KeyCode::Char('/') => self.is_typing = true,
             KeyCode::Char(' ') => self.is_paused = !self.is_paused,
             KeyCode::Char('t') => {

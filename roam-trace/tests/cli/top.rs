@@ -98,7 +98,7 @@ fn views_filter_details_and_help() {
     );
     wait_for_text(&mut terminal, "request: [req_id=93], outgoing");
     terminal.press("\u{1b}");
-    wait_for_text(&mut terminal, "/tcp (1 hidden");
+    wait_for_text(&mut terminal, "AGE▼");
     terminal.press("\u{1b}");
     wait_for_text(&mut terminal, "method_id=0x");
     terminal.press("?");

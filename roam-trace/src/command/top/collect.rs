@@ -11,14 +11,14 @@ use roam_dump::model::{Gap, Snapshot, Source};
 use roam_dump::read::{Budget, Image, Latencies};
 use roam_trace_common::event::Direction;
 
-use super::super::by_kernel::by_kernel;
-use super::super::by_pins::by_pins;
-use super::super::by_registry::by_registry;
-use super::super::errors::Errors;
-use super::super::pins::{PinnedRows, Pins};
-use super::super::report::processes;
-use super::super::select::{Selected, find_target, select};
 use crate::cli::{self, TopArgs, TopSource};
+use crate::command::by_kernel::by_kernel;
+use crate::command::by_pins::by_pins;
+use crate::command::by_registry::by_registry;
+use crate::command::errors::Errors;
+use crate::command::pins::{PinnedRows, Pins};
+use crate::command::report::processes;
+use crate::command::select::{Selected, find_target, select};
 use crate::error::TargetError;
 use crate::kernel::Maps;
 use crate::merge::join_registries;
@@ -41,8 +41,6 @@ pub(super) struct Collector<'a> {
     args: &'a TopArgs,
     selected: Selected,
     pins: Pins,
-    /// Processes that were armed when this began.
-    armed: HashSet<u32>,
     /// With `--source probes`.
     attached: Option<Attached>,
     budget: Budget,
@@ -74,8 +72,7 @@ impl<'a> Collector<'a> {
             TopSource::Auto => Pins::open(),
             TopSource::Probes => Pins::default(),
         };
-        let armed = pins.pids();
-        let mut selected = select(&args.targets, &armed, errors)?;
+        let mut selected = select(&args.targets, &pins.pids(), errors)?;
         let budget = Budget::of_rows(args.max_rows);
         let budget = Budget {
             latencies: budget.methods,
@@ -83,7 +80,7 @@ impl<'a> Collector<'a> {
         };
         let attached = match args.source {
             TopSource::Auto => None,
-            TopSource::Probes => match attach(&selected, budget, verbose, errors) {
+            TopSource::Probes => match attach(&mut selected, budget, verbose, errors) {
                 Some(attached) => Some(attached),
                 None => return Ok(None),
             },
@@ -98,10 +95,14 @@ impl<'a> Collector<'a> {
                 None => check(target, budget, &pins),
             };
             if let Err(error) = checked {
-                errors.report(&error);
                 unreadable.insert(target.pid());
+                match selected.is_found(target) {
+                    true => errors.report_found(error),
+                    false => errors.report(&error),
+                }
             }
         }
+        errors.report_denied();
         selected.remove(&unreadable);
         if selected.targets.is_empty() && !args.targets.all {
             return Ok(None);
@@ -110,7 +111,6 @@ impl<'a> Collector<'a> {
             args,
             selected,
             pins,
-            armed,
             attached,
             budget,
             by_registry: HashSet::new(),
@@ -127,60 +127,38 @@ impl<'a> Collector<'a> {
         if self.scan.at.elapsed() >= SCAN_EVERY {
             self.scan();
         }
-        let mut problems = Vec::new();
+        let mut problems: Vec<_> = self.pins.gap().iter().map(Gap::to_string).collect();
         let shares = Share::divide(self.budget, &self.selected.targets);
         // Before the registries.
-        let maps = match self.attached.as_ref().map(Attached::read).transpose() {
-            Ok(maps) => maps,
-            Err(error) => {
-                problems.push(error.to_string());
-                None
-            }
-        };
+        let attached = self.attached.as_ref().map(Attached::read).transpose();
+        let attached = attached.unwrap_or_else(|error| {
+            problems.push(error.to_string());
+            None
+        });
         let by_maps = shares.iter().map(|share| share.target);
         let by_maps = by_maps.filter(|target| !self.by_registry.contains(&target.pid()));
-        let pinned = match self.pins.rows(by_maps) {
-            Ok(rows) => rows,
-            Err(error) => {
-                problems.push(error.to_string());
-                None
-            }
-        };
+        let pinned = self.pins.rows(by_maps).unwrap_or_else(|error| {
+            problems.push(error.to_string());
+            None
+        });
         let mut processes = Vec::new();
         let mut gone = HashSet::new();
         let mut by_registry = HashSet::new();
         for share in &shares {
             let target = share.target;
-            let read = match &maps {
+            let latest = match &attached {
                 Some(maps) => read_maps(share, maps),
                 None => read(share, pinned.as_ref(), &mut by_registry),
             };
-            let (status, snapshot, latencies) = match read {
-                Ok((snapshot, latencies)) => (ProcessStatus::Read, snapshot, latencies),
-                Err(error) => {
-                    let has_ended = error.is_no_process();
-                    if has_ended && self.selected.is_found(target) {
-                        gone.insert(target.pid());
-                        continue;
-                    }
-                    let status = match has_ended {
-                        true => ProcessStatus::Ended,
-                        false => ProcessStatus::Unreadable(error.to_string()),
-                    };
-                    let none = Snapshot::new(target.label(), Source::Registry, 0);
-                    (status, none, HashMap::new())
+            match latest {
+                Err(error) if error.is_no_process() && self.selected.is_found(target) => {
+                    gone.insert(target.pid());
                 }
-            };
-            processes.push(ProcessReading {
-                key: key(target),
-                status,
-                snapshot,
-                latencies,
-            });
+                latest => processes.push(process_reading(target, latest)),
+            }
         }
         self.by_registry = by_registry;
         self.selected.remove(&gone);
-        problems.extend(self.pins.gap().map(|gap| gap.to_string()));
         explain(processes, problems)
     }
 
@@ -204,10 +182,11 @@ impl<'a> Collector<'a> {
         pids.sort_by_key(|pid| opened.get(pid).copied().unwrap_or(0));
         pids.truncate(SCANNED);
         let users = &self.args.targets.users;
+        let armed = self.pins.pids();
         for pid in pids {
             let found = Process::open(pid).and_then(|process| {
                 match users.is_empty() || users.contains(&process.user()) {
-                    true => find_target(process, &self.armed),
+                    true => find_target(process, &armed),
                     false => Ok(None),
                 }
             });
@@ -226,33 +205,38 @@ impl<'a> Collector<'a> {
     }
 }
 
-/// Attaches the probes of every process that has some; `None` for a reason that was reported.
+/// Attaches the probes of every process that has some, and removes the others; `None` for a reason that was reported.
 fn attach(
-    selected: &Selected,
+    selected: &mut Selected,
     budget: Budget,
     verbose: bool,
     errors: &mut Errors,
 ) -> Option<Attached> {
     let shares = Share::divide(budget, &selected.targets);
     let mut probed = Vec::new();
+    let mut others = HashSet::new();
     for share in &shares {
-        match share.target.probed() {
-            Ok([]) => {
-                let process = share.target.label();
-                errors.report(&TargetError::NoProbes {
-                    pid: process.pid,
-                    name: process.name,
-                });
+        let error = match share.target.probed() {
+            Ok([]) => match share.target.why_no_probes() {
+                Ok(error) | Err(error) => error,
+            },
+            Ok(_) => {
+                probed.push(share);
+                continue;
             }
-            Ok(_) => probed.push(share),
-            Err(error) => errors.report(&error),
-        }
+            Err(error) => error,
+        };
+        errors.report(&error);
+        others.insert(share.target.pid());
     }
     if probed.is_empty() {
         return None;
     }
     match Attached::attach(&probed, false, verbose) {
-        Ok(attached) => Some(attached),
+        Ok(attached) => {
+            selected.remove(&others);
+            Some(attached)
+        }
         Err(error) => {
             let exit = error.exit();
             let pids: Vec<_> = probed.iter().map(|share| share.target.pid()).collect();
@@ -273,7 +257,29 @@ fn check(target: &Target, budget: Budget, pins: &Pins) -> Result<(), TargetError
     }
 }
 
+/// The rows of a process, and how long the calls of its methods took.
 type Latest = (Snapshot, HashMap<MethodKey, Latencies>);
+
+fn process_reading(target: &Target, latest: Result<Latest, TargetError>) -> ProcessReading {
+    let none = || {
+        let snapshot = Snapshot::new(target.label(), Source::Registry, 0);
+        (snapshot, HashMap::new())
+    };
+    let (status, (snapshot, latencies)) = match latest {
+        Ok(latest) => (ProcessStatus::Read, latest),
+        Err(error) if error.is_no_process() => (ProcessStatus::Ended, none()),
+        Err(error) => (ProcessStatus::Unreadable(error.to_string()), none()),
+    };
+    ProcessReading {
+        key: Key {
+            pid: target.pid(),
+            start_ticks: target.process.start_ticks(),
+        },
+        status,
+        snapshot,
+        latencies,
+    }
+}
 
 /// Reads a process by its registry; where that has no requests, by the pinned maps. Adds it to `by_registry` if the registry
 /// has them.
@@ -342,13 +348,6 @@ fn take_latencies(images: &mut [Image]) -> HashMap<MethodKey, Latencies> {
         }
     }
     latencies
-}
-
-fn key(target: &Target) -> Key {
-    Key {
-        pid: target.pid(),
-        start_ticks: target.process.start_ticks(),
-    }
 }
 
 /// Gives the rows their verdicts. That a process which could not be read lacks rows says nothing.

@@ -1,6 +1,7 @@
 //! The terminal while it is drawn on. However the program leaves it, the terminal is as it was before.
 
 use std::io::{self, Stdout, stdout};
+use std::mem::ManuallyDrop;
 use std::panic;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +19,8 @@ use crate::top::{State, Theme, body_rows, draw};
 
 /// The terminal, drawn on until this is dropped.
 pub(super) struct Screen {
-    terminal: Terminal<CrosstermBackend<Stdout>>,
+    /// Never dropped: it would report that a terminal which is gone has no cursor, and panic where it cannot.
+    terminal: ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>,
     theme: Theme,
 }
 
@@ -32,7 +34,7 @@ impl Screen {
         restore_on_panic();
         // Whoever asked for colors gets them, whatever the environment says.
         crossterm::style::force_color_output(theme.color);
-        let terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        let terminal = terminal()?;
         // From here on, dropping it restores the terminal.
         let screen = Self { terminal, theme };
         take()?;
@@ -65,7 +67,7 @@ impl Screen {
         raise(Signal::SIGSTOP)?;
         take()?;
         // One that takes the screen for empty, as it is.
-        self.terminal = Terminal::new(CrosstermBackend::new(stdout()))?;
+        self.terminal = terminal()?;
         Ok(())
     }
 }
@@ -75,6 +77,10 @@ impl Drop for Screen {
         // A terminal that is gone needs nothing.
         let _ = restore();
     }
+}
+
+fn terminal() -> io::Result<ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>> {
+    Terminal::new(CrosstermBackend::new(stdout())).map(ManuallyDrop::new)
 }
 
 /// Whether the terminal is drawn on: restored twice, it would have the cursor where it was before the message of a panic.
