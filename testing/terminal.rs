@@ -49,8 +49,11 @@ impl Size {
     }
 }
 
-fn nonzero(size: u16) -> NonZeroU16 {
-    NonZeroU16::new(size).unwrap()
+/// What is seen of a terminal that does not know its size.
+fn nonzero(size: u16, usual: u16) -> NonZeroU16 {
+    NonZeroU16::new(size)
+        .or(NonZeroU16::new(usual))
+        .expect("a usual size")
 }
 
 /// What a command showed, and how it ended.
@@ -129,7 +132,7 @@ impl Terminal {
             screen,
             child,
             text: Vec::new(),
-            parsed: vt100::Parser::new(nonzero(rows), nonzero(columns), 0),
+            parsed: vt100::Parser::new(nonzero(rows, 24), nonzero(columns, 80), 0),
         }
     }
 
@@ -184,7 +187,7 @@ impl Terminal {
         let Size { rows, columns } = size;
         self.parsed
             .screen_mut()
-            .set_size(nonzero(rows), nonzero(columns));
+            .set_size(nonzero(rows, 24), nonzero(columns, 80));
     }
 
     /// Whether keys are shown as they are typed, and taken line by line: what a shell expects.

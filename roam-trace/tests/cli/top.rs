@@ -201,6 +201,19 @@ fn the_screen_has_the_size_of_the_terminal() {
 }
 
 #[test]
+fn a_terminal_that_does_not_know_its_size_is_a_usual_one() {
+    let target = Fixture::start("busy");
+    let unknown = Size {
+        rows: 0,
+        columns: 0,
+    };
+    let mut terminal = top(&target.pid(), &[], unknown);
+    wait_for_text(&mut terminal, "TcpTunnel.open");
+    terminal.press("q");
+    check_left(&terminal.finish());
+}
+
+#[test]
 fn a_process_that_ends_is_shown_as_ended() {
     let mut target = Fixture::start("busy");
     let mut terminal = top(&target.pid(), &[], USUAL);

@@ -9,13 +9,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossterm::cursor::{Hide, Show};
 use crossterm::execute;
 use crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use nix::sys::signal::{Signal, raise};
-use ratatui::Terminal;
 use ratatui::backend::CrosstermBackend;
+use ratatui::layout::Rect;
+use ratatui::{Terminal, TerminalOptions, Viewport};
 
 use crate::top::{State, Theme, body_rows, draw};
+
+/// What is drawn on of a terminal that does not know its size, as a serial line does not.
+const USUAL: Rect = Rect::new(0, 0, 80, 24);
 
 /// The terminal, drawn on until this is dropped.
 pub(super) struct Screen {
@@ -80,7 +84,13 @@ impl Drop for Screen {
 }
 
 fn terminal() -> io::Result<ManuallyDrop<Terminal<CrosstermBackend<Stdout>>>> {
-    Terminal::new(CrosstermBackend::new(stdout())).map(ManuallyDrop::new)
+    let viewport = match size()? {
+        (0, _) | (_, 0) => Viewport::Fixed(USUAL),
+        _ => Viewport::Fullscreen,
+    };
+    let backend = CrosstermBackend::new(stdout());
+    let terminal = Terminal::with_options(backend, TerminalOptions { viewport })?;
+    Ok(ManuallyDrop::new(terminal))
 }
 
 /// Whether the terminal is drawn on: restored twice, it would have the cursor where it was before the message of a panic.
