@@ -55,7 +55,7 @@ impl Parts {
     fn of(area: Rect, has_problem: bool) -> Self {
         let height = area.height;
         let lines = |is_shown: bool| u16::from(is_shown);
-        let heights = [
+        let mut heights = [
             lines(height >= 4),
             lines(height >= 6),
             lines(height >= 2),
@@ -63,24 +63,20 @@ impl Parts {
             lines(height >= 7 && has_problem),
             lines(height >= 3),
         ];
-        let taken: u16 = heights.iter().sum();
+        heights[3] = height.saturating_sub(heights.iter().sum());
         let mut y = area.y;
-        let mut part = |index: usize| {
-            let height = match index {
-                3 => height.saturating_sub(taken),
-                index => heights[index],
-            };
+        let [title, tabs, header, body, problem, footer] = heights.map(|height| {
             let part = Rect { y, height, ..area };
             y += height;
             part
-        };
+        });
         Self {
-            title: part(0),
-            tabs: part(1),
-            header: part(2),
-            body: part(3),
-            problem: part(4),
-            footer: part(5),
+            title,
+            tabs,
+            header,
+            body,
+            problem,
+            footer,
         }
     }
 }
@@ -98,9 +94,7 @@ pub(crate) fn draw(state: &State, theme: Theme, area: Rect, buffer: &mut Buffer)
     write(buffer, parts.tabs, &tabs(state, area.width));
     match state.overlay {
         Overlay::None => table(state, theme, &parts, buffer),
-        Overlay::Help => {
-            page("Keys", help(), 0, &parts, buffer);
-        }
+        Overlay::Help => page("Keys", help(), 0, &parts, buffer),
         Overlay::Details(id, line) => page("Details", state.details(id), line, &parts, buffer),
     }
     if let [first, others @ ..] = problems.as_slice() {
