@@ -34,6 +34,7 @@ Examples:
   roam-trace -p 17 -p 18 --json    dump two processes as JSON
   roam-trace --all --fail-if-stuck 30s
                                    check the health of every roam program
+  roam-trace top -p 4242           show what process 4242 does, again and again
   roam-trace list                  list the processes that can be read";
 
 /// Shows what a running roam program is waiting for.
@@ -74,7 +75,20 @@ impl Cli {
     pub fn parse_or_exit() -> Self {
         Self::try_parse()
             .and_then(Self::checked)
+            .and_then(Self::on_terminal)
             .unwrap_or_else(|error| error.exit())
+    }
+
+    /// Rejects a command that draws where there is no terminal to draw on.
+    fn on_terminal(self) -> Result<Self, clap::Error> {
+        match self.command {
+            Some(Command::Top(_)) if !stdout().is_terminal() => Err(Self::command().error(
+                ErrorKind::Io,
+                "top draws on a terminal, and its output is none: print a dump with roam-trace -p PID, or a line for \
+                each request with roam-trace watch -p PID",
+            )),
+            _ => Ok(self),
+        }
     }
 
     /// Rejects combinations of options that clap cannot express.
@@ -219,6 +233,14 @@ application: P50 is the latency that half of them did not exceed. A percentile i
 
 Exit status: as for a dump.")]
     Stats(StatsArgs),
+    /// Show on the terminal, again and again, what processes do: methods, calls in flight, connections, channels, tables
+    #[command(after_help = "\
+? lists the keys. Registries are read, which costs the program next to nothing; where there is none, or \
+one without requests (ROAM_DIAGNOSTIC=probes), the armed probes. Verdicts are those of one look at the registries: a dump \
+also looks at sockets and at processes that nobody named.
+
+Exit status: 0, also after an interrupt; otherwise as for a dump.")]
+    Top(TopArgs),
     /// List the processes that can be read, those with stuck requests first
     #[command(after_help = "\
 STUCK is the number of stuck requests. OLDEST WAIT is the age of the oldest of them; if no request is stuck, the age of \
@@ -340,6 +362,38 @@ pub struct StatsArgs {
     pub json: JsonArgs,
 }
 
+/// Options of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: TargetArgs,
+    /// Time between two readings, at least 100ms
+    #[arg(long, value_name = "DURATION", value_parser = interval, default_value = "1s")]
+    pub interval: Duration,
+    /// End after this long, for example 30s
+    #[arg(short, long, value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Where to read rows from
+    #[arg(long, default_value = "auto")]
+    pub source: TopSource,
+    /// Read at most this many rows and names, over all processes, the oldest requests first, and count the others
+    #[arg(long, value_name = "N", default_value_t = TOP_ROWS, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub max_rows: u32,
+}
+
+/// Rows that `top` reads unless the user asks for more: a hundred thousand would take a tenth of a second each time.
+const TOP_ROWS: u32 = 10_000;
+
+/// Where `top` reads rows from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TopSource {
+    /// The registry, or the armed probes if there is none or it has no requests
+    Auto,
+    /// Probes, which are attached until top ends, in the processes that run when it starts
+    Probes,
+}
+
 /// Options of `doctor`.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
@@ -378,6 +432,13 @@ fn stuck_after(text: &str) -> Result<StuckAfter, String> {
     };
     let time = duration(time)?;
     Ok(StuckAfter { method, time })
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        interval if interval < Duration::from_millis(100) => Err("at least 100ms".to_owned()),
+        interval => Ok(interval),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -451,6 +512,14 @@ mod tests {
         check_usage(&["stats", "-p", "1"], true);
         check_usage(&["stats", "--all", "--interval", "5s", "--json"], true);
         check_usage(&["stats"], false);
+        check_usage(
+            &["top", "-p", "1", "-d", "30s", "--interval", "100ms"],
+            true,
+        );
+        check_usage(&["top", "--all", "--source", "probes"], true);
+        check_usage(&["top", "-p", "1", "--interval", "99ms"], false);
+        check_usage(&["top", "-p", "1", "--source", "registry"], false);
+        check_usage(&["top"], false);
         check_usage(&["--all", "--fail-if-stuck", "30s"], true);
         check_usage(&["--all", "--user", "0", "--user", "1000"], true);
         check_usage(&["--user", "1000"], false);

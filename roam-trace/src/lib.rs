@@ -1,7 +1,8 @@
 //! Shows from outside what a running roam program is waiting for.
 //!
 //! Data goes one way: [`process`] finds a target and reads its registry, [`attach`] and [`watch`] attach its
-//! probes, [`armed`] pins them so that they outlive the tracer, [`kernel`] reads the kernel maps, [`merge`] merges the rows, and [`command`] prints them.
+//! probes, [`armed`] pins them so that they outlive the tracer, [`kernel`] reads the kernel maps, [`merge`] merges the rows, and [`command`] prints them,
+//! or has `top` draw them.
 //! Nothing here writes to a target.
 #![deny(unsafe_code)]
 
@@ -21,6 +22,7 @@ mod pager;
 pub mod privilege;
 pub mod process;
 mod signals;
+mod top;
 pub mod watch;
 
 use cli::Cli;

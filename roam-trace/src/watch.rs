@@ -109,6 +109,53 @@ fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
     Ok(interrupted)
 }
 
+/// Probes that are attached as long as this value lives.
+#[derive(Debug)]
+pub struct Attached {
+    tracer: Tracer,
+    extent: Extent,
+}
+
+impl Attached {
+    /// Attaches the probes of the targets, and drops the privileges that only attaching needs. A signal that would end the
+    /// program must have a handler.
+    ///
+    /// # Errors
+    ///
+    /// [`WatchError`]; no probe remains attached.
+    pub fn attach(shares: &[&Share<'_>], seed: bool, verbose: bool) -> Result<Self, WatchError> {
+        let processes: Vec<_> = shares
+            .iter()
+            .filter_map(|Share { target, .. }| {
+                let probed = target.probed().ok()?;
+                Some(probed_process(target.pid(), probed))
+            })
+            .collect();
+        let options = Options {
+            verbose,
+            ..Options::default()
+        };
+        log::info!("attaching the probes of {} processes", processes.len());
+        let mut tracer = Tracer::attach(&processes, options)?;
+        log::info!("attached");
+        give_up_privileges(shares).map_err(WatchError::Privileges)?;
+        let extent = match seed {
+            true => self::seed(&mut tracer, shares)?,
+            false => Extent::default(),
+        };
+        Ok(Self { tracer, extent })
+    }
+
+    /// Reads the kernel maps as of now.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] if the maps cannot be read.
+    pub fn read(&self) -> Result<Maps, MapAccessError> {
+        self.tracer.snapshot()
+    }
+}
+
 /// Attaches the probes of the targets for `duration`, or until no target runs any more, or until SIGINT or SIGTERM.
 ///
 /// # Errors
@@ -122,25 +169,7 @@ pub fn watch(
 ) -> Result<Watched, WatchError> {
     // Before the first probe is attached: from then on a signal must end the watching, not the program.
     let interrupted = on_interrupt().map_err(WatchError::Signal)?;
-    let processes: Vec<_> = shares
-        .iter()
-        .filter_map(|Share { target, .. }| {
-            let probed = target.probed().ok()?;
-            Some(probed_process(target.pid(), probed))
-        })
-        .collect();
-    let options = Options {
-        verbose,
-        ..Options::default()
-    };
-    log::info!("attaching the probes of {} processes", processes.len());
-    let mut tracer = Tracer::attach(&processes, options)?;
-    log::info!("attached");
-    give_up_privileges(shares).map_err(WatchError::Privileges)?;
-    let extent = match seed {
-        true => self::seed(&mut tracer, shares)?,
-        false => Extent::default(),
-    };
+    let Attached { mut tracer, extent } = Attached::attach(shares, seed, verbose)?;
     // An end is counted for the connection of its row, and until now rows were missing.
     let before = tracer.traffic()?;
     let started = Instant::now();
@@ -222,7 +251,7 @@ fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<Extent, WatchError
 }
 
 /// How much of what the targets have in flight was read.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Extent {
     /// All that the registries of every target have room for.
     is_everything: bool,

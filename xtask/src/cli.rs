@@ -82,6 +82,8 @@ pub(crate) enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Draw docs/top.svg: what `roam-trace top` shows of a demo that hangs
+    Screen,
     /// Find files or folders of a crate that depend on one another in a cycle
     Cycles,
 }

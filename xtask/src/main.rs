@@ -23,9 +23,13 @@ mod pool;
 mod process;
 mod reliability;
 mod scratch;
+mod screen;
 mod soak;
 mod tally;
 mod task;
+#[path = "../../testing/terminal.rs"]
+#[expect(dead_code, reason = "the tests of roam-trace use what these do not")]
+mod terminal;
 mod test;
 mod test_program;
 #[path = "../../testing/verdicts.rs"]

@@ -6,7 +6,7 @@ use crate::cli::Task;
 use crate::tally::Tally;
 use crate::{
     aarch64, api, bench, build_ebpf, conformance, cycles, demo, dependents, dist, fuzz, incidents,
-    interop, method_ids, parts, reliability, soak, test, vm, weight,
+    interop, method_ids, parts, reliability, screen, soak, test, vm, weight,
 };
 
 impl Task {
@@ -32,6 +32,7 @@ impl Task {
             Self::Aarch64 => aarch64::run().map(Some),
             Self::Vm { kernels } => vm::run(&kernels).map(Some),
             Self::Soak { minutes, armed } => soak::run(minutes, armed).map(Some),
+            Self::Screen => screen::run().map(|()| None),
             Self::Cycles => cycles::run().map(Some),
         }
     }

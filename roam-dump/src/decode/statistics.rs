@@ -5,7 +5,7 @@ use roam_trace_common::latency::ns_of_units;
 
 use super::names::Names;
 use crate::model::{Latency, MethodStatistics, Outcomes};
-use crate::read::MethodTotals;
+use crate::read::{Latencies, MethodTotals};
 
 /// The methods of a registry as of `now_ns` on its clock, those of which most calls have ended first. Rows with an unknown
 /// direction are left out.
@@ -20,6 +20,21 @@ pub(super) fn methods(
         .into_iter()
         .filter_map(|totals| method(totals, names, now_ns))
         .collect()
+}
+
+/// How long calls took, as a person reads it; `None` if there are none.
+pub fn latency(latencies: &Latencies) -> Option<Latency> {
+    let (percentiles, longest) = latencies.percentiles()?;
+    Some(in_microseconds(percentiles, longest))
+}
+
+fn in_microseconds([p50, p90, p99]: [u64; 3], longest: u64) -> Latency {
+    Latency {
+        p50_us: microseconds(p50),
+        p90_us: microseconds(p90),
+        p99_us: microseconds(p99),
+        max_us: microseconds(longest),
+    }
 }
 
 fn method(totals: &MethodTotals, names: &Names, now_ns: u64) -> Option<MethodStatistics> {
@@ -43,12 +58,7 @@ fn method(totals: &MethodTotals, names: &Names, now_ns: u64) -> Option<MethodSta
         },
         request_bytes: totals.request_bytes,
         response_bytes: totals.response_bytes,
-        latency: totals.percentiles.map(|[p50, p90, p99]| Latency {
-            p50_us: microseconds(p50),
-            p90_us: microseconds(p90),
-            p99_us: microseconds(p99),
-            max_us: microseconds(totals.longest),
-        }),
+        latency: (totals.percentiles).map(|found| in_microseconds(found, totals.longest)),
         last_ended_us: (totals.last_ended_ns != 0)
             .then(|| now_ns.saturating_sub(totals.last_ended_ns) / 1_000),
     })

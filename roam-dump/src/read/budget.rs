@@ -20,6 +20,8 @@ pub struct Budget {
     pub statistics: usize,
     /// Methods and directions that these rows are added up to.
     pub methods: usize,
+    /// Of these, how many keep how long each call took; none unless a reader asks for it.
+    pub latencies: usize,
     /// Slots that are scanned.
     pub slots: usize,
     /// Rows that are read again because they changed meanwhile.
@@ -36,6 +38,7 @@ impl Default for Budget {
             arguments: limits::SHOWN_ARGUMENTS,
             statistics: limits::READ_STATISTICS,
             methods: limits::SHOWN_METHODS,
+            latencies: 0,
             slots: limits::READ_SLOTS,
             retries: limits::READ_RETRIES,
         }
@@ -44,7 +47,7 @@ impl Default for Budget {
 
 impl Budget {
     /// What the registries of a dump share.
-    const PARTS: [fn(&mut Self) -> &mut usize; 9] = [
+    const PARTS: [fn(&mut Self) -> &mut usize; 10] = [
         |budget| &mut budget.rows,
         |budget| &mut budget.connections,
         |budget| &mut budget.channels,
@@ -52,6 +55,7 @@ impl Budget {
         |budget| &mut budget.arguments,
         |budget| &mut budget.statistics,
         |budget| &mut budget.methods,
+        |budget| &mut budget.latencies,
         |budget| &mut budget.slots,
         |budget| &mut budget.retries,
     ];
@@ -110,6 +114,7 @@ impl Budget {
                 .sum(),
             statistics,
             methods: statistics,
+            latencies: statistics,
             // Connections are scanned twice.
             slots: requests + 2 * connections + channels,
             retries: requests + 2 * connections + channels,

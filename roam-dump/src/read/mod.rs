@@ -4,8 +4,10 @@
 //! from memory that another program wrote. Nothing here interprets a row.
 
 mod budget;
+mod counts;
 mod header;
 mod image;
+mod latencies;
 mod memory;
 #[cfg(loom)]
 pub mod model;
@@ -20,6 +22,7 @@ mod totals;
 pub use budget::Budget;
 pub use header::{ReadError, read_header};
 pub use image::{Image, Truncated};
+pub use latencies::Latencies;
 pub use memory::RegionMemory;
 #[cfg(not(loom))]
 pub use own::read_own;

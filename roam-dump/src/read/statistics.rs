@@ -9,10 +9,12 @@ use roam_trace_common::registry::{StatisticsRecord, Table};
 use zerocopy::FromBytes;
 
 use super::budget::Budget;
+use super::counts::{add, sum};
 use super::header::{ReadError, read_header};
+use super::latencies::{Latencies, percentiles};
 use super::memory::{RegionMemory, read_full};
 use super::scan::Scan;
-use super::totals::{MethodKey, MethodTotals, add, percentiles, sum};
+use super::totals::{MethodKey, MethodTotals};
 
 /// Bytes of a row in front of its buckets.
 const HEAD_BYTES: usize = offset_of!(StatisticsRecord, buckets);
@@ -63,6 +65,10 @@ impl<M: RegionMemory + ?Sized> Scan<'_, M> {
                 }
             }
             totals.percentiles = percentiles(&buckets, totals.longest);
+            if let Some(left) = self.budget.latencies.checked_sub(1) {
+                self.budget.latencies = left;
+                totals.latencies = Some(Latencies::new(&buckets, totals.longest));
+            }
             methods.push(totals);
         }
         Ok(methods)

@@ -1,13 +1,15 @@
 //! What the threads of a process counted of one method, added up.
 
-use roam_trace_common::latency::{BUCKETS, upper_bound};
 use roam_trace_common::registry::{OUTCOMES, StatisticsRecord};
+
+use super::counts::{add, sum};
+use super::latencies::Latencies;
 
 /// A method and the `Direction` code of its calls.
 pub type MethodKey = (u64, u32);
 
 /// The calls of one method in one direction that have ended, over all threads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MethodTotals {
     /// The method's id on the wire, and a `Direction` code.
     pub key: MethodKey,
@@ -24,6 +26,8 @@ pub struct MethodTotals {
     pub percentiles: Option<[u64; 3]>,
     /// The longest of them, in the same units.
     pub longest: u64,
+    /// How many took how long, if the reader asked for it.
+    pub latencies: Option<Latencies>,
 }
 
 impl MethodTotals {
@@ -36,6 +40,7 @@ impl MethodTotals {
             last_ended_ns: 0,
             percentiles: None,
             longest: 0,
+            latencies: None,
         }
     }
 
@@ -50,75 +55,5 @@ impl MethodTotals {
     /// Returns how many calls have ended.
     pub fn ended(&self) -> u64 {
         sum(&self.outcomes)
-    }
-}
-
-pub(super) fn add(to: &mut [u64], more: &[u64]) {
-    for (to, more) in to.iter_mut().zip(more) {
-        *to = to.saturating_add(*more);
-    }
-}
-
-pub(super) fn sum(counts: &[u64]) -> u64 {
-    counts
-        .iter()
-        .fold(0, |sum, &count| sum.saturating_add(count))
-}
-
-/// The upper bounds of the buckets that hold the median, the 90th and the 99th percentile.
-pub(super) fn percentiles(buckets: &[u64; BUCKETS], longest: u64) -> Option<[u64; 3]> {
-    let count = sum(buckets);
-    (count > 0).then(|| {
-        [50, 90, 99].map(|percent| {
-            let rank = (u128::from(count) * percent).div_ceil(100);
-            let mut below = 0;
-            let bucket = buckets.iter().position(|&bucket| {
-                below += u128::from(bucket);
-                below >= rank
-            });
-            match bucket {
-                Some(bucket) if bucket < BUCKETS - 1 => upper_bound(bucket).min(longest),
-                _ => longest,
-            }
-        })
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use roam_trace_common::latency::bucket_of;
-
-    fn check(latencies: &[(u64, u64)], expected: Option<[u64; 3]>) {
-        let mut buckets = [0; BUCKETS];
-        for &(latency, count) in latencies {
-            buckets[bucket_of(latency)] += count;
-        }
-        let longest = latencies.iter().map(|&(latency, _)| latency).max();
-        let found = percentiles(&buckets, longest.unwrap_or(0));
-        let within = |(found, expected): (u64, u64)| {
-            (expected..=expected + expected / 22 + 1).contains(&found)
-        };
-        match (found, expected) {
-            (Some(found), Some(expected)) => {
-                assert!(found.into_iter().zip(expected).all(within), "{found:?}");
-            }
-            (found, expected) => assert_eq!(found, expected),
-        }
-    }
-
-    #[test]
-    fn a_percentile_is_the_bound_of_its_bucket() {
-        check(&[], None);
-        check(&[(5_000, 1)], Some([5_000; 3]));
-        check(&[(5_000, 50), (80_000, 50)], Some([5_000, 80_000, 80_000]));
-        check(&[(5_000, 99), (1 << 30, 1)], Some([5_000; 3]));
-        check(&[(5_000, 98), (1 << 30, 2)], Some([5_000, 5_000, 1 << 30]));
-        check(&[(1 << 50, 3)], Some([1 << 50; 3]));
-        check(&[(1, 1)], Some([1; 3]));
-        check(
-            &[(5_000, u64::MAX), (6_000, u64::MAX)],
-            Some([5_000, 5_000, 5_000]),
-        );
     }
 }

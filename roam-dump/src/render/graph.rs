@@ -102,6 +102,50 @@ pub fn root_line(graph: &WaitGraph, root: &Root) -> String {
     }
 }
 
+/// Steps of a chain that are shown.
+const MAX_STEPS: usize = 64;
+
+/// Returns what a request waits for, what that waits for in turn, and so on, a line for each: the request first, the root
+/// blocker last. Empty if the request is not in the graph.
+pub fn chain(graph: &WaitGraph, pid: u32, serial: u64) -> Vec<String> {
+    let is_request = |node: &Node| match node.kind {
+        NodeKind::Call { serial: own, .. } | NodeKind::Handler { serial: own, .. } => {
+            own == serial && node.process.pid == pid
+        }
+        NodeKind::Handlers(_) | NodeKind::Driver { .. } | NodeKind::Process => false,
+    };
+    let mut next = graph.nodes.iter().position(is_request);
+    let mut steps: Vec<usize> = Vec::new();
+    let mut lines = Vec::new();
+    while let Some(index) = next {
+        let node = &graph.nodes[index];
+        let line = Line(&[node]).to_string();
+        if steps.contains(&index) {
+            lines.push(format!("{line} (in this chain already)"));
+            return lines;
+        }
+        if steps.len() == MAX_STEPS {
+            lines.push("(the rest of the chain is left out)".to_owned());
+            return lines;
+        }
+        steps.push(index);
+        // Of several, the one that has lasted longest.
+        let awaited = graph
+            .edges
+            .iter()
+            .filter(|edge| edge.from as usize == index);
+        next = awaited
+            .map(|edge| edge.to as usize)
+            .max_by_key(|&to| graph.nodes[to].age_us);
+        let sentence = node.sentence().filter(|_| request_id(node).is_some());
+        match (next, sentence) {
+            (None, Some(sentence)) => lines.push(format!("{line}: {sentence}")),
+            _ => lines.push(line),
+        }
+    }
+    lines
+}
+
 /// What nodes that stand below each other have to do with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lines {

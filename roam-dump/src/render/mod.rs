@@ -23,3 +23,4 @@ mod window;
 
 pub use crate::count::{Count, Counted};
 pub use crate::duration::Age;
+pub use request::phase;

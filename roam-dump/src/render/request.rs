@@ -154,6 +154,11 @@ impl fmt::Display for Method<'_> {
     }
 }
 
+/// Returns how far a request got.
+pub fn phase(request: &Request) -> String {
+    State(request).to_string()
+}
+
 /// The phase and the mark of a request.
 struct State<'a>(&'a Request);
 

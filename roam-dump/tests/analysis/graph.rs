@@ -58,6 +58,24 @@ fn the_first_root_in_one_line() {
 }
 
 #[test]
+fn the_way_from_a_call_to_its_root_blocker() {
+    let world = chain();
+    let [host, http, _] = &world.snapshots[..] else {
+        panic!("three processes are traced");
+    };
+    let (pid, serial) = (host.process.pid, host.requests[0].serial);
+    assert_eq!(host.requests[0].method.as_deref(), Some("TcpTunnel.open"));
+    let graph = world.clone().explain().graph;
+    let lines = graph::chain(&graph, pid, serial);
+    insta::assert_snapshot!(lines.join("\n"));
+    // From the middle, the rest of it.
+    let middle = graph::chain(&graph, http.process.pid, http.requests[0].serial);
+    assert_eq!(middle.last(), lines.last());
+    assert!(middle.len() < lines.len());
+    assert_eq!(graph::chain(&graph, 1, serial), [""; 0]);
+}
+
+#[test]
 fn text_of_many_equal_calls() {
     let mut world = World::new();
     let host = world.process("demo-host");

@@ -16,6 +16,7 @@ mod report;
 mod schema;
 mod select;
 mod stats;
+mod top;
 
 use std::io::{self, BufWriter, Write};
 
@@ -43,6 +44,7 @@ pub fn run(cli: &Cli) -> Exit {
     let done = match &cli.command {
         None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
         Some(Command::Stats(args)) => stats::run(args, &mut out),
+        Some(Command::Top(args)) => top::run(args, color, cli.verbose > 0),
         Some(Command::List) => list::run(color, &mut out),
         Some(Command::Arm(args)) => arm::run(args, &mut out),
         Some(Command::Armed(args)) => armed::run(args, &mut out),

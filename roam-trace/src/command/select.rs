@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use super::errors::Errors;
 use super::report::report;
 use crate::cli::TargetArgs;
+use crate::error::TargetError;
 use crate::process::Target;
 use crate::process::proc::{self, Process};
 use crate::process::turns::in_turns;
@@ -31,13 +32,21 @@ impl Selected {
         self.finish();
     }
 
-    /// Removes processes.
-    pub(super) fn remove(&mut self, pids: &HashSet<u32>) {
-        self.targets.retain(|target| !pids.contains(&target.pid()));
+    /// Adds a process that `--all` found.
+    pub(super) fn add_found(&mut self, target: Target) {
+        self.found.push(target.pid());
+        self.targets.push(target);
         self.finish();
     }
 
-    fn contains(&self, pid: u32) -> bool {
+    /// Removes processes.
+    pub(super) fn remove(&mut self, pids: &HashSet<u32>) {
+        self.targets.retain(|target| !pids.contains(&target.pid()));
+        self.found.retain(|pid| !pids.contains(pid));
+        self.finish();
+    }
+
+    pub(super) fn contains(&self, pid: u32) -> bool {
         self.targets.iter().any(|known| known.pid() == pid)
     }
 }
@@ -97,18 +106,28 @@ pub(super) fn open(pids: Vec<u32>, errors: &mut Errors) -> Vec<Process> {
     in_turns(processes, Process::user)
 }
 
+/// Returns a process as a target, if it has a registry or is armed.
+///
+/// # Errors
+///
+/// [`TargetError`] if it cannot be read or has ended.
+pub(super) fn find_target(
+    process: Process,
+    armed: &HashSet<u32>,
+) -> Result<Option<Target>, TargetError> {
+    let is_armed = armed.contains(&process.pid());
+    let target = Target::of(process)?;
+    let can_be_read = is_armed || target.has_registry()?;
+    Ok(can_be_read.then_some(target))
+}
+
 impl Selected {
     /// Adds those of some processes that have a registry or are armed. Most have nothing to do with roam, or end meanwhile.
     fn find(&mut self, processes: Vec<Process>, armed: &HashSet<u32>, errors: &mut Errors) {
         for process in processes {
             let pid = process.pid();
-            let target = Target::of(process);
-            let can_be_read = |target: Target| {
-                let can_be_read = armed.contains(&pid) || target.has_registry()?;
-                Ok((can_be_read, target))
-            };
-            match target.and_then(can_be_read) {
-                Ok((true, target)) if !self.contains(pid) => {
+            match find_target(process, armed) {
+                Ok(Some(target)) if !self.contains(pid) => {
                     self.found.push(pid);
                     self.targets.push(target);
                 }

@@ -29,6 +29,16 @@ impl Allowance {
         }))
     }
 
+    /// Leaves that much for all processes from now on, whatever they have taken.
+    pub(super) fn renew(&self, whole: Duration) {
+        self.left(|left| {
+            *left = Left {
+                ns: whole.as_nanos() as u64,
+                users: BTreeMap::new(),
+            }
+        });
+    }
+
     /// Takes the turn of one process, from what this thread does from now on.
     pub(super) fn turn(&self, user: u32) -> Turn<'_> {
         Turn {
@@ -98,5 +108,7 @@ mod tests {
         let next = allowance.turn(7);
         assert!(!next.is_spent() && next.limit < Duration::from_millis(9));
         assert_eq!(allowance.turn(0).limit, Duration::from_millis(5));
+        allowance.renew(Duration::from_millis(16));
+        assert_eq!(allowance.turn(7).limit, Duration::from_millis(1));
     }
 }

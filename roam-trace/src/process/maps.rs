@@ -34,6 +34,12 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 /// A process can make its list long, and each line of it slow.
 static READING: Allowance = Allowance::new(Duration::from_millis(1_000));
 
+/// Leaves that much time of a processor for the lists of all processes from now on: for a command that reads them again and
+/// again.
+pub fn renew_allowance(whole: Duration) {
+    READING.renew(whole);
+}
+
 /// What a tracer wants to know of the mappings of a process.
 #[derive(Debug, Default)]
 pub struct Mappings {

@@ -166,6 +166,23 @@ impl Target {
         })
     }
 
+    /// Returns why the probes of a process that has none cannot be attached.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::probed`].
+    pub fn why_no_probes(&self) -> Result<TargetError, TargetError> {
+        let model::Process { pid, name, .. } = self.label();
+        Ok(match self.refused_probes()?.first() {
+            Some(refused) => TargetError::RefusedProbes {
+                pid,
+                name,
+                refused: refused.clone(),
+            },
+            None => TargetError::NoProbes { pid, name },
+        })
+    }
+
     /// Returns the lister of the sockets in the process's network namespace. It stays open, so that later no
     /// capability is needed to enter that.
     ///

@@ -15,8 +15,9 @@ mod run;
 mod schema;
 mod sockets;
 mod stats;
-#[path = "../terminal/mod.rs"]
+#[path = "../../../testing/terminal.rs"]
 mod terminal;
+mod top;
 #[path = "../../../testing/verdicts.rs"]
 mod verdicts;
 mod watch;

@@ -8,6 +8,10 @@ mod demo;
 mod dump;
 mod follow;
 mod pairing;
+#[path = "../../../testing/terminal.rs"]
+#[expect(dead_code, reason = "other tests use what these do not")]
+mod terminal;
+mod top;
 #[path = "../tracer/mod.rs"]
 mod tracer;
 mod verdict;

@@ -12,7 +12,7 @@ mod installed;
 mod run;
 mod settings;
 mod table;
-#[path = "../terminal/mod.rs"]
+#[path = "../../../testing/terminal.rs"]
 #[expect(dead_code, reason = "other tests use what these do not")]
 mod terminal;
 mod user;

@@ -7,6 +7,7 @@ mod graph;
 mod rows;
 mod sequence;
 mod spread;
+mod top;
 mod traced;
 mod tracer;
 
@@ -30,6 +31,8 @@ pub(crate) enum Subject {
     Traced,
     /// A dump by registry and by kernel map, by the number of rows; bpftrace printing its map
     Rows,
+    /// What a program loses while `roam-trace top` reads it ten times a second
+    Top,
     /// A clean release build of an application: with the drop-in, with the published roam-session
     Builds,
 }
@@ -46,6 +49,7 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
                 Subject::Graph => graph::run()?,
                 Subject::Traced => traced::run()?,
                 Subject::Rows => rows::run()?,
+                Subject::Top => top::run()?,
                 Subject::Builds => builds::run()?,
             }
         }

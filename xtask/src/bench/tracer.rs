@@ -28,10 +28,13 @@ const SCRIPT: &str = "\
     usdt:PROGRAM:roam:request_start { @inflight[arg0] = (nsecs, arg1, arg2, arg3, arg4, arg5, arg6); } \
     usdt:PROGRAM:roam:request_end { delete(@inflight[arg0]); }";
 
+/// The program to trace, built.
+pub(super) struct Loads(PathBuf);
+
 /// What the benches of this folder start.
 pub(super) struct Tools {
     programs: Programs,
-    load: PathBuf,
+    loads: Loads,
 }
 
 /// Who traces.
@@ -41,16 +44,30 @@ pub(super) enum Kind {
     Bpftrace,
 }
 
+impl Loads {
+    pub(super) fn build() -> Result<Self> {
+        let build = format!("build --release --package load --bin {LOAD}");
+        process::require(process::cargo(&build))?;
+        Ok(Self(paths::target().join("release").join(LOAD)))
+    }
+
+    /// Starts one, with room for that many requests in flight.
+    pub(super) fn start(&self, requests: u64) -> Result<Load> {
+        let mut command = Command::new(&self.0);
+        command.env("ROAM_DIAGNOSTIC_REQUESTS", requests.to_string());
+        let process = Process::start(command)?;
+        process.wait_for(WITHIN, |line| line == "ready")?;
+        Ok(Load(process))
+    }
+}
+
 impl Tools {
     pub(super) fn build() -> Result<Self> {
         machine::prepare_to_attach()?;
         install::packages(&install::BPFTRACE)?;
-        let programs = Programs::build()?;
-        let build = format!("build --release --package load --bin {LOAD}");
-        process::require(process::cargo(&build))?;
         Ok(Self {
-            programs,
-            load: paths::target().join("release").join(LOAD),
+            programs: Programs::build()?,
+            loads: Loads::build()?,
         })
     }
 
@@ -60,11 +77,7 @@ impl Tools {
 
     /// Starts the program to trace, with room for that many requests in flight.
     pub(super) fn load(&self, requests: u64) -> Result<Load> {
-        let mut command = Command::new(&self.load);
-        command.env("ROAM_DIAGNOSTIC_REQUESTS", requests.to_string());
-        let process = Process::start(command)?;
-        process.wait_for(WITHIN, |line| line == "ready")?;
-        Ok(Load(process))
+        self.loads.start(requests)
     }
 
     /// Starts a tracer of `load`, and waits until calls are traced.
@@ -81,7 +94,7 @@ impl Tools {
                 let mut command = Command::new("bpftrace");
                 command.env("BPFTRACE_MAP_KEYS_MAX", requests.to_string());
                 command.args(["-p", &load.pid().to_string(), "-e"]);
-                command.arg(SCRIPT.replace("PROGRAM", &self.load.to_string_lossy()));
+                command.arg(SCRIPT.replace("PROGRAM", &self.loads.0.to_string_lossy()));
                 command
             }
         };

@@ -204,7 +204,7 @@ fn snap(
         _ if target.is_followed => Ok(Some(Snapped::Done(by_registry(target, reading)?))),
         _ if target.probed()?.is_empty() => {
             let snapshot = by_registry(target, reading)?;
-            let error = no_probes(target)?;
+            let error = target.why_no_probes()?;
             if source == Source::Probes {
                 return Err(error);
             }
@@ -281,19 +281,6 @@ impl Watching {
             rows.channels.iter().map(|(key, _)| key.serial).collect(),
         ])
     }
-}
-
-/// Returns why the probes of a process cannot be attached although they were asked for.
-fn no_probes(target: &Target) -> Result<TargetError, TargetError> {
-    let Process { pid, name, .. } = target.label();
-    Ok(match target.refused_probes()?.first() {
-        Some(refused) => TargetError::RefusedProbes {
-            pid,
-            name,
-            refused: refused.clone(),
-        },
-        None => TargetError::NoProbes { pid, name },
-    })
 }
 
 /// Reads the kernel maps again until they differ no more from the registries.

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
+use std::num::NonZeroU16;
 use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver};
@@ -10,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcsetwinsize};
+use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
 /// A terminal that no dump fits on.
 pub(crate) const SHORT: Size = Size {
@@ -33,8 +34,26 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// The size of a terminal.
 #[derive(Clone, Copy)]
 pub(crate) struct Size {
-    rows: u16,
-    columns: u16,
+    pub(crate) rows: u16,
+    pub(crate) columns: u16,
+}
+
+impl Size {
+    fn window(self) -> Winsize {
+        Winsize {
+            ws_row: self.rows,
+            ws_col: self.columns,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        }
+    }
+}
+
+/// What is seen of a terminal that does not know its size.
+fn nonzero(size: u16, usual: u16) -> NonZeroU16 {
+    NonZeroU16::new(size)
+        .or(NonZeroU16::new(usual))
+        .expect("a usual size")
 }
 
 /// What a command showed, and how it ended.
@@ -42,6 +61,8 @@ pub(crate) struct Size {
 pub(crate) struct Shown {
     pub(crate) text: String,
     pub(crate) status: i32,
+    /// Whether the terminal was left as it was: with the screen that it had, its cursor, and lines that are edited.
+    pub(crate) is_restored: bool,
 }
 
 /// A command that runs on a terminal.
@@ -50,6 +71,7 @@ pub(crate) struct Terminal {
     screen: Receiver<Vec<u8>>,
     child: Child,
     text: Vec<u8>,
+    parsed: vt100::Parser,
 }
 
 /// Runs a command to its end on a terminal of that size.
@@ -59,18 +81,13 @@ pub(crate) fn on_terminal(command: &Command, size: Size) -> Shown {
 
 impl Terminal {
     /// Starts the command, with its environment, on a terminal that controls it.
-    pub(crate) fn start(command: &Command, Size { rows, columns }: Size) -> Self {
+    pub(crate) fn start(command: &Command, size: Size) -> Self {
+        let Size { rows, columns } = size;
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC);
         let controller = controller.unwrap();
         grantpt(&controller).unwrap();
         unlockpt(&controller).unwrap();
-        let size = Winsize {
-            ws_row: rows,
-            ws_col: columns,
-            ws_xpixel: 0,
-            ws_ypixel: 0,
-        };
-        tcsetwinsize(&controller, size).unwrap();
+        tcsetwinsize(&controller, size.window()).unwrap();
         let name = ptsname(&controller, Vec::new()).unwrap();
         let path = OsStr::from_bytes(name.to_bytes());
         let user = File::options().read(true).write(true).open(path).unwrap();
@@ -115,19 +132,68 @@ impl Terminal {
             screen,
             child,
             text: Vec::new(),
+            parsed: vt100::Parser::new(nonzero(rows, 24), nonzero(columns, 80), 0),
         }
+    }
+
+    /// The process that runs on the terminal.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
     }
 
     /// Waits until the screen has shown a text.
     pub(crate) fn wait_for(&mut self, text: &str) {
+        self.wait_until(text, |terminal| terminal.shown().contains(text));
+    }
+
+    /// Waits until the screen shows something.
+    pub(crate) fn wait_for_screen(
+        &mut self,
+        what: &str,
+        is_shown: impl Fn(&vt100::Screen) -> bool,
+    ) {
+        self.wait_until(what, |terminal| is_shown(terminal.parsed.screen()));
+    }
+
+    fn wait_until(&mut self, what: &str, holds: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + DEADLINE;
-        while !self.shown().contains(text) {
+        while !holds(self) {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.screen.recv_timeout(left) {
-                Ok(more) => self.text.extend(more),
-                Err(error) => panic!("{error}: no {text} in {}", self.shown()),
+                Ok(more) => self.add(&more),
+                Err(error) => panic!("{error}: no {what} in:\n{}", self.contents()),
             }
         }
+    }
+
+    fn add(&mut self, more: &[u8]) {
+        self.text.extend(more);
+        self.parsed.process(more);
+    }
+
+    /// What the screen shows now.
+    pub(crate) fn screen(&self) -> &vt100::Screen {
+        self.parsed.screen()
+    }
+
+    /// The text that the screen shows now.
+    pub(crate) fn contents(&self) -> String {
+        self.parsed.screen().contents()
+    }
+
+    /// Changes its size.
+    pub(crate) fn resize(&mut self, size: Size) {
+        tcsetwinsize(&self.keyboard, size.window()).unwrap();
+        let Size { rows, columns } = size;
+        self.parsed
+            .screen_mut()
+            .set_size(nonzero(rows, 24), nonzero(columns, 80));
+    }
+
+    /// Whether keys are shown as they are typed, and taken line by line: what a shell expects.
+    pub(crate) fn is_as_shells_expect(&self) -> bool {
+        let modes = tcgetattr(&self.keyboard).unwrap().local_modes;
+        modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
     /// Presses keys.
@@ -141,7 +207,7 @@ impl Terminal {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match self.screen.recv_timeout(left) {
-                Ok(more) => self.text.extend(more),
+                Ok(more) => self.add(&more),
                 Err(mpsc::RecvTimeoutError::Disconnected) => break,
                 Err(mpsc::RecvTimeoutError::Timeout) => {
                     let _ = self.child.kill();
@@ -149,7 +215,11 @@ impl Terminal {
                 }
             }
         }
+        let screen = self.screen();
         Shown {
+            is_restored: !screen.alternate_screen()
+                && !screen.hide_cursor()
+                && self.is_as_shells_expect(),
             status: self.child.wait().unwrap().code().unwrap_or(-1),
             text: self.shown(),
         }
