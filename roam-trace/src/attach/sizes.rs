@@ -1,8 +1,9 @@
 //! How many entries the kernel maps have.
 
+use roam_trace_common::event::LiveMode;
 use roam_trace_common::limits;
 
-use super::options::{ArmedOptions, Options};
+use super::options::{ArmedOptions, LiveOptions, Options};
 
 /// How many entries the kernel maps have.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +14,10 @@ pub(super) struct Sizes {
     pub(super) traffic: u32,
     pub(super) targets: u32,
     pub(super) executables: u32,
+    /// Bytes.
+    pub(super) events: u32,
+    pub(super) filter: u32,
+    pub(super) histograms: u32,
 }
 
 impl Sizes {
@@ -27,6 +32,29 @@ impl Sizes {
             traffic: connections,
             targets,
             executables: 0,
+            ..Self::live(options.live.as_ref())
+        }
+    }
+
+    /// Of the maps that live views read; all others have no room.
+    fn live(options: Option<&LiveOptions>) -> Self {
+        let (has_events, has_histograms) = match options.map(|live| live.mode) {
+            None => (false, false),
+            Some(LiveMode::Ends | LiveMode::All) => (true, false),
+            Some(LiveMode::Histogram) => (false, true),
+        };
+        let filters_methods = options.is_some_and(|live| live.filters_methods);
+        let size = |is_needed: bool, entries| if is_needed { entries } else { 0 };
+        Self {
+            requests: 0,
+            channels: 0,
+            connections: 0,
+            traffic: 0,
+            targets: 0,
+            executables: 0,
+            events: size(has_events, limits::EVENT_BUFFER_BYTES),
+            filter: size(filters_methods, limits::FILTERED_METHODS),
+            histograms: size(has_histograms, limits::HISTOGRAM_BUCKETS),
         }
     }
 
@@ -39,6 +67,7 @@ impl Sizes {
             traffic: 0,
             targets: options.max_processes,
             executables: limits::ARMED_EXECUTABLES,
+            ..Self::live(None)
         }
     }
 }
