@@ -1,11 +1,11 @@
 //! Decodes what is usual of each method.
 
 use roam_trace_common::event::{Direction, Outcome};
-use roam_trace_common::latency::ns_of_units;
+use roam_trace_common::latency::{BUCKETS, ns_of_units, upper_bound};
 
 use super::names::Names;
 use crate::model::{Latency, MethodStatistics, Outcomes};
-use crate::read::MethodTotals;
+use crate::read::{MethodTotals, percentiles};
 
 /// The methods of a registry as of `now_ns` on its clock, those of which most calls have ended first. Rows with an unknown
 /// direction are left out.
@@ -43,15 +43,28 @@ fn method(totals: &MethodTotals, names: &Names, now_ns: u64) -> Option<MethodSta
         },
         request_bytes: totals.request_bytes,
         response_bytes: totals.response_bytes,
-        latency: totals.percentiles.map(|[p50, p90, p99]| Latency {
-            p50_us: microseconds(p50),
-            p90_us: microseconds(p90),
-            p99_us: microseconds(p99),
-            max_us: microseconds(totals.longest),
-        }),
+        latency: totals
+            .percentiles
+            .map(|percentiles| latency(percentiles, totals.longest)),
         last_ended_us: (totals.last_ended_ns != 0)
             .then(|| now_ns.saturating_sub(totals.last_ended_ns) / 1_000),
     })
+}
+
+/// Returns what is usual by the buckets of a histogram. The longest call is the bound of the last one that has a call in
+/// it. `None` without a call.
+pub fn latency_of_buckets(buckets: &[u64; BUCKETS]) -> Option<Latency> {
+    let longest = upper_bound(buckets.iter().rposition(|&calls| calls > 0)?);
+    percentiles(buckets, longest).map(|percentiles| latency(percentiles, longest))
+}
+
+fn latency([p50, p90, p99]: [u64; 3], longest: u64) -> Latency {
+    Latency {
+        p50_us: microseconds(p50),
+        p90_us: microseconds(p90),
+        p99_us: microseconds(p99),
+        max_us: microseconds(longest),
+    }
 }
 
 /// Rounded up: what took less than a microsecond took some time.

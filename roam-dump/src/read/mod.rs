@@ -26,4 +26,5 @@ pub use own::read_own;
 pub use scan::Row;
 pub use statistics::read_ended;
 pub use tables::{read, read_connections, read_methods, read_serials, read_within};
+pub(crate) use totals::percentiles;
 pub use totals::{MethodKey, MethodTotals};

@@ -66,7 +66,7 @@ pub(super) fn sum(counts: &[u64]) -> u64 {
 }
 
 /// The upper bounds of the buckets that hold the median, the 90th and the 99th percentile.
-pub(super) fn percentiles(buckets: &[u64; BUCKETS], longest: u64) -> Option<[u64; 3]> {
+pub(crate) fn percentiles(buckets: &[u64; BUCKETS], longest: u64) -> Option<[u64; 3]> {
     let count = sum(buckets);
     (count > 0).then(|| {
         [50, 90, 99].map(|percent| {

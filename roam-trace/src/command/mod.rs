@@ -9,13 +9,16 @@ mod disarm;
 mod doctor;
 mod dump;
 mod errors;
+mod histogram;
 mod list;
+mod live;
 mod man;
 mod pins;
 mod report;
 mod schema;
 mod select;
 mod stats;
+mod watch;
 
 use std::io::{self, BufWriter, Write};
 
@@ -43,6 +46,8 @@ pub fn run(cli: &Cli) -> Exit {
     let done = match &cli.command {
         None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
         Some(Command::Stats(args)) => stats::run(args, &mut out),
+        Some(Command::Watch(args)) => watch::run(args, cli.verbose > 0, &mut out),
+        Some(Command::Histogram(args)) => histogram::run(args, cli.verbose > 0, &mut out),
         Some(Command::List) => list::run(&mut out),
         Some(Command::Arm(args)) => arm::run(args, &mut out),
         Some(Command::Armed(args)) => armed::run(args, &mut out),
