@@ -9,6 +9,7 @@ mod sequence;
 mod spread;
 mod traced;
 mod tracer;
+mod watch;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -30,6 +31,8 @@ pub(crate) enum Subject {
     Traced,
     /// A dump by registry and by kernel map, by the number of rows; bpftrace printing its map
     Rows,
+    /// `roam-trace watch` of 200,000 events a second
+    Watch,
     /// A clean release build of an application: with the drop-in, with the published roam-session
     Builds,
 }
@@ -46,6 +49,7 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
                 Subject::Graph => graph::run()?,
                 Subject::Traced => traced::run()?,
                 Subject::Rows => rows::run()?,
+                Subject::Watch => watch::run()?,
                 Subject::Builds => builds::run()?,
             }
         }
