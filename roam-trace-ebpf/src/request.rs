@@ -111,8 +111,11 @@ fn request_end(ctx: ProbeContext) -> Option<()> {
         let outcome = ctx.arg::<u64>(1)? as u32;
         request_ended(key, row.as_ref(), outcome, ctx.arg(2)?);
     }
-    // SAFETY: Only a word is copied, and it is not used unless the row was still there.
-    let connection = unsafe { REQUESTS.get(key) }.map(|row| row.connection);
+    let connection = match counts_traffic() {
+        // SAFETY: Only a word is copied, and it is not used unless the row was still there.
+        true => unsafe { REQUESTS.get(key) }.map(|row| row.connection),
+        false => None,
+    };
     let was_there = removed(
         REQUESTS.remove(key),
         // SAFETY: No more than the address.
@@ -120,9 +123,7 @@ fn request_end(ctx: ProbeContext) -> Option<()> {
         Loss::RequestUnmatched,
         Loss::RequestDelete,
     );
-    if counts_traffic()
-        && let (true, Some(connection)) = (was_there, connection)
-    {
+    if let (true, Some(connection)) = (was_there, connection) {
         match traffic(key.tgid, connection) {
             // SAFETY: `traffic` looked it up in this run.
             Some(traffic) => unsafe { add(&raw mut (*traffic).ended, 1) },
