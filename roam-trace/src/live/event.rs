@@ -205,9 +205,10 @@ impl Event {
     }
 
     fn on_connection(self, record: &EventRecord, names: &mut Names<'_>) -> Self {
-        let name = names.connection(record.tgid, record.connection);
+        let serial = (record.connection != 0).then_some(record.connection);
+        let name = serial.and_then(|serial| names.connection(record.tgid, serial));
         Self {
-            connection: Some(record.connection),
+            connection: serial,
             connection_name: name.filter(|name| !name.is_empty()),
             ..self
         }

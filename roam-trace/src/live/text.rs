@@ -48,47 +48,20 @@ impl TextLines {
 
     fn event(&mut self, out: &mut impl Write, event: &Event) -> io::Result<()> {
         self.time(out, event.time)?;
-        match event.latency_ns {
-            Some(latency_ns) => {
-                write!(out, "  {:>8}", Took(latency_ns.div_ceil(1_000)).to_string())?
-            }
-            None => out.write_all(b"         -")?,
-        }
+        let latency = |latency_ns: u64| Took(latency_ns.div_ceil(1_000)).to_string();
+        let size = |bytes: u64| format_size(bytes, DECIMAL.decimal_places(1));
         let (sent, received) = bytes(event);
-        for bytes in [sent, received] {
-            match bytes {
-                Some(bytes) => write!(
-                    out,
-                    "  {:>8}",
-                    format_size(bytes, DECIMAL.decimal_places(1))
-                )?,
-                None => out.write_all(b"         -")?,
-            }
+        let numbers = [
+            event.latency_ns.map(latency),
+            sent.map(size),
+            received.map(size),
+        ];
+        for number in numbers {
+            write!(out, "  {:>8}", number.as_deref().unwrap_or("-"))?;
         }
-        write!(
-            out,
-            "  {:<17}  {:<20}  ",
-            what(event),
-            event.process.to_string()
-        )?;
-        match event.direction {
-            Some(Direction::Outgoing) => out.write_all("→ ".as_bytes())?,
-            Some(Direction::Incoming) => out.write_all("← ".as_bytes())?,
-            None => {}
-        }
-        match (&event.method, event.method_id, event.kind) {
-            (_, _, Some(RequestKind::Connect)) => out.write_all(b"connect")?,
-            (Some(method), _, _) => out.write_all(method.as_bytes())?,
-            (None, Some(method_id), _) => out.write_all(unnamed(method_id).as_bytes())?,
-            (None, None, _) if event.channel.is_some() => write!(out, "(request ended)")?,
-            (None, None, _) => write!(out, "(start not seen)")?,
-        }
-        if let Some(channel_id) = event.channel_id {
-            write!(out, " channel {channel_id}")?;
-        }
-        if let Some(name) = &event.connection_name {
-            write!(out, " on {name}")?;
-        }
+        let process = event.process.to_string();
+        write!(out, "  {:<17}  {process:<20}  ", what(event))?;
+        subject(out, event)?;
         writeln!(out)
     }
 
@@ -110,6 +83,29 @@ impl TextLines {
             }
         };
         write!(out, "{time_of_day}.{:06}", time.subsec_nanosecond() / 1_000)
+    }
+}
+
+/// Writes what it happened to.
+fn subject(out: &mut impl Write, event: &Event) -> io::Result<()> {
+    out.write_all(match event.direction {
+        Some(Direction::Outgoing) => "→ ".as_bytes(),
+        Some(Direction::Incoming) => "← ".as_bytes(),
+        None => b"",
+    })?;
+    match (&event.method, event.method_id) {
+        _ if event.kind == Some(RequestKind::Connect) => out.write_all(b"connect")?,
+        (Some(method), _) => out.write_all(method.as_bytes())?,
+        (None, Some(method_id)) => out.write_all(unnamed(method_id).as_bytes())?,
+        (None, None) if event.channel.is_some() => out.write_all(b"(request not in flight)")?,
+        (None, None) => out.write_all(b"(start not seen)")?,
+    }
+    if let Some(channel_id) = event.channel_id {
+        write!(out, " channel {channel_id}")?;
+    }
+    match &event.connection_name {
+        Some(name) => write!(out, " on {name}"),
+        None => Ok(()),
     }
 }
 

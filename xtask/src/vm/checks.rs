@@ -41,6 +41,7 @@ const TESTS: [(&str, &[&str]); 3] = [
             "probes_attached_",
             "a_dump_by_probes_leaves_the_sites_as_they_were",
             "an_interrupt_ends_the_watching",
+            "live_views_show_what_the_demo_does",
         ],
     ),
 ];
