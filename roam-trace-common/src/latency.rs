@@ -80,7 +80,7 @@ use high_product_of_halves as high_product;
 const fn high_product_of_halves(a: u64, b: u64) -> u64 {
     const LOW: u64 = u32::MAX as u64;
     let (a_high, a_low, b_high, b_low) = (a >> 32, a & LOW, b >> 32, b & LOW);
-    let middle = a_high * b_low + (a_low * b_low >> 32);
+    let middle = a_high * b_low + ((a_low * b_low) >> 32);
     a_high * b_high + (middle >> 32) + ((a_low * b_high + (middle & LOW)) >> 32)
 }
 
