@@ -6,7 +6,7 @@ use roam_trace_common::limits;
 use super::options::{ArmedOptions, LiveOptions, Options};
 
 /// How many entries the kernel maps have.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Sizes {
     pub(super) requests: u32,
     pub(super) channels: u32,
@@ -36,7 +36,7 @@ impl Sizes {
         }
     }
 
-    /// Of the maps that live views read; all others have no room.
+    /// Those of the maps that live views read.
     fn live(options: Option<&LiveOptions>) -> Self {
         let (has_events, has_histograms) = match options.map(|live| live.mode) {
             None => (false, false),
@@ -46,15 +46,10 @@ impl Sizes {
         let filters_methods = options.is_some_and(|live| live.filters_methods);
         let size = |is_needed: bool, entries| if is_needed { entries } else { 0 };
         Self {
-            requests: 0,
-            channels: 0,
-            connections: 0,
-            traffic: 0,
-            targets: 0,
-            executables: 0,
             events: size(has_events, limits::EVENT_BUFFER_BYTES),
             filter: size(filters_methods, limits::FILTERED_METHODS),
             histograms: size(has_histograms, limits::HISTOGRAM_BUCKETS),
+            ..Self::default()
         }
     }
 
@@ -67,7 +62,7 @@ impl Sizes {
             traffic: 0,
             targets: options.max_processes,
             executables: limits::ARMED_EXECUTABLES,
-            ..Self::live(None)
+            ..Self::default()
         }
     }
 }

@@ -139,7 +139,7 @@ impl Tracer {
         kernel::read_traffic(&self.bpf)
     }
 
-    /// Opens the events that [`LiveOptions`](super::LiveOptions) asked for. It is closed to later calls.
+    /// Opens the ring buffer of the events that [`LiveOptions`](super::LiveOptions) asked for.
     ///
     /// # Errors
     ///

@@ -12,8 +12,8 @@ use crate::work;
 const PER_SECOND: u64 = 200_000;
 /// How many requests are made before the time is looked at, and every how many one differs from the others.
 const RARE_EVERY: u64 = 100;
-/// How late requests may be at a rate: the sleep of a thread takes some time more.
-const LATE: Duration = Duration::from_millis(1);
+/// How early requests may be at a rate: a shorter sleep would take longer.
+const EARLY: Duration = Duration::from_millis(1);
 
 /// Prints `ready`. Then each line of standard input is a word and a count: of requests that are started and ended at
 /// once (`calls 1000`), which prints nanoseconds per request; of requests that stay in flight (`rows 1000`), which
@@ -62,7 +62,7 @@ pub fn run_orders() {
                     if number.is_multiple_of(RARE_EVERY) {
                         let due =
                             began + Duration::from_nanos(number * (1_000_000_000 / PER_SECOND));
-                        if due > Instant::now() + LATE {
+                        if due > Instant::now() + EARLY {
                             sleep(due - Instant::now());
                         }
                     }

@@ -1,6 +1,7 @@
 //! What `roam-trace watch` takes of a processor while a program ends 200,000 requests a second, all of them printed or
-//! one in a hundred, and whether it counts what it loses.
+//! one in a hundred, what the program takes, and whether all that is lost is counted.
 
+use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -34,11 +35,14 @@ pub(super) fn run() -> Result<()> {
             events,
             lost,
             cpu,
+            program_cpu,
             peak_megabytes,
         } = watch(&tools, &mut load, arguments)?;
         println!(
-            "{what}: {:.1}% of a core; {:.0} ended a second, {events} printed, {lost} lost, of {made}; {peak_megabytes:.0} MB",
+            "{what}: {:.1}% of a core, {peak_megabytes:.0} MB; the program: {:.2} us of CPU time per request; {:.0} \
+            requests a second; {events} events printed and {lost} lost of {made} requests",
             100.0 * cpu.as_secs_f64() / took.as_secs_f64(),
+            1e6 * program_cpu.as_secs_f64() / made as f64,
             made as f64 / took.as_secs_f64(),
         );
         if arguments
@@ -58,6 +62,7 @@ struct Watched {
     events: u64,
     lost: u64,
     cpu: Duration,
+    program_cpu: Duration,
     peak_megabytes: f64,
 }
 
@@ -70,9 +75,9 @@ fn watch(tools: &Tools, load: &mut Load, arguments: &[&str]) -> Result<Watched> 
     command.args(arguments);
     let tracer = Process::start(command)?;
     tracer.wait_for(WITHIN, |line| line.contains(": watching "))?;
-    let began = Instant::now();
+    let (began, program_began) = (Instant::now(), cpu_time(load.pid())?);
     let made = load.pace(SECONDS)?;
-    let took = began.elapsed();
+    let (took, program_cpu) = (began.elapsed(), cpu_time(load.pid())? - program_began);
     tracer.signal(Signal::INT)?;
     let finished = tracer.finish(WITHIN)?;
     let (events, lost) =
@@ -83,8 +88,18 @@ fn watch(tools: &Tools, load: &mut Load, arguments: &[&str]) -> Result<Watched> 
         events,
         lost,
         cpu: finished.cpu,
+        program_cpu,
         peak_megabytes: finished.peak_megabytes(),
     })
+}
+
+/// What the first thread of a process has taken of processors.
+fn cpu_time(pid: u32) -> Result<Duration> {
+    let path = format!("/proc/{pid}/schedstat");
+    let text = fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+    let nanoseconds = text.split(' ').next().unwrap_or_default();
+    let nanoseconds = nanoseconds.parse().with_context(|| text.clone())?;
+    Ok(Duration::from_nanos(nanoseconds))
 }
 
 /// The numbers in its last line.
