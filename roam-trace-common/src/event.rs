@@ -231,6 +231,46 @@ codes! {
     }
 }
 
+codes! {
+    /// What the programs do besides keeping the maps of what is in flight.
+    LiveMode {
+        /// Put an event into the ring buffer when a request ends.
+        Ends = 1,
+        /// Put every event into the ring buffer, but for those of connections.
+        All = 2,
+        /// Count the requests that are answered, by method, direction and latency.
+        Histogram = 3,
+    }
+}
+
+codes! {
+    /// An event in the ring buffer.
+    EventKind {
+        /// A request started.
+        RequestStart = 1,
+        /// A request reached another phase.
+        RequestPhase = 2,
+        /// A request ended.
+        RequestEnd = 3,
+        /// A channel was opened.
+        ChannelOpen = 4,
+        /// Data moved over a channel.
+        ChannelData = 5,
+        /// A channel was closed.
+        ChannelClose = 6,
+    }
+}
+
+codes! {
+    /// What the programs count while they report live. The code is the counter's index in the kernel map.
+    LiveCount {
+        /// Events that found the ring buffer full, or calls that found the map of the histogram full.
+        Lost = 0,
+        /// Requests that ended and were not reported, since nothing is known of their start.
+        Unknown = 1,
+    }
+}
+
 /// Packs argument 4 of `request_start`.
 pub const fn pack_request(direction: Direction, phase: Phase, kind: RequestKind) -> u64 {
     direction.code() as u64 | (phase.code() as u64) << 8 | (kind.code() as u64) << 16
@@ -411,12 +451,94 @@ pub struct TargetValue {
     pub seen: u32,
 }
 
+/// A method as one process calls or serves it. The key of a filter's decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct MethodKey {
+    /// The method's id on the wire.
+    pub method_id: u64,
+    /// Thread group id as the tracer's pid namespace numbers it.
+    pub tgid: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// A bucket of a histogram. Its value is the number of calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct BucketKey {
+    /// The method's id on the wire.
+    pub method_id: u64,
+    /// Thread group id as the tracer's pid namespace numbers it.
+    pub tgid: u32,
+    /// [`Direction`] code.
+    pub direction: u32,
+    /// The bucket, as [`latency::bucket_of`](crate::latency::bucket_of) numbers it.
+    pub bucket: u32,
+    /// Always 0.
+    pub reserved: u32,
+}
+
+/// An event in the ring buffer. Of a request whose row is not in the map, `direction` is 0, and so is everything that
+/// the row would tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(
+    feature = "zerocopy",
+    derive(FromBytes, IntoBytes, Immutable, KnownLayout)
+)]
+#[repr(C)]
+pub struct EventRecord {
+    /// When it happened, `CLOCK_MONOTONIC` nanoseconds of the initial time namespace.
+    pub time_ns: u64,
+    /// Serial of the request; of a channel event, that of the request that opened the channel, or 0.
+    pub request: u64,
+    /// Serial of the channel, or 0.
+    pub channel: u64,
+    /// Serial of the connection.
+    pub connection: u64,
+    /// The request's or the channel's id on the wire.
+    pub wire_id: u64,
+    /// The method's id on the wire.
+    pub method_id: u64,
+    /// When the request started, same clock.
+    pub started_ns: u64,
+    /// Payload bytes of the request; of a channel event, those that moved.
+    pub request_bytes: u64,
+    /// Payload bytes of the response, 0 until it is known.
+    pub response_bytes: u64,
+    /// Events that this CPU has lost so far.
+    pub lost: u64,
+    /// Thread group id as the tracer's pid namespace numbers it.
+    pub tgid: u32,
+    /// The CPU.
+    pub cpu: u32,
+    /// [`EventKind`] code.
+    pub kind: u32,
+    /// [`Phase`] code of a start or a phase, [`Outcome`] code of an end, [`ChannelDirection`] code of a channel event.
+    pub code: u32,
+    /// [`Direction`] code of the request.
+    pub direction: u32,
+    /// [`RequestKind`] code of the request.
+    pub request_kind: u32,
+}
+
 const _: () = assert!(size_of::<RecordKey>() == 16);
 const _: () = assert!(size_of::<RequestValue>() == 88);
 const _: () = assert!(size_of::<ChannelValue>() == 96);
 const _: () = assert!(size_of::<ConnectionValue>() == 32);
 const _: () = assert!(size_of::<TrafficValue>() == 16);
 const _: () = assert!(size_of::<TargetValue>() == 48);
+const _: () = assert!(size_of::<MethodKey>() == 16);
+const _: () = assert!(size_of::<BucketKey>() == 24);
+const _: () = assert!(size_of::<EventRecord>() == 104);
 
 #[cfg(test)]
 mod tests {

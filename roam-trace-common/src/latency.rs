@@ -11,12 +11,13 @@ pub const BUCKETS: usize = 480;
 /// Units in a second.
 pub const UNITS_PER_SECOND: u64 = 1 << 30;
 
-const PER_OCTAVE: u32 = 16;
+/// Number of buckets of an octave.
+pub const PER_OCTAVE: usize = 16;
 /// Octaves below the upper bound of the first bucket.
 const FIRST_OCTAVE: u32 = 10;
 
 /// 2^(k/16), times 2^63, cut; then what nothing is above.
-const BOUNDS: [u64; PER_OCTAVE as usize + 2] = [
+const BOUNDS: [u64; PER_OCTAVE + 2] = [
     0x8000000000000000,
     0x85aac367cc487b14,
     0x8b95c1e3ea8bd6e6,
@@ -38,11 +39,12 @@ const BOUNDS: [u64; PER_OCTAVE as usize + 2] = [
 ];
 
 /// How many bounds lie below each sixteenth of the straight line from 1 to 2.
-const CROSSED: [usize; PER_OCTAVE as usize] = {
-    let mut crossed = [0; PER_OCTAVE as usize];
+#[cfg(not(target_arch = "bpf"))]
+const CROSSED: [usize; PER_OCTAVE] = {
+    let mut crossed = [0; PER_OCTAVE];
     let mut part = 0;
     while part < crossed.len() {
-        while crossed[part] < PER_OCTAVE as usize
+        while crossed[part] < PER_OCTAVE
             && BOUNDS[crossed[part]] < (1 << 63) + ((part as u64) << 59)
         {
             crossed[part] += 1;
@@ -60,8 +62,26 @@ const REST_PER_NS: u64 =
 #[inline]
 pub const fn units_of_ns(ns: u64) -> u64 {
     // Of a constant: a division of 128 bits takes as long as everything else that a call is counted by.
-    let rest = (ns as u128 * REST_PER_NS as u128) >> 64;
-    ns.saturating_add(rest as u64)
+    ns.saturating_add(high_product(ns, REST_PER_NS))
+}
+
+/// Returns the upper half of a product.
+#[cfg(not(target_arch = "bpf"))]
+const fn high_product(a: u64, b: u64) -> u64 {
+    ((a as u128 * b as u128) >> 64) as u64
+}
+
+#[cfg(target_arch = "bpf")]
+use high_product_of_halves as high_product;
+
+/// The same where there is no product of 128 bits.
+#[cfg(any(test, target_arch = "bpf"))]
+#[inline]
+const fn high_product_of_halves(a: u64, b: u64) -> u64 {
+    const LOW: u64 = u32::MAX as u64;
+    let (a_high, a_low, b_high, b_low) = (a >> 32, a & LOW, b >> 32, b & LOW);
+    let middle = a_high * b_low + ((a_low * b_low) >> 32);
+    a_high * b_high + (middle >> 32) + ((a_low * b_high + (middle & LOW)) >> 32)
 }
 
 /// Converts units to nanoseconds, cut.
@@ -77,16 +97,36 @@ pub const fn bucket_of(units: u64) -> usize {
     }
     let octave = u64::BITS - 1 - units.leading_zeros();
     let mantissa = units << units.leading_zeros();
-    // A sixteenth of an octave's straight line crosses two bounds at the most.
-    let first = CROSSED[(mantissa >> 59 & 15) as usize];
-    let above =
-        first + (mantissa > BOUNDS[first]) as usize + (mantissa > BOUNDS[first + 1]) as usize;
-    let bucket = ((octave - FIRST_OCTAVE) * PER_OCTAVE) as usize + above;
+    let bucket = (octave - FIRST_OCTAVE) as usize * PER_OCTAVE + bounds_below(mantissa);
     if bucket < BUCKETS {
         bucket
     } else {
         BUCKETS - 1
     }
+}
+
+/// Returns how many bounds of an octave are below a place in it.
+#[cfg(not(target_arch = "bpf"))]
+const fn bounds_below(mantissa: u64) -> usize {
+    // A sixteenth of an octave's straight line crosses two bounds at the most.
+    let first = CROSSED[(mantissa >> 59 & 15) as usize];
+    first + (mantissa > BOUNDS[first]) as usize + (mantissa > BOUNDS[first + 1]) as usize
+}
+
+#[cfg(target_arch = "bpf")]
+use bounds_below_compared as bounds_below;
+
+/// The same without looking into a table at a place that is in another one, which the kernel's verifier would not allow.
+#[cfg(any(test, target_arch = "bpf"))]
+#[inline]
+const fn bounds_below_compared(mantissa: u64) -> usize {
+    let mut below = 0;
+    let mut index = 0;
+    while index < PER_OCTAVE {
+        below += (mantissa > BOUNDS[index]) as usize;
+        index += 1;
+    }
+    below
 }
 
 /// Returns the largest latency of a bucket, in units; of the last one, the largest that exact buckets have.
@@ -95,9 +135,9 @@ pub const fn upper_bound(bucket: usize) -> u64 {
         bucket
     } else {
         BUCKETS - 2
-    } as u32;
-    let octave = FIRST_OCTAVE + bucket / PER_OCTAVE;
-    BOUNDS[(bucket % PER_OCTAVE) as usize] >> (63 - octave)
+    };
+    let octave = FIRST_OCTAVE + (bucket / PER_OCTAVE) as u32;
+    BOUNDS[bucket % PER_OCTAVE] >> (63 - octave)
 }
 
 #[cfg(test)]
@@ -128,6 +168,38 @@ mod tests {
                 (upper_bound(bucket) as f64 - exact).abs() <= 1.0,
                 "bucket {bucket}"
             );
+        }
+    }
+
+    #[test]
+    fn comparing_finds_the_same_bounds() {
+        for bound in BOUNDS {
+            for mantissa in [bound - 1, bound, bound.saturating_add(1)] {
+                let mantissa = mantissa.max(1 << 63);
+                assert_eq!(
+                    bounds_below_compared(mantissa),
+                    bounds_below(mantissa),
+                    "{mantissa:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_product_of_halves_is_a_product() {
+        let numbers = [
+            0,
+            1,
+            999,
+            u64::MAX,
+            REST_PER_NS,
+            1 << 32,
+            0xdead_beef_0bad_cafe,
+        ];
+        for a in numbers {
+            for b in numbers {
+                assert_eq!(high_product_of_halves(a, b), high_product(a, b), "{a} {b}");
+            }
         }
     }
 

@@ -40,6 +40,15 @@ pub const ARMED_CONNECTIONS: u32 = 16_384;
 /// Executables and libraries in an armed set.
 pub const ARMED_EXECUTABLES: u32 = 1_024;
 
+/// Bytes of the ring buffer of live events: 75,000 events.
+pub const EVENT_BUFFER_BYTES: u32 = 8 << 20;
+/// Bytes in it at which its reader is woken. Otherwise, the reader looks by itself.
+pub const EVENT_WAKE_BYTES: u32 = 1 << 20;
+/// Methods, over all processes, for which the kernel knows whether a filter lets them pass.
+pub const FILTERED_METHODS: u32 = METHODS;
+/// Buckets of histograms in use, over all processes, methods and directions.
+pub const HISTOGRAM_BUCKETS: u32 = 16_384;
+
 /// Rows and names that a dump has, over all its processes, unless the user asks for more. A row takes half a
 /// kilobyte of the tracer's memory: with this many it stays within 64 MB.
 pub const SHOWN_ROWS: u32 = 94_000;

@@ -1,9 +1,10 @@
 //! Channels: a row from open to close, and what moved in between.
 
 use aya_ebpf::{bindings::BPF_ANY, macros::uprobe, programs::ProbeContext};
-use roam_trace_common::event::{ChannelDirection, ChannelValue, Loss, unpack_channel};
+use roam_trace_common::event::{ChannelDirection, ChannelValue, EventKind, Loss, unpack_channel};
 
 use crate::{
+    live::{channel_event, reports_all},
     maps::{CHANNELS, add, inserted, now_ns, removed},
     process::record_key,
 };
@@ -34,6 +35,7 @@ fn channel_open(ctx: ProbeContext) -> Option<()> {
         unsafe { &raw mut (*target).channels },
         Loss::ChannelInsert,
     );
+    channel_event(EventKind::ChannelOpen, key, &value, 0);
     Some(())
 }
 
@@ -59,6 +61,7 @@ fn channel_data(ctx: ProbeContext) -> Option<()> {
         (*row).receive_budget_bytes = receive_budget_bytes;
         (*row).last_activity_ns = now_ns();
         (*row).seen = 1;
+        channel_event(EventKind::ChannelData, key, &*row, bytes);
     }
     Some(())
 }
@@ -66,6 +69,12 @@ fn channel_data(ctx: ProbeContext) -> Option<()> {
 #[uprobe]
 fn channel_close(ctx: ProbeContext) -> Option<()> {
     let (key, target) = record_key(&ctx)?;
+    if reports_all()
+        && let Some(row) = CHANNELS.get_ptr(key)
+    {
+        // SAFETY: Just looked up; only read.
+        unsafe { channel_event(EventKind::ChannelClose, key, &*row, 0) };
+    }
     removed(
         CHANNELS.remove(key),
         // SAFETY: No more than the address.

@@ -10,6 +10,7 @@
 mod armed;
 mod channel;
 mod connection;
+mod live;
 mod maps;
 mod process;
 mod request;

@@ -17,6 +17,10 @@ use roam_trace_common::event::{
     ChannelValue, ConnectionValue, Loss, RecordKey, RequestValue, TargetValue, TrafficValue,
 };
 
+/// [`LiveMode`](roam_trace_common::event::LiveMode) code, 0 for none.
+#[unsafe(no_mangle)]
+static LIVE: Global<u32> = Global::new(0);
+
 /// 1 in an armed set, whose probes are attached in every process of an executable.
 #[unsafe(no_mangle)]
 static ARMED: Global<u32> = Global::new(0);
@@ -77,6 +81,19 @@ pub(crate) fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_ns() }
 }
 
+/// The [`LiveMode`](roam_trace_common::event::LiveMode) code, 0 for none. As with [`is_armed`], the kernel drops what
+/// other modes need.
+#[inline(always)]
+pub(crate) fn live_mode() -> u32 {
+    LIVE.load()
+}
+
+/// Whether what began before the tracer attached is in the maps.
+#[inline(always)]
+pub(crate) fn is_seeded() -> bool {
+    SEEDED.get(0).is_some_and(|seeded| *seeded != 0)
+}
+
 /// Adds to a word that programs on other CPUs add to as well.
 ///
 /// # Safety
@@ -134,7 +151,7 @@ pub(crate) fn removed(
         }
         Ok(()) => true,
         Err(ENOENT) => {
-            if SEEDED.get(0).is_some_and(|seeded| *seeded != 0) {
+            if is_seeded() {
                 lost(unmatched);
             }
             false

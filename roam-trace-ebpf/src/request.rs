@@ -6,9 +6,12 @@ use aya_ebpf::{
     macros::uprobe,
     programs::ProbeContext,
 };
-use roam_trace_common::event::{Loss, RecordKey, RequestValue, TrafficValue, unpack_request};
+use roam_trace_common::event::{
+    EventKind, Loss, RecordKey, RequestValue, TrafficValue, unpack_request,
+};
 
 use crate::{
+    live::{is_live, request_ended, request_event},
     maps::{REQUESTS, TRAFFIC, add, inserted, is_armed, lost, now_ns, removed},
     process::record_key,
 };
@@ -42,8 +45,8 @@ fn request_start(ctx: ProbeContext) -> Option<()> {
         unsafe { &raw mut (*target).requests },
         Loss::RequestInsert,
     );
-    // An armed set has no window to count in, and its connections come and go for as long as it is armed.
-    if is_armed() {
+    request_event(EventKind::RequestStart, key, &value, now);
+    if !counts_traffic() {
         return Some(());
     }
     match traffic(key.tgid, value.connection) {
@@ -80,7 +83,8 @@ fn request_phase(ctx: ProbeContext) -> Option<()> {
     // SAFETY: Just looked up; the writes stay inside the value.
     unsafe {
         // Threads that report phases of one request may get here in either order.
-        if phase > (*row).phase {
+        let is_next = phase > (*row).phase;
+        if is_next {
             (*row).phase_ns = now_ns();
             (*row).phase = phase;
         }
@@ -91,6 +95,9 @@ fn request_phase(ctx: ProbeContext) -> Option<()> {
             (*row).response_bytes = response_bytes;
         }
         (*row).seen = 1;
+        if is_next {
+            request_event(EventKind::RequestPhase, key, &*row, (*row).phase_ns);
+        }
     }
     Some(())
 }
@@ -98,8 +105,17 @@ fn request_phase(ctx: ProbeContext) -> Option<()> {
 #[uprobe]
 fn request_end(ctx: ProbeContext) -> Option<()> {
     let (key, target) = record_key(&ctx)?;
-    // SAFETY: Only a word is copied, and it is not used unless the row was still there.
-    let connection = unsafe { REQUESTS.get(key) }.map(|row| row.connection);
+    if is_live() {
+        // SAFETY: The row is copied while it is in the map.
+        let row = unsafe { REQUESTS.get(key) }.copied();
+        let outcome = ctx.arg::<u64>(1)? as u32;
+        request_ended(key, row.as_ref(), outcome, ctx.arg(2)?);
+    }
+    let connection = match counts_traffic() {
+        // SAFETY: Only a word is copied, and it is not used unless the row was still there.
+        true => unsafe { REQUESTS.get(key) }.map(|row| row.connection),
+        false => None,
+    };
     let was_there = removed(
         REQUESTS.remove(key),
         // SAFETY: No more than the address.
@@ -107,9 +123,7 @@ fn request_end(ctx: ProbeContext) -> Option<()> {
         Loss::RequestUnmatched,
         Loss::RequestDelete,
     );
-    if !is_armed()
-        && let (true, Some(connection)) = (was_there, connection)
-    {
+    if let (true, Some(connection)) = (was_there, connection) {
         match traffic(key.tgid, connection) {
             // SAFETY: `traffic` looked it up in this run.
             Some(traffic) => unsafe { add(&raw mut (*traffic).ended, 1) },
@@ -117,6 +131,13 @@ fn request_end(ctx: ProbeContext) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// Whether traffic is counted by connection. An armed set has no window to count in, and its connections come and go for
+/// as long as it is armed; nobody asks for it live.
+#[inline(always)]
+fn counts_traffic() -> bool {
+    !is_armed() && !is_live()
 }
 
 /// The traffic row of a connection, made if there is none. `None`: the map is full.

@@ -4,10 +4,12 @@ use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::error::ErrorKind;
 use clap::{ArgGroup, Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::ArgValueCandidates;
 use jiff::fmt::friendly::SpanParser;
+use roam_trace_common::event::{Direction, Outcome};
 use roam_trace_common::limits::{
     ARMED_PROCESSES, CHANNELS, MAX_CAPACITY, READ_STATISTICS, REQUESTS, SHOWN_ROWS,
 };
@@ -248,6 +250,21 @@ the oldest request. A + after a number means that the process has more rows than
 
 Exit status: 0, also if no process is found; 1 on failure.")]
     List,
+    /// Print a line for each request that ends, as it happens
+    #[command(after_help = "\
+Attaches the probes, which needs CAP_BPF and CAP_PERFMON, until -d is over, Ctrl-C, or the end of every process. The kernel \
+applies the filters. Events that it has no room for are counted, and a line says how many are missing and where.
+
+Exit status: as for a dump.")]
+    Watch(WatchArgs),
+    /// Count the latencies of requests by method, and print them as histograms
+    #[command(after_help = "\
+Attaches the probes, which needs CAP_BPF and CAP_PERFMON, until -d is over, Ctrl-C, or the end of every process; then it \
+prints. The kernel counts the calls that were answered, from their start to their end. P50 is the latency that half of them \
+did not exceed. Percentiles and the maximum are at most 4.5% too high.
+
+Exit status: as for a dump.")]
+    Histogram(HistogramArgs),
     /// Attach the probes of executables for good: every process that starts later is traced from its beginning
     #[command(after_help = "\
 The probes stay attached until `roam-trace disarm`, whatever becomes of roam-trace. A dump of a process that started \
@@ -280,6 +297,87 @@ Exit status: 0 if no line starts with \"todo\", 1 if one does; 3 and 4 as for a 
     Man,
     /// Print the JSON Schema of what --json prints
     Schema(SchemaArgs),
+}
+
+/// Options of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: TargetArgs,
+    /// End after this long, for example 10s
+    #[arg(short, long, value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Which events
+    #[arg(long, default_value = "ends")]
+    pub events: WatchedEvents,
+    /// Which methods and which direction.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Of the ends, only those of requests that took this long, for example 50ms
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub min_latency: Option<Duration>,
+    /// Of the ends, only those with this outcome; repeatable
+    #[arg(long = "outcome", value_name = "OUTCOME", value_parser = outcome())]
+    pub outcomes: Vec<Outcome>,
+    /// Print a JSON object on each line instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Options of `histogram`.
+#[derive(Debug, Args)]
+pub struct HistogramArgs {
+    /// Which processes.
+    #[command(flatten)]
+    pub targets: TargetArgs,
+    /// Count for this long, for example 10s
+    #[arg(short, long, value_parser = duration)]
+    pub duration: Option<Duration>,
+    /// Which methods and which direction.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
+}
+
+/// Which requests are reported.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Only methods that match this pattern, which may have * and ?, for example 'Http.*'; repeatable
+    #[arg(long = "method", value_name = "METHOD")]
+    pub methods: Vec<String>,
+    /// Only requests in this direction
+    #[arg(long)]
+    pub direction: Option<OneDirection>,
+}
+
+/// A direction of requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum OneDirection {
+    /// Those that the process sends
+    Outgoing,
+    /// Those that the process serves
+    Incoming,
+}
+
+impl From<OneDirection> for Direction {
+    fn from(direction: OneDirection) -> Self {
+        match direction {
+            OneDirection::Outgoing => Self::Outgoing,
+            OneDirection::Incoming => Self::Incoming,
+        }
+    }
+}
+
+/// Events that `watch` prints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum WatchedEvents {
+    /// The ends of requests
+    Ends,
+    /// Starts, phases and ends of requests, and what happens to their channels
+    All,
 }
 
 /// Options of `arm`.
@@ -342,6 +440,10 @@ pub enum Subject {
     Stats,
     /// The subcommand armed
     Armed,
+    /// A line of the subcommand watch
+    Events,
+    /// The subcommand histogram
+    Histogram,
 }
 
 /// Options of `stats`.
@@ -422,6 +524,25 @@ pub enum Color {
     Always,
     /// Never
     Never,
+}
+
+/// The outcomes by their names in JSON, with - for _.
+fn outcome() -> impl TypedValueParser<Value = Outcome> {
+    let names = [
+        ("ok", Outcome::Ok),
+        ("user-error", Outcome::UserError),
+        ("unknown-method", Outcome::UnknownMethod),
+        ("invalid-payload", Outcome::InvalidPayload),
+        ("cancelled", Outcome::Cancelled),
+        ("dropped", Outcome::Dropped),
+        ("connection-closed", Outcome::ConnectionClosed),
+        ("aborted", Outcome::Aborted),
+        ("no-answer", Outcome::NoAnswer),
+    ];
+    PossibleValuesParser::new(names.map(|(name, _)| name)).try_map(move |given| {
+        let outcome = names.iter().find(|(name, _)| *name == given);
+        outcome.map(|&(_, outcome)| outcome).ok_or("not an outcome")
+    })
 }
 
 fn stuck_after(text: &str) -> Result<StuckAfter, String> {
@@ -520,6 +641,18 @@ mod tests {
         check_usage(&["top", "-p", "1", "--interval", "99ms"], false);
         check_usage(&["top", "-p", "1", "--source", "registry"], false);
         check_usage(&["top"], false);
+        check_usage(&["watch", "-p", "1", "--min-latency", "50ms"], true);
+        check_usage(&["watch", "--all", "--events", "all", "--json"], true);
+        check_usage(
+            &["watch", "-p", "1", "--method", "A.*", "--method", "B.*"],
+            true,
+        );
+        check_usage(&["watch", "-p", "1", "--outcome", "user-error"], true);
+        check_usage(&["watch", "-p", "1", "--outcome", "fine"], false);
+        check_usage(&["watch", "-p", "1", "--direction", "incoming"], true);
+        check_usage(&["watch", "--min-latency", "50ms"], false);
+        check_usage(&["histogram", "-p", "1", "-d", "10s", "--json"], true);
+        check_usage(&["histogram", "-p", "1", "--outcome", "ok"], false);
         check_usage(&["--all", "--fail-if-stuck", "30s"], true);
         check_usage(&["--all", "--user", "0", "--user", "1000"], true);
         check_usage(&["--user", "1000"], false);

@@ -1,8 +1,8 @@
 //! Shows from outside what a running roam program is waiting for.
 //!
 //! Data goes one way: [`process`] finds a target and reads its registry, [`attach`] and [`watch`] attach its
-//! probes, [`armed`] pins them so that they outlive the tracer, [`kernel`] reads the kernel maps, [`merge`] merges the rows, and [`command`] prints them,
-//! or has `top` draw them.
+//! probes, [`armed`] pins them so that they outlive the tracer, [`kernel`] reads the kernel maps, `live` reports events as
+//! they happen, [`merge`] merges the rows, and [`command`] prints them, or has `top` draw them.
 //! Nothing here writes to a target.
 #![deny(unsafe_code)]
 
@@ -16,6 +16,7 @@ pub mod elf;
 pub mod error;
 pub mod huge_pages;
 pub mod kernel;
+mod live;
 pub mod merge;
 mod micros;
 mod pager;

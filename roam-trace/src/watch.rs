@@ -4,6 +4,7 @@
 //! maps. Knows nothing of how rows are shown.
 
 use std::collections::HashSet;
+use std::ffi::c_int;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,9 +101,14 @@ impl From<AttachError> for WatchError {
 }
 
 /// Set by the first SIGINT or SIGTERM, which ends the watching early; the second ends the program.
-fn on_interrupt() -> io::Result<Arc<AtomicBool>> {
+fn on_interrupt() -> Result<Arc<AtomicBool>, WatchError> {
+    on_signals(&[SIGINT, SIGTERM]).map_err(WatchError::Signal)
+}
+
+/// Set by the first of these signals; the second ends the program.
+pub(crate) fn on_signals(signals: &[c_int]) -> io::Result<Arc<AtomicBool>> {
     let interrupted = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM] {
+    for &signal in signals {
         flag::register_conditional_default(signal, Arc::clone(&interrupted))?;
         flag::register(signal, Arc::clone(&interrupted))?;
     }
@@ -124,21 +130,11 @@ impl Attached {
     ///
     /// [`WatchError`]; no probe remains attached.
     pub fn attach(shares: &[&Share<'_>], seed: bool, verbose: bool) -> Result<Self, WatchError> {
-        let processes: Vec<_> = shares
-            .iter()
-            .filter_map(|Share { target, .. }| {
-                let probed = target.probed().ok()?;
-                Some(probed_process(target.pid(), probed))
-            })
-            .collect();
         let options = Options {
             verbose,
             ..Options::default()
         };
-        log::info!("attaching the probes of {} processes", processes.len());
-        let mut tracer = Tracer::attach(&processes, options)?;
-        log::info!("attached");
-        give_up_privileges(shares).map_err(WatchError::Privileges)?;
+        let mut tracer = attach(shares, options)?;
         let extent = match seed {
             true => self::seed(&mut tracer, shares)?,
             false => Extent::default(),
@@ -168,7 +164,7 @@ pub fn watch(
     verbose: bool,
 ) -> Result<Watched, WatchError> {
     // Before the first probe is attached: from then on a signal must end the watching, not the program.
-    let interrupted = on_interrupt().map_err(WatchError::Signal)?;
+    let interrupted = on_interrupt()?;
     let Attached { mut tracer, extent } = Attached::attach(shares, seed, verbose)?;
     // An end is counted for the connection of its row, and until now rows were missing.
     let before = tracer.traffic()?;
@@ -195,6 +191,27 @@ pub fn watch(
         has_probes_only: extent.has_probes_only,
         tracer,
     })
+}
+
+/// Attaches the probes of the targets, and drops the privileges that it takes. A signal that is to end the program
+/// orderly must have its handler by now.
+///
+/// # Errors
+///
+/// [`WatchError`]; no probe remains attached.
+pub(crate) fn attach(shares: &[&Share<'_>], options: Options) -> Result<Tracer, WatchError> {
+    let processes: Vec<_> = shares
+        .iter()
+        .filter_map(|Share { target, .. }| {
+            let probed = target.probed().ok()?;
+            Some(probed_process(target.pid(), probed))
+        })
+        .collect();
+    log::info!("attaching the probes of {} processes", processes.len());
+    let tracer = Tracer::attach(&processes, options)?;
+    log::info!("attached");
+    give_up_privileges(shares).map_err(WatchError::Privileges)?;
+    Ok(tracer)
 }
 
 /// What the probes of a process are attached by.
@@ -229,7 +246,7 @@ fn give_up_privileges(shares: &[&Share<'_>]) -> rustix::io::Result<()> {
 }
 
 /// Puts in what began before the probes were attached. Says how much of that this was.
-fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<Extent, WatchError> {
+pub(crate) fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<Extent, WatchError> {
     let (before, first) = seeds(shares);
     let seeded = tracer.seed(&before)?;
     log::info!(
@@ -252,7 +269,7 @@ fn seed(tracer: &mut Tracer, shares: &[&Share<'_>]) -> Result<Extent, WatchError
 
 /// How much of what the targets have in flight was read.
 #[derive(Debug, Default)]
-struct Extent {
+pub(crate) struct Extent {
     /// All that the registries of every target have room for.
     is_everything: bool,
     /// There is a target whose registries have no room for requests.
@@ -290,7 +307,7 @@ fn seeds(shares: &[&Share<'_>]) -> (Rows, Extent) {
     (rows, extent)
 }
 
-fn log_ebpf(tracer: &mut Tracer) {
+pub(crate) fn log_ebpf(tracer: &mut Tracer) {
     for line in tracer.log_lines() {
         log::info!("eBPF: {line}");
     }

@@ -34,7 +34,7 @@ const LOAD_WORD: u8 = 0x79;
 const READ: [(&str, &[usize]); 8] = [
     ("request_start", &[0, 1, 2, 3, 4, 5, 6]),
     ("request_phase", &[0, 1, 2, 3]),
-    ("request_end", &[0]),
+    ("request_end", &[0, 1, 2]),
     ("channel_open", &[0, 1, 2, 3, 4, 5]),
     ("channel_data", &[0, 1, 2, 3]),
     ("channel_close", &[0]),

@@ -48,7 +48,8 @@ impl Thresholds {
 pub struct MethodGlob(WildMatch);
 
 impl MethodGlob {
-    fn matches(&self, method: &str) -> bool {
+    /// Returns whether a method has such a name.
+    pub fn matches(&self, method: &str) -> bool {
         self.0.matches(method)
     }
 }

@@ -11,4 +11,4 @@ pub use kernel::{KernelRows, from_kernel, loss_gaps};
 pub use names::Names;
 pub use printable::printable;
 pub use registry::from_registry;
-pub use statistics::latency;
+pub use statistics::{latency, latency_of_buckets};

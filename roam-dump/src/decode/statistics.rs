@@ -1,7 +1,7 @@
 //! Decodes what is usual of each method.
 
 use roam_trace_common::event::{Direction, Outcome};
-use roam_trace_common::latency::ns_of_units;
+use roam_trace_common::latency::{BUCKETS, ns_of_units, upper_bound};
 
 use super::names::Names;
 use crate::model::{Latency, MethodStatistics, Outcomes};
@@ -62,6 +62,13 @@ fn method(totals: &MethodTotals, names: &Names, now_ns: u64) -> Option<MethodSta
         last_ended_us: (totals.last_ended_ns != 0)
             .then(|| now_ns.saturating_sub(totals.last_ended_ns) / 1_000),
     })
+}
+
+/// Returns what is usual by the buckets of a histogram. The longest call is the bound of the last one that has a call in
+/// it. `None` without a call.
+pub fn latency_of_buckets(buckets: &[u64; BUCKETS]) -> Option<Latency> {
+    let longest = upper_bound(buckets.iter().rposition(|&calls| calls > 0)?);
+    latency(&Latencies::new(buckets, longest))
 }
 
 /// Rounded up: what took less than a microsecond took some time.

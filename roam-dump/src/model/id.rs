@@ -9,13 +9,14 @@ const MAX_EXACT: u64 = 1 << 53;
 #[cfg(feature = "schema")]
 #[derive(schemars::JsonSchema)]
 #[schemars(untagged)]
-#[expect(dead_code, reason = "only its schema is used")]
-pub(super) enum Id {
+#[expect(missing_docs, reason = "the schema would have it")]
+pub enum Id {
     Number(u64),
     Text(String),
 }
 
-pub(super) fn id<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+/// Serializes an id.
+pub fn id<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
     if *value <= MAX_EXACT {
         serializer.serialize_u64(*value)
     } else {
@@ -23,10 +24,8 @@ pub(super) fn id<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::
     }
 }
 
-pub(super) fn optional_id<S: Serializer>(
-    value: &Option<u64>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
+/// Serializes an id that may be unknown.
+pub fn optional_id<S: Serializer>(value: &Option<u64>, serializer: S) -> Result<S::Ok, S::Error> {
     match value {
         Some(value) => id(value, serializer),
         None => serializer.serialize_none(),

@@ -6,7 +6,7 @@ mod connection;
 mod dump;
 mod gap;
 mod graph;
-mod id;
+pub mod id;
 mod process;
 mod request;
 mod snapshot;

@@ -5,7 +5,6 @@ use aya::Ebpf;
 use super::binary::OpenBinary;
 use super::error::AttachError;
 use super::method::Method;
-use super::order::ATTACH_ORDER;
 use super::perf_event::{self, PerfEventLinks};
 use super::probed::ProbedProcess;
 use super::site_memory::SiteMemory;
@@ -19,15 +18,16 @@ pub(super) enum AttachedProbes {
 }
 
 impl AttachedProbes {
-    /// Loads the programs and attaches them to every site.
+    /// Loads the programs of probes and attaches them to every site.
     pub(super) fn attach(
         method: Method,
         object: &[u8],
         bpf: &mut Ebpf,
         binaries: &[OpenBinary<'_>],
         targets: &[ProbedProcess],
+        probes: &[&'static str],
     ) -> Result<Self, AttachError> {
-        let in_order = ATTACH_ORDER.into_iter().flat_map(|probe| {
+        let in_order = probes.iter().flat_map(|&probe| {
             binaries
                 .iter()
                 .map(move |binary| (probe, binary, binary.offsets(probe)))
@@ -35,7 +35,7 @@ impl AttachedProbes {
         });
         match method {
             Method::UprobeMulti(_) => {
-                let programs = uprobe_multi::Programs::load(object, bpf, &ATTACH_ORDER)?;
+                let programs = uprobe_multi::Programs::load(object, bpf, probes)?;
                 let mut links = UprobeMultiLinks::new(SiteMemory::open(targets));
                 for (probe, binary, offsets) in in_order {
                     links
@@ -45,7 +45,7 @@ impl AttachedProbes {
                 Ok(Self::UprobeMulti(links))
             }
             Method::PerfEvent => {
-                perf_event::load(bpf, &ATTACH_ORDER)?;
+                perf_event::load(bpf, probes)?;
                 let mut links = PerfEventLinks::default();
                 for (probe, binary, offsets) in in_order {
                     links

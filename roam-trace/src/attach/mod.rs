@@ -34,7 +34,7 @@ pub(crate) use armed::{ArmedFile, ArmedPrograms, PROBE_PROGRAMS, armed_programs}
 pub use error::{AttachError, LoadError};
 pub use kernel_layout::LayoutError;
 pub use method::{Method, PidFilter};
-pub use options::{ArmedOptions, Options};
+pub use options::{ArmedOptions, LiveOptions, Options, Outcomes};
 pub use probed::{ProbedFile, ProbedProcess};
 pub use rows::Rows;
 pub use seed::Seeded;

@@ -4,11 +4,12 @@ use std::io;
 
 use aya::programs::{ProgramError, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
-use roam_trace_common::event::TargetValue;
+use roam_trace_common::event::{Direction, TargetValue};
 
 use super::error::{AttachError, is_permission};
 use super::kernel_layout::KernelLayout;
 use super::namespace::PidNamespace;
+use super::options::LiveOptions;
 use super::probed::ProbedProcess;
 use super::sizes::Sizes;
 use crate::kernel::TableMut;
@@ -31,12 +32,14 @@ pub(super) fn bytes() -> Result<&'static [u8], AttachError> {
 }
 
 /// What the programs are for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Purpose {
     /// Some processes.
     Trace {
         /// Whether the programs write log lines.
         verbose: bool,
+        /// What they report while they run.
+        live: Option<LiveOptions>,
     },
     /// Every process of some executables.
     Arm,
@@ -51,10 +54,16 @@ pub(super) fn load(
 ) -> Result<Ebpf, AttachError> {
     const LOG_NOTHING: u8 = 0;
     let layout = KernelLayout::read()?;
-    let log_level = match purpose {
-        Purpose::Trace { verbose: true } => aya_log::Level::Info as u8,
-        Purpose::Trace { verbose: false } | Purpose::Arm => LOG_NOTHING,
+    let (log_level, live) = match purpose {
+        Purpose::Trace {
+            verbose: true,
+            live,
+        } => (aya_log::Level::Info as u8, live),
+        Purpose::Trace { live, .. } => (LOG_NOTHING, live),
+        Purpose::Arm => (LOG_NOTHING, None),
     };
+    let is_armed = u32::from(matches!(purpose, Purpose::Arm));
+    let live = LiveGlobals::of(live.as_ref());
     let mut loader = EbpfLoader::new();
     for (map, entries) in [
         ("REQUESTS", sizes.requests),
@@ -63,12 +72,20 @@ pub(super) fn load(
         ("TRAFFIC", sizes.traffic),
         ("TARGETS", sizes.targets),
         ("EXECUTABLES", sizes.executables),
+        ("EVENTS", sizes.events),
+        ("FILTER", sizes.filter),
+        ("HISTOGRAMS", sizes.histograms),
     ] {
         // A map without room cannot be made.
         loader.map_max_entries(map, entries.max(1));
     }
     loader
-        .override_global("ARMED", &u32::from(purpose == Purpose::Arm), true)
+        .override_global("ARMED", &is_armed, true)
+        .override_global("LIVE", &live.mode, true)
+        .override_global("MIN_LATENCY_NS", &live.min_latency_ns, true)
+        .override_global("OUTCOMES", &live.outcomes, true)
+        .override_global("DIRECTION", &live.direction, true)
+        .override_global("FILTERS_METHODS", &live.filters_methods, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .override_global("PID_NAMESPACE_DEV", &namespace.device, true)
         .override_global("PID_NAMESPACE_INO", &namespace.inode, true)
@@ -79,6 +96,29 @@ pub(super) fn load(
             true => AttachError::may_not_load(),
             false => AttachError::Object(Box::new(error)),
         })
+}
+
+/// What is reported live, as the programs read it.
+struct LiveGlobals {
+    mode: u32,
+    min_latency_ns: u64,
+    outcomes: u32,
+    direction: u32,
+    filters_methods: u32,
+}
+
+impl LiveGlobals {
+    fn of(live: Option<&LiveOptions>) -> Self {
+        Self {
+            mode: live.map_or(0, |live| live.mode.code()),
+            min_latency_ns: live.map_or(0, |live| live.min_latency_ns),
+            outcomes: live.map_or(0, |live| live.outcomes.bits()),
+            direction: live
+                .and_then(|live| live.direction)
+                .map_or(0, Direction::code),
+            filters_methods: live.is_some_and(|live| live.filters_methods).into(),
+        }
+    }
 }
 
 /// Lists the processes that are traced in the programs' map.

@@ -1,4 +1,6 @@
-//! The order in which probes are attached.
+//! Which probes are attached, and in which order.
+
+use roam_trace_common::event::LiveMode;
 
 /// The probes in the order in which they are attached. What ends a row comes first: otherwise what
 /// starts and ends in between would stay in the maps for ever.
@@ -12,3 +14,15 @@ pub(super) const ATTACH_ORDER: [&str; 8] = [
     "channel_open",
     "request_start",
 ];
+
+/// Those that a live mode needs, in the same order; without one, all.
+pub(super) fn probes_of(live: Option<LiveMode>) -> Vec<&'static str> {
+    let is_needed = |probe: &&str| match live {
+        None => true,
+        Some(LiveMode::All) => !probe.starts_with("connection_"),
+        Some(LiveMode::Ends | LiveMode::Histogram) => {
+            matches!(*probe, "request_start" | "request_end")
+        }
+    };
+    ATTACH_ORDER.into_iter().filter(is_needed).collect()
+}

@@ -90,9 +90,11 @@ impl Relocated {
 /// The descriptor of a map of one of the kinds that the object has.
 fn map_fd(map: &Map) -> Option<RawFd> {
     match map {
-        Map::Array(map) | Map::HashMap(map) | Map::PerCpuArray(map) | Map::RingBuf(map) => {
-            Some(map.fd().as_fd().as_raw_fd())
-        }
+        Map::Array(map)
+        | Map::HashMap(map)
+        | Map::PerCpuArray(map)
+        | Map::PerCpuHashMap(map)
+        | Map::RingBuf(map) => Some(map.fd().as_fd().as_raw_fd()),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use aya::Ebpf;
-use roam_trace_common::event::{RecordKey, TrafficValue};
+use roam_trace_common::event::{BucketKey, MethodKey, RecordKey, TargetEnd, TrafficValue};
 
 use super::binary::OpenBinary;
 use super::error::AttachError;
@@ -14,20 +14,21 @@ use super::method::Method;
 use super::namespace::PidNamespace;
 use super::object::{self, Purpose};
 use super::options::Options;
-use super::order::ATTACH_ORDER;
+use super::order::{ATTACH_ORDER, probes_of};
 use super::probed::ProbedProcess;
 use super::rows::Rows;
 use super::seed::{Seeded, Seeds};
 use super::sizes::Sizes;
 use super::{perf_event, uprobe_multi};
-use crate::kernel::{self, MapAccessError, Maps};
+use crate::kernel::{self, Events, LiveCounts, MapAccessError, Maps, TableMut};
 use crate::signals::SignalsBlocked;
 
 /// The attached probes. Dropping it detaches them.
 pub struct Tracer {
     // Fields are dropped in this order: probes first, then the programs that watch for exec and
     // exit, and the maps with them.
-    _probes: AttachedProbes,
+    // `None` once they are detached.
+    probes: Option<AttachedProbes>,
     bpf: Ebpf,
     seeds: Seeds,
     log: Option<LogLines>,
@@ -63,6 +64,7 @@ impl Tracer {
         let _signals = SignalsBlocked::begin();
         let purpose = Purpose::Trace {
             verbose: options.verbose,
+            live: options.live,
         };
         let sizes = Sizes::traced(targets.len(), &options);
         let mut bpf = object::load(object, purpose, &sizes, &namespace)?;
@@ -77,13 +79,14 @@ impl Tracer {
 
         let method = Method::detect()?;
         let binaries = OpenBinary::open_all(targets, method.pid_filter())?;
-        let probes = AttachedProbes::attach(method, object, &mut bpf, &binaries, targets)?;
+        let names = probes_of(options.live.map(|live| live.mode));
+        let probes = AttachedProbes::attach(method, object, &mut bpf, &binaries, targets, &names)?;
         let log = match options.verbose {
             true => Some(LogLines::open(&mut bpf).map_err(AttachError::Log)?),
             false => None,
         };
         Ok(Self {
-            _probes: probes,
+            probes: Some(probes),
             bpf,
             seeds: Seeds::default(),
             log,
@@ -136,6 +139,61 @@ impl Tracer {
         kernel::read_traffic(&self.bpf)
     }
 
+    /// Opens the ring buffer of the events that [`LiveOptions`](super::LiveOptions) asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] if it was opened before.
+    pub fn open_events(&mut self) -> Result<Events, MapAccessError> {
+        Events::open(&mut self.bpf)
+    }
+
+    /// Reads how much was lost of what [`LiveOptions`](super::LiveOptions) asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] if the map cannot be read.
+    pub fn live_counts(&self) -> Result<LiveCounts, MapAccessError> {
+        kernel::read_live_counts(&self.bpf)
+    }
+
+    /// Reads the buckets that have calls in them, with their numbers.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] if the map cannot be read.
+    pub fn histograms(&self) -> Result<Vec<(BucketKey, u64)>, MapAccessError> {
+        kernel::read_histograms(&self.bpf)
+    }
+
+    /// Has the programs report a method, or leave it out. Without room for that, they report it.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] if the map cannot be written.
+    pub fn filter_method(&mut self, method: MethodKey, passes: bool) -> Result<(), MapAccessError> {
+        TableMut::open(&mut self.bpf, "FILTER")?.insert_new(method, u32::from(passes))?;
+        Ok(())
+    }
+
+    /// Reads which of the targets exited, or executed another program.
+    ///
+    /// # Errors
+    ///
+    /// [`MapAccessError`] if the map cannot be read.
+    pub fn ended_targets(&self) -> Result<Vec<(u32, TargetEnd)>, MapAccessError> {
+        let targets = kernel::read_targets(&self.bpf)?.into_iter();
+        Ok(targets
+            .filter(|(_, target)| target.ended_ns != 0)
+            .filter_map(|(tgid, target)| Some((tgid, TargetEnd::from_code(target.end)?)))
+            .collect())
+    }
+
+    /// Detaches the probes. What they reported remains.
+    pub fn detach(&mut self) {
+        self.probes = None;
+    }
+
     /// Returns the lines that the programs logged since the last call. Empty without [`Options::verbose`].
     pub fn log_lines(&mut self) -> Vec<String> {
         self.log.as_mut().map(LogLines::take).unwrap_or_default()
@@ -152,10 +210,13 @@ pub fn check_kernel() -> Result<Method, AttachError> {
     let options = Options {
         max_requests: 1,
         max_channels: 1,
-        verbose: false,
+        ..Options::default()
     };
     let object = object::bytes()?;
-    let purpose = Purpose::Trace { verbose: false };
+    let purpose = Purpose::Trace {
+        verbose: false,
+        live: None,
+    };
     let sizes = Sizes::traced(0, &options);
     let mut bpf = object::load(object, purpose, &sizes, &PidNamespace::of_tracer(&[])?)?;
     let method = Method::detect()?;

@@ -15,9 +15,9 @@ const OVERHEAD: [&str; 2] = [
     "Without -d, roam-trace reads the registry that the program keeps anyway. The program is neither stopped nor \
     changed. A dump of 100,000 requests takes about 0.1 s and 50 MB of memory. The same holds of top, which reads again and \
     again.",
-    "With -d, the kernel stops the thread of the program for a moment at every probe: each request costs the program \
-    about 2 µs of CPU time while the probes are attached. Before Linux 6.10, every process of the same executable pays \
-    that, not the traced one only.",
+    "With -d, watch and histogram, the kernel stops the thread of the program for a moment at every probe: each request \
+    costs the program about 2 µs of CPU time while the probes are attached. Before Linux 6.10, every process of the same \
+    executable pays that, not the traced one only.",
 ];
 
 /// What the tracer may do, and what it shows. docs/privileges.md has the table.
@@ -25,8 +25,8 @@ const SECURITY: [&str; 6] = [
     "To read your own processes, roam-trace needs no privilege. To read processes of other users, it needs \
     CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH; to attach the probes, CAP_BPF and CAP_PERFMON (CAP_SYS_ADMIN before Linux \
     6.6); for processes that closed the descriptor of their registry, CAP_CHECKPOINT_RESTORE. After attaching, it drops \
-    the capabilities that only attaching needs, and before it prints, all others. top \
-    keeps what reading needs until it ends.",
+    the capabilities that only attaching needs, and before it prints, all others; watch and top, which print all the time, \
+    keep those to read.",
     "If the file of roam-trace has these capabilities, everyone who may run it can read every process.",
     "roam-trace writes nothing to the program, except for the breakpoints that the kernel puts at the probes with -d. \
     It treats everything that it reads as hostile: sizes are bounded, and control characters are escaped.",

@@ -9,7 +9,9 @@ mod disarm;
 mod doctor;
 mod dump;
 mod errors;
+mod histogram;
 mod list;
+mod live;
 mod man;
 mod pins;
 mod report;
@@ -17,6 +19,7 @@ mod schema;
 mod select;
 mod stats;
 mod top;
+mod watch;
 
 use std::io::{self, BufWriter, Write};
 
@@ -45,6 +48,8 @@ pub fn run(cli: &Cli) -> Exit {
         None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
         Some(Command::Stats(args)) => stats::run(args, &mut out),
         Some(Command::Top(args)) => top::run(args, color, cli.verbose > 0),
+        Some(Command::Watch(args)) => watch::run(args, cli.verbose > 0, &mut out),
+        Some(Command::Histogram(args)) => histogram::run(args, cli.verbose > 0, &mut out),
         Some(Command::List) => list::run(color, &mut out),
         Some(Command::Arm(args)) => arm::run(args, &mut out),
         Some(Command::Armed(args)) => armed::run(args, &mut out),

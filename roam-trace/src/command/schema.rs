@@ -7,9 +7,11 @@ use roam_dump::model::Dump;
 use schemars::generate::SchemaSettings;
 
 use super::armed::ArmedReport;
+use super::histogram::HistogramReport;
 use super::stats::Stats;
 use crate::cli::{SchemaArgs, Subject};
 use crate::error::Exit;
+use crate::live::Line;
 
 /// Prints the schema.
 ///
@@ -23,6 +25,8 @@ pub(super) fn run(args: &SchemaArgs, out: &mut impl Write) -> Result<Exit> {
     let schema = match args.subject {
         Subject::Dump => generator.into_root_schema_for::<Dump>(),
         Subject::Armed => generator.into_root_schema_for::<ArmedReport>(),
+        Subject::Events => generator.into_root_schema_for::<Line>(),
+        Subject::Histogram => generator.into_root_schema_for::<HistogramReport>(),
         Subject::Stats => generator.into_root_schema_for::<Stats>(),
     };
     serde_json::to_writer_pretty(&mut *out, &schema)?;

@@ -6,11 +6,14 @@
 
 mod batch;
 mod error;
+mod live;
 mod maps;
 mod plain;
 mod table;
 
 pub use error::MapAccessError;
+pub use live::{Events, LiveCounts};
+pub(crate) use live::{read_histograms, read_live_counts};
 pub use maps::{Exited, Losses, Maps, ProcessRows};
 pub(crate) use maps::{read, read_targets, read_traffic};
 pub(crate) use plain::Plain;

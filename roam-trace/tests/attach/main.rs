@@ -291,7 +291,7 @@ fn a_full_map_is_counted() {
     let options = Options {
         max_requests: 4,
         max_channels: 2,
-        verbose: false,
+        ..Options::default()
     };
     let tracer = attach_to(&[&process], options);
     process.command("start 10");

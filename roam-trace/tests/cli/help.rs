@@ -9,6 +9,8 @@ fn help() {
     insta::assert_snapshot!("list", roam_trace(&["list", "--help"]).stdout);
     insta::assert_snapshot!("stats", roam_trace(&["stats", "--help"]).stdout);
     insta::assert_snapshot!("top", roam_trace(&["top", "--help"]).stdout);
+    insta::assert_snapshot!("watch", roam_trace(&["watch", "--help"]).stdout);
+    insta::assert_snapshot!("histogram", roam_trace(&["histogram", "--help"]).stdout);
     insta::assert_snapshot!("arm", roam_trace(&["arm", "--help"]).stdout);
     insta::assert_snapshot!("armed", roam_trace(&["armed", "--help"]).stdout);
     insta::assert_snapshot!("disarm", roam_trace(&["disarm", "--help"]).stdout);

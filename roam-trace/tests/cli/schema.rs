@@ -66,6 +66,19 @@ fn nothing_armed_follows_the_schema() {
     check(&schema("armed"), &roam_trace(&["armed", "--json"]).stdout);
 }
 
+/// What they say of processes is checked where probes can be attached.
+#[test]
+fn live_views_have_a_schema() {
+    let events = schema("events");
+    check(
+        &events,
+        r#"{"time":"2026-01-01T00:00:00Z","event":"lost","cpu":1,"count":3}"#,
+    );
+    let odd = serde_json::json!({"time": "2026-01-01T00:00:00Z", "event": "lost"});
+    assert!(!events.is_valid(&odd));
+    schema("histogram");
+}
+
 #[test]
 fn statistics_follow_the_schema() {
     let schema = schema("stats");

@@ -19,10 +19,13 @@ mod verdict;
 mod verdicts;
 mod witness;
 
+use std::process::Command;
 use std::time::Duration;
 
 use demo::Demo;
 use dump::{in_the_end, signal_dump, trace};
+use serde_json::Value;
+use tracer::Tracer;
 
 const HANGS: [&str; 5] = ["handler", "reader", "chain", "dropped", "forward"];
 
@@ -134,6 +137,50 @@ fn probes_attached_after_the_hang_show_it_by_the_registry() {
                 "{hang}: no traffic in the window"
             );
         });
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn live_views_show_what_the_demo_does() {
+    let demo = Demo::start(&["--hang", "handler"]).ready();
+    let run = |command: &str| {
+        let mut tool = Command::new(env!("CARGO_BIN_EXE_roam-trace"));
+        tool.arg(command);
+        let duration = seconds(Duration::from_secs(3));
+        let output = Tracer::start_by(tool, &demo.pids(), &["-d", &duration]).output();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let events: Vec<Value> = run("watch")
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    for pid in demo.pids() {
+        for direction in ["outgoing", "incoming"] {
+            let is_of =
+                |event: &&Value| event["process"]["pid"] == pid && event["direction"] == direction;
+            let ends: Vec<_> = events.iter().filter(is_of).collect();
+            assert!(!ends.is_empty() || pid != demo.ready.host, "{direction}");
+            for end in ends {
+                assert_eq!(end["event"], "request_end");
+                assert!(
+                    end["method"].is_string() && end["latency_ns"].is_u64(),
+                    "{end}"
+                );
+            }
+        }
+    }
+    let report: Value = serde_json::from_str(&run("histogram")).unwrap();
+    assert_eq!(report["gaps"], serde_json::json!([]));
+    let processes = report["processes"].as_array().unwrap();
+    assert_eq!(processes.len(), demo.pids().len());
+    for process in processes {
+        let methods = process["methods"].as_array().unwrap();
+        assert!(
+            !methods.is_empty() && methods[0]["method"].is_string(),
+            "{process}"
+        );
     }
 }
 

@@ -43,9 +43,9 @@ fn check_sets(tool: &Child, expected: u64) {
     }
 }
 
-/// Starts the tool with all capabilities that there are and waits until it watches.
-fn watching(tool: &PublicCopy, pid: &str, user: u32) -> Child {
-    let watch = tool.command(&["-p", pid, "-d", "1h", "-v", "--json"]);
+/// Starts the tool with all capabilities that there are and waits until it watches, which `line` shows.
+fn watching(tool: &PublicCopy, arguments: &[&str], line: &str, user: u32) -> Child {
+    let watch = tool.command(arguments);
     let mut tool = with_capabilities(&watch, user, "all")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -54,10 +54,7 @@ fn watching(tool: &PublicCopy, pid: &str, user: u32) -> Child {
         .unwrap();
     let stderr = BufReader::new(tool.stderr.as_mut().unwrap());
     let mut lines = stderr.lines().map(Result::unwrap);
-    assert!(
-        lines.any(|line| line == "roam-trace: counting requests"),
-        "it did not get so far"
-    );
+    assert!(lines.any(|found| found == line), "it did not get so far");
     tool
 }
 
@@ -70,7 +67,8 @@ fn check_watching(user: u32) {
     // So many rows that they do not fit into a pipe: printing them waits until they are read.
     let target = target("requests 2000");
     let copy = PublicCopy::of_tool();
-    let mut tool = watching(&copy, &target.pid(), user);
+    let arguments = ["-p", &target.pid(), "-d", "1h", "-v", "--json"];
+    let mut tool = watching(&copy, &arguments, "roam-trace: counting requests", user);
     let _watchdog = Watchdog::of(&tool, DEADLINE);
     check_sets(&tool, DAC_READ_SEARCH | SYS_PTRACE | CHECKPOINT_RESTORE);
     interrupt(&tool);
@@ -94,6 +92,20 @@ fn check_watching(user: u32) {
 fn attach_privileges_are_dropped_before_watching_and_all_before_printing() {
     check_watching(0);
     check_watching(OTHER);
+}
+
+/// It reads names as long as it runs.
+#[test]
+#[ignore = "needs root"]
+fn watch_keeps_what_reading_takes() {
+    let target = target("requests 5");
+    let copy = PublicCopy::of_tool();
+    let arguments = ["watch", "-p", &target.pid(), "-v"];
+    let mut tool = watching(&copy, &arguments, "roam-trace: watching 1 processes", OTHER);
+    let _watchdog = Watchdog::of(&tool, DEADLINE);
+    check_sets(&tool, DAC_READ_SEARCH | SYS_PTRACE | CHECKPOINT_RESTORE);
+    interrupt(&tool);
+    assert!(tool.wait().unwrap().success());
 }
 
 /// Opening it anew would take a capability, which is among those that are kept, but not for those who

@@ -19,6 +19,8 @@ pub use orders::run_orders;
 struct Options {
     /// `threads=N`: threads that make requests.
     threads: usize,
+    /// `latency_us=N`: microseconds that a request takes; they are short without.
+    latency: Option<Duration>,
     /// `hold=N`: requests that never end.
     hold: u64,
     /// `act=WHAT`: what to do when the log asks for it.
@@ -41,6 +43,10 @@ impl Options {
             let (key, value) = word.split_once('=').expect("KEY=VALUE");
             match key {
                 "threads" => options.threads = value.parse().expect("a number of threads"),
+                "latency_us" => {
+                    let micros = value.parse().expect("a number of microseconds");
+                    options.latency = Some(Duration::from_micros(micros));
+                }
                 "hold" => options.hold = value.parse().expect("a number of requests"),
                 "act" => options.act = Some(value.to_owned()),
                 "execs" => options.execs = value.parse().expect("a number of times"),
@@ -83,7 +89,7 @@ pub fn run() {
         .threads
         .fetch_add(options.threads as u32, Ordering::AcqRel) as usize;
     for thread in first..first + options.threads {
-        std::thread::spawn(move || work::run(log, connection, thread));
+        std::thread::spawn(move || work::run(log, connection, thread, options.latency));
     }
     log.pid.store(std::process::id(), Ordering::Release);
     let mut children = Vec::new();

@@ -8,6 +8,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
+use roam_trace_common::latency::BUCKETS;
+
 /// Threads that a load may have.
 pub const MAX_THREADS: usize = 16;
 
@@ -54,6 +56,8 @@ pub struct ThreadLog {
     pub end_done: AtomicU64,
     /// Sum of the requests' results.
     pub result: AtomicU64,
+    /// The requests that ended, by the bucket of their latency, where that is measured.
+    pub latencies: [AtomicU64; BUCKETS],
 }
 
 /// Bounds for the number of requests that started or ended.
@@ -140,6 +144,15 @@ impl Log {
             |thread| thread.end_done.load(Ordering::Acquire),
             |thread| thread.end_begun.load(Ordering::Acquire),
         )
+    }
+
+    /// Requests that ended, by the bucket of their latency.
+    pub fn latencies(&self) -> [u64; BUCKETS] {
+        std::array::from_fn(|bucket| {
+            let threads = self.by_thread.iter();
+            let counts = threads.map(|thread| thread.latencies[bucket].load(Ordering::Acquire));
+            counts.sum()
+        })
     }
 
     fn count(&self, done: fn(&ThreadLog) -> u64, begun: fn(&ThreadLog) -> u64) -> Count {

@@ -1,16 +1,21 @@
 //! The requests of a load.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use roam_diagnostic::registry::{
     self, Channel, ChannelDirection, ChannelOpen, ChannelSide, Connection, ConnectionOpen,
     ConnectionState, Direction, Outcome, Phase, Request, RequestKind, RequestStart, Role,
 };
 
+use roam_trace_common::latency::{bucket_of, units_of_ns};
+
 use crate::log::{Log, STEPS, ThreadLog, mix, request_id};
 
 const METHOD: u64 = 0x10ad;
+
+/// The method of few requests.
+const RARE_METHOD: u64 = 0x10ae;
 
 /// Requests between two pauses of a millisecond.
 const BATCH: u32 = 8;
@@ -22,6 +27,7 @@ const CONNECTION_EVERY: u64 = 256;
 /// The connection of all requests.
 pub(crate) fn open() -> Connection {
     registry::register_method(METHOD, "Load.work");
+    registry::register_method(RARE_METHOD, "Load.rare");
     open_connection("load")
 }
 
@@ -39,13 +45,35 @@ fn open_connection(name: &str) -> Connection {
 
 /// Starts a request that is not logged.
 pub(crate) fn start(connection: Connection, request_id: u64) -> Request {
+    start_in(connection, request_id, METHOD, Direction::Outgoing)
+}
+
+/// Makes a request that is not logged, as all of them but few are, or in another way.
+pub(crate) fn make(connection: Connection, request_id: u64, is_rare: bool) {
+    match is_rare {
+        false => start(connection, request_id).end(Outcome::Ok),
+        true => start_in(connection, request_id, RARE_METHOD, Direction::Incoming)
+            .end(Outcome::UserError),
+    };
+}
+
+fn start_in(
+    connection: Connection,
+    request_id: u64,
+    method_id: u64,
+    direction: Direction,
+) -> Request {
+    let phase = match direction {
+        Direction::Outgoing => Phase::Queued,
+        Direction::Incoming => Phase::Received,
+    };
     Request::start(&RequestStart {
         connection,
         parent: Request::NONE,
         request_id,
-        method_id: METHOD,
-        direction: Direction::Outgoing,
-        phase: Phase::Queued,
+        method_id,
+        direction,
+        phase,
         kind: RequestKind::Call,
         payload_bytes: 8,
         arguments: None,
@@ -59,8 +87,9 @@ pub(crate) fn hold(connection: Connection, count: u64) {
     }
 }
 
-/// A thread of the load, until the log says that the program is to end.
-pub(crate) fn run(log: &Log, connection: Connection, thread: usize) {
+/// A thread of the load, until the log says that the program is to end. With a latency, requests take that long, every
+/// tenth of them ten times as long, and the log has how long they took.
+pub(crate) fn run(log: &Log, connection: Connection, thread: usize, latency: Option<Duration>) {
     let own = &log.by_thread[thread];
     while log.quit.load(Ordering::Acquire) == 0 {
         let turn = log.turn.load(Ordering::Acquire);
@@ -68,7 +97,10 @@ pub(crate) fn run(log: &Log, connection: Connection, thread: usize) {
             own.paused.store(turn, Ordering::Release);
         } else {
             for _ in 0..BATCH {
-                request(own, connection, thread);
+                match latency {
+                    None => request(own, connection, thread),
+                    Some(latency) => timed_request(own, connection, thread, latency),
+                }
             }
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -107,6 +139,21 @@ pub(crate) fn finish(own: &ThreadLog, begun: &Begun) {
     count(&own.end_done);
     const { assert!(STEPS == 4) };
     own.result.fetch_add(mix(begun.value), Ordering::AcqRel);
+}
+
+/// A request that takes a while.
+fn timed_request(own: &ThreadLog, connection: Connection, thread: usize, latency: Duration) {
+    let begun = begin(own, connection, thread);
+    let started = Instant::now();
+    let times = if begun.number.is_multiple_of(10) {
+        10
+    } else {
+        1
+    };
+    std::thread::sleep(latency * times);
+    let took_ns = started.elapsed().as_nanos() as u64;
+    count(&own.latencies[bucket_of(units_of_ns(took_ns))]);
+    finish(own, &begun);
 }
 
 /// One request from start to end; some open a channel or a connection.

@@ -10,6 +10,7 @@ mod spread;
 mod top;
 mod traced;
 mod tracer;
+mod watch;
 
 use anyhow::Result;
 use clap::ValueEnum;
@@ -33,6 +34,8 @@ pub(crate) enum Subject {
     Rows,
     /// What a program loses while `roam-trace top` reads it ten times a second
     Top,
+    /// `roam-trace watch` of 200,000 events a second
+    Watch,
     /// A clean release build of an application: with the drop-in, with the published roam-session
     Builds,
 }
@@ -50,6 +53,7 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
                 Subject::Traced => traced::run()?,
                 Subject::Rows => rows::run()?,
                 Subject::Top => top::run()?,
+                Subject::Watch => watch::run()?,
                 Subject::Builds => builds::run()?,
             }
         }

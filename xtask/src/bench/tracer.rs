@@ -129,6 +129,13 @@ impl Load {
         line.parse().with_context(|| format!("load said {line}"))
     }
 
+    /// Makes requests at a rate for a while. Returns how many.
+    pub(super) fn pace(&mut self, seconds: u64) -> Result<u64> {
+        self.0.say(&format!("paced {seconds}"))?;
+        let line = self.0.wait_for(WITHIN, |_| true)?;
+        line.parse().with_context(|| format!("load said {line}"))
+    }
+
     /// Nanoseconds that a call takes if nothing interrupts it.
     fn fastest(&mut self) -> Result<f64> {
         (0..SAMPLES).try_fold(f64::INFINITY, |least, _| Ok(least.min(self.calls(SAMPLE)?)))

@@ -43,6 +43,7 @@ const TESTS: [(&str, &[&str]); 3] = [
             "a_hang_that_only_probes_report",
             "a_dump_by_probes_leaves_the_sites_as_they_were",
             "an_interrupt_ends_the_watching",
+            "live_views_show_what_the_demo_does",
         ],
     ),
 ];
