@@ -11,8 +11,9 @@ mod explain;
 pub mod model;
 pub mod read;
 pub mod render;
+pub mod shm;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod sigusr1;
 mod wording;
 
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, explain_hubs};

@@ -107,6 +107,7 @@ fn explained(first: Snapshot) -> Dump {
         taken_at,
         verdicts: explained.verdicts,
         processes,
+        hubs: Vec::new(),
         graph: Some(explained.graph),
     }
 }

@@ -1,5 +1,6 @@
 //! What the analysis found, in English: only this file and its folder have words for it.
 
+mod hub;
 mod measure;
 mod process;
 
@@ -19,6 +20,7 @@ use crate::model::{
     Basis, Code, Evidence, FindingKind, Process, ProcessFinding, ProcessState, Request, Severity,
     Snapshot, Verdict,
 };
+pub(crate) use hub::hub_finding;
 pub(crate) use process::pile;
 
 /// English for findings, and the names that it takes.

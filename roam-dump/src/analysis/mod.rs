@@ -16,6 +16,7 @@ mod facts;
 mod finding;
 mod graph;
 mod health;
+mod hub;
 mod index;
 mod link_end;
 mod pairing;
@@ -35,6 +36,7 @@ pub use facts::{
 };
 pub(crate) use finding::{Cause, RowCause};
 pub(crate) use graph::Graph;
+pub use hub::hub_findings;
 pub(crate) use index::{Endpoint, RowId};
 pub(crate) use link_end::LinkEnd;
 pub(crate) use peer::PeerIdentity;

@@ -21,6 +21,7 @@ pub use budget::Budget;
 pub use header::{ReadError, read_header};
 pub use image::{Image, Truncated};
 pub use memory::RegionMemory;
+pub(crate) use memory::read_full;
 #[cfg(not(loom))]
 pub use own::read_own;
 pub use scan::Row;

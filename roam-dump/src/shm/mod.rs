@@ -1,0 +1,16 @@
+//! Reads the shared-memory hubs of the published roam-shm 0.6.0, by `pread` and never by a mapping.
+//!
+//! Every offset, size and index is hostile until checked, and time and memory are bounded by a [`HubBudget`]. Nothing is
+//! written, and no system call is made in the processes that use the hub.
+
+mod error;
+mod join;
+pub mod layout;
+mod pools;
+mod read;
+mod rings;
+
+pub use error::HubError;
+pub use join::join;
+pub use read::{HubBudget, HubDetail, read_hub};
+pub use rings::message_kind;
