@@ -15,6 +15,7 @@ mod pins;
 mod report;
 mod schema;
 mod select;
+mod shm;
 mod stats;
 
 use std::io::{self, BufWriter, Write};
@@ -43,6 +44,7 @@ pub fn run(cli: &Cli) -> Exit {
     let done = match &cli.command {
         None => dump::run(&cli.dump, color, cli.verbose > 0, &mut out),
         Some(Command::Stats(args)) => stats::run(args, &mut out),
+        Some(Command::Shm(args)) => shm::run(args, color, &mut out),
         Some(Command::List) => list::run(&mut out),
         Some(Command::Arm(args)) => arm::run(args, &mut out),
         Some(Command::Armed(args)) => armed::run(args, &mut out),

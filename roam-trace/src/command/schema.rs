@@ -7,6 +7,7 @@ use roam_dump::model::Dump;
 use schemars::generate::SchemaSettings;
 
 use super::armed::ArmedReport;
+use super::shm::ShmReport;
 use super::stats::Stats;
 use crate::cli::{SchemaArgs, Subject};
 use crate::error::Exit;
@@ -23,6 +24,7 @@ pub(super) fn run(args: &SchemaArgs, out: &mut impl Write) -> Result<Exit> {
     let schema = match args.subject {
         Subject::Dump => generator.into_root_schema_for::<Dump>(),
         Subject::Armed => generator.into_root_schema_for::<ArmedReport>(),
+        Subject::Shm => generator.into_root_schema_for::<ShmReport>(),
         Subject::Stats => generator.into_root_schema_for::<Stats>(),
     };
     serde_json::to_writer_pretty(&mut *out, &schema)?;

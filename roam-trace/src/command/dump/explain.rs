@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 use roam_dump::Explanation;
 use roam_dump::analysis::{EndedCalls, Facts, StillThere, Thresholds};
 use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot, Source};
+use roam_dump::shm::{HubDetail, join};
 
 use super::capture::{Captured, Watching, read_once_more};
 use super::sample::{ended, sample, still_there};
 use super::sockets;
 use crate::cli::{DumpArgs, StuckAfter};
 use crate::micros::micros;
+use crate::process::hubs::Hubs;
 use crate::process::{Share, UserNames};
 
 /// Pauses between samples of counters where connections look alike. What was sent before one is to arrive
@@ -54,7 +56,7 @@ impl Explained {
     }
 
     /// Looks again where that can decide something, and finds who waits for whom.
-    pub(super) fn finish(self, shares: &[Share<'_>]) -> Dump {
+    pub(super) fn finish(self, shares: &[Share<'_>], detail: HubDetail) -> Dump {
         let Self {
             captured:
                 Captured {
@@ -81,11 +83,15 @@ impl Explained {
             let share = share_of(snapshot, shares);
             snapshot.details = share.map(|share| share.target.process.details(&users));
         }
+        let targets: Vec<_> = shares.iter().map(|share| share.target).collect();
+        let mut hubs = Hubs::find(&targets).read(detail);
+        join(&mut hubs, &snapshots);
         Dump {
             schema_version: SCHEMA_VERSION,
             taken_at,
             verdicts: explained.verdicts,
             processes: snapshots,
+            hubs,
             graph: Some(explained.graph),
         }
     }

@@ -18,6 +18,7 @@ use std::io::Write;
 use anyhow::Result;
 
 use roam_dump::read::Budget;
+use roam_dump::shm::HubDetail;
 
 use self::capture::capture_again;
 use self::explain::Explained;
@@ -67,7 +68,7 @@ pub(super) fn run(
             following.step(snapshots, &explained.facts, &selected.targets)
         });
         match step {
-            Step::Done => break explained.finish(&shares),
+            Step::Done => break explained.finish(&shares, hub_detail(args)),
             Step::Add(added) => selected.add(added),
             Step::Remove(pids) => selected.remove(&pids),
         }
@@ -82,4 +83,12 @@ pub(super) fn run(
     retire_worker();
     let exit = print::print(dump, args, color, pager, out)?;
     Ok(exit.max(errors.exit()))
+}
+
+/// What of hubs is read besides what every dump shows.
+fn hub_detail(args: &DumpArgs) -> HubDetail {
+    HubDetail {
+        history: args.history,
+        ..HubDetail::default()
+    }
 }
