@@ -65,7 +65,7 @@ pub(super) fn run(args: &ShmArgs, color: bool, out: &mut impl Write) -> Result<E
     let mut before = HashSet::new();
     let exit = loop {
         let taken_at = Timestamp::now();
-        let mut found = hubs.read(detail);
+        let mut found = hubs.read_and_explain(detail);
         join(&mut found, &snapshots(&targets));
         let is_unreadable = |hub: &Hub| matches!(hub.content, HubContent::Error(_));
         let exit = match found.iter().all(is_unreadable) {

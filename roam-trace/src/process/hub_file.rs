@@ -143,6 +143,15 @@ fn find_descriptor(
     Ok(None)
 }
 
+/// Returns whether a process has a file open.
+pub(super) fn has_open(process: &Process, file: HubFile) -> bool {
+    let found = process.ask(move |directory| {
+        let device = (file.device_major, file.device_minor);
+        find_descriptor(directory, b"", (device, file.inode))
+    });
+    matches!(found, Ok(Some(_)))
+}
+
 fn is_link(list: &File, name: &CStr, path: &[u8]) -> bool {
     readlinkat(list, name, Vec::new()).is_ok_and(|link| link.as_bytes() == path)
 }

@@ -3,10 +3,13 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread::sleep;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use roam_dump::explain_hubs;
 use roam_dump::model::{
     self, Doorbell, Hub, HubContent, HubFile, HubPeer, HubRole, HubState, HubUser, PeerState,
+    ProcessState,
 };
 use roam_dump::shm::{HubBudget, HubDetail, read_hub};
 
@@ -14,8 +17,8 @@ use super::deadline::within_deadline;
 use super::descriptors::{Descriptors, socket_inode};
 use super::doorbell::waiting_thread;
 use super::guest::GuestArguments;
-use super::hub_file::{MappedHub, mapped_hubs};
-use super::proc::Process;
+use super::hub_file::{MappedHub, has_open, mapped_hubs};
+use super::proc::{self, Process};
 use super::sockets::{ConnectedSocket, SocketEnd, SocketLister};
 use super::target::Target;
 
@@ -24,6 +27,11 @@ const HUBS: usize = 64;
 const OTHERS: usize = 512;
 /// Descriptors of a host among which its doorbells are looked for.
 const DESCRIPTORS: usize = 16_384;
+/// The inode of the other end of a socket, if that is closed.
+const CLOSED: u64 = 0;
+/// Pauses between the first reading of a hub and further ones, while these show the same: for most readers the first is
+/// enough, and for a reader on a machine that has more to do, the second.
+const READER_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
 
 /// The hubs that some processes map.
 #[derive(Debug, Default)]
@@ -103,17 +111,37 @@ impl<'a> Hubs<'a> {
             .collect()
     }
 
-    /// The sockets of guests' doorbells and those at the other ends, by inode.
+    /// Reads the hubs twice if the first reading may show something wrong: a reader that runs has read by then what was
+    /// in its ring. What both readings show are the findings.
+    pub fn read_and_explain(&self, detail: HubDetail) -> Vec<Hub> {
+        let before = self.read(detail);
+        let mut after = before.clone();
+        explain_hubs(&before, &mut after);
+        for pause in READER_PAUSES {
+            if after.iter().all(|hub| hub.findings.is_empty()) {
+                break;
+            }
+            sleep(pause);
+            after = self.read(detail);
+            explain_hubs(&before, &mut after);
+        }
+        after
+    }
+
+    /// The sockets of guests' doorbells and those at the other ends, and those of hosts whose other end is closed, by
+    /// inode.
     fn list_doorbells(&self) -> HashMap<u64, ConnectedSocket> {
         let members = || self.0.iter().flat_map(|hub| &hub.members);
         let wanted: HashSet<u64> = members().filter_map(Member::doorbell).collect();
-        if wanted.is_empty() {
-            return HashMap::new();
-        }
-        let is_wanted = |socket: &ConnectedSocket| {
-            let is_other_end =
-                matches!(socket.end, SocketEnd::Unix { peer } if wanted.contains(&peer));
-            is_other_end || wanted.contains(&socket.inode)
+        let of_hosts: HashSet<u64> = (members().flat_map(|member| &member.sockets))
+            .map(|&(_, inode)| inode)
+            .collect();
+        let is_wanted = |socket: &ConnectedSocket| match socket.end {
+            SocketEnd::Unix { peer: CLOSED } => {
+                !socket.is_ordered && of_hosts.contains(&socket.inode)
+            }
+            SocketEnd::Unix { peer } => wanted.contains(&peer) || wanted.contains(&socket.inode),
+            SocketEnd::Tcp { .. } => false,
         };
         let mut namespaces = HashSet::new();
         let mut found = HashMap::new();
@@ -238,8 +266,31 @@ impl<'a> FoundHub<'a> {
                 continue;
             };
             peer.process = Some(member.label.clone());
+            peer.process_state = Some(member.process.get().state());
             peer.doorbell = self.doorbell(member, sockets);
         }
+        let is_lost =
+            |peer: &&mut HubPeer| peer.state == PeerState::Attached && peer.process.is_none();
+        let mut lost: Vec<_> = state.peers.iter_mut().filter(is_lost).collect();
+        let closed = (self.members.iter().flat_map(|member| &member.sockets))
+            .filter_map(|(_, inode)| sockets.get(inode))
+            .filter(|socket| socket.end == SocketEnd::Unix { peer: CLOSED });
+        // A guest may be in the process of the host, and a process may attach without arguments.
+        if !lost.is_empty() && closed.count() >= lost.len() && !self.has_other_users() {
+            for peer in &mut lost {
+                peer.process_state = Some(ProcessState::Dead);
+            }
+        }
+    }
+
+    /// Whether a process that is not known to use the hub has its file open, as every user of roam-shm has. Processes
+    /// that cannot be read belong to others than the owner of the file, who alone may open it.
+    fn has_other_users(&self) -> bool {
+        let mut known: HashSet<u32> = self.members.iter().map(|it| it.label.pid).collect();
+        known.insert(std::process::id());
+        let others = proc::pids().unwrap_or_default().into_iter();
+        let mut others = others.filter(|pid| !known.contains(pid));
+        others.any(|pid| Process::open(pid).is_ok_and(|it| has_open(&it, self.mapped.file)))
     }
 
     /// The doorbell of a guest, if it can be found.

@@ -84,7 +84,7 @@ impl Explained {
             snapshot.details = share.map(|share| share.target.process.details(&users));
         }
         let targets: Vec<_> = shares.iter().map(|share| share.target).collect();
-        let mut hubs = Hubs::find(&targets).read(detail);
+        let mut hubs = Hubs::find(&targets).read_and_explain(detail);
         join(&mut hubs, &snapshots);
         Dump {
             schema_version: SCHEMA_VERSION,
