@@ -3,9 +3,12 @@
 use std::cmp::Reverse;
 use std::collections::HashSet;
 
+use foldhash::HashMap;
+use roam_trace_common::event::Direction as RequestDirection;
+
 use crate::model::{
-    HubDirection, HubFindingKind, HubPeer, HubRing, HubState, PeerState, PoolOwner, ProcessState,
-    Severity, SlotPool,
+    Code, Hub, HubDirection, HubFindingKind, HubPeer, HubRing, HubRole, HubState, PeerState,
+    PoolOwner, ProcessState, Request, Severity, SlotPool, Snapshot,
 };
 
 /// Percent in use from which on a pool or a ring is nearly full, and from which on it is about to hold up messages.
@@ -54,6 +57,154 @@ pub fn hub_findings(before: &HubState, after: &HubState) -> Vec<(HubFindingKind,
     }
     findings.sort_by_key(|&(_, severity)| Reverse(severity));
     findings
+}
+
+/// Why a message stays in a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RingStall {
+    /// What was found about the ring.
+    pub(crate) cause: RingCause,
+    /// The peer at one end of it.
+    pub(crate) peer: u8,
+    pub(crate) direction: HubDirection,
+    /// Unread messages in it.
+    pub(crate) messages: u32,
+    /// The process that does not read it, if that is known.
+    pub(crate) reader: Option<u32>,
+}
+
+/// What was found about a ring.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RingCause {
+    MissedWakeUp,
+    NotDrained,
+    NotRead,
+    ReaderStopped,
+    ReaderDead,
+}
+
+impl RingCause {
+    pub(crate) fn code(self) -> Code {
+        match self {
+            Self::MissedWakeUp => Code::MissedWakeUp,
+            Self::NotDrained | Self::NotRead => Code::MessageNotRead,
+            Self::ReaderStopped => Code::PeerStopped,
+            Self::ReaderDead => Code::PeerDead,
+        }
+    }
+}
+
+/// The requests that stay in rings.
+#[derive(Debug, Default)]
+pub(super) struct StalledRequests {
+    /// By process, id modulo 2^32, and method id; `None` if several have these.
+    in_rings: HashMap<(u32, u32, u64), Option<RingStall>>,
+    /// The processes that have no slot left.
+    exhausted: HashSet<u32>,
+}
+
+impl StalledRequests {
+    pub(super) fn new(hubs: &[Hub], snapshots: &[Snapshot]) -> Self {
+        let mut stalled = Self::default();
+        for hub in hubs {
+            for finding in &hub.findings {
+                stalled.add(hub, &finding.kind);
+            }
+        }
+        // A process numbers the requests of every connection from 1: of two with one key, either may be in the ring.
+        let mut known = HashSet::new();
+        for (pid, request) in snapshots.iter().flat_map(|snapshot| {
+            let pid = snapshot.process.pid;
+            snapshot.requests.iter().map(move |request| (pid, request))
+        }) {
+            let is_candidate = !stalled.in_rings.is_empty()
+                && request.direction == RequestDirection::Outgoing
+                && !request.writes_observable;
+            let key = key(pid, request);
+            if is_candidate && stalled.in_rings.contains_key(&key) && !known.insert(key) {
+                stalled.in_rings.insert(key, None);
+            }
+        }
+        stalled
+    }
+
+    /// Why a request of a process stays in a ring, if it does.
+    pub(super) fn get(&self, pid: u32, request: &Request) -> Option<RingStall> {
+        self.in_rings.get(&key(pid, request)).copied().flatten()
+    }
+
+    /// Whether a process has no slot left for its messages.
+    pub(super) fn has_no_slot(&self, pid: u32) -> bool {
+        self.exhausted.contains(&pid)
+    }
+
+    fn add(&mut self, hub: &Hub, finding: &HubFindingKind) {
+        use HubDirection::{ToHost, ToPeer};
+        let (peer, direction, cause) = match *finding {
+            HubFindingKind::MissedWakeUp {
+                peer, direction, ..
+            } => (peer, direction, RingCause::MissedWakeUp),
+            HubFindingKind::NotDrained {
+                peer, direction, ..
+            } => (peer, direction, RingCause::NotDrained),
+            HubFindingKind::NotRead {
+                peer, direction, ..
+            } => (peer, direction, RingCause::NotRead),
+            HubFindingKind::PeerDead { peer, .. } => (peer, ToPeer, RingCause::ReaderDead),
+            HubFindingKind::PoolNearFull { pool, used, total } if used == total => {
+                let owns = |role| match pool {
+                    PoolOwner::Host => role == HubRole::Host,
+                    PoolOwner::Peer { peer } => role == HubRole::Guest { peer },
+                    PoolOwner::Class { .. } => false,
+                };
+                let owners = hub.users.iter().filter(|user| owns(user.role));
+                self.exhausted.extend(owners.map(|user| user.process.pid));
+                return;
+            }
+            _ => return,
+        };
+        let Some(found) = hub
+            .state()
+            .and_then(|state| state.peers.iter().find(|found| found.peer == peer))
+        else {
+            return;
+        };
+        let mut hosts = hub.users.iter().filter(|user| user.role == HubRole::Host);
+        let host = hosts.next().map(|user| user.process.pid);
+        let guest = found.process.as_ref().map(|process| process.pid);
+        let is_stopped = found.process_state == Some(ProcessState::Stopped);
+        let (ring, writer, reader) = match direction {
+            ToHost => (&found.to_host, guest, host),
+            ToPeer => (&found.to_peer, host, guest),
+        };
+        let stall = RingStall {
+            cause: match (cause, direction) {
+                (RingCause::NotDrained | RingCause::NotRead, ToPeer) if is_stopped => {
+                    RingCause::ReaderStopped
+                }
+                (cause, _) => cause,
+            },
+            peer,
+            direction,
+            messages: ring.len,
+            reader,
+        };
+        let Some(writer) = writer else { return };
+        for message in &ring.unread {
+            if let Some(method_id) = message.method_id {
+                let others = self
+                    .in_rings
+                    .insert((writer, message.id, method_id), Some(stall));
+                if others.is_some() {
+                    self.in_rings.insert((writer, message.id, method_id), None);
+                }
+            }
+        }
+    }
+}
+
+fn key(pid: u32, request: &Request) -> (u32, u32, u64) {
+    (pid, request.request_id as u32, request.method_id)
 }
 
 /// Whether two readings show one peer, and what was read of it belongs together.

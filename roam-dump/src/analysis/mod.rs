@@ -37,6 +37,7 @@ pub use facts::{
 pub(crate) use finding::{Cause, RowCause};
 pub(crate) use graph::Graph;
 pub use hub::hub_findings;
+pub(crate) use hub::{RingCause, RingStall};
 pub(crate) use index::{Endpoint, RowId};
 pub(crate) use link_end::LinkEnd;
 pub(crate) use peer::PeerIdentity;

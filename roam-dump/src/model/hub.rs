@@ -131,6 +131,51 @@ pub struct HubState {
     pub gaps: Vec<Arc<str>>,
 }
 
+impl HubState {
+    /// Returns how many slots there are in which state, over all pools and size classes.
+    pub fn slot_status(&self) -> SlotStatus {
+        let sum = |count: fn(&SlotPool) -> u64| {
+            let counts = self.pools.iter().map(count);
+            counts.fold(0, u64::saturating_add)
+        };
+        SlotStatus {
+            total: sum(|pool| pool.total),
+            free: sum(|pool| pool.free),
+            allocated: sum(|pool| pool.allocated),
+            in_flight: sum(|pool| pool.in_flight),
+            unread: sum(|pool| pool.unread),
+        }
+    }
+}
+
+/// How many slots are in which state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotStatus {
+    /// Slots that there are.
+    pub total: u64,
+    /// Slots that are free.
+    pub free: u64,
+    /// Slots that are allocated and that no unread message names.
+    pub allocated: u64,
+    /// Slots that an unread message names.
+    pub in_flight: u64,
+    /// Slots that were not read.
+    pub unread: u64,
+}
+
+impl SlotPool {
+    /// Returns how many slots are in which state.
+    pub fn slot_status(&self) -> SlotStatus {
+        SlotStatus {
+            total: self.total,
+            free: self.free,
+            allocated: self.allocated,
+            in_flight: self.in_flight,
+            unread: self.unread,
+        }
+    }
+}
+
 /// The slots that messages take in one pool or size class.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]

@@ -26,7 +26,7 @@ pub use graph::{Basis, Confidence, Deadlock, Edge, MadeBy, Node, NodeKind, Pile,
 pub use hub::{
     Doorbell, Hub, HubContent, HubDirection, HubFile, HubFinding, HubFindingKind, HubMessage,
     HubPeer, HubRing, HubRole, HubState, HubUser, MessageKind, MessageSlot, PeerState, PoolOwner,
-    SlotOwner, SlotPool, WaitingThread,
+    SlotOwner, SlotPool, SlotStatus, WaitingThread,
 };
 pub use process::{
     FindingKind, Process, ProcessDetails, ProcessFinding, ProcessState, RuntimeBlocked, Severity,

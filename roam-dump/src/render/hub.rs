@@ -9,7 +9,7 @@ use crate::count::{Count, Counted};
 use crate::duration::{Age, Ago};
 use crate::model::{
     Doorbell, Hub, HubContent, HubMessage, HubPeer, HubRing, HubState, PeerState, PoolOwner,
-    ProcessState, Severity, SlotPool, WaitingThread,
+    ProcessState, Severity, SlotPool, SlotStatus, WaitingThread,
 };
 
 /// Messages of a ring that are listed, unless all are to be.
@@ -99,18 +99,7 @@ pub fn render(out: &mut impl io::Write, options: &Options, hub: &Hub) -> io::Res
 }
 
 fn pools(out: &mut impl io::Write, options: &Options, state: &HubState) -> io::Result<()> {
-    let sum =
-        |count: fn(&SlotPool) -> u64| state.pools.iter().map(count).fold(0, u64::saturating_add);
-    let text = format!(
-        "slots: {}",
-        Slots {
-            total: sum(|pool| pool.total),
-            free: sum(|pool| pool.free),
-            allocated: sum(|pool| pool.allocated),
-            in_flight: sum(|pool| pool.in_flight),
-            unread: sum(|pool| pool.unread),
-        }
-    );
+    let text = format!("slots: {}", Slots(state.slot_status()));
     paragraph(out, options, PART, Level::Plain, &text)?;
     for pool in &state.pools {
         // The pools of peers that are not there are free.
@@ -121,13 +110,7 @@ fn pools(out: &mut impl io::Write, options: &Options, state: &HubState) -> io::R
         if !is_there && pool.allocated + pool.in_flight == 0 {
             continue;
         }
-        let counts = Slots {
-            total: pool.total,
-            free: pool.free,
-            allocated: pool.allocated,
-            in_flight: pool.in_flight,
-            unread: pool.unread,
-        };
+        let counts = Slots(pool.slot_status());
         let mut text = format!(
             "{} ({} each): {counts}",
             pool.owner,
@@ -153,23 +136,17 @@ fn pools(out: &mut impl io::Write, options: &Options, state: &HubState) -> io::R
 }
 
 /// Counts of slots.
-struct Slots {
-    total: u64,
-    free: u64,
-    allocated: u64,
-    in_flight: u64,
-    unread: u64,
-}
+struct Slots(SlotStatus);
 
 impl fmt::Display for Slots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (total, free) = (Count(self.total), Count(self.free));
-        let (allocated, in_flight) = (Count(self.allocated), Count(self.in_flight));
+        let (total, free) = (Count(self.0.total), Count(self.0.free));
+        let (allocated, in_flight) = (Count(self.0.allocated), Count(self.0.in_flight));
         write!(
             f,
             "{total} total, {free} free, {allocated} allocated, {in_flight} in flight"
         )?;
-        match self.unread {
+        match self.0.unread {
             0 => Ok(()),
             unread => write!(f, ", {} not read", Count(unread)),
         }

@@ -6,11 +6,15 @@
 mod error;
 mod join;
 pub mod layout;
+#[cfg(all(target_os = "linux", not(loom)))]
+mod own;
 mod pools;
 mod read;
 mod rings;
 
 pub use error::HubError;
 pub use join::join;
+#[cfg(all(target_os = "linux", not(loom)))]
+pub use own::own_hubs;
 pub use read::{HubBudget, HubDetail, read_hub};
 pub use rings::message_kind;

@@ -1,9 +1,12 @@
 //! What was found about a hub, in words.
 
+use std::sync::Arc;
+
 use crate::count::{Count, Counted};
 use crate::duration::Age;
 use crate::model::{
-    HubDirection, HubFinding, HubFindingKind, HubPeer, HubState, PoolOwner, ProcessState, Severity,
+    Hub, HubDirection, HubFinding, HubFindingKind, HubPeer, HubRole, HubState, HubUser, PoolOwner,
+    ProcessState, Severity,
 };
 
 /// A fact about a hub as a sentence.
@@ -18,6 +21,36 @@ pub(crate) fn hub_finding(
         severity,
         text,
     }
+}
+
+/// What a process does not read of hubs, if there is anything.
+pub(super) fn not_read(hubs: &[Hub], pid: u32) -> Option<Arc<str>> {
+    hubs.iter().find_map(|hub| {
+        let is_host = |user: &HubUser| user.role == HubRole::Host && user.process.pid == pid;
+        let is_host = hub.users.iter().any(is_host);
+        let is_peer = |number: u8| {
+            let mut peers = hub.state()?.peers.iter();
+            let peer = peers.find(|peer| peer.peer == number)?;
+            Some(peer.process.as_ref()?.pid == pid)
+        };
+        let is_reader = |finding: &&HubFinding| match finding.kind {
+            HubFindingKind::MissedWakeUp {
+                peer, direction, ..
+            }
+            | HubFindingKind::NotDrained {
+                peer, direction, ..
+            }
+            | HubFindingKind::NotRead {
+                peer, direction, ..
+            } => match direction {
+                HubDirection::ToHost => is_host,
+                HubDirection::ToPeer => is_peer(peer) == Some(true),
+            },
+            _ => false,
+        };
+        let finding = hub.findings.iter().find(is_reader)?;
+        Some(Arc::clone(&finding.text))
+    })
 }
 
 fn text(state: &HubState, kind: &HubFindingKind) -> String {

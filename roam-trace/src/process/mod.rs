@@ -27,7 +27,7 @@ pub mod sockets;
 mod target;
 pub mod transport;
 pub mod turns;
-mod untraced;
+pub mod untraced;
 mod worker;
 
 pub use deadline::retire_worker;

@@ -17,9 +17,10 @@ use crate::analysis::reason::{CallReason, DriverActivity, Heard, HeldUp, Queue, 
 use crate::model::{Confidence, Evidence, ProcessState, Relation, Request};
 
 /// In this order.
-pub(super) const RULES: [Rule; 16] = [
+pub(super) const RULES: [Rule; 18] = [
     process_not_alive,
     response_not_read,
+    in_ring,
     peer_not_alive,
     driver_stalled_before_sending,
     runtime_blocked,
@@ -32,6 +33,7 @@ pub(super) const RULES: [Rule; 16] = [
     peer_driver_stalled,
     peer_runtime_blocked,
     contradiction,
+    no_slot,
     no_row_at_peer,
     unanswered,
 ];
@@ -54,6 +56,30 @@ fn response_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
         age_us: stuck.request.phase_age_us,
     };
     Some(found(stuck, reason, threads))
+}
+
+/// The request is in a ring of a shared-memory hub, and its reader does not read it.
+fn in_ring(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let is_unobserved =
+        stuck.request.phase == Phase::HandedOver && !stuck.request.writes_observable;
+    is_unobserved.then_some(())?;
+    let analysis = stuck.analysis;
+    let pid = analysis.index.pid(stuck.row.process);
+    let stall = analysis.in_rings.get(pid, stuck.request)?;
+    let evidence = Evidence::InRing {
+        peer: stall.peer,
+        direction: stall.direction,
+        messages: stall.messages,
+        reader: stall.reader,
+    };
+    let finding = found(stuck, CallReason::InRing(stall), [evidence]);
+    Some(match stall.reader {
+        Some(reader) => {
+            let target = WaitTarget::Process(reader);
+            finding.waiting_for(Wait::known(target, WaitBasis::Ring))
+        }
+        None => finding,
+    })
 }
 
 fn peer_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -233,6 +259,17 @@ fn peer_runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
         basis: WaitBasis::ProcessState,
     };
     Some(request::runtime_blocked(stuck, process)?.waiting_for(wait))
+}
+
+/// The callee has no row, and whoever has no slot left keeps the request until there is one.
+fn no_slot(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    let is_unobserved =
+        stuck.request.phase == Phase::HandedOver && !stuck.request.writes_observable;
+    let pid = stuck.analysis.index.pid(stuck.row.process);
+    (is_unobserved
+        && matches!(stuck.other, OtherEnd::Missing(_))
+        && stuck.analysis.in_rings.has_no_slot(pid))
+    .then(|| found(stuck, CallReason::NoSlot, []))
 }
 
 fn no_row_at_peer(stuck: &StuckRequest<'_>) -> Option<Finding> {

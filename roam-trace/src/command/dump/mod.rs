@@ -9,6 +9,7 @@ mod by_probes;
 mod capture;
 mod explain;
 mod follow;
+mod hubs;
 mod print;
 mod sample;
 mod sockets;
@@ -18,7 +19,6 @@ use std::io::Write;
 use anyhow::Result;
 
 use roam_dump::read::Budget;
-use roam_dump::shm::HubDetail;
 
 use self::capture::capture_again;
 use self::explain::Explained;
@@ -68,7 +68,7 @@ pub(super) fn run(
             following.step(snapshots, &explained.facts, &selected.targets)
         });
         match step {
-            Step::Done => break explained.finish(&shares, hub_detail(args)),
+            Step::Done => break explained.finish(&shares),
             Step::Add(added) => selected.add(added),
             Step::Remove(pids) => selected.remove(&pids),
         }
@@ -83,12 +83,4 @@ pub(super) fn run(
     retire_worker();
     let exit = print::print(dump, args, color, pager, out)?;
     Ok(exit.max(errors.exit()))
-}
-
-/// What of hubs is read besides what every dump shows.
-fn hub_detail(args: &DumpArgs) -> HubDetail {
-    HubDetail {
-        history: args.history,
-        ..HubDetail::default()
-    }
 }
