@@ -259,6 +259,10 @@ impl<'a> Wording<'a> {
                 self.process(process)
             ),
             CallReason::InRing(stall) => self.in_ring(stall),
+            CallReason::NotInRing => {
+                "not sent: no message of it is in shared memory, and no process there has received it"
+                    .to_owned()
+            }
             CallReason::NoSlot => {
                 "not sent: all slots for messages of this process in shared memory are in use"
                     .to_owned()
@@ -276,7 +280,11 @@ impl<'a> Wording<'a> {
             HubDirection::ToHost => format!("from peer {} to the host", stall.peer),
             HubDirection::ToPeer => format!("to peer {}", stall.peer),
         };
-        let text = format!("sent; it lies unread in the shared-memory ring {ring}");
+        let what = match stall.is_response {
+            true => "answered; the response",
+            false => "sent; it",
+        };
+        let text = format!("{what} lies unread in the shared-memory ring {ring}");
         match stall.cause {
             RingCause::MissedWakeUp => format!(
                 "{text}: missed wake-up: no signal is in the doorbell, and {reader} waits for one"

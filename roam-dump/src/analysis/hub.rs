@@ -7,8 +7,8 @@ use foldhash::HashMap;
 use roam_trace_common::event::Direction as RequestDirection;
 
 use crate::model::{
-    Code, Hub, HubDirection, HubFindingKind, HubPeer, HubRing, HubRole, HubState, PeerState,
-    PoolOwner, ProcessState, Request, Severity, SlotPool, Snapshot,
+    Code, Hub, HubDirection, HubFindingKind, HubPeer, HubRing, HubRole, HubState, MessageKind,
+    PeerState, PoolOwner, ProcessState, Request, Severity, SlotPool, Snapshot,
 };
 
 /// Percent in use from which on a pool or a ring is nearly full, and from which on it is about to hold up messages.
@@ -71,6 +71,8 @@ pub(crate) struct RingStall {
     pub(crate) messages: u32,
     /// The process that does not read it, if that is known.
     pub(crate) reader: Option<u32>,
+    /// Whether the message is the response, and not the request.
+    pub(crate) is_response: bool,
 }
 
 /// What was found about a ring.
@@ -94,11 +96,17 @@ impl RingCause {
     }
 }
 
+type Key = (u32, u32, Option<u64>);
+
 /// The requests that stay in rings.
 #[derive(Debug, Default)]
 pub(super) struct StalledRequests {
-    /// By process, id modulo 2^32, and method id; `None` if several have these.
-    in_rings: HashMap<(u32, u32, u64), Option<RingStall>>,
+    /// By process, id modulo 2^32, and method id, which a response does not have; `None` if several have these.
+    in_rings: HashMap<Key, Option<RingStall>>,
+    /// The users of each process's hub, if that was read as a whole.
+    users: HashMap<u32, HashSet<u32>>,
+    /// The requests that users of hubs have received, by process, id modulo 2^32, and method id.
+    received: HashSet<(u32, u32, u64)>,
     /// The processes that have no slot left.
     exhausted: HashSet<u32>,
 }
@@ -107,6 +115,19 @@ impl StalledRequests {
     pub(super) fn new(hubs: &[Hub], snapshots: &[Snapshot]) -> Self {
         let mut stalled = Self::default();
         for hub in hubs {
+            let is_clean = |peer: &HubPeer| {
+                let rings = [&peer.to_host, &peer.to_peer];
+                !peer.is_torn && rings.iter().all(|ring| !ring.is_invalid)
+            };
+            let is_whole =
+                |state: &HubState| state.gaps.is_empty() && state.peers.iter().all(is_clean);
+            if hub.state().is_some_and(is_whole) {
+                let pids = || hub.users.iter().map(|user| user.process.pid);
+                for pid in pids() {
+                    let others = pids().filter(|&other| other != pid);
+                    stalled.users.entry(pid).or_default().extend(others);
+                }
+            }
             for finding in &hub.findings {
                 stalled.add(hub, &finding.kind);
             }
@@ -120,9 +141,14 @@ impl StalledRequests {
             let is_candidate = !stalled.in_rings.is_empty()
                 && request.direction == RequestDirection::Outgoing
                 && !request.writes_observable;
-            let key = key(pid, request);
-            if is_candidate && stalled.in_rings.contains_key(&key) && !known.insert(key) {
-                stalled.in_rings.insert(key, None);
+            if request.direction == RequestDirection::Incoming && stalled.users.contains_key(&pid) {
+                let id = request.request_id as u32;
+                stalled.received.insert((pid, id, request.method_id));
+            }
+            for key in keys(pid, request) {
+                if is_candidate && stalled.in_rings.contains_key(&key) && !known.insert(key) {
+                    stalled.in_rings.insert(key, None);
+                }
             }
         }
         stalled
@@ -130,7 +156,19 @@ impl StalledRequests {
 
     /// Why a request of a process stays in a ring, if it does.
     pub(super) fn get(&self, pid: u32, request: &Request) -> Option<RingStall> {
-        self.in_rings.get(&key(pid, request)).copied().flatten()
+        let mut found = keys(pid, request).into_iter();
+        found.find_map(|key| self.in_rings.get(&key).copied().flatten())
+    }
+
+    /// The other users of the hubs of a process, if all messages in these are known.
+    pub(super) fn users_beside(&self, pid: u32) -> Option<&HashSet<u32>> {
+        self.users.get(&pid).filter(|users| !users.is_empty())
+    }
+
+    /// Whether a user of a hub has received a request.
+    pub(super) fn is_received(&self, pid: u32, request: &Request) -> bool {
+        let id = request.request_id as u32;
+        self.received.contains(&(pid, id, request.method_id))
     }
 
     /// Whether a process has no slot left for its messages.
@@ -188,23 +226,32 @@ impl StalledRequests {
             direction,
             messages: ring.len,
             reader,
+            is_response: false,
         };
-        let Some(writer) = writer else { return };
         for message in &ring.unread {
-            if let Some(method_id) = message.method_id {
-                let others = self
-                    .in_rings
-                    .insert((writer, message.id, method_id), Some(stall));
-                if others.is_some() {
-                    self.in_rings.insert((writer, message.id, method_id), None);
-                }
-            }
+            let is_response = message.kind == MessageKind::Response;
+            let caller = match message.kind {
+                MessageKind::Request => writer,
+                MessageKind::Response => reader,
+                _ => None,
+            };
+            let Some(caller) = caller else { continue };
+            let stall = RingStall {
+                is_response,
+                ..stall
+            };
+            let stalls = self.in_rings.entry((caller, message.id, message.method_id));
+            stalls
+                .and_modify(|several| *several = None)
+                .or_insert(Some(stall));
         }
     }
 }
 
-fn key(pid: u32, request: &Request) -> (u32, u32, u64) {
-    (pid, request.request_id as u32, request.method_id)
+/// What a request of a process may be found by, and its response.
+fn keys(pid: u32, request: &Request) -> [Key; 2] {
+    let id = request.request_id as u32;
+    [(pid, id, Some(request.method_id)), (pid, id, None)]
 }
 
 /// Whether two readings show one peer, and what was read of it belongs together.

@@ -113,7 +113,7 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
     let mut is_ambiguous = false;
     let snapshots = judge_rows(&analysis, |row, finding| {
         is_ambiguous |= finding.code == Code::PeerAmbiguous;
-        if matches!(finding.code, Code::Inconsistent | Code::CallerGone) {
+        if finding.is_unconfirmed {
             unconfirmed.extend(both_processes(&analysis, row).into_iter().flatten());
         }
         builder.add(WaitTarget::Request(row), finding);

@@ -90,6 +90,8 @@ pub(crate) enum CallReason {
     RowsIncomplete { process: u32 },
     /// The request lies in a ring of shared memory.
     InRing(RingStall),
+    /// No message of it is in shared memory, and nobody there has received it.
+    NotInRing,
     /// The process has no slot of shared memory left for it.
     NoSlot,
     /// The peer does not answer, and nothing more is known of it.
@@ -243,7 +245,7 @@ impl Reason {
 impl CallReason {
     fn code(&self) -> Code {
         match self {
-            Self::NotSent { .. } | Self::NoSlot => Code::NotSent,
+            Self::NotSent { .. } | Self::NotInRing | Self::NoSlot => Code::NotSent,
             Self::ResponseNotRead { .. } => Code::ResponseNotRead,
             Self::NoAnswer { .. } => Code::NoAnswer,
             Self::NotStarted { .. } => Code::HandlerNotStarted,

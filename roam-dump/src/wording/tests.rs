@@ -212,6 +212,7 @@ fn calls() -> Vec<Reason> {
         CallReason::NoRow { process },
         CallReason::RowsIncomplete { process },
         CallReason::NoSlot,
+        CallReason::NotInRing,
     ];
     let activity = DriverActivity {
         queue_length: 3,
@@ -234,6 +235,7 @@ fn calls() -> Vec<Reason> {
                 direction,
                 messages: 3,
                 reader,
+                is_response: reader.is_none(),
             }));
         }
     }

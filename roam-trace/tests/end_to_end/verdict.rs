@@ -130,7 +130,24 @@ fn roam_trace(demo: &ReadyDemo, arguments: &[&str]) -> Output {
 }
 
 fn check(hang: &str, rows: &[Row], expected_root: &Root) -> (ReadyDemo, Dump) {
-    let demo = Demo::start(&["--hang", hang]).ready();
+    check_demo(&["--hang", hang], rows, expected_root)
+}
+
+/// The same over shared memory; returns also what was found about the hub.
+fn check_shm(hang: &str, rows: &[Row], expected_root: &Root, finding: &str) -> ReadyDemo {
+    let arguments = ["--transport", "shm", "--hang", hang];
+    let (demo, dump) = check_demo(&arguments, rows, expected_root);
+    let findings = &dump.0["hubs"][0]["findings"];
+    let is_found = |found: &Value| found["finding"] == finding;
+    assert!(
+        findings.as_array().unwrap().iter().any(is_found),
+        "{findings:#}"
+    );
+    demo
+}
+
+fn check_demo(arguments: &[&str], rows: &[Row], expected_root: &Root) -> (ReadyDemo, Dump) {
+    let demo = Demo::start(arguments).ready();
     demo.wait_until_background_is_young();
     let mut expected: Vec<_> = rows
         .iter()
@@ -341,6 +358,78 @@ fn unread() {
         &[(Host, OUT, COMPILE, "response_not_read")],
         &root(Host, "call", Some(COMPILE)),
     );
+}
+
+#[test]
+fn doorbell() {
+    let demo = check_shm(
+        "doorbell",
+        &[(Host, OUT, CONVERT, "missed_wake_up")],
+        &root(Cell1, "process", None),
+        "missed_wake_up",
+    );
+    // The host alone shows it as well, by the hub; the peer is found by its arguments.
+    let host = demo.ready.host.to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_roam-trace"))
+        .args(["shm", "-p", &host, "--json"])
+        .output()
+        .unwrap();
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let peers = &shown["hubs"][0]["content"]["peers"];
+    let peers = peers.as_array().unwrap().iter();
+    let mut unread = peers.flat_map(|peer| peer["to_peer"]["unread"].as_array().unwrap());
+    let message = unread.next().unwrap();
+    assert_eq!(message["kind"], "request");
+    assert_eq!(message["method"], CONVERT);
+    assert!(message["age_us"].as_u64().unwrap() >= 1_000_000);
+    assert!(unread.next().is_none());
+    let users = shown["hubs"][0]["users"].as_array().unwrap();
+    let pids: Vec<_> = users.iter().map(|user| who(&demo, &user["pid"])).collect();
+    assert!([Host, Cell1, Cell2].iter().all(|who| pids.contains(who)));
+}
+
+#[test]
+fn leak() {
+    check_shm(
+        "leak",
+        &[(Host, OUT, CONVERT, "peer_dead"); 3],
+        &root(Host, "call", Some(CONVERT)),
+        "peer_dead",
+    );
+}
+
+#[test]
+fn exhausted() {
+    let mut rows = vec![(Host, OUT, CONVERT, "message_not_read"); 16];
+    rows.extend([(Host, OUT, CONVERT, "not_sent"); 4]);
+    rows.push((Cell1, OUT, RESOLVE, "not_sent"));
+    check_shm(
+        "exhausted",
+        &rows,
+        &root(Cell1, "process", None),
+        "pool_near_full",
+    );
+}
+
+#[test]
+fn consumer_stopped() {
+    check_shm(
+        "consumer-stopped",
+        &[(Host, OUT, CONVERT, "peer_stopped"); 3],
+        &root(Cell1, "process", None),
+        "not_drained",
+    );
+}
+
+#[test]
+fn nothing_is_wrong_with_a_hub_under_load() {
+    let demo = Demo::start(&["--transport", "shm", "--rate", "400"]).ready();
+    std::thread::sleep(Duration::from_secs(2));
+    for _ in 0..5 {
+        let dump = Dump::of(&demo);
+        assert_eq!(dump.verdicts(&demo), [], "{:#}", dump.0);
+        assert_eq!(dump.0["hubs"][0]["findings"], serde_json::json!([]));
+    }
 }
 
 #[test]

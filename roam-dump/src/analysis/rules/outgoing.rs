@@ -33,7 +33,7 @@ pub(super) const RULES: [Rule; 18] = [
     peer_driver_stalled,
     peer_runtime_blocked,
     contradiction,
-    no_slot,
+    not_in_ring,
     no_row_at_peer,
     unanswered,
 ];
@@ -58,11 +58,14 @@ fn response_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
     Some(found(stuck, reason, threads))
 }
 
-/// The request is in a ring of a shared-memory hub, and its reader does not read it.
+/// Whether the driver of the link does not report what it writes.
+fn is_unobserved(stuck: &StuckRequest<'_>) -> bool {
+    stuck.request.phase == Phase::HandedOver && !stuck.request.writes_observable
+}
+
+/// The request or its response is in a ring of a shared-memory hub, and its reader does not read it.
 fn in_ring(stuck: &StuckRequest<'_>) -> Option<Finding> {
-    let is_unobserved =
-        stuck.request.phase == Phase::HandedOver && !stuck.request.writes_observable;
-    is_unobserved.then_some(())?;
+    is_unobserved(stuck).then_some(())?;
     let analysis = stuck.analysis;
     let pid = analysis.index.pid(stuck.row.process);
     let stall = analysis.in_rings.get(pid, stuck.request)?;
@@ -261,15 +264,24 @@ fn peer_runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
     Some(request::runtime_blocked(stuck, process)?.waiting_for(wait))
 }
 
-/// The callee has no row, and whoever has no slot left keeps the request until there is one.
-fn no_slot(stuck: &StuckRequest<'_>) -> Option<Finding> {
-    let is_unobserved =
-        stuck.request.phase == Phase::HandedOver && !stuck.request.writes_observable;
-    let pid = stuck.analysis.index.pid(stuck.row.process);
-    (is_unobserved
-        && matches!(stuck.other, OtherEnd::Missing(_))
-        && stuck.analysis.in_rings.has_no_slot(pid))
-    .then(|| found(stuck, CallReason::NoSlot, []))
+/// No message of the request is in shared memory, and nobody there has received it: the driver of the process keeps it.
+fn not_in_ring(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    is_unobserved(stuck).then_some(())?;
+    let (index, in_rings) = (stuck.analysis.index, &stuck.analysis.in_rings);
+    let pid = index.pid(stuck.row.process);
+    let has_not_received = |&user: &u32| {
+        let mut processes = (0..).zip(index.snapshots);
+        let process = processes.find(|(_, snapshot)| snapshot.process.pid == user);
+        process.is_some_and(|(process, _)| index.has_all_requests(process))
+            && !in_rings.is_received(user, stuck.request)
+    };
+    let is_nowhere = in_rings.users_beside(pid)?.iter().all(has_not_received);
+    is_nowhere.then_some(())?;
+    let reason = match in_rings.has_no_slot(pid) {
+        true => CallReason::NoSlot,
+        false => CallReason::NotInRing,
+    };
+    Some(found(stuck, reason, []).unconfirmed())
 }
 
 fn no_row_at_peer(stuck: &StuckRequest<'_>) -> Option<Finding> {
