@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::Write;
 use std::thread::sleep;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 use roam_dump::model::{Hub, HubContent, SCHEMA_VERSION, Snapshot};
@@ -67,6 +67,11 @@ pub(super) fn run(args: &ShmArgs, color: bool, out: &mut impl Write) -> Result<E
         let taken_at = Timestamp::now();
         let mut found = hubs.read_and_explain(detail);
         join(&mut found, &snapshots(&targets));
+        if let (Some(path), [hub]) = (&args.file, &found[..])
+            && let HubContent::Error(error) = &hub.content
+        {
+            bail!("cannot read {}: {error}", path.display());
+        }
         let is_unreadable = |hub: &Hub| matches!(hub.content, HubContent::Error(_));
         let exit = match found.iter().all(is_unreadable) {
             true => Exit::Failure,

@@ -8,6 +8,7 @@ fn help() {
     insta::assert_snapshot!("long", roam_trace(&["--help"]).stdout);
     insta::assert_snapshot!("list", roam_trace(&["list", "--help"]).stdout);
     insta::assert_snapshot!("stats", roam_trace(&["stats", "--help"]).stdout);
+    insta::assert_snapshot!("shm", roam_trace(&["shm", "--help"]).stdout);
     insta::assert_snapshot!("arm", roam_trace(&["arm", "--help"]).stdout);
     insta::assert_snapshot!("armed", roam_trace(&["armed", "--help"]).stdout);
     insta::assert_snapshot!("disarm", roam_trace(&["disarm", "--help"]).stdout);
