@@ -1,6 +1,9 @@
 //! The dump on SIGUSR1: the registry of this process as text, the same as the tracer prints of it alone. A thread of its
 //! own writes it; nothing else in the process waits for that.
 //!
+//! The shared-memory hubs that the process maps are read as well. Of doorbells, and of which process is which peer, only
+//! the tracer knows.
+//!
 //! The verdicts rest on the rows of this process: what its peers do, and which bytes lie in its sockets, only the
 //! tracer sees.
 //!

@@ -382,6 +382,9 @@ fn extent_records<M: RegionMemory + ?Sized>(
     of_class: &ClassRecord,
     offset: u64,
 ) -> io::Result<Option<u64>> {
+    if !offset.is_multiple_of(8) {
+        return Ok(None);
+    }
     let mut record = ExtentRecord::new_zeroed();
     let got = read_full(memory, record.as_mut_bytes(), offset)?;
     let is_right = got == size_of::<ExtentRecord>()

@@ -160,8 +160,14 @@ fn read_header<M: RegionMemory + ?Sized>(
             claimed: header.total_size.max(end),
         });
     }
-    if !header.peer_table_offset.is_multiple_of(8) {
-        return Err(HubError::Damaged("its peer table is not aligned"));
+    let offsets = [
+        header.peer_table_offset,
+        header.slot_region_offset,
+        header.var_slot_pool_offset,
+        header.slot_size.into(),
+    ];
+    if !offsets.iter().all(|offset| offset.is_multiple_of(8)) {
+        return Err(HubError::Damaged("a part of it is not aligned"));
     }
     Ok(header)
 }

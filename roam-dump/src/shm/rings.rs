@@ -24,7 +24,7 @@ impl Place {
     pub(super) fn is_inside(&self) -> bool {
         let bytes = u64::from(self.capacity) * DESCRIPTOR_BYTES;
         let end = self.offset.checked_add(bytes);
-        end.is_some_and(|end| end <= self.file_bytes)
+        self.offset.is_multiple_of(8) && end.is_some_and(|end| end <= self.file_bytes)
     }
 }
 
