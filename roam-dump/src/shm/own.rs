@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use foldhash::{HashMap, HashMapExt};
 use rustix::fs::{major, minor};
 
+use super::budget::HubBudget;
 use super::layout::MAGIC;
-use super::read::{HubBudget, HubDetail, read_hub};
+use super::read::{HubDetail, read_hub};
 use crate::decode::printable;
 use crate::model::{Hub, HubContent, HubFile, HubRole, HubUser, Process};
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use foldhash::HashSet;
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use super::budget::HubBudget;
 use super::layout::{
     ClassRecord, EXTENT_MAGIC, ExtentRecord, FREE_LIST_END, HeaderRecord, MAX_CLASSES, MAX_EXTENTS,
     MIN_CLASS_SLOT_BYTES, NEXT_FREE_END, SlotRecord, WORD_SLOTS, aligned, bitmap_bytes, pool_bytes,
     slot_state,
 };
-use super::read::HubBudget;
 use crate::model::{PoolOwner, SlotOwner, SlotPool};
 use crate::read::{RegionMemory, read_full};
 

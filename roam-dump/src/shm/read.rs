@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use super::budget::HubBudget;
 use super::error::HubError;
 use super::layout::{HeaderRecord, MAGIC, MAX_PEERS, PeerRecord, VERSION, class_slot, peer_state};
 use super::pools::{Pool, read_classes, read_pools};
@@ -14,27 +15,6 @@ use crate::read::{RegionMemory, read_full};
 
 /// How often a peer is read again that changes meanwhile.
 const ATTEMPTS: u32 = 4;
-
-/// Limits on what is read. The hubs of a dump share one budget.
-#[derive(Debug, Clone, Copy)]
-pub struct HubBudget {
-    /// Slots.
-    pub slots: u32,
-    /// Messages.
-    pub messages: u32,
-    /// Slots whose generations are read one by one.
-    pub generations: u32,
-}
-
-impl Default for HubBudget {
-    fn default() -> Self {
-        Self {
-            slots: 1 << 18,
-            messages: 1 << 16,
-            generations: 1 << 13,
-        }
-    }
-}
 
 /// What is read besides counts and unread messages.
 #[derive(Debug, Clone, Copy, Default)]

@@ -2,8 +2,8 @@
 
 use zerocopy::FromBytes;
 
+use super::budget::HubBudget;
 use super::layout::{DescriptorRecord, INLINE_SLOT};
-use super::read::HubBudget;
 use crate::model::{HubMessage, HubRing, MessageKind, MessageSlot};
 use crate::read::{RegionMemory, read_full};
 
