@@ -10,10 +10,10 @@ use super::call::Calls;
 use super::driver::{DriverStall, Drivers};
 use super::finding::{Cause, CauseId, Finding};
 use super::health::Health;
-use super::hub::StalledRequests;
 use super::index::{Endpoint, SnapshotIndex};
 use super::peer::{PeerProcess, Peers};
 use super::reason::{Heard, HeldUp, Queue, Reason};
+use super::stalled_requests::StalledRequests;
 use super::standing::Standings;
 use crate::model::{Evidence, ProcessState};
 

@@ -23,6 +23,7 @@ mod pairing;
 mod peer;
 mod reason;
 mod rules;
+mod stalled_requests;
 mod standing;
 mod thresholds;
 mod usual;
@@ -37,7 +38,6 @@ pub use facts::{
 pub(crate) use finding::{Cause, RowCause};
 pub(crate) use graph::Graph;
 pub use hub::hub_findings;
-pub(crate) use hub::{RingCause, RingStall};
 pub(crate) use index::{Endpoint, RowId};
 pub(crate) use link_end::LinkEnd;
 pub(crate) use peer::PeerIdentity;
@@ -45,6 +45,7 @@ pub(crate) use reason::{
     CallReason, ChannelReason, DriverActivity, HandlerReason, Heard, HeldUp, MadeCalls, Queue,
     Reason,
 };
+pub(crate) use stalled_requests::{RingCause, RingStall};
 pub use thresholds::{MethodGlob, STUCK_US, Thresholds};
 pub(crate) use usual::{Measure, MeasureId};
 

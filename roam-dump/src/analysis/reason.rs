@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::basis::PairingId;
 use super::call::Contradiction;
 use super::driver::DriverStall;
-use super::hub::RingStall;
 use super::index::RowId;
 use super::peer::PeerIdentity;
+use super::stalled_requests::RingStall;
 use crate::model::{Code, ProcessState, RuntimeBlocked};
 
 /// Why a row is stuck. Processes are named by the index of their snapshot, or by pid where there may be none.

@@ -1,5 +1,6 @@
 //! Hubs that the published roam-shm made, and hubs that nobody made.
 
+mod findings;
 mod hostile;
 mod layout;
 mod published;
