@@ -49,9 +49,9 @@ fn a_message_that_is_not_read() {
         direction,
         messages,
     };
-    assert_eq!(kinds(&state, &state), [not_read.clone()]);
+    assert_eq!(kinds(&state, &state), std::slice::from_ref(&not_read));
     state.peers[0].doorbell = doorbell(false, false);
-    assert_eq!(kinds(&state, &state), [not_read.clone()]);
+    assert_eq!(kinds(&state, &state), std::slice::from_ref(&not_read));
     let mut parked = state.clone();
     parked.peers[0].doorbell = doorbell(false, true);
     // It waits in one of them only.
