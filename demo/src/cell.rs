@@ -2,6 +2,7 @@
 //! the host's orders.
 
 use std::convert::Infallible;
+use std::fmt::Debug;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -12,6 +13,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use roam::session::{ConnectionHandle, ForwardingDispatcher, RoutedDispatcher};
+use roam_shm::driver::establish_guest;
+use roam_shm::{ShmGuestTransport, SpawnArgs};
 use roam_stream::{ConnectionError, Connector, HandshakeConfig, ServiceDispatcher};
 use rustix::io::ioctl_fionread;
 use tokio::net::{UnixListener, UnixStream};
@@ -37,6 +40,7 @@ const POLL: Duration = Duration::from_millis(5);
 const UNCHANGED_POLLS: u32 = 20;
 /// How long a condition may take.
 const DEADLINE: Duration = Duration::from_secs(10);
+const NO_SOCKET: &str = "the link to the host has no socket";
 
 type Services = RoutedDispatcher<
     ContentServiceDispatcher<CellServices>,
@@ -79,7 +83,10 @@ async fn serve(options: &CellOptions) -> Result<Infallible> {
         let _ = cell.next.set(next);
     }
 
-    let from_host = listen(&options.listen)?;
+    let from_host = match &options.listen {
+        Some(socket) => FromHost::Socket(listen(socket)?),
+        None => FromHost::Hub(Box::new(attach()?)),
+    };
     let from_cell = match &options.accept {
         Some(socket) => Some((listen(&socket.path)?, &socket.name)),
         None => None,
@@ -87,18 +94,20 @@ async fn serve(options: &CellOptions) -> Result<Infallible> {
     report(&Report::Listening);
 
     let upstream = cell.next.get().filter(|_| options.forward);
-    let (host, unread, driver) = match upstream {
+    let (host, unread, others) = match upstream {
         Some(upstream) => {
             let forwarder = ForwardingDispatcher::new(upstream.handle.clone());
             let services = RoutedDispatcher::new(services(&cell, "host"), forwarder);
-            accept(&from_host, "host", services).await?
+            from_host.link("host", services).await?
         }
-        None => accept(&from_host, "host", services(&cell, "host")).await?,
+        None => from_host.link("host", services(&cell, "host")).await?,
     };
-    fail_when_ended(driver, "host");
     for number in 2..=options.links {
         let name = link_name("host", number);
-        let (_, _, driver) = accept(&from_host, &name, services(&cell, &name)).await?;
+        let listener = others
+            .as_ref()
+            .context("only a socket takes a second link")?;
+        let (_, _, driver) = accept(listener, &name, services(&cell, &name)).await?;
         fail_when_ended(driver, &name);
     }
     if let Some((listener, name)) = from_cell {
@@ -117,7 +126,7 @@ async fn serve(options: &CellOptions) -> Result<Infallible> {
             }
         });
     }
-    obey(orders, &cell, &host, &unread, options.rate).await
+    obey(orders, &cell, &host, unread.as_ref(), options.rate).await
 }
 
 /// Does what the host says, and otherwise calls it now and then.
@@ -125,7 +134,7 @@ async fn obey(
     mut orders: mpsc::UnboundedReceiver<Order>,
     cell: &Arc<CellState>,
     host: &ConnectionHandle,
-    unread: &OwnedFd,
+    socket: Option<&OwnedFd>,
     calls_per_second: u32,
 ) -> Result<Infallible> {
     let traffic = traffic(cell, host, calls_per_second);
@@ -141,7 +150,7 @@ async fn obey(
                 report(&Report::TrafficPaused);
             }
             Order::CountUnread => {
-                let bytes = settled_bytes(unread).await?;
+                let bytes = settled_bytes(socket.context(NO_SOCKET)?).await?;
                 report(&Report::Unread { bytes });
             }
             Order::QueueBehindBlockedDriver => queue_behind_blocked_driver(cell, host).await?,
@@ -153,7 +162,7 @@ async fn obey(
                 held.push(call_without_workers(cell, host).await?);
             }
             Order::LeaveHolder => {
-                leave_holder(unread)?;
+                leave_holder(socket.context(NO_SOCKET)?)?;
                 report(&Report::LeftHolder);
             }
         }
@@ -213,14 +222,50 @@ fn services(cell: &Arc<CellState>, connection: &str) -> Services {
 }
 
 /// How the driver of a link ends.
-type DriverEnd = JoinHandle<Result<(), ConnectionError>>;
+type DriverEnd<E> = JoinHandle<Result<(), E>>;
+
+/// What the host links with.
+enum FromHost {
+    Socket(UnixListener),
+    Hub(Box<ShmGuestTransport>),
+}
+
+impl FromHost {
+    /// Makes the first link; the descriptor is its socket's, if it has one. Returns the listener for others.
+    async fn link(
+        self,
+        name: &str,
+        services: impl ServiceDispatcher + 'static,
+    ) -> Result<(ConnectionHandle, Option<OwnedFd>, Option<UnixListener>)> {
+        match self {
+            Self::Socket(listener) => {
+                let (handle, unread, driver) = accept(&listener, name, services).await?;
+                fail_when_ended(driver, name);
+                Ok((handle, Some(unread), Some(listener)))
+            }
+            Self::Hub(transport) => {
+                let (handle, _no_virtual_connections, driver) =
+                    establish_guest(*transport, services);
+                diagnostics::name_connection(&handle, name);
+                fail_when_ended(tokio::spawn(driver.run()), name);
+                Ok((handle, None, None))
+            }
+        }
+    }
+}
+
+/// Attaches to the host's hub, as the arguments of this process say.
+fn attach() -> Result<ShmGuestTransport> {
+    let arguments = SpawnArgs::from_env()?;
+    ShmGuestTransport::from_spawn_args(arguments).context("cannot attach to the host's hub")
+}
 
 /// Accepts one link; the descriptor is its socket's, to see what is unread.
 async fn accept(
     listener: &UnixListener,
     name: &str,
     services: impl ServiceDispatcher + 'static,
-) -> Result<(ConnectionHandle, OwnedFd, DriverEnd)> {
+) -> Result<(ConnectionHandle, OwnedFd, DriverEnd<ConnectionError>)> {
     let (stream, _) = listener.accept().await.context("cannot accept a link")?;
     let unread = stream.as_fd().try_clone_to_owned()?;
     let (handle, _no_virtual_connections, driver) =
@@ -239,7 +284,7 @@ pub(crate) fn link_name(peer: &str, number: u32) -> String {
     }
 }
 
-fn fail_when_ended(driver: DriverEnd, peer: &str) {
+fn fail_when_ended<E: Debug + Send + 'static>(driver: DriverEnd<E>, peer: &str) {
     let peer = peer.to_owned();
     tokio::spawn(async move {
         let result = driver.await;

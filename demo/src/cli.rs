@@ -43,6 +43,10 @@ pub struct HostOptions {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     pub links: u32,
 
+    /// What the links between the host and the cells are made of
+    #[arg(long, value_name = "KIND", value_enum, default_value_t = Transport::Socket)]
+    pub transport: Transport,
+
     /// Background calls per second, per link from the host and per cell to the host; 0 for none
     #[arg(long, value_name = "CALLS", default_value_t = 20)]
     pub rate: u32,
@@ -80,6 +84,15 @@ pub struct HostOptions {
     pub cell_stderr: Option<PathBuf>,
 }
 
+/// What links are made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Transport {
+    /// A unix socket for every link
+    Socket,
+    /// A shared-memory hub for all cells; links between cells are unix sockets
+    Shm,
+}
+
 /// The hangs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum HangKind {
@@ -107,6 +120,36 @@ pub enum HangKind {
     Deadlock,
     /// The host does not read a response that has arrived
     Unread,
+    /// Shared memory: a message for cell 1 is in its ring, and the signal of its doorbell was lost
+    Doorbell,
+    /// Shared memory: cell 1 is killed, and messages to it keep slots of the host
+    Leak,
+    /// Shared memory: cell 1 reads nothing, and messages to it take all slots of the host
+    Exhausted,
+    /// Shared memory: cell 1 is stopped by a signal, with messages in its ring
+    ConsumerStopped,
+}
+
+impl HangKind {
+    /// The transport that it needs; `None` if it can be produced on any.
+    pub(crate) fn transport(self) -> Option<Transport> {
+        match self {
+            Self::Doorbell | Self::Leak | Self::Exhausted | Self::ConsumerStopped => {
+                Some(Transport::Shm)
+            }
+            // They look into the socket, or need a second one, or a driver that stops reading.
+            Self::Reader | Self::Starved | Self::Orphan | Self::PeerDead | Self::Unread => {
+                Some(Transport::Socket)
+            }
+            Self::Handler
+            | Self::Chain
+            | Self::Dropped
+            | Self::Forward
+            | Self::Panic
+            | Self::PeerStopped
+            | Self::Deadlock => None,
+        }
+    }
 }
 
 /// Options of `roam-demo cell`.
@@ -119,8 +162,17 @@ pub struct CellOptions {
     #[arg(long)]
     pub rate: u32,
     /// Socket on which the host connects
-    #[arg(long)]
-    pub listen: PathBuf,
+    #[arg(long, required_unless_present = "hub_path")]
+    pub listen: Option<PathBuf>,
+    /// Shared-memory hub of the host, instead of a socket
+    #[arg(long, requires_all = ["peer_id", "doorbell_fd"], conflicts_with = "listen")]
+    pub hub_path: Option<PathBuf>,
+    /// Which peer of the hub this cell is
+    #[arg(long, requires = "hub_path")]
+    pub peer_id: Option<u8>,
+    /// Descriptor of its doorbell
+    #[arg(long, requires = "hub_path")]
+    pub doorbell_fd: Option<i32>,
     /// How often it does
     #[arg(long)]
     pub links: u32,

@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 use std::process::{ChildStdin, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
 use roam::session::{CallError, ConnectionHandle};
+use roam_shm::{PeerId, SpawnTicket};
 use roam_stream::{CobsFramed, HandshakeConfig, initiate_framed};
 use tokio::net::UnixStream;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -15,11 +17,12 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::cell::link_name;
-use crate::cli::{HangKind, HostOptions};
+use crate::cli::{HangKind, HostOptions, Transport};
 use crate::clock::monotonic_ns;
 use crate::control::{self, Order, Report};
 use crate::diagnostics;
 use crate::expect::{Direction, ExpectedChannel, ExpectedFlood, ExpectedRequest, Phase, Restarted};
+use crate::hub::Hub;
 use crate::log::{self, Witness, create};
 use crate::process::Group;
 use crate::serve::{HostServices, outgoing};
@@ -34,6 +37,10 @@ pub(crate) struct Host {
     pub(crate) witness: Arc<Witness>,
     pub(crate) cells: Vec<Cell>,
     failed: UnboundedSender<Failure>,
+    /// The hub that the cells attach to, if they do.
+    pub(crate) hub: Option<Hub>,
+    /// The pid of the cell that may end, 0 for none.
+    killed: Arc<AtomicU32>,
 }
 
 /// An unexpected event, which ends the demo.
@@ -54,6 +61,10 @@ pub(crate) struct Cell {
     traffic: Vec<BackgroundTraffic>,
     /// A link that may be closed, where there is one.
     second_link: Mutex<Option<DrivenLink>>,
+    /// Where the hang needs it, what the host gave a cell that attached to its hub.
+    pub(crate) ticket: Option<SpawnTicket>,
+    /// Which peer of the hub it is, if it is one.
+    pub(crate) peer: Option<PeerId>,
     orders: Mutex<ChildStdin>,
     reports: tokio::sync::Mutex<Reports>,
 }
@@ -81,7 +92,12 @@ impl Host {
             witness,
             cells: Vec::new(),
             failed,
+            hub: None,
+            killed: Arc::default(),
         };
+        if options.transport == Transport::Shm {
+            host.hub = Some(Hub::start(&group.socket("hub"), host.failed(None))?);
+        }
         // The last one first: cell 1 connects to cell 2, which has to listen by then.
         for index in (1..=options.cells).rev() {
             let cell = host.start_cell(options, group, index).await?;
@@ -114,11 +130,19 @@ impl Host {
 
     /// Where to report what goes wrong with a cell.
     fn failed(&self, cell: Option<u32>) -> impl Fn(anyhow::Error) + Clone + Send + Sync + 'static {
-        let failed = self.failed.clone();
+        let (failed, killed) = (self.failed.clone(), self.killed.clone());
         move |error| {
+            if cell == Some(killed.load(Ordering::Relaxed)) {
+                return;
+            }
             // Nobody listens any more where the host is about to end.
             let _ = failed.send(Failure { cell, error });
         }
+    }
+
+    /// Lets a cell end.
+    pub(crate) fn allow_end(&self, cell: &Cell) {
+        self.killed.store(cell.pid, Ordering::Relaxed);
     }
 
     async fn start_cell(&self, options: &HostOptions, group: &Group, index: u32) -> Result<Cell> {
@@ -132,12 +156,19 @@ impl Host {
             Some(file) => create(&log::path(file, index))?.into(),
             None => Stdio::inherit(),
         };
+        let ticket = match &self.hub {
+            Some(hub) => Some(hub.ticket(&name).await?),
+            None => None,
+        };
         let started = group.start_cell(|command| {
             command.stderr(stderr);
             command.arg("--index").arg(index.to_string());
             command.arg("--rate").arg(options.rate.to_string());
             command.arg("--links").arg(options.links.to_string());
-            command.arg("--listen").arg(&socket);
+            match &ticket {
+                Some(ticket) => command.args(ticket.to_args()),
+                None => command.arg("--listen").arg(&socket),
+            };
             let peer = |index| format!("{}={}", cell_name(index), between_cells.display());
             match index {
                 1 if linked => command.arg("--connect").arg(peer(2)),
@@ -167,9 +198,13 @@ impl Host {
             .await?;
         diagnostics::forward_to(started.pid)?;
         let mut links = Vec::new();
-        for number in 1..=options.links {
-            let name = link_name(&name, number);
-            links.push(self.connect(&socket, started.pid, &name).await?);
+        if let (Some(hub), Some(ticket)) = (&self.hub, &ticket) {
+            links.push(hub.link(ticket, &name, &self.witness).await?);
+        } else {
+            for number in 1..=options.links {
+                let name = link_name(&name, number);
+                links.push(self.connect(&socket, started.pid, &name).await?);
+            }
         }
         let handle = links[0].clone();
         let second_link = match has_second_link {
@@ -187,6 +222,9 @@ impl Host {
             handle,
             links,
             second_link: Mutex::new(second_link),
+            peer: ticket.as_ref().map(|ticket| ticket.peer_id),
+            // It holds the cell's end of the doorbell.
+            ticket: ticket.filter(|_| options.hang == Some(HangKind::Doorbell)),
             orders: Mutex::new(started.orders),
             reports: tokio::sync::Mutex::new(reports),
         })
@@ -288,7 +326,12 @@ impl Host {
     {
         let ticket = self.witness.ticket(behavior);
         let (witness, failed) = (self.witness.clone(), self.failed(Some(cell.pid)));
-        let expected = outgoing(&self.witness, &cell.name, method, ticket, Phase::Sent);
+        let phase = match self.hub {
+            // Its driver does not report what it writes.
+            Some(_) => Phase::HandedOver,
+            None => Phase::Sent,
+        };
+        let expected = outgoing(&self.witness, &cell.name, method, ticket, phase);
         tokio::spawn(async move {
             let result = witness.call(method, ticket, call).await;
             let result = result.map_or("failed", |_| "was answered");

@@ -15,6 +15,7 @@ mod diagnostics;
 pub mod expect;
 mod hang;
 mod host;
+mod hub;
 pub mod log;
 mod process;
 pub mod scenario;

@@ -6,7 +6,7 @@ use std::any::Any;
 use anyhow::{Context, Result, ensure};
 use tokio::sync::mpsc::unbounded_channel;
 
-use crate::cli::HostOptions;
+use crate::cli::{HangKind, HostOptions, Transport};
 use crate::control;
 use crate::diagnostics;
 use crate::expect::Ready;
@@ -22,6 +22,7 @@ pub fn run(options: &HostOptions) -> Result<()> {
         options.cells >= 2 || !two_cells,
         "this hang needs --cells 2 or more"
     );
+    check_transport(options)?;
     process::set_name("demo-host")?;
     diagnostics::install()?;
     register_names();
@@ -38,6 +39,25 @@ pub fn run(options: &HostOptions) -> Result<()> {
     let result = runtime.block_on(play(options, &group));
     group.end();
     result
+}
+
+fn check_transport(options: &HostOptions) -> Result<()> {
+    let needed = options.hang.and_then(HangKind::transport);
+    match options.transport {
+        Transport::Socket => ensure!(
+            needed != Some(Transport::Shm),
+            "this hang needs --transport shm"
+        ),
+        Transport::Shm => {
+            ensure!(
+                needed != Some(Transport::Socket),
+                "this hang needs --transport socket"
+            );
+            ensure!(options.links == 1, "a cell has one link over shared memory");
+            ensure!(!options.restart, "--restart needs --transport socket");
+        }
+    }
+    Ok(())
 }
 
 async fn play(options: &HostOptions, group: &Group) -> Result<()> {

@@ -59,6 +59,7 @@ fn main() {
             taken_at: Timestamp::UNIX_EPOCH,
             verdicts: explanation.verdicts,
             processes: world.snapshots,
+            hubs: Vec::new(),
             graph: Some(explanation.graph),
         };
         for is_full in [false, true] {

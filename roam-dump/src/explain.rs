@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use foldhash::{HashMap, HashMapExt};
 
-use crate::analysis::{Cause, Facts, Graph, Measure, MeasureId, RowCause, Thresholds, analyze};
-use crate::model::{
-    ConnectionPeer, Edge, NodeKind, Process, ProcessFinding, Snapshot, Verdict, WaitGraph,
+use crate::analysis::{
+    Cause, Facts, Graph, Measure, MeasureId, RowCause, Thresholds, analyze, hub_findings,
 };
-use crate::wording::{Wording, pile};
+use crate::model::{
+    ConnectionPeer, Edge, Hub, HubContent, NodeKind, Process, ProcessFinding, Snapshot, Verdict,
+    WaitGraph,
+};
+use crate::wording::{Wording, hub_finding, pile};
 
 /// What [`explain`] returns besides the verdicts.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -106,6 +109,22 @@ pub fn explain(snapshots: &mut [Snapshot], facts: &Facts, thresholds: &Threshold
         verdicts: all,
         unconfirmed: findings.unconfirmed,
         is_ambiguous: findings.is_ambiguous,
+    }
+}
+
+/// Gives hubs their findings: what two readings show, of which `before` is the first. A hub that is in one of them only
+/// has none.
+pub fn explain_hubs(before: &[Hub], hubs: &mut [Hub]) {
+    for hub in hubs {
+        let same = before.iter().find(|other| other.file == hub.file);
+        if let (Some(before), HubContent::Content(after)) =
+            (same.and_then(Hub::state), &hub.content)
+        {
+            let findings = hub_findings(before, after).into_iter();
+            hub.findings = findings
+                .map(|(kind, severity)| hub_finding(after, kind, severity))
+                .collect();
+        }
     }
 }
 

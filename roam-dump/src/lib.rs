@@ -1,7 +1,8 @@
 //! Reads the registry that `roam-diagnostic` writes, decodes it, finds why rows are stuck, and prints dumps:
 //! in the traced program itself and in `roam-trace`.
 //!
-//! Never writes to a registry, and makes no system calls except to read memory, and for [`sigusr1`].
+//! Never writes to a registry, and makes no system calls except to read memory, and for [`sigusr1`]. Reads shared-memory
+//! hubs of roam-shm as well.
 
 pub mod analysis;
 mod count;
@@ -11,8 +12,9 @@ mod explain;
 pub mod model;
 pub mod read;
 pub mod render;
+pub mod shm;
 #[cfg(all(target_os = "linux", not(loom)))]
 pub mod sigusr1;
 mod wording;
 
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, explain_hubs};

@@ -1,6 +1,9 @@
 //! The dump on SIGUSR1: the registry of this process as text, the same as the tracer prints of it alone. A thread of its
 //! own writes it; nothing else in the process waits for that.
 //!
+//! The shared-memory hubs that the process maps are read as well. Of doorbells, and of which process is which peer, only
+//! the tracer knows.
+//!
 //! The verdicts rest on the rows of this process: what its peers do, and which bytes lie in its sockets, only the
 //! tracer sees.
 //!
@@ -33,13 +36,19 @@ pub use roam_diagnostic::sigusr1::{InstallError, THREAD, register_child_pid};
 use crate::analysis::{Facts, Thresholds};
 use crate::decode::{from_registry, printable};
 use crate::explain;
-use crate::model::{Dump, Evidence, Process, SCHEMA_VERSION, Snapshot, Verdict};
+use crate::explain_hubs;
+use crate::model::{Dump, Evidence, Hub, Process, SCHEMA_VERSION, Snapshot, Verdict};
 use crate::read::{ReadError, read_own};
 use crate::render::text;
+use crate::shm::{join, own_hubs};
 
 /// After which time rows are read again that verdicts need to be confirmed: a driver that got work just before they were
 /// read has run by then.
 const CONFIRM_AFTER: Duration = Duration::from_millis(20);
+
+/// After which time hubs are read again in which something may be wrong: a reader that runs has read by then what was in
+/// its ring.
+const READ_AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// Installs a handler that writes a dump of this process to descriptor 2 on SIGUSR1, between the marker lines that
 /// [the module](self) describes. Signals that arrive while a dump is written cause one more. A second call does nothing.
@@ -90,7 +99,11 @@ fn snapshot() -> Option<Result<Snapshot, ReadError>> {
 
 /// The rows with their verdicts, as far as this process alone shows them.
 fn explained(first: Snapshot) -> Dump {
-    let (facts, thresholds) = (Facts::default(), Thresholds::default());
+    let facts = Facts {
+        hubs: hubs(),
+        ..Facts::default()
+    };
+    let thresholds = Thresholds::default();
     let mut processes = vec![first];
     let mut taken_at = Timestamp::now();
     let mut explained = explain(&mut processes, &facts, &thresholds);
@@ -102,11 +115,27 @@ fn explained(first: Snapshot) -> Dump {
             explained = explain(&mut processes, &facts, &thresholds);
         }
     }
+    let mut hubs = facts.hubs;
+    join(&mut hubs, &processes);
     Dump {
         schema_version: SCHEMA_VERSION,
         taken_at,
         verdicts: explained.verdicts,
         processes,
+        hubs,
         graph: Some(explained.graph),
     }
+}
+
+/// The hubs that this process maps, with what two readings of them show.
+fn hubs() -> Vec<Hub> {
+    let before = own_hubs();
+    let mut hubs = before.clone();
+    explain_hubs(&before, &mut hubs);
+    if hubs.iter().any(|hub| !hub.findings.is_empty()) {
+        sleep(READ_AGAIN_AFTER);
+        hubs = own_hubs();
+        explain_hubs(&before, &mut hubs);
+    }
+    hubs
 }

@@ -1,5 +1,6 @@
 //! What the analysis found, in English: only this file and its folder have words for it.
 
+mod hub;
 mod measure;
 mod process;
 
@@ -11,14 +12,15 @@ use roam_trace_common::event::Direction;
 use crate::analysis::{
     CallReason, Cause, ChannelReader, ChannelReason, Contradiction, Cycle, DriverActivity,
     DriverStall, Facts, HandlerReason, Heard, HeldUp, MadeCalls, Measure, PairingBasis, PairingId,
-    Peer, PeerIdentity, ProcessFacts, Queue, Reason, RowId, Via, WaitBasis,
+    Peer, PeerIdentity, ProcessFacts, Queue, Reason, RingCause, RingStall, RowId, Via, WaitBasis,
 };
 use crate::count::Counted;
 use crate::duration::{Age, Ago};
 use crate::model::{
-    Basis, Code, Evidence, FindingKind, Process, ProcessFinding, ProcessState, Request, Severity,
-    Snapshot, Verdict,
+    Basis, Code, Evidence, FindingKind, Hub, HubDirection, Process, ProcessFinding, ProcessState,
+    Request, Severity, Snapshot, Verdict,
 };
+pub(crate) use hub::hub_finding;
 pub(crate) use process::pile;
 
 /// English for findings, and the names that it takes.
@@ -26,6 +28,7 @@ pub(crate) struct Wording<'a> {
     snapshots: &'a [Snapshot],
     processes: HashMap<u32, &'a ProcessFacts>,
     pairings: Vec<Arc<str>>,
+    hubs: &'a [Hub],
 }
 
 impl<'a> Wording<'a> {
@@ -39,6 +42,7 @@ impl<'a> Wording<'a> {
             snapshots,
             processes: processes.map(|facts| (facts.process.pid, facts)).collect(),
             pairings: pairings.iter().map(|basis| pairing(basis).into()).collect(),
+            hubs: &facts.hubs,
         }
     }
 
@@ -114,6 +118,7 @@ impl<'a> Wording<'a> {
             WaitBasis::LongestCallOut => {
                 "it has run longest of the handlers of this method and has a call out; none has ended since it made that call"
             }
+            WaitBasis::Ring => "the ring of shared memory that the message lies in",
             WaitBasis::OnlyCandidate => {
                 "only one of the links that may be the other end has this request"
             }
@@ -123,10 +128,10 @@ impl<'a> Wording<'a> {
         })
     }
 
-    /// What a process is in, unless it lives.
+    /// What a process is in, unless it lives; what it does not read of shared memory, if it does.
     pub(crate) fn process_state(&self, pid: u32) -> Option<Arc<str>> {
         match self.processes.get(&pid)?.state {
-            ProcessState::Alive => None,
+            ProcessState::Alive => hub::not_read(self.hubs, pid),
             state => Some(process::state(state).into()),
         }
     }
@@ -253,7 +258,50 @@ impl<'a> Wording<'a> {
                 "sent; {} has no row for this request, but its rows are incomplete",
                 self.process(process)
             ),
+            CallReason::InRing(stall) => self.in_ring(stall),
+            CallReason::NotInRing => {
+                "not sent: no message of it is in shared memory, and no process there has received it"
+                    .to_owned()
+            }
+            CallReason::NoSlot => {
+                "not sent: all slots for messages of this process in shared memory are in use"
+                    .to_owned()
+            }
             CallReason::Unanswered { heard, ref peer } => self.unanswered(heard, peer),
+        }
+    }
+
+    fn in_ring(&self, stall: RingStall) -> String {
+        let reader = match stall.reader {
+            Some(pid) => self.pid(pid),
+            None => "the reader".to_owned(),
+        };
+        let ring = match stall.direction {
+            HubDirection::ToHost => format!("from peer {} to the host", stall.peer),
+            HubDirection::ToPeer => format!("to peer {}", stall.peer),
+        };
+        let what = match stall.is_response {
+            true => "answered; the response",
+            false => "sent; it",
+        };
+        let text = format!("{what} lies unread in the shared-memory ring {ring}");
+        match stall.cause {
+            RingCause::MissedWakeUp => format!(
+                "{text}: missed wake-up: no signal is in the doorbell, and {reader} waits for one"
+            ),
+            RingCause::NotDrained => {
+                format!(
+                    "{text}: a signal waits in the doorbell, and the driver of {reader} does not run"
+                )
+            }
+            RingCause::NotRead => format!("{text}: {reader} does not read it"),
+            RingCause::ReaderStopped => {
+                format!(
+                    "{text}: {reader} is {}",
+                    process::state(ProcessState::Stopped)
+                )
+            }
+            RingCause::ReaderDead => format!("{text}: its process is dead"),
         }
     }
 

@@ -85,6 +85,7 @@ fn dump(snapshot: Snapshot) -> Dump {
         taken_at: "2026-11-20T10:12:03.25Z".parse().unwrap(),
         verdicts: Vec::new(),
         processes: vec![snapshot],
+        hubs: Vec::new(),
         graph: None,
     }
 }

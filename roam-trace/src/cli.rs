@@ -167,6 +167,9 @@ pub struct DumpArgs {
     /// Give no verdict to the calls of methods that match this pattern, for example 'Notifier.*'; repeatable
     #[arg(long, value_name = "METHOD")]
     pub ignore: Vec<String>,
+    /// Of each ring of a shared-memory hub, also list the last N messages that were read [default N: 16]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_value_t = 0, default_missing_value = "16", hide_default_value = true)]
+    pub history: u32,
     /// Whether to print JSON.
     #[command(flatten)]
     pub json: JsonArgs,
@@ -265,6 +268,13 @@ did not exceed. Percentiles and the maximum are at most 4.5% too high.
 
 Exit status: as for a dump.")]
     Histogram(HistogramArgs),
+    /// Print the shared-memory hubs of processes or of a file: slots, peers, rings and doorbells
+    #[command(after_help = "\
+A message in a ring is one that was sent and not received. A slot is allocated if a payload is being written into it, and \
+in flight if a message in a ring names it.
+
+Exit status: 0 if a hub was printed, 1 if there is none or it cannot be read; 3 and 4 as for a dump.")]
+    Shm(ShmArgs),
     /// Attach the probes of executables for good: every process that starts later is traced from its beginning
     #[command(after_help = "\
 The probes stay attached until `roam-trace disarm`, whatever becomes of roam-trace. A dump of a process that started \
@@ -444,6 +454,8 @@ pub enum Subject {
     Events,
     /// The subcommand histogram
     Histogram,
+    /// The subcommand shm
+    Shm,
 }
 
 /// Options of `stats`.
@@ -494,6 +506,36 @@ pub enum TopSource {
     Auto,
     /// Probes, which are attached until top ends, in the processes that run when it starts
     Probes,
+}
+
+/// Options of `shm`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("hubs").args(["pids", "file"]).required(true)))]
+pub struct ShmArgs {
+    /// Process whose hubs to print; repeatable
+    #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)), add = ArgValueCandidates::new(completion::pids))]
+    pub pids: Vec<u32>,
+    /// File of a hub, whose processes are not looked for
+    #[arg(value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Also print the state of every slot: F free, A allocated, I in flight
+    ///
+    /// Of slots that all peers share, the last digit of the peer that has each stands below, 0 for the host. Where a pool
+    /// has more than 4,096 slots, a character stands for several: A if any is allocated, else I if any is in flight.
+    #[arg(long)]
+    pub slots: bool,
+    /// Of each ring, also list the last N messages that were read [default N: 16]
+    #[arg(long, value_name = "N", num_args = 0..=1, require_equals = true, default_value_t = 0, default_missing_value = "16", hide_default_value = true)]
+    pub history: u32,
+    /// List all messages of each ring, not only the first ones
+    #[arg(long)]
+    pub full: bool,
+    /// Print again after each such time, for example 1s, and mark with * the lines that changed
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "json")]
+    pub watch: Option<Duration>,
+    /// Whether to print JSON.
+    #[command(flatten)]
+    pub json: JsonArgs,
 }
 
 /// Options of `doctor`.

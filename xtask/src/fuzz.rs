@@ -49,6 +49,8 @@ impl Args {
 enum FuzzTarget {
     /// A registry that changes while it is read, from its bytes to the printed dump
     Registry,
+    /// A shared-memory hub that changes while it is read, from its bytes to the printed section
+    Hub,
     /// The probe notes of an ELF file
     ElfNotes,
     /// The strings of one note

@@ -6,6 +6,7 @@ mod deadlock;
 mod dropped;
 mod forward;
 mod handler;
+mod hub;
 mod orphan;
 mod panic;
 mod peer;
@@ -35,5 +36,9 @@ pub(crate) async fn start(kind: HangKind, host: &Host) -> Result<Stuck> {
         HangKind::PeerDead => peer::kill(host).await,
         HangKind::Deadlock => deadlock::start(host).await,
         HangKind::Unread => unread::start(host).await,
+        HangKind::Doorbell => hub::lose_signal(host).await,
+        HangKind::Leak => hub::kill(host).await,
+        HangKind::Exhausted => hub::exhaust(host).await,
+        HangKind::ConsumerStopped => hub::stop(host).await,
     }
 }

@@ -23,6 +23,8 @@ pub(crate) enum WaitBasis {
     InsideProcess,
     /// It has run longest of the handlers of that method and has a call out; none has ended since it made that call.
     LongestCallOut,
+    /// The message lies in a ring of shared memory that this process reads.
+    Ring,
     /// The two connections were paired.
     Pairing(PairingId),
 }

@@ -13,6 +13,7 @@ use super::health::Health;
 use super::index::{Endpoint, SnapshotIndex};
 use super::peer::{PeerProcess, Peers};
 use super::reason::{Heard, HeldUp, Queue, Reason};
+use super::stalled_requests::StalledRequests;
 use super::standing::Standings;
 use crate::model::{Evidence, ProcessState};
 
@@ -23,6 +24,7 @@ pub(super) struct Analysis<'a> {
     pub(super) standings: &'a Standings,
     pub(super) health: Health,
     pub(super) peers: Peers<'a>,
+    pub(super) in_rings: StalledRequests,
     drivers: Drivers<'a>,
     /// What is known of each link, once it was asked for.
     links: RefCell<HashMap<Endpoint, LinkState>>,
@@ -66,6 +68,7 @@ impl<'a> Analysis<'a> {
             standings,
             health: Health::new(index, &drivers),
             peers: Peers::new(index, calls.pairs()),
+            in_rings: StalledRequests::new(&index.facts.hubs, index.snapshots),
             drivers,
             links: RefCell::default(),
             stalls: RefCell::default(),

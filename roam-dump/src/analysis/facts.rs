@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::ended::EndedCalls;
-use crate::model::{Connection, Process, ProcessState, Snapshot, SocketUnknown};
+use crate::model::{Connection, Hub, Process, ProcessState, Snapshot, SocketUnknown};
 
 /// What the tracer knows besides the snapshots.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -30,6 +30,8 @@ pub struct Facts {
     pub before: CounterSample,
     /// The counters of connections after the last snapshot was taken, and at later moments.
     pub after: Vec<CounterSample>,
+    /// The shared-memory hubs of the processes, with their findings.
+    pub hubs: Vec<Hub>,
     /// How many calls had ended at two moments, if the tracer sampled that.
     pub ended: Option<EndedCalls>,
 }

@@ -36,6 +36,8 @@ pub(super) struct Finding {
     pub(super) since_us: u64,
     /// Whether somebody may wait for it, of a call that the process serves.
     pub(super) is_awaited: bool,
+    /// Whether the rows of both processes are to be read again before it counts.
+    pub(super) is_unconfirmed: bool,
     pub(super) waits_for: Vec<Wait>,
 }
 
@@ -47,12 +49,20 @@ impl Finding {
             measure: None,
             since_us: 0,
             is_awaited: true,
+            is_unconfirmed: matches!(code, Code::Inconsistent | Code::CallerGone),
             waits_for: Vec::new(),
         }
     }
 
     pub(super) fn since(self, since_us: u64) -> Self {
         Self { since_us, ..self }
+    }
+
+    pub(super) fn unconfirmed(self) -> Self {
+        Self {
+            is_unconfirmed: true,
+            ..self
+        }
     }
 
     pub(super) fn awaited(self, is_awaited: bool) -> Self {

@@ -16,12 +16,14 @@ mod facts;
 mod finding;
 mod graph;
 mod health;
+mod hub;
 mod index;
 mod link_end;
 mod pairing;
 mod peer;
 mod reason;
 mod rules;
+mod stalled_requests;
 mod standing;
 mod thresholds;
 mod usual;
@@ -35,6 +37,7 @@ pub use facts::{
 };
 pub(crate) use finding::{Cause, RowCause};
 pub(crate) use graph::Graph;
+pub use hub::hub_findings;
 pub(crate) use index::{Endpoint, RowId};
 pub(crate) use link_end::LinkEnd;
 pub(crate) use peer::PeerIdentity;
@@ -42,6 +45,7 @@ pub(crate) use reason::{
     CallReason, ChannelReason, DriverActivity, HandlerReason, Heard, HeldUp, MadeCalls, Queue,
     Reason,
 };
+pub(crate) use stalled_requests::{RingCause, RingStall};
 pub use thresholds::{MethodGlob, STUCK_US, Thresholds};
 pub(crate) use usual::{Measure, MeasureId};
 
@@ -110,7 +114,7 @@ pub(crate) fn analyze(snapshots: &[Snapshot], facts: &Facts, thresholds: &Thresh
     let mut is_ambiguous = false;
     let snapshots = judge_rows(&analysis, |row, finding| {
         is_ambiguous |= finding.code == Code::PeerAmbiguous;
-        if matches!(finding.code, Code::Inconsistent | Code::CallerGone) {
+        if finding.is_unconfirmed {
             unconfirmed.extend(both_processes(&analysis, row).into_iter().flatten());
         }
         builder.add(WaitTarget::Request(row), finding);

@@ -7,6 +7,7 @@ use super::call::Contradiction;
 use super::driver::DriverStall;
 use super::index::RowId;
 use super::peer::PeerIdentity;
+use super::stalled_requests::RingStall;
 use crate::model::{Code, ProcessState, RuntimeBlocked};
 
 /// Why a row is stuck. Processes are named by the index of their snapshot, or by pid where there may be none.
@@ -87,6 +88,12 @@ pub(crate) enum CallReason {
     NoRow { process: u32 },
     /// That process has no row of the request, but not all of its rows are known either.
     RowsIncomplete { process: u32 },
+    /// The request lies in a ring of shared memory.
+    InRing(RingStall),
+    /// No message of it is in shared memory, and nobody there has received it.
+    NotInRing,
+    /// The process has no slot of shared memory left for it.
+    NoSlot,
     /// The peer does not answer, and nothing more is known of it.
     Unanswered { heard: Heard, peer: PeerIdentity },
 }
@@ -238,7 +245,7 @@ impl Reason {
 impl CallReason {
     fn code(&self) -> Code {
         match self {
-            Self::NotSent { .. } => Code::NotSent,
+            Self::NotSent { .. } | Self::NotInRing | Self::NoSlot => Code::NotSent,
             Self::ResponseNotRead { .. } => Code::ResponseNotRead,
             Self::NoAnswer { .. } => Code::NoAnswer,
             Self::NotStarted { .. } => Code::HandlerNotStarted,
@@ -246,6 +253,7 @@ impl CallReason {
             Self::NotResponded { .. } => Code::ResponseNotSent,
             Self::NoRow { .. } => Code::Inconsistent,
             Self::RowsIncomplete { .. } => Code::NoResponse,
+            Self::InRing(stall) => stall.cause.code(),
             Self::Unanswered { heard, .. } => match heard {
                 Heard::FromOneOf => Code::PeerAmbiguous,
                 Heard::Never | Heard::Before { .. } => Code::PeerSilent,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Snapshot, Verdict, WaitGraph};
+use super::{Hub, Snapshot, Verdict, WaitGraph};
 
 /// Version of the JSON that [`Dump`] serializes to.
 pub const SCHEMA_VERSION: u32 = 2;
@@ -22,6 +22,9 @@ pub struct Dump {
     pub verdicts: Vec<Arc<Verdict>>,
     /// The processes, in the order of the command line.
     pub processes: Vec<Snapshot>,
+    /// The shared-memory hubs that they map.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hubs: Vec<Hub>,
     /// The wait graph, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub graph: Option<WaitGraph>,

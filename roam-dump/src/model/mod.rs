@@ -6,6 +6,7 @@ mod connection;
 mod dump;
 mod gap;
 mod graph;
+mod hub;
 pub mod id;
 mod process;
 mod request;
@@ -22,6 +23,11 @@ pub use connection::{
 pub use dump::{Dump, SCHEMA_VERSION};
 pub use gap::Gap;
 pub use graph::{Basis, Confidence, Deadlock, Edge, MadeBy, Node, NodeKind, Pile, Root, WaitGraph};
+pub use hub::{
+    Doorbell, Hub, HubContent, HubDirection, HubFile, HubFinding, HubFindingKind, HubMessage,
+    HubPeer, HubRing, HubRole, HubState, HubUser, MessageKind, MessageSlot, PeerState, PoolOwner,
+    SlotOwner, SlotPool, SlotStatus, WaitingThread,
+};
 pub use process::{
     FindingKind, Process, ProcessDetails, ProcessFinding, ProcessState, RuntimeBlocked, Severity,
 };

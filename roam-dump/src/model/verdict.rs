@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 #[cfg(feature = "schema")]
 use super::id::Id;
 use super::id::id;
-use super::{Process, ProcessState, RuntimeBlocked};
+use super::{HubDirection, Process, ProcessState, RuntimeBlocked};
 
 /// Why a row is stuck. In JSON, each stands once in [`Dump::verdicts`](super::Dump::verdicts), and rows hold its index.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -44,6 +44,10 @@ pub enum Code {
     PeerSilent,
     /// The request was sent, and the peer sends other messages.
     NoResponse,
+    /// The request lies in shared memory, and its reader was not woken.
+    MissedWakeUp,
+    /// The request lies in shared memory, and its reader does not read it.
+    MessageNotRead,
     /// The peer has the request and has not started the handler.
     HandlerNotStarted,
     /// The handler runs.
@@ -99,6 +103,8 @@ impl Code {
             Self::RuntimeStarved => "runtime_starved",
             Self::PeerSilent => "peer_silent",
             Self::NoResponse => "no_response",
+            Self::MissedWakeUp => "missed_wake_up",
+            Self::MessageNotRead => "message_not_read",
             Self::HandlerNotStarted => "handler_not_started",
             Self::HandlerRunning => "handler_running",
             Self::ResponseNotSent => "response_not_sent",
@@ -164,6 +170,18 @@ pub enum Evidence {
         pid: u32,
         /// How many.
         bytes: u64,
+    },
+    /// The ring of shared memory that the request lies in.
+    InRing {
+        /// The peer of the hub.
+        peer: u8,
+        /// The way of the messages.
+        direction: HubDirection,
+        /// Unread messages in it.
+        messages: u32,
+        /// The process that does not read it, if it is known.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reader: Option<u32>,
     },
     /// A driver that waits for room in the buffer of a channel.
     Delivering {

@@ -64,7 +64,7 @@ impl RegionMemory for [u8] {
 }
 
 /// Reads until the buffer is full or the memory ends, and returns how many bytes there were.
-pub(super) fn read_full<M: RegionMemory + ?Sized>(
+pub(crate) fn read_full<M: RegionMemory + ?Sized>(
     memory: &M,
     buffer: &mut [u8],
     offset: u64,

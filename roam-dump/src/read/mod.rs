@@ -24,6 +24,7 @@ pub use header::{ReadError, read_header};
 pub use image::{Image, Truncated};
 pub use latencies::Latencies;
 pub use memory::RegionMemory;
+pub(crate) use memory::read_full;
 #[cfg(not(loom))]
 pub use own::read_own;
 pub use scan::Row;

@@ -8,6 +8,7 @@ use super::channel::{channels, registries};
 use super::connection::connections;
 use super::details::finding;
 use super::graph::RootGroup;
+use super::hub::hubs;
 use super::layout::{
     Indent, Level, Options, RULE, no_connections, no_requests, paragraph, section, sources, time,
 };
@@ -81,6 +82,7 @@ pub(super) fn render(
     );
     let none = no_connections(processes);
     connections(out, options, &rows, true, none)?;
+    hubs(out, options, &dump.hubs)?;
     for snapshot in processes {
         if let Some(of_window) = &snapshot.window {
             let of = format!(" OF {}", snapshot.process);

@@ -9,6 +9,7 @@ pub mod dot;
 mod fold;
 pub mod graph;
 mod group;
+pub mod hub;
 pub mod json;
 mod layout;
 mod merged;

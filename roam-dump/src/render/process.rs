@@ -9,6 +9,7 @@ use super::connection::connections;
 use super::details::{finding, heading};
 use super::fold::Placed;
 use super::graph::RootGroup;
+use super::hub::hubs;
 use super::layout::{Indent, Options, RULE, no_connections, no_requests, paragraph, section, time};
 use super::request::{pending, requests};
 use super::{summary, window};
@@ -73,6 +74,7 @@ pub(super) fn render(
     let rows = self::placed(snapshot, &snapshot.connections);
     let none = no_connections(&dump.processes);
     connections(out, options, &rows, false, none)?;
+    hubs(out, options, &dump.hubs)?;
     if let Some(of_window) = &snapshot.window {
         window::render(out, of_window, "", options)?;
     }

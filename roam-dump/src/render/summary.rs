@@ -113,7 +113,9 @@ fn is_healthy(dump: &Dump) -> bool {
                 .all(|verdict| level(verdict.as_deref()) < Level::Stuck)
     };
     let graph = dump.graph.as_ref();
-    graph.is_some_and(|graph| graph.roots.is_empty()) && dump.processes.iter().all(is_healthy)
+    graph.is_some_and(|graph| graph.roots.is_empty())
+        && dump.processes.iter().all(is_healthy)
+        && dump.hubs.iter().all(|hub| hub.findings.is_empty())
 }
 
 /// How many requests are in flight, in words, and the age of the oldest in microseconds.
@@ -181,14 +183,21 @@ fn root_blocker(dump: &Dump, groups: &[RootGroup<'_>]) -> Option<String> {
     Some(format!("root blocker{further}: {text}"))
 }
 
-/// What holds up a whole process.
+/// What holds up a whole process or a hub.
 fn critical(dump: &Dump) -> impl Iterator<Item = String> {
-    dump.processes.iter().flat_map(|snapshot| {
+    let of_processes = dump.processes.iter().flat_map(|snapshot| {
         let findings = snapshot.findings.iter();
         findings
             .filter(|finding| finding.severity == Severity::Critical)
             .map(|finding| format!("critical: {}: {}", snapshot.process, finding.text))
-    })
+    });
+    let of_hubs = dump.hubs.iter().flat_map(|hub| {
+        let findings = hub.findings.iter();
+        findings
+            .filter(|finding| finding.severity == Severity::Critical)
+            .map(|finding| format!("critical: hub {}: {}", hub.path, finding.text))
+    });
+    of_processes.chain(of_hubs)
 }
 
 /// Whether something is missing; in a dump of several processes, each says itself what.

@@ -211,11 +211,34 @@ fn calls() -> Vec<Reason> {
         CallReason::NotStarted { process, age_us },
         CallReason::NoRow { process },
         CallReason::RowsIncomplete { process },
+        CallReason::NoSlot,
+        CallReason::NotInRing,
     ];
     let activity = DriverActivity {
         queue_length: 3,
         polled_age_us: 2 * SECOND,
     };
+    for cause in [
+        RingCause::MissedWakeUp,
+        RingCause::NotDrained,
+        RingCause::NotRead,
+        RingCause::ReaderStopped,
+        RingCause::ReaderDead,
+    ] {
+        for (direction, reader) in [
+            (HubDirection::ToHost, None),
+            (HubDirection::ToPeer, Some(CELL_PID)),
+        ] {
+            reasons.push(CallReason::InRing(RingStall {
+                cause,
+                peer: 1,
+                direction,
+                messages: 3,
+                reader,
+                is_response: reader.is_none(),
+            }));
+        }
+    }
     for queue in [Queue::Full, Queue::Entered] {
         for driver in [None, Some(activity)] {
             reasons.push(CallReason::NotSent { queue, driver });

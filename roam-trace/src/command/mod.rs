@@ -17,6 +17,7 @@ mod pins;
 mod report;
 mod schema;
 mod select;
+mod shm;
 mod stats;
 mod top;
 mod watch;
@@ -50,6 +51,7 @@ pub fn run(cli: &Cli) -> Exit {
         Some(Command::Top(args)) => top::run(args, color, cli.verbose > 0),
         Some(Command::Watch(args)) => watch::run(args, cli.verbose > 0, &mut out),
         Some(Command::Histogram(args)) => histogram::run(args, cli.verbose > 0, &mut out),
+        Some(Command::Shm(args)) => shm::run(args, color, &mut out),
         Some(Command::List) => list::run(color, &mut out),
         Some(Command::Arm(args)) => arm::run(args, &mut out),
         Some(Command::Armed(args)) => armed::run(args, &mut out),

@@ -8,6 +8,7 @@ use schemars::generate::SchemaSettings;
 
 use super::armed::ArmedReport;
 use super::histogram::HistogramReport;
+use super::shm::ShmReport;
 use super::stats::Stats;
 use crate::cli::{SchemaArgs, Subject};
 use crate::error::Exit;
@@ -27,6 +28,7 @@ pub(super) fn run(args: &SchemaArgs, out: &mut impl Write) -> Result<Exit> {
         Subject::Armed => generator.into_root_schema_for::<ArmedReport>(),
         Subject::Events => generator.into_root_schema_for::<Line>(),
         Subject::Histogram => generator.into_root_schema_for::<HistogramReport>(),
+        Subject::Shm => generator.into_root_schema_for::<ShmReport>(),
         Subject::Stats => generator.into_root_schema_for::<Stats>(),
     };
     serde_json::to_writer_pretty(&mut *out, &schema)?;

@@ -65,13 +65,7 @@ pub(super) fn select(
         targets: Vec::new(),
         found: Vec::new(),
     };
-    for &pid in &args.pids {
-        match Target::find(pid) {
-            Ok(target) if selected.contains(target.pid()) => {}
-            Ok(target) => selected.targets.push(target),
-            Err(error) => errors.report(&error),
-        }
-    }
+    selected.targets = find_named(&args.pids, errors);
     let pids = if args.all {
         proc::pids()
     } else if args.children {
@@ -92,6 +86,19 @@ pub(super) fn select(
     }
     selected.finish();
     Ok(selected)
+}
+
+/// Finds processes by their pids, each once.
+pub(super) fn find_named(pids: &[u32], errors: &mut Errors) -> Vec<Target> {
+    let mut targets: Vec<Target> = Vec::new();
+    for &pid in pids {
+        match Target::find(pid) {
+            Ok(target) if targets.iter().any(|known| known.pid() == target.pid()) => {}
+            Ok(target) => targets.push(target),
+            Err(error) => errors.report(&error),
+        }
+    }
+    targets
 }
 
 /// Opens processes, in an order that is fair to their users.

@@ -25,6 +25,8 @@ const LIST_BYTES: u64 = 8 << 20;
 const MAPPINGS: usize = 131_072;
 /// Registries of one process that are opened: a program has one, a few with libraries of its own.
 const REGISTRIES: usize = 64;
+/// Files of one process that are looked at as shared-memory hubs: a program has one or two.
+const HUBS: usize = 64;
 /// Bytes that all else takes that is kept of one process: a thousand files or ranges.
 const PROCESS_BYTES: usize = 128 << 10;
 /// Bytes that it takes of all processes together.
@@ -47,6 +49,8 @@ pub struct Mappings {
     pub registries: Vec<MappedFile>,
     /// Files with code.
     pub executables: Vec<MappedFile>,
+    /// Files that it maps to share changes with others: what may be a shared-memory hub.
+    pub hubs: Vec<MappedFile>,
     /// Files with memory whose changes others see, but for registries, which a forked child still maps.
     pub shared: HashSet<FileId>,
     /// Memory that the process alone writes.
@@ -172,6 +176,12 @@ impl Mappings {
             }
         }
         if mapping.is_shared && registry.is_none() && !self.shared.contains(&mapping.file) {
+            if mapping.is_writable && self.hubs.len() < HUBS {
+                match self.keep(size_of::<MappedFile>() + mapping.path.len()) {
+                    true => self.hubs.push(file()),
+                    false => self.is_memory_cut = true,
+                }
+            }
             match self.keep(size_of::<FileId>()) {
                 true => drop(self.shared.insert(mapping.file)),
                 false => self.is_memory_cut = true,

@@ -132,6 +132,22 @@ impl Process {
         u32::try_from(self.stat().ok()?.ppid).ok()
     }
 
+    /// Returns the pids of its child processes; none on a kernel that does not list them.
+    pub fn children(&self) -> Vec<u32> {
+        let children = self.ask(|directory| {
+            let mut children = Vec::new();
+            for thread in entries(directory, "task")? {
+                let of_thread = read_file(directory, &format!("task/{thread}/children"));
+                let of_thread = of_thread.unwrap_or_default();
+                let pids = of_thread.split(|&byte| byte == b' ');
+                let pid = |pid| std::str::from_utf8(pid).ok()?.parse::<u32>().ok();
+                children.extend(pids.filter_map(pid));
+            }
+            Ok(children)
+        });
+        children.unwrap_or_default()
+    }
+
     /// Counts its threads by state; those that end meanwhile are not counted.
     pub fn thread_states(&self) -> BTreeMap<char, u32> {
         let counted = self.ask(|directory| {
@@ -364,7 +380,7 @@ fn stat(directory: impl AsFd) -> io::Result<Stat> {
 }
 
 /// Lists the names in a directory.
-fn entries(directory: impl AsFd, path: &str) -> io::Result<Vec<String>> {
+pub(super) fn entries(directory: impl AsFd, path: &str) -> io::Result<Vec<String>> {
     let directory = open_at(directory, path, OFlags::RDONLY | OFlags::DIRECTORY)?;
     let mut names = Vec::new();
     for entry in Dir::read_from(&directory)? {
@@ -383,7 +399,7 @@ pub(super) fn open_at(directory: impl AsFd, path: &str, flags: OFlags) -> io::Re
     Ok(openat(directory, path, flags, Mode::empty())?.into())
 }
 
-fn read_file(directory: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(directory: impl AsFd, path: &str) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
     open_at(directory, path, OFlags::RDONLY)?
         .take(FILE_BYTES)

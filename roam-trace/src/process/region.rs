@@ -135,7 +135,7 @@ fn open_by_mapping(process: &Process, mapped: &MappedFile) -> io::Result<File> {
 }
 
 /// Where `/proc` has a mapping.
-fn mapping_path(mapped: &MappedFile) -> String {
+pub(super) fn mapping_path(mapped: &MappedFile) -> String {
     let Range { start, end } = mapped.range;
     format!("map_files/{start:x}-{end:x}")
 }

@@ -122,6 +122,24 @@ impl SocketLister {
         Ok(sockets)
     }
 
+    /// Lists those of the unix sockets that are to be kept.
+    ///
+    /// # Errors
+    ///
+    /// The error of the system call.
+    pub fn list_unix(
+        &self,
+        mut keep: impl FnMut(&ConnectedSocket) -> bool,
+    ) -> io::Result<Vec<ConnectedSocket>> {
+        let mut sockets = Vec::new();
+        list_unix(&self.0, &mut |socket| {
+            if keep(&socket) {
+                sockets.push(socket);
+            }
+        })?;
+        Ok(sockets)
+    }
+
     /// Lists those of the TCP sockets that are to be kept.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use super::target::Target;
 use crate::error::TargetError;
 
 /// Collects what is known of a process that is no target, and why it is none.
-pub(super) fn facts(pid: u32) -> ProcessFacts {
+pub fn facts(pid: u32) -> ProcessFacts {
     let target = match Target::find(pid) {
         Ok(target) => target,
         Err(error) => return facts_of(pid, ProcessState::Alive, error.to_string()),

@@ -11,6 +11,7 @@ fn help() {
     insta::assert_snapshot!("top", roam_trace(&["top", "--help"]).stdout);
     insta::assert_snapshot!("watch", roam_trace(&["watch", "--help"]).stdout);
     insta::assert_snapshot!("histogram", roam_trace(&["histogram", "--help"]).stdout);
+    insta::assert_snapshot!("shm", roam_trace(&["shm", "--help"]).stdout);
     insta::assert_snapshot!("arm", roam_trace(&["arm", "--help"]).stdout);
     insta::assert_snapshot!("armed", roam_trace(&["armed", "--help"]).stdout);
     insta::assert_snapshot!("disarm", roam_trace(&["disarm", "--help"]).stdout);

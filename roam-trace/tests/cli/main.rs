@@ -13,6 +13,7 @@ mod probes_only;
 #[path = "../run/mod.rs"]
 mod run;
 mod schema;
+mod shm;
 mod sockets;
 mod stats;
 #[path = "../../../testing/terminal.rs"]

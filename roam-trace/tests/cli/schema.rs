@@ -15,7 +15,7 @@ fn read(path: &str) -> String {
 }
 
 /// The schema in the documents, which must be the one that is printed.
-fn schema(subject: &str) -> Validator {
+pub(crate) fn schema(subject: &str) -> Validator {
     let printed = roam_trace(&["schema", subject]).stdout;
     let path = format!("docs/{subject}.schema.json");
     assert_eq!(
@@ -26,7 +26,7 @@ fn schema(subject: &str) -> Validator {
     jsonschema::validator_for(&serde_json::from_str(&printed).unwrap()).unwrap()
 }
 
-fn check(schema: &Validator, json: &str) {
+pub(crate) fn check(schema: &Validator, json: &str) {
     let json: Value = serde_json::from_str(json).unwrap();
     let errors: Vec<_> = schema
         .iter_errors(&json)

@@ -139,14 +139,14 @@ fn run(tool: &mut Command, arguments: &[&str]) -> Output {
     tracer.wait_with_output().unwrap()
 }
 
-struct Case {
+struct Case<'a> {
     hang: &'static str,
-    rows: &'static [Row],
+    rows: &'a [Row],
     root: Root,
 }
 
 /// What every hang of the demo leads to.
-const CASES: [Case; 12] = [
+const CASES: [Case<'static>; 12] = [
     Case {
         hang: "handler",
         rows: &[
@@ -257,7 +257,20 @@ fn check(hang: &str) -> (ReadyDemo, Dump) {
     (demo, dump)
 }
 
-impl Case {
+/// The same over shared memory, with a finding about the hub.
+fn check_shm(case: &Case<'_>, finding: &str) -> ReadyDemo {
+    let demo = Demo::start(&["--transport", "shm", "--hang", case.hang]).ready();
+    let dump = case.check(&demo, || tool(&demo));
+    let findings = &dump.0["hubs"][0]["findings"];
+    let is_found = |found: &Value| found["finding"] == finding;
+    assert!(
+        findings.as_array().unwrap().iter().any(is_found),
+        "{findings:#}"
+    );
+    demo
+}
+
+impl Case<'_> {
     /// Waits until a dump by a command has the verdicts of the hang and its root blocker.
     fn check(&self, demo: &ReadyDemo, tool: impl Fn() -> Command) -> Dump {
         demo.wait_until_background_is_young();
@@ -413,6 +426,86 @@ fn deadlock() {
 #[test]
 fn unread() {
     check("unread");
+}
+
+#[test]
+fn doorbell() {
+    let demo = check_shm(
+        &Case {
+            hang: "doorbell",
+            rows: &[(Host, OUT, CONVERT, "missed_wake_up")],
+            root: root(Cell1, "process", None),
+        },
+        "missed_wake_up",
+    );
+    // The host alone shows it as well, by the hub; the peer is found by its arguments.
+    let host = demo.ready.host.to_string();
+    let output = Command::new(env!("CARGO_BIN_EXE_roam-trace"))
+        .args(["shm", "-p", &host, "--json"])
+        .output()
+        .unwrap();
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let peers = &shown["hubs"][0]["content"]["peers"];
+    let peers = peers.as_array().unwrap().iter();
+    let mut unread = peers.flat_map(|peer| peer["to_peer"]["unread"].as_array().unwrap());
+    let message = unread.next().unwrap();
+    assert_eq!(message["kind"], "request");
+    assert_eq!(message["method"], CONVERT);
+    assert!(message["age_us"].as_u64().unwrap() >= 1_000_000);
+    assert!(unread.next().is_none());
+    let users = shown["hubs"][0]["users"].as_array().unwrap();
+    let pids: Vec<_> = users.iter().map(|user| who(&demo, &user["pid"])).collect();
+    assert!([Host, Cell1, Cell2].iter().all(|who| pids.contains(who)));
+}
+
+#[test]
+fn leak() {
+    check_shm(
+        &Case {
+            hang: "leak",
+            rows: &[(Host, OUT, CONVERT, "peer_dead"); 3],
+            root: root(Host, "call", Some(CONVERT)),
+        },
+        "peer_dead",
+    );
+}
+
+#[test]
+fn exhausted() {
+    let mut rows = vec![(Host, OUT, CONVERT, "message_not_read"); 16];
+    rows.extend([(Host, OUT, CONVERT, "not_sent"); 4]);
+    rows.push((Cell1, OUT, RESOLVE, "not_sent"));
+    check_shm(
+        &Case {
+            hang: "exhausted",
+            rows: &rows,
+            root: root(Cell1, "process", None),
+        },
+        "pool_near_full",
+    );
+}
+
+#[test]
+fn consumer_stopped() {
+    check_shm(
+        &Case {
+            hang: "consumer-stopped",
+            rows: &[(Host, OUT, CONVERT, "peer_stopped"); 3],
+            root: root(Cell1, "process", None),
+        },
+        "not_drained",
+    );
+}
+
+#[test]
+fn nothing_is_wrong_with_a_hub_under_load() {
+    let demo = Demo::start(&["--transport", "shm", "--rate", "400"]).ready();
+    std::thread::sleep(Duration::from_secs(2));
+    for _ in 0..5 {
+        let dump = Dump::of(tool(&demo));
+        assert_eq!(dump.verdicts(&demo), [], "{:#}", dump.0);
+        assert_eq!(dump.0["hubs"][0]["findings"], serde_json::json!([]));
+    }
 }
 
 #[test]

@@ -10,7 +10,7 @@ use roam_trace_common::event::{ChannelDirection, Direction, Outcome, Phase};
 use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, PhaseWord, RequestRecord, ResponseWord, Table,
 };
-use roam_trace_fuzz::elf;
+use roam_trace_fuzz::{elf, hub};
 use roam_trace_fuzz::region::{SHRINK, pack};
 use zerocopy::IntoBytes;
 
@@ -20,6 +20,9 @@ const STARTED_NS: u64 = 1 << 39;
 fn main() -> io::Result<()> {
     for (name, input) in registries() {
         write("registry", name, &input)?;
+    }
+    for (name, has_classes) in [("pools", false), ("classes", true)] {
+        write("hub", name, &hub::pack(has_classes))?;
     }
     for (name, strings) in NOTES {
         write("elf_notes", name, &elf::with_note(strings))?;

@@ -36,6 +36,7 @@ fuzz_target!(|input: &[u8]| {
         taken_at: Timestamp::UNIX_EPOCH,
         verdicts: explained.verdicts,
         processes,
+        hubs: Vec::new(),
         graph: Some(explained.graph),
     };
     let options = text::Options {

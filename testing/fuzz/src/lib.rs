@@ -2,4 +2,5 @@
 //! file.
 
 pub mod elf;
+pub mod hub;
 pub mod region;

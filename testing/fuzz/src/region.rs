@@ -1,4 +1,4 @@
-//! A registry whose every byte comes from the input, and which may change or shrink between two reads.
+//! A registry or a hub whose every byte comes from the input, and which may change or shrink between two reads.
 //!
 //! An input is a list of edits, then the region. An edit is four bytes: before which read it happens, where
 //! (two bytes, in words of eight), and what every byte of that word becomes. The list ends with an edit
@@ -35,8 +35,17 @@ pub struct Shifting {
 }
 
 impl Shifting {
-    /// The region that an input stands for.
+    /// The registry that an input stands for.
     pub fn new(input: &[u8]) -> Self {
+        Self::with(input, unpack)
+    }
+
+    /// The hub that an input stands for, all of whose bytes are in the input.
+    pub fn hub(input: &[u8]) -> Self {
+        Self::with(input, <[u8]>::to_vec)
+    }
+
+    fn with(input: &[u8], unpack: fn(&[u8]) -> Vec<u8>) -> Self {
         let mut edits = Vec::new();
         let mut rest = input;
         while let Some((&[read, low, high, value], behind)) = rest.split_first_chunk::<4>() {

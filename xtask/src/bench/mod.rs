@@ -6,6 +6,7 @@ mod dumps;
 mod graph;
 mod rows;
 mod sequence;
+mod shm;
 mod spread;
 mod top;
 mod traced;
@@ -28,6 +29,8 @@ pub(crate) enum Subject {
     Processes,
     /// Verdicts, wait graph and text alone, by the number of rows
     Graph,
+    /// Reading a shared-memory hub, and what that costs its host and guest
+    Shm,
     /// A request whose probes are traced, by ours and by bpftrace; attaching and detaching
     Traced,
     /// A dump by registry and by kernel map, by the number of rows; bpftrace printing its map
@@ -50,6 +53,7 @@ pub(crate) fn run(subjects: &[Subject]) -> Result<()> {
                 Subject::Flood => dumps::flood()?,
                 Subject::Processes => dumps::processes()?,
                 Subject::Graph => graph::run()?,
+                Subject::Shm => shm::run()?,
                 Subject::Traced => traced::run()?,
                 Subject::Rows => rows::run()?,
                 Subject::Top => top::run()?,

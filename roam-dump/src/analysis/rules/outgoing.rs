@@ -17,9 +17,10 @@ use crate::analysis::reason::{CallReason, DriverActivity, Heard, HeldUp, Queue, 
 use crate::model::{Confidence, Evidence, ProcessState, Relation, Request};
 
 /// In this order.
-pub(super) const RULES: [Rule; 16] = [
+pub(super) const RULES: [Rule; 18] = [
     process_not_alive,
     response_not_read,
+    in_ring,
     peer_not_alive,
     driver_stalled_before_sending,
     runtime_blocked,
@@ -32,6 +33,7 @@ pub(super) const RULES: [Rule; 16] = [
     peer_driver_stalled,
     peer_runtime_blocked,
     contradiction,
+    not_in_ring,
     no_row_at_peer,
     unanswered,
 ];
@@ -54,6 +56,33 @@ fn response_not_read(stuck: &StuckRequest<'_>) -> Option<Finding> {
         age_us: stuck.request.phase_age_us,
     };
     Some(found(stuck, reason, threads))
+}
+
+/// Whether the driver of the link does not report what it writes.
+fn is_unobserved(stuck: &StuckRequest<'_>) -> bool {
+    stuck.request.phase == Phase::HandedOver && !stuck.request.writes_observable
+}
+
+/// The request or its response is in a ring of a shared-memory hub, and its reader does not read it.
+fn in_ring(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    is_unobserved(stuck).then_some(())?;
+    let analysis = stuck.analysis;
+    let pid = analysis.index.pid(stuck.row.process);
+    let stall = analysis.in_rings.get(pid, stuck.request)?;
+    let evidence = Evidence::InRing {
+        peer: stall.peer,
+        direction: stall.direction,
+        messages: stall.messages,
+        reader: stall.reader,
+    };
+    let finding = found(stuck, CallReason::InRing(stall), [evidence]);
+    Some(match stall.reader {
+        Some(reader) => {
+            let target = WaitTarget::Process(reader);
+            finding.waiting_for(Wait::known(target, WaitBasis::Ring))
+        }
+        None => finding,
+    })
 }
 
 fn peer_not_alive(stuck: &StuckRequest<'_>) -> Option<Finding> {
@@ -233,6 +262,26 @@ fn peer_runtime_blocked(stuck: &StuckRequest<'_>) -> Option<Finding> {
         basis: WaitBasis::ProcessState,
     };
     Some(request::runtime_blocked(stuck, process)?.waiting_for(wait))
+}
+
+/// No message of the request is in shared memory, and nobody there has received it: the driver of the process keeps it.
+fn not_in_ring(stuck: &StuckRequest<'_>) -> Option<Finding> {
+    is_unobserved(stuck).then_some(())?;
+    let (index, in_rings) = (stuck.analysis.index, &stuck.analysis.in_rings);
+    let pid = index.pid(stuck.row.process);
+    let has_not_received = |&user: &u32| {
+        let mut processes = (0..).zip(index.snapshots);
+        let process = processes.find(|(_, snapshot)| snapshot.process.pid == user);
+        process.is_some_and(|(process, _)| index.has_all_requests(process))
+            && !in_rings.is_received(user, stuck.request)
+    };
+    let is_nowhere = in_rings.users_beside(pid)?.iter().all(has_not_received);
+    is_nowhere.then_some(())?;
+    let reason = match in_rings.has_no_slot(pid) {
+        true => CallReason::NoSlot,
+        false => CallReason::NotInRing,
+    };
+    Some(found(stuck, reason, []).unconfirmed())
 }
 
 fn no_row_at_peer(stuck: &StuckRequest<'_>) -> Option<Finding> {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use roam_dump::Explanation;
 use roam_dump::analysis::{EndedCalls, Facts, StillThere, Thresholds};
 use roam_dump::model::{Dump, Node, NodeKind, SCHEMA_VERSION, Snapshot, Source};
+use roam_dump::shm::join;
 
 use super::capture::{Captured, Watching, read_once_more};
 use super::sample::{ended, sample, still_there};
-use super::sockets;
+use super::{hubs, sockets};
 use crate::cli::{DumpArgs, StuckAfter};
 use crate::micros::micros;
 use crate::process::{Share, UserNames};
@@ -37,7 +38,8 @@ pub(super) struct Explained {
 impl Explained {
     /// Gives the rows their verdicts, as far as one look shows them.
     pub(super) fn at_first(mut captured: Captured, shares: &[Share<'_>], args: &DumpArgs) -> Self {
-        let facts = sockets::find(shares, captured.before.clone());
+        let mut facts = sockets::find(shares, captured.before.clone());
+        hubs::find(shares, args, &mut facts);
         let thresholds = thresholds(args);
         let explanation = roam_dump::explain(&mut captured.snapshots, &facts, &thresholds);
         Self {
@@ -81,11 +83,14 @@ impl Explained {
             let share = share_of(snapshot, shares);
             snapshot.details = share.map(|share| share.target.process.details(&users));
         }
+        let mut hubs = facts.hubs;
+        join(&mut hubs, &snapshots);
         Dump {
             schema_version: SCHEMA_VERSION,
             taken_at,
             verdicts: explained.verdicts,
             processes: snapshots,
+            hubs,
             graph: Some(explained.graph),
         }
     }

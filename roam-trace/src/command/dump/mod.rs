@@ -9,6 +9,7 @@ mod by_probes;
 mod capture;
 mod explain;
 mod follow;
+mod hubs;
 mod print;
 mod sample;
 mod sockets;

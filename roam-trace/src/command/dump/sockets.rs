@@ -53,6 +53,7 @@ pub(super) fn find(shares: &[Share<'_>], before: CounterSample) -> Facts {
         left_unread,
         before,
         after: vec![first.into_counters(shares.len())],
+        hubs: Vec::new(),
         ended: None,
         still_there: HashMap::new(),
     }
