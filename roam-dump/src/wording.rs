@@ -287,7 +287,7 @@ impl<'a> Wording<'a> {
         let text = format!("{what} lies unread in the shared-memory ring {ring}");
         match stall.cause {
             RingCause::MissedWakeUp => format!(
-                "{text}: missed wake-up: no signal is in the doorbell, and {reader} waits for one"
+                "{text}: missed wake-up: no signal is in the doorbell, and {reader} waits for one (or for room in a full channel)"
             ),
             RingCause::NotDrained => {
                 format!(

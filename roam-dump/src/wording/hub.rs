@@ -74,7 +74,7 @@ fn text(state: &HubState, kind: &HubFindingKind) -> String {
             direction,
             messages,
         } => format!(
-            "missed wake-up: {}, no signal is in the doorbell, and {} waits for one",
+            "missed wake-up: {}, no signal is in the doorbell, and {} waits for one (or for room in a full channel)",
             unread(peer, direction, messages),
             reader(peer_of(peer), direction)
         ),
