@@ -36,16 +36,16 @@ Examples:
   roam-trace -p 17 -p 18 --json    dump two processes as JSON
   roam-trace --all --fail-if-stuck 30s
                                    check the health of every roam program
-  roam-trace top -p 4242           show what process 4242 does, again and again
+  roam-trace top -p 4242           show live what process 4242 does
   roam-trace list                  list the processes that can be read";
 
 /// Shows what a running roam program is waiting for.
 ///
-/// Prints every request in flight in both directions, with its method, age and phase, every open channel
-/// with the data it carried, and which request blocks which, also in the processes that it waits for. Reads the registry that the program keeps in
-/// shared memory: the program is neither stopped nor changed, and requests that started before roam-trace
-/// are included. Your own processes need no privilege. Processes of other users need CAP_SYS_PTRACE and
-/// CAP_DAC_READ_SEARCH. Attaching the probes with -d needs CAP_BPF and CAP_PERFMON.
+/// Prints every request in flight in both directions, with its method, age and phase; every open channel, with the
+/// data it carried; and which request blocks which, in the process and in those that it waits for. Reads the registry
+/// that the program keeps in memory: the program is neither stopped nor changed, and requests that started before
+/// roam-trace are included. Your own processes need no privilege. Processes of other users need CAP_SYS_PTRACE and
+/// CAP_DAC_READ_SEARCH. Attaching the probes (-d, watch, histogram) needs CAP_BPF and CAP_PERFMON; arm also needs root.
 #[derive(Debug, Parser)]
 #[command(
     name = "roam-trace",
@@ -86,8 +86,8 @@ impl Cli {
         match self.command {
             Some(Command::Top(_)) if !stdout().is_terminal() => Err(Self::command().error(
                 ErrorKind::Io,
-                "top draws on a terminal, and its output is none: print a dump with roam-trace -p PID, or a line for \
-                each request with roam-trace watch -p PID",
+                "top cannot draw, because its output is not a terminal: print a dump with roam-trace -p PID, or a \
+                line for each request with roam-trace watch -p PID",
             )),
             _ => Ok(self),
         }
@@ -118,7 +118,7 @@ pub struct TargetArgs {
     /// Read every process that has a registry
     #[arg(long)]
     pub all: bool,
-    /// Of --all, only the processes of this user; repeatable
+    /// With --all, read only the processes of this user; repeatable
     #[arg(
         long = "user",
         value_name = "UID",
@@ -151,9 +151,9 @@ pub struct DumpArgs {
     pub min_age: Option<Duration>,
     /// Keep at most this many rows and names, the oldest requests first, and count the others
     ///
-    /// Several processes share two thirds of it. At least half of the limit is available for requests. A row counts
-    /// once, also with -d. With the default, roam-trace needs at most 64 MB of memory, and one megabyte more for
-    /// every further 2,000.
+    /// Several processes share two thirds of it. At least half of the limit is available for requests. A row that is
+    /// in the registry and in a kernel map counts once. With the default, roam-trace needs at most 64 MB of memory, and
+    /// one megabyte more for every further 2,000 rows.
     #[arg(long, value_name = "N", default_value_t = SHOWN_ROWS, value_parser = clap::value_parser!(u32).range(1_000..))]
     pub max_rows: u32,
     /// Count a request as stuck after this long [default: 1s], or after METHOD=DURATION for the methods that match a
@@ -161,7 +161,7 @@ pub struct DumpArgs {
     ///
     /// By default, a request is stuck if it is older than 1s and older than ten times the 99th percentile of the
     /// answered calls of its method. DURATION alone replaces the 1s; METHOD=DURATION replaces both conditions. Patterns
-    /// may have * and ?, for example --stuck-after 'Notifier.*=2m'; the last one that matches counts.
+    /// may have * and ?, for example --stuck-after 'Notifier.*=2m'. If several match, the last one applies.
     #[arg(long, value_name = "[METHOD=]DURATION", value_parser = stuck_after)]
     pub stuck_after: Vec<StuckAfter>,
     /// Give no verdict to the calls of methods that match this pattern, for example 'Notifier.*'; repeatable
@@ -176,15 +176,15 @@ pub struct DumpArgs {
     /// Print only the wait graph, for Graphviz
     #[arg(long, conflicts_with = "json")]
     pub dot: bool,
-    /// List requests, channels and connections that are alike one by one
+    /// List every request, channel and connection, also those that are alike
     ///
     /// By default, rows that differ in nothing but numbers are one line, with their count, their youngest and oldest
     /// age and the first ids. JSON always has every row.
     #[arg(long)]
     pub full: bool,
-    /// Write to the terminal directly, also what does not fit on it
+    /// Do not start a pager for text that is longer than the terminal
     ///
-    /// By default, text that is longer than the terminal goes through $PAGER, or less if that is unset.
+    /// By default, such text goes through $PAGER, or through less if that is unset.
     #[arg(long)]
     pub no_pager: bool,
     /// If something has been stuck for this long, for example 30s, exit with status 5 and name the root blocker on
@@ -206,7 +206,7 @@ pub struct JsonArgs {
     /// Print one JSON object instead of text; on a terminal it is indented
     #[arg(long)]
     pub json: bool,
-    /// Indent the JSON, wherever it goes
+    /// Indent the JSON, also in a file or a pipe
     #[arg(long, requires = "json")]
     pub pretty: bool,
 }
@@ -232,56 +232,60 @@ pub struct StuckAfter {
 pub enum Command {
     /// Print how many calls of each method ended, how, and how long they took
     #[command(after_help = "\
-RATE/S is that of the interval. The other columns cover all calls that ended since the process started. ERRORS counts \
-the calls that did not return a value. Latencies are those of answered calls, which returned a value or an error of the \
-application: P50 is the latency that half of them did not exceed. A percentile is at most 4.5% too high.
+RATE/S is the number of calls that ended per second during --interval. The other columns cover all calls that ended \
+since the process started. ERRORS counts the calls that did not return a value. Latencies are those of answered calls, \
+which returned a value or an error of the application: P50 is the latency that half of them did not exceed. A \
+percentile is at most 4.5% too high.
 
 Exit status: as for a dump.")]
     Stats(StatsArgs),
-    /// Show on the terminal, again and again, what processes do: methods, calls in flight, connections, channels, tables
+    /// Show live what processes do: methods, calls in flight, connections, channels, tables
     #[command(after_help = "\
-? lists the keys. Registries are read, which costs the program next to nothing; where there is none, or \
-one without requests (ROAM_DIAGNOSTIC=probes), the armed probes. Verdicts are those of one look at the registries: a dump \
-also looks at sockets and at processes that nobody named.
+? lists the keys. top reads registries, which costs the program next to nothing. If a process has no registry, or one \
+without requests (ROAM_DIAGNOSTIC=probes), top reads the armed probes. Its verdicts rest on the registries \
+of the processes that it shows; a dump also reads their sockets, and the processes that they wait for.
 
 Exit status: 0, also after an interrupt; otherwise as for a dump.")]
     Top(TopArgs),
     /// List the processes that can be read, those with stuck requests first
     #[command(after_help = "\
-STUCK is the number of stuck requests. OLDEST WAIT is the age of the oldest of them; if no request is stuck, the age of \
-the oldest request. A + after a number means that the process has more rows than roam-trace reads.
+STUCK is the number of stuck requests. OLDEST WAIT is the age of the oldest of them; if no request is stuck, the age \
+of the oldest request. A + after a number means that the process has more rows than roam-trace reads.
 
 Exit status: 0, also if no process is found; 1 on failure.")]
     List,
     /// Print a line for each request that ends, as it happens
     #[command(after_help = "\
-Attaches the probes, which needs CAP_BPF and CAP_PERFMON, until -d is over, Ctrl-C, or the end of every process. The kernel \
-applies the filters. Events that it has no room for are counted, and a line says how many are missing and where.
+Attaches the probes, which needs CAP_BPF and CAP_PERFMON. It ends when -d is over, at Ctrl-C, or when every process \
+has ended. The kernel applies the filters. If events are lost, a line says how many, where they are missing.
 
 Exit status: as for a dump.")]
     Watch(WatchArgs),
-    /// Count the latencies of requests by method, and print them as histograms
+    /// Count how long calls take, and print a histogram of each method
     #[command(after_help = "\
-Attaches the probes, which needs CAP_BPF and CAP_PERFMON, until -d is over, Ctrl-C, or the end of every process; then it \
-prints. The kernel counts the calls that were answered, from their start to their end. P50 is the latency that half of them \
-did not exceed. Percentiles and the maximum are at most 4.5% too high.
+Attaches the probes, which needs CAP_BPF and CAP_PERFMON. It prints when -d is over, at Ctrl-C, or when every process \
+has ended. The kernel counts the answered calls, which returned a value or an error of the application; a latency is \
+the time from the start of a call to its end. P50 is the latency that half of the calls did not exceed. Percentiles \
+and the maximum are at most 4.5% too high.
 
 Exit status: as for a dump.")]
     Histogram(HistogramArgs),
     /// Print the shared-memory hubs of processes or of a file: slots, peers, rings and doorbells
     #[command(after_help = "\
-A message in a ring is one that was sent and not received. A slot is allocated if a payload is being written into it, and \
-in flight if a message in a ring names it.
+A message in a ring was written and is not read yet. A slot in use is in flight if a message in a ring names it, and \
+otherwise allocated.
 
 Exit status: 0 if a hub was printed, 1 if there is none or it cannot be read; 3 and 4 as for a dump.")]
     Shm(ShmArgs),
-    /// Attach the probes of executables for good: every process that starts later is traced from its beginning
+    /// Attach the probes of executables until they are disarmed: every process that starts later is traced from its
+    /// start
     #[command(after_help = "\
-The probes stay attached until `roam-trace disarm`, whatever becomes of roam-trace. A dump of a process that started \
-later needs neither -d nor a registry. A dump of one that was running before compares what began since with its registry.
+The probes stay attached after roam-trace has ended, until `roam-trace disarm` or a reboot. A dump of a process that \
+started later needs neither -d nor a registry. Of a process that was running before, the probes report only what began \
+since: the rest comes from its registry. Arming needs root and Linux 6.6 or later.
 
-Do not write into an armed file: replace it with a new one, as install and package managers do. Breakpoints are put where \
-the probes were.
+Do not write into an armed file, as cp does: the kernel puts breakpoints where the probes were, and the program can \
+crash. Replace the file with a new one, as install and package managers do.
 
 Exit status: 0 if everything is armed, 1 on failure, 3 if a permission is missing, 4 if a file has no probes.")]
     Arm(ArmArgs),
@@ -298,8 +302,8 @@ Exit status: 0 if it was armed and no longer is, 1 on failure, 3 if a permission
     Disarm(DisarmArgs),
     /// Check what this machine, this user and a process allow, and say how to fix the rest
     #[command(after_help = "\
-A line starts with \"todo\" if your own processes cannot be read without it, and with \"no\" if it is missing and needed \
-for something else.
+A line starts with \"todo\" if your own processes cannot be read without it, and with \"no\" if it is missing and \
+needed for something else.
 
 Exit status: 0 if no line starts with \"todo\", 1 if one does; 3 and 4 as for a dump.")]
     Doctor(DoctorArgs),
@@ -318,13 +322,13 @@ pub struct WatchArgs {
     /// End after this long, for example 10s
     #[arg(short, long, value_parser = duration)]
     pub duration: Option<Duration>,
-    /// Which events
+    /// Which events to print
     #[arg(long, default_value = "ends")]
     pub events: WatchedEvents,
     /// Which methods and which direction.
     #[command(flatten)]
     pub filter: FilterArgs,
-    /// Of the ends, only those of requests that took this long, for example 50ms
+    /// Of the ends, only those of requests that took at least this long, for example 50ms
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub min_latency: Option<Duration>,
     /// Of the ends, only those with this outcome; repeatable
@@ -366,7 +370,7 @@ pub struct FilterArgs {
 /// A direction of requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum OneDirection {
-    /// Those that the process sends
+    /// Those that the process makes
     Outgoing,
     /// Those that the process serves
     Incoming,
@@ -386,7 +390,7 @@ impl From<OneDirection> for Direction {
 pub enum WatchedEvents {
     /// The ends of requests
     Ends,
-    /// Starts, phases and ends of requests, and what happens to their channels
+    /// Starts, phases and ends of requests; opening, data and closing of channels
     All,
 }
 
@@ -403,13 +407,13 @@ pub struct ArmArgs {
     /// Stay in the foreground and arm each executable again when it is replaced
     #[arg(long)]
     pub watch: bool,
-    /// If nothing is armed yet, room for this many requests in flight, over all processes
+    /// Room for this many requests in flight, over all processes; applies only if nothing is armed yet
     #[arg(long, value_name = "N", default_value_t = REQUESTS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
     pub max_requests: u32,
-    /// If nothing is armed yet, room for this many open channels
+    /// Room for this many open channels, over all processes; applies only if nothing is armed yet
     #[arg(long, value_name = "N", default_value_t = CHANNELS, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
     pub max_channels: u32,
-    /// If nothing is armed yet, room for this many processes
+    /// Room for this many processes; applies only if nothing is armed yet
     #[arg(long, value_name = "N", default_value_t = ARMED_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_CAPACITY)))]
     pub max_processes: u32,
 }
@@ -417,7 +421,7 @@ pub struct ArmArgs {
 /// Options of `armed`.
 #[derive(Debug, Args)]
 pub struct ArmedArgs {
-    /// Have the kernel measure the programs for this long, for example 1s
+    /// Measure for this long, for example 1s, how often the eBPF programs run and for how long; needs CAP_SYS_ADMIN
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub measure: Option<Duration>,
     /// Whether to print JSON.
@@ -436,7 +440,7 @@ pub struct DisarmArgs {
 /// Options of `schema`.
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
-    /// Whose JSON
+    /// What prints the JSON
     #[arg(value_enum, default_value_t = Subject::Dump)]
     pub subject: Subject,
 }
@@ -464,7 +468,7 @@ pub struct StatsArgs {
     /// Which processes.
     #[command(flatten)]
     pub targets: TargetArgs,
-    /// Time between the two readings that the rate is computed from
+    /// Time between the two readings that RATE/S is computed from
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "1s")]
     pub interval: Duration,
     /// Read at most this many rows of statistics, over all processes, and count the others; every method, direction
@@ -502,9 +506,9 @@ const TOP_ROWS: u32 = 10_000;
 /// Where `top` reads rows from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TopSource {
-    /// The registry, or the armed probes if there is none or it has no requests
+    /// The registry; the armed probes if there is no registry, or one without requests
     Auto,
-    /// Probes, which are attached until top ends, in the processes that run when it starts
+    /// The probes, attached until top ends, of the processes that run when it starts
     Probes,
 }
 
@@ -515,13 +519,14 @@ pub struct ShmArgs {
     /// Process whose hubs to print; repeatable
     #[arg(short, long = "pid", value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(i32::MAX)), add = ArgValueCandidates::new(completion::pids))]
     pub pids: Vec<u32>,
-    /// File of a hub, whose processes are not looked for
+    /// File of a hub; the processes that use it are not looked for
     #[arg(value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Also print the state of every slot: F free, A allocated, I in flight
     ///
-    /// Of slots that all peers share, the last digit of the peer that has each stands below, 0 for the host. Where a pool
-    /// has more than 4,096 slots, a character stands for several: A if any is allocated, else I if any is in flight.
+    /// Slots that all peers share have a second line: the last digit of the peer that has each slot, 0 for the host. If
+    /// a pool has more than 4,096 slots, a character stands for several: A if any is allocated, else I if any is in
+    /// flight.
     #[arg(long)]
     pub slots: bool,
     /// Of each ring, also list the last N messages that were read [default N: 16]
@@ -530,7 +535,7 @@ pub struct ShmArgs {
     /// List all messages of each ring, not only the first ones
     #[arg(long)]
     pub full: bool,
-    /// Print again after each such time, for example 1s, and mark with * the lines that changed
+    /// Print again at this interval, for example 1s, and mark the lines that changed with *
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "json")]
     pub watch: Option<Duration>,
     /// Whether to print JSON.
@@ -553,7 +558,7 @@ pub enum Source {
     Auto,
     /// The registry only
     Registry,
-    /// The probes only: requests that start after they are attached, with -d or by roam-trace arm
+    /// The probes only: requests that started after the probes were attached with -d, or armed
     Probes,
 }
 
