@@ -242,8 +242,8 @@ Exit status: as for a dump.")]
     /// Show live what processes do: methods, calls in flight, connections, channels, tables
     #[command(after_help = "\
 ? lists the keys. top reads registries, which costs the program next to nothing. If a process has no registry, or one \
-without requests (ROAM_DIAGNOSTIC=probes), top reads the armed probes. Its verdicts rest on the registries \
-of the processes that it shows; a dump also reads their sockets, and the processes that they wait for.
+without requests (ROAM_DIAGNOSTIC=probes), top reads the armed probes. Its verdicts rest on the registries of the \
+processes that it shows; a dump also reads their sockets, and the processes that they wait for.
 
 Exit status: 0, also after an interrupt; otherwise as for a dump.")]
     Top(TopArgs),
