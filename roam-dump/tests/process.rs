@@ -539,6 +539,7 @@ fn dumps_of_processes_with_one_stderr_can_be_taken_apart() {
 #[test]
 fn sigusr1_slows_no_calls_down() {
     const PHASE: Duration = Duration::from_secs(2);
+    const ROUNDS: u32 = 3;
     let mut command = command("calling");
     let mut child = command.spawn().unwrap();
     let _watchdog = Watchdog::of(&child, LIFETIME);
@@ -559,20 +560,23 @@ fn sigusr1_slows_no_calls_down() {
         }
         (most, longest)
     };
-    let (before, _) = calls_during(Box::new(|| {}));
     let pid = child.id() as i32;
-    let (during, pause) = calls_during(Box::new(move || {
-        for _ in 0..50 {
-            // SAFETY: the child was started here and has not been waited for.
-            assert_eq!(unsafe { libc::kill(pid, libc::SIGUSR1) }, 0);
-            thread::sleep(Duration::from_millis(1));
-        }
-    }));
-    // A call that waited for the pipe would wait for a second.
-    assert!(
-        pause < 10 && 2 * during > before,
-        "{before} calls in 50 ms, {during} with signals; none for {pause} times 50 ms"
-    );
+    // A call that waited for the pipe would wait for a second, every time; other programs slow it down now and then.
+    let is_as_fast = |round| {
+        let (before, _) = calls_during(Box::new(|| {}));
+        let (during, pause) = calls_during(Box::new(move || {
+            for _ in 0..50 {
+                // SAFETY: the child was started here and has not been waited for.
+                assert_eq!(unsafe { libc::kill(pid, libc::SIGUSR1) }, 0);
+                thread::sleep(Duration::from_millis(1));
+            }
+        }));
+        println!(
+            "round {round}: {before} calls in 50 ms, {during} with signals; none for {pause} times 50 ms"
+        );
+        pause < 10 && 2 * during > before
+    };
+    assert!((1..=ROUNDS).any(is_as_fast));
     drop(child.stdin.take());
     let alive = loop {
         let line = line();

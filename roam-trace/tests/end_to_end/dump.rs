@@ -251,7 +251,9 @@ impl SignalDump {
             let index = lines
                 .iter()
                 .position(|line| {
-                    line.contains(&format!("]  {}  ", expected.method)) && line.contains(&phase)
+                    line.split_ascii_whitespace()
+                        .any(|word| word == expected.method)
+                        && line.contains(&phase)
                 })
                 .unwrap_or_else(|| panic!("{expected:#?} is not in {}", self.0));
             lines.remove(index);

@@ -99,7 +99,7 @@ fn a_list_of_processes_with_one_that_has_too_much() {
     assert_eq!(run.status, 0, "{}", run.stderr);
     let pid = target.pid();
     let mut lines = run.stdout.lines();
-    let line = lines.find(|line| line.split(' ').next() == Some(&pid));
+    let line = lines.find(|line| line.split_whitespace().next() == Some(&pid));
     // How many are read depends on what else the machine runs.
     assert!(
         line.is_some_and(|line| line.contains("+ ")),

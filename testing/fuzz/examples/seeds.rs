@@ -10,8 +10,8 @@ use roam_trace_common::event::{ChannelDirection, Direction, Outcome, Phase};
 use roam_trace_common::registry::{
     ChannelRecord, ConnectionRecord, PhaseWord, RequestRecord, ResponseWord, Table,
 };
-use roam_trace_fuzz::{elf, hub};
 use roam_trace_fuzz::region::{SHRINK, pack};
+use roam_trace_fuzz::{elf, hub};
 use zerocopy::IntoBytes;
 
 /// Late enough for everything to be stuck.
