@@ -13,11 +13,11 @@ use crate::error::Exit;
 /// What the tracer costs. docs/overhead.md has the measurements.
 const OVERHEAD: [&str; 2] = [
     "Without -d, roam-trace reads the registry that the program keeps anyway. The program is neither stopped nor \
-    changed. A dump of 100,000 requests takes about 0.1 s and 50 MB of memory. The same holds of top, which reads again and \
-    again.",
+    changed. A dump of 100,000 requests takes about 0.1 s and 50 MB of memory. The same holds of top, which reads \
+    repeatedly.",
     "With -d, watch and histogram, the kernel stops the thread of the program for a moment at every probe: each request \
     costs the program about 2 µs of CPU time while the probes are attached. Before Linux 6.10, every process of the same \
-    executable pays that, not the traced one only.",
+    executable pays that, not the traced one only. Armed probes cost the same for as long as they are armed.",
 ];
 
 /// What the tracer may do, and what it shows. docs/privileges.md has the table.
@@ -28,9 +28,10 @@ const SECURITY: [&str; 6] = [
     the capabilities that only attaching needs, and before it prints, all others; watch and top, which print all the time, \
     keep those to read.",
     "If the file of roam-trace has these capabilities, everyone who may run it can read every process.",
-    "roam-trace writes nothing to the program, except for the breakpoints that the kernel puts at the probes with -d. \
+    "roam-trace writes nothing to the program, except for the breakpoints that the kernel puts at the probes while \
+    they are attached or armed. \
     It treats everything that it reads as hostile: sizes are bounded, and control characters are escaped.",
-    "What is armed is pinned below /sys/fs/bpf/roam-trace, for root alone. roam-trace believes no pin that does not belong \
+    "Only root can arm. What is armed is pinned below /sys/fs/bpf/roam-trace, for root alone. roam-trace believes no pin that does not belong \
     to root or that others may change.",
     "A dump contains command lines, names of processes, methods and connections, and addresses of sockets. It contains \
     arguments of requests if the program was started with ROAM_DEBUG=1.",
