@@ -531,7 +531,7 @@ pub struct ShmArgs {
     #[arg(long)]
     pub full: bool,
     /// Print again after each such time, for example 1s, and mark with * the lines that changed
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "json")]
+    #[arg(long, value_name = "DURATION", value_parser = interval, conflicts_with = "json")]
     pub watch: Option<Duration>,
     /// Whether to print JSON.
     #[command(flatten)]
@@ -693,6 +693,8 @@ mod tests {
         check_usage(&["watch", "-p", "1", "--outcome", "fine"], false);
         check_usage(&["watch", "-p", "1", "--direction", "incoming"], true);
         check_usage(&["watch", "--min-latency", "50ms"], false);
+        check_usage(&["shm", "-p", "1", "--watch", "100ms"], true);
+        check_usage(&["shm", "-p", "1", "--watch", "0s"], false);
         check_usage(&["histogram", "-p", "1", "-d", "10s", "--json"], true);
         check_usage(&["histogram", "-p", "1", "--outcome", "ok"], false);
         check_usage(&["--all", "--fail-if-stuck", "30s"], true);
