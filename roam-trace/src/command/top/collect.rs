@@ -170,10 +170,10 @@ impl<'a> Collector<'a> {
         for target in &self.selected.targets {
             target.forget_mappings();
         }
-        let Ok(mut pids) = proc::pids() else { return };
         if !self.args.targets.all || self.attached.is_some() {
             return;
         }
+        let Ok(mut pids) = proc::pids() else { return };
         let opened = &mut self.scan.opened;
         opened.retain(|pid, _| pids.binary_search(pid).is_ok());
         pids.retain(|&pid| {
