@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use roam_trace_common::event::TargetValue;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
@@ -21,12 +22,17 @@ use super::make::{Outcome, arm};
 use super::remove::disarm_files;
 use super::set::ArmedSet;
 use crate::attach::ArmedOptions;
+use crate::error::TargetError;
 use crate::process::Target;
 use crate::process::mapping::FileId;
+use crate::process::maps::renew_allowance;
 use crate::process::proc::{self, Process};
 
 /// Room for the events of one reading.
 const EVENT_BYTES: usize = 1 << 14;
+
+/// Time of a processor that the mappings of all processes may take whenever a file is replaced.
+const LOOKING: Duration = Duration::from_secs(1);
 
 /// Arms the executables at all armed paths, and at `paths`, again when they are replaced, until nothing is armed any
 /// more. What somebody disarms stays so. `to_arm` reads the file at a path; `report` tells the user what is done.
@@ -112,17 +118,18 @@ fn renew(
     Ok(Some(format!("armed {} again", shown(path))))
 }
 
-/// Whether a process may run a file. One that cannot be looked at may, if it has reported something.
+/// Whether a process may run a file. One that cannot be looked at, or only in part, may if it has reported something.
 fn may_run(file: FileId, reported: &HashMap<u32, TargetValue>) -> bool {
-    let runs = |pid| {
-        let binaries = Process::open(pid)
-            .and_then(Target::of)
-            .and_then(|target| target.binaries());
-        match binaries {
-            Ok(binaries) => binaries.iter().any(|binary| binary.file == file),
-            Err(error) => !error.is_no_process() && reported.contains_key(&pid),
-        }
+    let looked = |pid| {
+        let target = Process::open(pid).and_then(Target::of)?;
+        let runs = target.binaries()?.iter().any(|binary| binary.file == file);
+        Ok::<_, TargetError>((runs, target.mappings()?.is_memory_cut))
     };
+    let runs = |pid| match looked(pid) {
+        Ok((runs, is_cut)) => runs || is_cut && reported.contains_key(&pid),
+        Err(error) => !error.is_no_process() && reported.contains_key(&pid),
+    };
+    renew_allowance(LOOKING);
     proc::pids().map_or(true, |pids| pids.into_iter().any(runs))
 }
 
