@@ -23,9 +23,8 @@ use crate::error::TargetError;
 use crate::kernel::Maps;
 use crate::merge::join_registries;
 use crate::privilege;
-use crate::process::maps::renew_allowance;
 use crate::process::proc::{self, Process};
-use crate::process::{Share, Target, retire_worker};
+use crate::process::{Share, Target, maps, program, retire_worker};
 use crate::top::{Key, MethodKey, ProcessReading, ProcessStatus, Reading};
 use crate::watch::Attached;
 
@@ -33,7 +32,7 @@ use crate::watch::Attached;
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 /// Processes that one such look opens, those that no look has opened first.
 const SCANNED: usize = 64;
-/// Time of a processor that the lists of mappings may take for one.
+/// Time of a processor that the lists of mappings may take for one, and as much for the probes in armed files.
 const SCAN_TIME: Duration = Duration::from_millis(50);
 
 /// Reads the processes again and again.
@@ -164,7 +163,8 @@ impl<'a> Collector<'a> {
 
     /// With `--all`, adds processes that are new. Registries that are new are found by the next reading.
     fn scan(&mut self) {
-        renew_allowance(SCAN_TIME);
+        maps::renew_allowance(SCAN_TIME);
+        program::renew_allowance(SCAN_TIME);
         self.scan.at = Instant::now();
         self.scan.number += 1;
         for target in &self.selected.targets {
