@@ -9,7 +9,7 @@ use roam_dump::analysis::{Facts, Thresholds};
 use roam_dump::decode::loss_gaps;
 use roam_dump::model::{Gap, Snapshot, Source};
 use roam_dump::read::{Budget, Image, Latencies};
-use roam_trace_common::event::Direction;
+use roam_trace_common::event::{Direction, Loss};
 
 use crate::cli::{self, TopArgs, TopSource};
 use crate::command::by_kernel::by_kernel;
@@ -322,7 +322,10 @@ fn read_maps(share: &Share<'_>, maps: &Maps) -> Result<Latest, TargetError> {
     snapshot.methods = of_registry
         .map(|registry| registry.methods)
         .unwrap_or_default();
-    snapshot.gaps.extend(loss_gaps(maps.losses.iter(), false));
+    // No window is counted, so that connections which come and go may fill the map for that.
+    let losses = maps.losses.iter();
+    let losses = losses.filter(|(loss, _)| !matches!(loss, Loss::TrafficInsert));
+    snapshot.gaps.extend(loss_gaps(losses, false));
     snapshot.gaps.push(Gap::Other {
         text: "requests and channels that started before the probes were attached are missing"
             .to_owned(),
