@@ -535,8 +535,8 @@ pub struct ShmArgs {
     /// List all messages of each ring, not only the first ones
     #[arg(long)]
     pub full: bool,
-    /// Print again at this interval, for example 1s, and mark the lines that changed with *
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "json")]
+    /// Print again at this interval, at least 100ms, and mark the lines that changed with *
+    #[arg(long, value_name = "DURATION", value_parser = interval, conflicts_with = "json")]
     pub watch: Option<Duration>,
     /// Whether to print JSON.
     #[command(flatten)]
@@ -698,6 +698,8 @@ mod tests {
         check_usage(&["watch", "-p", "1", "--outcome", "fine"], false);
         check_usage(&["watch", "-p", "1", "--direction", "incoming"], true);
         check_usage(&["watch", "--min-latency", "50ms"], false);
+        check_usage(&["shm", "-p", "1", "--watch", "100ms"], true);
+        check_usage(&["shm", "-p", "1", "--watch", "0s"], false);
         check_usage(&["histogram", "-p", "1", "-d", "10s", "--json"], true);
         check_usage(&["histogram", "-p", "1", "--outcome", "ok"], false);
         check_usage(&["--all", "--fail-if-stuck", "30s"], true);

@@ -41,12 +41,13 @@ pub fn hub_findings(before: &HubState, after: &HubState) -> Vec<(HubFindingKind,
         if are_whole {
             findings.extend(leaked(same, pool));
         }
-        let percent = |pool: &SlotPool| percent(used(pool), pool.total - pool.unread);
+        // Slots that were not read may be free.
+        let percent = |pool: &SlotPool| percent(used(pool), pool.total);
         if let Some(severity) = near_full(percent(same).min(percent(pool))) {
             let kind = HubFindingKind::PoolNearFull {
                 pool: pool.owner,
                 used: used(pool),
-                total: pool.total - pool.unread,
+                total: pool.total,
             };
             findings.push((kind, severity));
         }

@@ -1,4 +1,4 @@
-//! The layout of a hub of roam-shm 0.6.0. `tests/shm_layout.rs` compares all of it with the published crate.
+//! The layout of a hub of roam-shm 0.6.0. `tests/shm/layout.rs` compares all of it with the published crate.
 //!
 //! ```text
 //! header │ peers │ host's pool │ pool of each peer │ rings and channels of each peer

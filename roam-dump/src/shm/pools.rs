@@ -359,7 +359,7 @@ fn read_class_headers<M: RegionMemory + ?Sized>(
         classes.push(record);
         let first = base + classes.len() as u64 * CLASS_BYTES;
         let last = classes.iter().try_fold(first, class_end);
-        if last.and_then(aligned).and_then(aligned) == Some(end) {
+        if last.and_then(aligned) == Some(end) {
             return Ok(Some(classes));
         }
     }

@@ -47,11 +47,10 @@ pub fn read_hub<M: RegionMemory + ?Sized>(
         let text = format!("the file is truncated: it has {file_bytes} of {claimed} bytes");
         gaps.push(text.into());
     }
-    let messages_before = budget.messages;
     let (mut peers, first_ring) = read_peers(
         memory, &header, file_bytes, detail, budget, unix_ns, &mut gaps,
     )?;
-    if budget.messages == 0 && messages_before > 0 {
+    if budget.messages == 0 && peers.iter().any(is_cut) {
         gaps.push("more messages than roam-trace reads".into());
     }
     let mut pools = match header.var_slot_pool_offset {
@@ -216,6 +215,12 @@ fn read_peer<M: RegionMemory + ?Sized>(memory: &M, offset: u64) -> io::Result<Pe
     let mut bytes = [0; size_of::<PeerRecord>()];
     read_full(memory, &mut bytes, offset)?;
     PeerRecord::read_from_bytes(&bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// Whether unread messages of a peer were not read.
+fn is_cut(peer: &HubPeer) -> bool {
+    let mut rings = [&peer.to_host, &peer.to_peer].into_iter();
+    rings.any(|ring| !ring.is_invalid && ring.unread.len() < ring.len as usize)
 }
 
 /// Nobody has the place, and nothing is left of who had it.

@@ -8,11 +8,11 @@ use proptest::prelude::*;
 use registry_image::damage::EXTREMES;
 use roam_dump::model::{HubState, PoolOwner};
 use roam_dump::shm::layout::{ClassRecord, DescriptorRecord, HeaderRecord, PeerRecord, SlotRecord};
-use roam_dump::shm::{HubDetail, HubError};
+use roam_dump::shm::{HubBudget, HubDetail, HubError, read_hub};
 use roam_shm::SegmentConfig;
 use roam_shm::layout::SizeClass;
 
-use crate::{Hub, read, read_with, request, small};
+use crate::{Hub, NOW_NS, read, read_with, request, small};
 
 /// Where the small hub has its peers.
 const PEERS: usize = size_of::<HeaderRecord>();
@@ -223,6 +223,21 @@ fn more_than_is_read_is_counted() {
     check_gap(&state, "more messages than roam-trace reads");
     assert!(state.peers[0].to_peer.unread.len() <= 1 << 16);
     assert!(elapsed < Duration::from_secs(2), "{elapsed:?}");
+}
+
+#[test]
+fn what_earlier_hubs_left_nothing_for_is_counted() {
+    let bytes = image();
+    for (messages, is_cut) in [(0, true), (5, true), (6, false)] {
+        let mut budget = HubBudget {
+            messages,
+            ..HubBudget::default()
+        };
+        let state = read_hub(&bytes[..], HubDetail::default(), &mut budget, NOW_NS).unwrap();
+        let gaps: Vec<&str> = state.gaps.iter().map(|gap| &**gap).collect();
+        let expected = ["more messages than roam-trace reads"];
+        assert_eq!(gaps, expected[..usize::from(is_cut)], "{messages}");
+    }
 }
 
 proptest! {

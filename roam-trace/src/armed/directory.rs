@@ -53,7 +53,7 @@ pub(super) enum Lock {
     Exclusive,
 }
 
-/// The directory of the pins, locked. It is root's, and nobody else's to change.
+/// The directory of the pins: locked, root's, and nobody else's to change, unless [`Directory::find_untrusted`] found it.
 #[derive(Debug)]
 pub(super) struct Directory {
     pub(super) path: PathBuf,
@@ -70,7 +70,8 @@ impl Directory {
         Ok(Some(found))
     }
 
-    /// The same, whoever it belongs to: to remove it.
+    /// The same, whoever it belongs to: to remove it. One that is not root's is not locked, since its owner could hold the
+    /// lock for ever.
     pub(super) fn find_untrusted(lock: Lock) -> Result<Option<Self>, ArmedError> {
         let path = path();
         let failed = |error: Errno| ArmedError::io("open", &path, error);
@@ -82,6 +83,9 @@ impl Directory {
                 Err(Errno::NOENT) => return Ok(None),
                 Err(error) => return Err(failed(error)),
             };
+            if check(&directory, &path).is_err() {
+                return Ok(Some(Self { path, directory }));
+            }
             let wanted = match lock {
                 Lock::Shared => FlockOperation::NonBlockingLockShared,
                 Lock::Exclusive => FlockOperation::NonBlockingLockExclusive,

@@ -1,7 +1,7 @@
 //! Arms again what is replaced.
 //!
-//! Whatever happens to a file or a directory on the way to it, all armed paths are looked at afresh, so that nothing has
-//! to be remembered: what is armed is in the set.
+//! Whatever happens to a file or a directory on the way to it, all armed paths are looked at afresh. What is armed is in
+//! the set; only what was armed before is remembered, to notice what somebody disarms.
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
@@ -9,6 +9,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use roam_trace_common::event::TargetValue;
 use rustix::fs::inotify::{self, CreateFlags, Reader, WatchFlags};
@@ -16,20 +17,25 @@ use rustix::io::Errno;
 
 use super::directory;
 use super::error::ArmedError;
-use super::executable::{ToArm, Version, shown};
+use super::executable::{Executable, ToArm, Version, shown};
 use super::make::{Outcome, arm};
 use super::remove::disarm_files;
 use super::set::ArmedSet;
 use crate::attach::ArmedOptions;
+use crate::error::TargetError;
 use crate::process::Target;
 use crate::process::mapping::FileId;
+use crate::process::maps::renew_allowance;
 use crate::process::proc::{self, Process};
 
 /// Room for the events of one reading.
 const EVENT_BYTES: usize = 1 << 14;
 
+/// Time of a processor that the mappings of all processes may take whenever a file is replaced.
+const LOOKING: Duration = Duration::from_secs(1);
+
 /// Arms the executables at all armed paths, and at `paths`, again when they are replaced, until nothing is armed any
-/// more. `to_arm` reads the file at a path; `report` tells the user what is done.
+/// more. What somebody disarms stays so. `to_arm` reads the file at a path; `report` tells the user what is done.
 ///
 /// # Errors
 ///
@@ -44,15 +50,25 @@ pub fn watch(
     let events = Events::open(&set)?;
     // What cannot be armed is reported once.
     let mut refused = BTreeSet::new();
+    let mut before: Vec<Version> = Vec::new();
     loop {
         let Some(armed) = ArmedSet::open()? else {
             report("nothing is armed any more".to_owned());
             return Ok(());
         };
+        let now: Vec<_> = armed
+            .executables()
+            .iter()
+            .map(Executable::version)
+            .collect();
+        // Their files are as they were, so that nothing but a user has disarmed them.
+        let is_disarmed = |version| before.contains(&version) && !now.contains(&version);
+        paths.retain(|path| !Version::at(path).is_ok_and(is_disarmed));
+        before = now;
         paths.extend(armed.executables().iter().map(|armed| armed.path.clone()));
         let of_set = events.watch(&set, &paths)?;
         for path in &paths {
-            match renew(path, &armed, options, to_arm) {
+            match renew(path, &armed, &mut before, options, to_arm) {
                 Ok(Some(what)) => report(what),
                 Ok(None) => {}
                 Err(why) => {
@@ -66,10 +82,12 @@ pub fn watch(
     }
 }
 
-/// Arms the executable that is at a path now, if it is another than what was armed there. Returns what was done.
+/// Arms the executable that is at a path now, if it is another than what was armed there. Returns what was done. Removes
+/// from `known` what it disarms.
 fn renew(
     path: &Path,
     set: &ArmedSet,
+    known: &mut Vec<Version>,
     options: &ArmedOptions,
     to_arm: fn(&Path) -> Result<ToArm, String>,
 ) -> Result<Option<String>, String> {
@@ -98,22 +116,24 @@ fn renew(
         .filter(|&file| !may_run(file, &reported))
         .collect();
     if !replaced.is_empty() {
+        known.retain(|version| !replaced.contains(&version.file));
         disarm_files(&replaced).map_err(|error| failed(&error))?;
     }
     Ok(Some(format!("armed {} again", shown(path))))
 }
 
-/// Whether a process may run a file. One that cannot be looked at may, if it has reported something.
+/// Whether a process may run a file. One that cannot be looked at, or only in part, may if it has reported something.
 fn may_run(file: FileId, reported: &HashMap<u32, TargetValue>) -> bool {
-    let runs = |pid| {
-        let binaries = Process::open(pid)
-            .and_then(Target::of)
-            .and_then(|target| target.binaries());
-        match binaries {
-            Ok(binaries) => binaries.iter().any(|binary| binary.file == file),
-            Err(error) => !error.is_no_process() && reported.contains_key(&pid),
-        }
+    let looked = |pid| {
+        let target = Process::open(pid).and_then(Target::of)?;
+        let runs = target.binaries()?.iter().any(|binary| binary.file == file);
+        Ok::<_, TargetError>((runs, target.mappings()?.is_memory_cut))
     };
+    let runs = |pid| match looked(pid) {
+        Ok((runs, is_cut)) => runs || is_cut && reported.contains_key(&pid),
+        Err(error) => !error.is_no_process() && reported.contains_key(&pid),
+    };
+    renew_allowance(LOOKING);
     proc::pids().map_or(true, |pids| pids.into_iter().any(runs))
 }
 

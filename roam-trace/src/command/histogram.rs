@@ -23,6 +23,7 @@ use crate::error::Exit;
 use crate::live::{MethodFilter, MethodHistogram, Names, Stop, histograms, unnamed};
 use crate::micros::micros;
 use crate::privilege;
+use crate::process::retire_worker;
 use crate::watch::log_ebpf;
 
 /// The time between two looks at whether to stop.
@@ -106,6 +107,7 @@ pub(super) fn run(args: &HistogramArgs, verbose: bool, out: &mut impl Write) -> 
         processes: processes.collect(),
     };
     privilege::drop_all()?;
+    retire_worker();
     if args.json.json {
         match args.json.is_pretty() {
             true => serde_json::to_writer_pretty(&mut *out, &report)?,

@@ -24,9 +24,10 @@ use super::select;
 use crate::cli::Source;
 use crate::error::{Exit, TargetError};
 use crate::pager::text_width;
+use crate::privilege;
 use crate::process::mapping::FileId;
 use crate::process::proc::{self, Process};
-use crate::process::{Share, Target};
+use crate::process::{Share, Target, retire_worker};
 
 /// Characters of a command that are shown.
 const COMMAND: usize = 64;
@@ -62,6 +63,9 @@ pub(super) fn run(color: bool, out: &mut impl Write) -> Result<Exit> {
             report(&gap);
         }
         let rows = rows(&found, pinned.as_ref(), &mut errors);
+        // A reader of the table that is slow must not keep the privileges.
+        privilege::drop_all()?;
+        retire_worker();
         let options = Options {
             color,
             width: match stdout().is_terminal() {

@@ -83,6 +83,11 @@ pub(super) fn run(args: &ShmArgs, color: bool, out: &mut impl Write) -> Result<E
             print(found, taken_at, args, color, out)?;
             break exit;
         };
+        if before.is_empty() {
+            // Whatever takes more is open by now.
+            privilege::drop_attach_privileges()?;
+            retire_worker();
+        }
         let lines = rendered(&found, args, false)?;
         writeln!(
             out,

@@ -118,7 +118,7 @@ pub(crate) struct Lost {
     pub(crate) event: LostEvent,
     /// The CPU that they happened on.
     pub(crate) cpu: u32,
-    /// How many they are. With filters, all of them would have passed.
+    /// How many they are. What filters leave out is not among them, unless its method is new or has no name.
     pub(crate) count: u64,
 }
 

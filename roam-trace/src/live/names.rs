@@ -106,10 +106,13 @@ impl ProcessNames<'_> {
         self.read_at = Instant::now();
     }
 
-    /// What was closed meanwhile may still be in events to come.
+    /// What was closed meanwhile may still be in events to come. A process can give its methods other ids at any time.
     fn add(&mut self, names: decode::Names) {
         if self.names.connections.len() > limits::CONNECTIONS as usize {
             self.names.connections.clear();
+        }
+        if self.names.methods.len() > limits::METHODS as usize {
+            self.names.methods.clear();
         }
         self.names.methods.extend(names.methods);
         self.names.connections.extend(names.connections);

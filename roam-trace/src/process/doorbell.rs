@@ -58,7 +58,8 @@ fn watching(directory: &OwnedFd, descriptor: i32) -> io::Result<Vec<i32>> {
         };
         let link = readlinkat(&list, entry.file_name(), Vec::new());
         if link.is_ok_and(|link| link.as_bytes() == b"anon_inode:[eventpoll]") {
-            let info = read_file(directory, &format!("fdinfo/{epoll}"))?;
+            // One that was closed meanwhile watches nothing.
+            let info = read_file(directory, &format!("fdinfo/{epoll}")).unwrap_or_default();
             if watched(&info).any(|watched| watched == descriptor) {
                 watching.push(epoll);
             }

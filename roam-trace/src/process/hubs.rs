@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::thread::sleep;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use roam_dump::explain_hubs;
 use roam_dump::model::{
@@ -25,6 +25,10 @@ use super::target::Target;
 /// Hubs of a dump, and processes of one hub that are no targets.
 const HUBS: usize = 64;
 const OTHERS: usize = 512;
+/// Parents and children of the processes of one hub that are looked at.
+const RELATIVES: usize = 4_096;
+/// Time that one reading of all hubs spends on descriptors and threads: processes choose how many they have.
+const TIME: Duration = Duration::from_secs(2);
 /// Descriptors of a host among which its doorbells are looked for.
 const DESCRIPTORS: usize = 16_384;
 /// The inode of the other end of a socket, if that is closed.
@@ -32,6 +36,22 @@ const CLOSED: u64 = 0;
 /// Pauses between the first reading of a hub and further ones, while these show the same: for most readers the first is
 /// enough, and for a reader on a machine that has more to do, the second.
 const READER_PAUSES: [Duration; 2] = [Duration::from_millis(5), Duration::from_millis(250)];
+
+/// What is left of [`TIME`].
+struct TimeLeft(Duration);
+
+impl TimeLeft {
+    /// Does something as long as there is time; else `None`.
+    fn spend<T>(&mut self, work: impl FnOnce() -> T) -> Option<T> {
+        if self.0.is_zero() {
+            return None;
+        }
+        let began = Instant::now();
+        let done = work();
+        self.0 = self.0.saturating_sub(began.elapsed());
+        Some(done)
+    }
+}
 
 /// The hubs that some processes map.
 #[derive(Debug, Default)]
@@ -105,9 +125,10 @@ impl<'a> Hubs<'a> {
     /// Reads the hubs and their doorbells.
     pub fn read(&self, detail: HubDetail) -> Vec<Hub> {
         let mut budget = HubBudget::default();
+        let mut time = TimeLeft(TIME);
         let sockets = self.list_doorbells();
         let hubs = self.0.iter();
-        hubs.map(|hub| hub.read(detail, &mut budget, &sockets))
+        hubs.map(|hub| hub.read(detail, &mut budget, &mut time, &sockets))
             .collect()
     }
 
@@ -197,7 +218,7 @@ impl<'a> FoundHub<'a> {
                 Some(_) => pids.extend(process.parent().map(|pid| (pid, true))),
             }
         }
-        for (pid, may_be_host) in pids {
+        for (pid, may_be_host) in pids.into_iter().take(RELATIVES) {
             if self.members.len() >= OTHERS || !known.insert(pid) {
                 continue;
             }
@@ -218,6 +239,7 @@ impl<'a> FoundHub<'a> {
         &self,
         detail: HubDetail,
         budget: &mut HubBudget,
+        time: &mut TimeLeft,
         sockets: &HashMap<u64, ConnectedSocket>,
     ) -> Hub {
         let file = Arc::clone(&self.mapped.handle);
@@ -231,7 +253,7 @@ impl<'a> FoundHub<'a> {
         let content = match read {
             Ok((Ok(mut state), left)) => {
                 *budget = left;
-                self.describe_peers(&mut state, sockets);
+                self.describe_peers(&mut state, time, sockets);
                 HubContent::Content(Box::new(state))
             }
             Ok((Err(error), _)) => HubContent::Error(error.to_string().into()),
@@ -251,7 +273,12 @@ impl<'a> FoundHub<'a> {
         }
     }
 
-    fn describe_peers(&self, state: &mut HubState, sockets: &HashMap<u64, ConnectedSocket>) {
+    fn describe_peers(
+        &self,
+        state: &mut HubState,
+        time: &mut TimeLeft,
+        sockets: &HashMap<u64, ConnectedSocket>,
+    ) {
         for peer in &mut state.peers {
             if !matches!(peer.state, PeerState::Attached | PeerState::Reserved) {
                 continue;
@@ -267,7 +294,7 @@ impl<'a> FoundHub<'a> {
             };
             peer.process = Some(member.label.clone());
             peer.process_state = Some(member.process.get().state());
-            peer.doorbell = self.doorbell(member, sockets);
+            peer.doorbell = self.doorbell(member, time, sockets);
         }
         let is_lost =
             |peer: &&mut HubPeer| peer.state == PeerState::Attached && peer.process.is_none();
@@ -276,7 +303,7 @@ impl<'a> FoundHub<'a> {
             .filter_map(|(_, inode)| sockets.get(inode))
             .filter(|socket| socket.end == SocketEnd::Unix { peer: CLOSED });
         // A guest may be in the process of the host, and a process may attach without arguments.
-        if !lost.is_empty() && closed.count() >= lost.len() && !self.has_other_users() {
+        if !lost.is_empty() && closed.count() >= lost.len() && !self.has_other_users(time) {
             for peer in &mut lost {
                 peer.process_state = Some(ProcessState::Dead);
             }
@@ -284,19 +311,26 @@ impl<'a> FoundHub<'a> {
     }
 
     /// Whether a process that is not known to use the hub has its file open, as every user of roam-shm has. Processes
-    /// that cannot be read belong to others than the owner of the file, who alone may open it.
-    fn has_other_users(&self) -> bool {
+    /// that cannot be read belong to others than the owner of the file, who alone may open it. Those for which no time is
+    /// left may have.
+    fn has_other_users(&self, time: &mut TimeLeft) -> bool {
         let mut known: HashSet<u32> = self.members.iter().map(|it| it.label.pid).collect();
         known.insert(std::process::id());
-        let others = proc::pids().unwrap_or_default().into_iter();
-        let mut others = others.filter(|pid| !known.contains(pid));
-        others.any(|pid| Process::open(pid).is_ok_and(|it| has_open(&it, self.mapped.file)))
+        let Ok(pids) = proc::pids() else {
+            return true;
+        };
+        let mut others = pids.into_iter().filter(|pid| !known.contains(pid));
+        others.any(|pid| {
+            let is_user = || Process::open(pid).is_ok_and(|it| has_open(&it, self.mapped.file));
+            time.spend(is_user).unwrap_or(true)
+        })
     }
 
     /// The doorbell of a guest, if it can be found.
     fn doorbell(
         &self,
         member: &Member<'_>,
+        time: &mut TimeLeft,
         sockets: &HashMap<u64, ConnectedSocket>,
     ) -> Option<Doorbell> {
         let descriptor = member.guest.as_ref()?.doorbell?;
@@ -309,13 +343,16 @@ impl<'a> FoundHub<'a> {
             let &(descriptor, _) = sockets.find(|&&(_, inode)| inode == host_end)?;
             Some((host, descriptor))
         });
+        let mut waiting = |process: &Process, descriptor| {
+            time.spend(|| waiting_thread(process, descriptor)).flatten()
+        };
         Some(Doorbell {
             host_is_signalled: sockets.get(&host_end).map(|it| it.unread_bytes > 0),
             peer_is_signalled: of_peer.unread_bytes > 0,
             host: host.map(|(host, _)| host.label.pid),
             host_waits_in: host
-                .and_then(|(host, descriptor)| waiting_thread(host.process.get(), descriptor)),
-            peer_waits_in: waiting_thread(member.process.get(), descriptor),
+                .and_then(|(host, descriptor)| waiting(host.process.get(), descriptor)),
+            peer_waits_in: waiting(member.process.get(), descriptor),
         })
     }
 

@@ -36,6 +36,12 @@ const OPEN_FILES: &str = "open the executable and the libraries of";
 const PUBLISHED: &[u8] = b"roam_session";
 const PUBLISHED_PATH: &[u8] = b"roam-session-0.";
 
+/// Leaves that much time of a processor for the probes in files from now on: for a command that looks for them again and
+/// again.
+pub fn renew_allowance(whole: Duration) {
+    PARSING.renew(whole);
+}
+
 /// A file that a process runs code from.
 #[derive(Debug)]
 pub struct Binary {

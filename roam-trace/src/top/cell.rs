@@ -61,7 +61,9 @@ impl Cell {
 
     fn number(&self) -> f64 {
         match *self {
-            Self::None | Self::Text(_) => -1.0,
+            Self::None => -1.0,
+            // A column of texts has no numbers.
+            Self::Text(_) => 0.0,
             Self::Count(count) => count as f64,
             Self::Age(us) | Self::Took(us) => us as f64,
             Self::PerSecond(value) | Self::BytesPerSecond(value) | Self::Percent(value) => value,
@@ -117,5 +119,9 @@ mod tests {
         assert_eq!(compare(&Cell::Took(9), &Cell::Took(10)), Ordering::Less);
         let (a, b) = (Cell::text("a"), Cell::text("b"));
         assert_eq!(compare(&b, &a), Ordering::Greater);
+        // Sorting by an order that is none panics.
+        assert_eq!(compare(&Cell::None, &a), Ordering::Less);
+        assert_eq!(compare(&a, &Cell::None), Ordering::Greater);
+        assert_eq!(compare(&Cell::None, &Cell::None), Ordering::Equal);
     }
 }

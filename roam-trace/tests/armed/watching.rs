@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
 
 use crate::attached;
 use crate::set::{Load, Set, gaps, install, sources, wait_for};
@@ -104,4 +105,27 @@ fn disarming_ends_the_watcher() {
         watcher.0.try_wait().unwrap().is_some()
     });
     assert!(watcher.0.wait().unwrap().success());
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_is_disarmed_stays_disarmed() {
+    let set = Set::new();
+    let program = set.program();
+    let second = set.directory.path().join("second");
+    install(&second);
+    let armed_at = |path: &Path| {
+        let armed = set.armed();
+        let mut armed = armed["executables"].as_array().unwrap().iter();
+        armed.any(|armed| armed["current"] == true && armed["path"] == path.to_str().unwrap())
+    };
+    let _watcher = set.watch(&program);
+    set.arm(&second);
+    install(&second);
+    wait_for("the watcher runs", || armed_at(&second));
+    let disarm = ["disarm", "--exe", program.to_str().unwrap()];
+    assert_eq!(set.run(&disarm).status, 0);
+    install(&second);
+    wait_for("the watcher has looked at all paths", || armed_at(&second));
+    assert!(!armed_at(&program));
 }

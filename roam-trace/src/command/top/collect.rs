@@ -9,7 +9,7 @@ use roam_dump::analysis::{Facts, Thresholds};
 use roam_dump::decode::loss_gaps;
 use roam_dump::model::{Gap, Snapshot, Source};
 use roam_dump::read::{Budget, Image, Latencies};
-use roam_trace_common::event::Direction;
+use roam_trace_common::event::{Direction, Loss};
 
 use crate::cli::{self, TopArgs, TopSource};
 use crate::command::by_kernel::by_kernel;
@@ -23,9 +23,8 @@ use crate::error::TargetError;
 use crate::kernel::Maps;
 use crate::merge::join_registries;
 use crate::privilege;
-use crate::process::maps::renew_allowance;
 use crate::process::proc::{self, Process};
-use crate::process::{Share, Target, retire_worker};
+use crate::process::{Share, Target, maps, program, retire_worker};
 use crate::top::{Key, MethodKey, ProcessReading, ProcessStatus, Reading};
 use crate::watch::Attached;
 
@@ -33,7 +32,7 @@ use crate::watch::Attached;
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 /// Processes that one such look opens, those that no look has opened first.
 const SCANNED: usize = 64;
-/// Time of a processor that the lists of mappings may take for one.
+/// Time of a processor that the lists of mappings may take for one, and as much for the probes in armed files.
 const SCAN_TIME: Duration = Duration::from_millis(50);
 
 /// Reads the processes again and again.
@@ -164,16 +163,17 @@ impl<'a> Collector<'a> {
 
     /// With `--all`, adds processes that are new. Registries that are new are found by the next reading.
     fn scan(&mut self) {
-        renew_allowance(SCAN_TIME);
+        maps::renew_allowance(SCAN_TIME);
+        program::renew_allowance(SCAN_TIME);
         self.scan.at = Instant::now();
         self.scan.number += 1;
         for target in &self.selected.targets {
             target.forget_mappings();
         }
-        let Ok(mut pids) = proc::pids() else { return };
         if !self.args.targets.all || self.attached.is_some() {
             return;
         }
+        let Ok(mut pids) = proc::pids() else { return };
         let opened = &mut self.scan.opened;
         opened.retain(|pid, _| pids.binary_search(pid).is_ok());
         pids.retain(|&pid| {
@@ -322,7 +322,10 @@ fn read_maps(share: &Share<'_>, maps: &Maps) -> Result<Latest, TargetError> {
     snapshot.methods = of_registry
         .map(|registry| registry.methods)
         .unwrap_or_default();
-    snapshot.gaps.extend(loss_gaps(maps.losses.iter(), false));
+    // No window is counted, so that connections which come and go may fill the map for that.
+    let losses = maps.losses.iter();
+    let losses = losses.filter(|(loss, _)| !matches!(loss, Loss::TrafficInsert));
+    snapshot.gaps.extend(loss_gaps(losses, false));
     snapshot.gaps.push(Gap::Other {
         text: "requests and channels that started before the probes were attached are missing"
             .to_owned(),

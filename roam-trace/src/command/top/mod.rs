@@ -58,9 +58,10 @@ async fn show(args: &TopArgs, theme: Theme, verbose: bool) -> Result<Exit> {
     let blocked = SignalsBlocked::begin();
     let mut events = EventStream::new();
     drop(blocked);
-    let end = sleep_until(Instant::now() + args.duration.unwrap_or(FOR_EVER));
+    let duration = args.duration.unwrap_or(FOR_EVER);
+    let end = sleep_until(Instant::now() + duration.min(FOR_EVER));
     tokio::pin!(end);
-    let mut ticks = interval(args.interval);
+    let mut ticks = interval(args.interval.min(FOR_EVER));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks.reset();
     loop {
