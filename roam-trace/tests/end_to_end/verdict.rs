@@ -29,6 +29,9 @@ const IN: &str = "incoming";
 /// The verdicts of a hang: process, direction, method, code.
 type Row = (Who, &'static str, &'static str, &'static str);
 
+/// The same as a dump has it.
+type Found = (Who, String, String, String);
+
 /// What stands at the bottom.
 struct Root {
     who: Who,
@@ -63,7 +66,7 @@ impl Dump {
     }
 
     /// The verdicts of all requests, and the ages of those that have none.
-    fn verdicts(&self, demo: &ReadyDemo) -> Vec<(Who, String, String, String)> {
+    fn verdicts(&self, demo: &ReadyDemo) -> Vec<Found> {
         let mut verdicts = Vec::new();
         for process in self.0["processes"].as_array().unwrap() {
             let who = who(demo, &process["process"]["pid"]);
@@ -273,7 +276,6 @@ fn check_shm(case: &Case<'_>, finding: &str) -> ReadyDemo {
 impl Case<'_> {
     /// Waits until a dump by a command has the verdicts of the hang and its root blocker.
     fn check(&self, demo: &ReadyDemo, tool: impl Fn() -> Command) -> Dump {
-        demo.wait_until_background_is_young();
         let rows = self.rows.iter();
         let mut expected: Vec<_> = rows
             .map(|&(who, direction, method, code)| {
@@ -286,16 +288,28 @@ impl Case<'_> {
             })
             .collect();
         expected.sort_by_key(|row| format!("{row:?}"));
+        self.compare(demo, tool, || expected.clone())
+    }
+
+    /// Waits until a dump by a command has these verdicts, and the root blocker of the hang.
+    fn compare(
+        &self,
+        demo: &ReadyDemo,
+        tool: impl Fn() -> Command,
+        expected: impl Fn() -> Vec<Found>,
+    ) -> Dump {
+        demo.wait_until_background_is_young();
         in_the_end(|| {
             let dump = Dump::of(tool());
-            assert_eq!(dump.verdicts(demo), expected, "{:#}", dump.0);
+            assert_eq!(dump.verdicts(demo), expected(), "{:#}", dump.0);
             dump.check_root(demo, &self.root);
             dump
         })
     }
 }
 
-/// Requests that stand in no registry get the same verdicts by what the kernel kept of them.
+/// Requests that stand in no registry get the same verdicts by what the kernel kept of them as others by their
+/// registry. On an emulated processor, these are not always those of [`CASES`]: there is too little time to find sockets.
 #[test]
 #[ignore = "needs root"]
 fn armed_probes_alone_lead_to_the_same() {
@@ -310,7 +324,9 @@ fn armed_probes_alone_lead_to_the_same() {
             &["--cells", "2", "--hang", case.hang],
         )
         .ready();
-        let dump = case.check(&demo, || of_host(armed.tool(), &demo));
+        let recorded = Demo::start(&["--hang", case.hang]).ready();
+        let by_registry = || Dump::of(tool(&recorded)).verdicts(&recorded);
+        let dump = case.compare(&demo, || of_host(armed.tool(), &demo), by_registry);
         for process in dump.0["processes"].as_array().unwrap() {
             assert_eq!(
                 process["gaps"],
