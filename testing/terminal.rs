@@ -10,6 +10,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, Winsize, tcgetattr, tcsetwinsize};
 
@@ -192,7 +193,12 @@ impl Terminal {
 
     /// Whether keys are shown as they are typed, and taken line by line: what a shell expects.
     pub(crate) fn is_as_shells_expect(&self) -> bool {
-        let modes = tcgetattr(&self.keyboard).unwrap().local_modes;
+        let modes = match tcgetattr(&self.keyboard) {
+            Ok(attributes) => attributes.local_modes,
+            // Emulators of processors lack the call; there nothing changes it either.
+            Err(Errno::NOSYS) => return true,
+            Err(error) => panic!("{error}"),
+        };
         modes.contains(LocalModes::ICANON | LocalModes::ECHO | LocalModes::ISIG)
     }
 
