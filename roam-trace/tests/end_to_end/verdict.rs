@@ -309,7 +309,7 @@ impl Case<'_> {
 }
 
 /// Requests that stand in no registry get the same verdicts by what the kernel kept of them as others by their
-/// registry. On an emulated processor, these are not always those of [`CASES`]: there is too little time to find sockets.
+/// registry.
 #[test]
 #[ignore = "needs root"]
 fn armed_probes_alone_lead_to_the_same() {

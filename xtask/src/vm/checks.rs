@@ -40,7 +40,6 @@ const TESTS: [(&str, &[&str]); 3] = [
             "--include-ignored",
             "the_registry_shows_every_hang",
             "probes_attached_",
-            "armed_probes_alone",
             "a_hang_that_only_probes_report",
             "a_dump_by_probes_leaves_the_sites_as_they_were",
             "an_interrupt_ends_the_watching",
